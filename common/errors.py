@@ -1,0 +1,9 @@
+"""The one exception for everything that a user can cause and can mend."""
+
+
+class UserError(Exception):
+    """A mistake that the user can mend: one sentence that says what, where, and what to do.
+
+    The entry scripts print it without a traceback and leave with exit code 2; everything else
+    that is raised is a defect of ours and keeps its traceback.
+    """

@@ -1,0 +1,1 @@
+"""Scores of many pairs, figures from scores, pictures from figures."""
