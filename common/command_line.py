@@ -1,0 +1,98 @@
+"""What the three scripts' command lines share: the common options, and how a script ends.
+
+Light on purpose (no torch, no transformers): `--help` and a wrong argument answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+from common.errors import UserError
+
+EXIT_OK, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 2, 130
+
+
+def stage_parser(program: str, description: str) -> argparse.ArgumentParser:
+    """A parser with the options that every stage takes."""
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description=description,
+        epilog=(
+            f"Launch: accelerate launch [--config_file accelerate_configs/X.yaml] {program}"
+            f" --config FILE; on one process also: python {program} --config FILE."
+            " Exit codes: 0 success, 2 a mistake in what was asked (one sentence on stderr),"
+            " 130 stopped with Ctrl-C."
+        ),
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", required=True, help="YAML file, such as configs/v3.yaml"
+    )
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        nargs="+",
+        action="extend",
+        default=[],
+        dest="overrides",
+        help="override config keys, such as training_config.epochs=5 (wins over the file)",
+    )
+    return parser
+
+
+def add_resume(parser: argparse.ArgumentParser) -> None:
+    """The option of the training stages to go on where a run was cut off."""
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the last complete state of the configured run id, or of the newest run",
+    )
+
+
+def add_checkpoint(parser: argparse.ArgumentParser, meaning: str) -> None:
+    """The option that names a model directory."""
+    parser.add_argument("--checkpoint", metavar="DIR", help=meaning)
+
+
+def global_rank() -> int:
+    """This process's rank, known from the launcher's environment before anything is imported."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def run_script(main: Callable[[], None]) -> NoReturn:
+    """Run a script's main function and leave with the documented exit code."""
+    signal.signal(signal.SIGINT, _interrupt_once)
+    try:
+        main()
+    except UserError as error:
+        # Every rank finds the same mistake in the same config; one sentence is enough.
+        if global_rank() == 0:
+            print(f"{_program()}: error: {error}", file=sys.stderr)  # noqa: T201 (a script's end)
+        _leave(EXIT_USER_ERROR)
+    except KeyboardInterrupt:
+        if global_rank() == 0:
+            print(f"{_program()}: stopped; --resume goes on", file=sys.stderr)  # noqa: T201
+        _leave(EXIT_INTERRUPTED)
+    sys.exit(EXIT_OK)
+
+
+def _program() -> str:
+    return os.path.basename(sys.argv[0])  # noqa: PTH119 (a name, not a path)
+
+
+def _interrupt_once(signum: int, frame: FrameType | None) -> None:
+    """Ctrl-C stops cleanly; a second one during the clean stop is not heard."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _leave(code: int) -> NoReturn:
+    """Leave at once: a process group with ranks in different places must not be waited for."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

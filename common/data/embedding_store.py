@@ -1,0 +1,104 @@
+"""Reading the embedding cache: residue states of proteins as views of memory-mapped files.
+
+Nothing is copied and nothing is read ahead: a view costs less than a microsecond, and the
+operating system keeps what is used in memory, once for all processes of a machine. Light on
+purpose: DataLoader workers import this module and need neither torch nor transformers for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from common.data.embedding_shards import Embedding, Shard
+
+# Record batch (over all shards), first value and end within it.
+Place = tuple[int, int, int]
+
+
+class EmbeddingStore:
+    """Residue states of a set of proteins.
+
+    Survives a fork as it is, and pickling by opening its files again.
+
+    Args:
+        shards: The complete shards to read from, at least one.
+        dtype: The dtype that they hold.
+        hashes: For every protein the hash that its sequence is stored under.
+
+    Raises:
+        KeyError: A hash is in no shard.
+        OSError: A shard is not there.
+    """
+
+    dim: int
+
+    def __init__(self, shards: Sequence[Shard], dtype: str, hashes: Mapping[str, str]) -> None:
+        self.dim = shards[0].dim
+        self._dtype = dtype
+        self._paths = [shard.path.absolute() for shard in shards]
+        batches = _map_batches(self._paths)
+        self._values = [_flat_values(batch, dtype) for batch in batches]
+        found = dict(_row_places(batches, dtype))
+        self._places = {protein: found[key] for protein, key in hashes.items()}
+
+    def __getitem__(self, protein: str) -> Embedding:
+        """The states of a protein: a read-only (length, dim) view in the store's dtype."""
+        part, first, end = self._places[protein]
+        return self._values[part][first:end].reshape(-1, self.dim)
+
+    def length(self, protein: str) -> int:
+        """Residues stored of a protein; its sequence may have been cut."""
+        _, first, end = self._places[protein]
+        return (end - first) // self.dim
+
+    def __contains__(self, protein: object) -> bool:
+        return protein in self._places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key != "_values"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        # A shard is named by its content, so the places found before are still right.
+        self._values = [_flat_values(batch, self._dtype) for batch in _map_batches(self._paths)]
+
+
+def stored_hashes(shards: Sequence[Shard]) -> set[str]:
+    """The sequence hashes of all rows in these shards."""
+    batches = _map_batches([shard.path for shard in shards])
+    return {key for batch in batches for key in batch.column("sequence_hash").to_pylist()}
+
+
+def _map_batches(paths: Sequence[Path]) -> list[pa.RecordBatch]:
+    batches: list[pa.RecordBatch] = []
+    for path in paths:
+        with pa.ipc.open_stream(pa.memory_map(str(path))) as reader:
+            batches += list(reader)
+    return batches
+
+
+def _flat_values(batch: pa.RecordBatch, dtype: str) -> Embedding:
+    """All values of a record batch in one array, which keeps the mapping alive."""
+    _, _, values = batch.column("embedding").buffers()
+    return np.frombuffer(values, np.dtype(dtype))
+
+
+def _row_places(batches: Sequence[pa.RecordBatch], dtype: str) -> Iterator[tuple[str, Place]]:
+    """Every row's sequence hash and place; converted in bulk, no embedding is touched."""
+    for number, batch in enumerate(batches):
+        column = batch.column("embedding")
+        offsets = np.frombuffer(column.buffers()[1], np.int64)[column.offset :]
+        bounds = (offsets // np.dtype(dtype).itemsize).tolist()
+        for row, key in enumerate(batch.column("sequence_hash").to_pylist()):
+            yield key, (number, bounds[row], bounds[row + 1])

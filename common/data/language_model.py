@@ -1,0 +1,212 @@
+"""A protein language model that gives one state per residue.
+
+Any transformers encoder whose tokenizer has one token per residue will do (ESM-2, ESM-C, a local
+directory). What would give wrong numbers in silence is refused: parameters that the checkpoint
+lacks, tokens that are not residues, models that see only what comes before a residue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn, Self
+
+import torch
+from torch import Tensor
+from transformers import AutoModel, AutoTokenizer
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
+
+from common.data.model_files import KEY, ModelFiles
+from common.errors import UserError
+
+STANDARD_RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
+# Heads that residue states do not pass through, and constants that the model computes itself.
+MAY_BE_MISSING = ("pooler.", "contact_head.", "inv_freq", "position_ids")
+
+
+class LanguageModel:
+    """A loaded model with its tokenizer; make one with `load`.
+
+    Args:
+        model: A transformers encoder, in eval mode on its device.
+        tokens: Turns sequences into token ids.
+        layer: Index into the hidden states; -1 is the last one.
+        bfloat16: Compute in bfloat16 where autocast does (CUDA only).
+
+    Attributes:
+        dim: Width of a residue's state.
+    """
+
+    def __init__(
+        self, model: torch.nn.Module, tokens: ResidueTokens, layer: int, bfloat16: bool
+    ) -> None:
+        self._model = model
+        self._tokens = tokens
+        self._layer = layer
+        self._bfloat16 = bfloat16
+        self._device = next(model.parameters()).device
+        self.dim = self.residue_states([STANDARD_RESIDUES])[0].shape[1]
+
+    @classmethod
+    def load(cls, files: ModelFiles, layer: int, device: torch.device, bfloat16: bool) -> Self:
+        """Load a model onto a device.
+
+        Raises:
+            UserError: It is no encoder, its checkpoint lacks parameters, its tokenizer is not
+                per residue, or it has no such layer.
+        """
+        _refuse_other_than_encoder(files)
+        model = _load_encoder(files)
+        if layer != -1:
+            _check_layer(layer, model.config.num_hidden_layers)
+        tokens = ResidueTokens(_load_tokenizer(files.directory), str(files.directory))
+        return cls(model.eval().to(device), tokens, layer, bfloat16 and device.type == "cuda")
+
+    @property
+    def special_tokens(self) -> int:
+        """Tokens that a sequence has beside its residues."""
+        return self._tokens.special_tokens
+
+    @torch.inference_mode()
+    def residue_states(self, sequences: Sequence[str]) -> list[Tensor]:
+        """The states of sequences in upper case, computed as one padded batch.
+
+        Returns:
+            For each sequence a (length, dim) tensor on the model's device, special tokens
+            stripped.
+        """
+        ids, mask = self._tokens.encode(sequences)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
+            output = self._model(
+                input_ids=ids.to(self._device),
+                attention_mask=mask.to(self._device),
+                output_hidden_states=self._layer != -1,
+            )
+        states = (
+            output.last_hidden_state if self._layer == -1 else output.hidden_states[self._layer]
+        )
+        if states.shape[:2] != ids.shape:
+            raise UserError(
+                f"the model of {KEY} gives states of shape {tuple(states.shape)} for"
+                f" {tuple(ids.shape)} tokens, not one per residue; choose an encoder such as ESM-2"
+            )
+        first = len(self._tokens.before)
+        return [states[row, first : first + len(text)] for row, text in enumerate(sequences)]
+
+
+class ResidueTokens:
+    """Token ids of sequences, letter by letter.
+
+    Letters are looked up one at a time because tokenizers join what they do not know: to
+    `EsmTokenizer` the two unknown residues `JJ` are a single token.
+
+    Args:
+        tokenizer: A transformers tokenizer.
+        name: What it is called in messages.
+
+    Raises:
+        UserError: The tokenizer does not give every residue its own token.
+    """
+
+    def __init__(self, tokenizer: Any, name: str) -> None:
+        self._tokenizer = tokenizer
+        self._name = name
+        self._letters: dict[str, int] = {}
+        encoded = tokenizer(STANDARD_RESIDUES, return_special_tokens_mask=True)
+        ids, special = list(encoded["input_ids"]), list(encoded["special_tokens_mask"])
+        whole = [token for token, is_special in zip(ids, special, strict=True) if not is_special]
+        if whole != [self._letter(letter) for letter in STANDARD_RESIDUES]:
+            self._refuse(f"it makes {len(whole)} tokens of {len(STANDARD_RESIDUES)} residues")
+        first = special.index(0)
+        self.before, self._after = ids[:first], ids[first + len(whole) :]
+        self._padding = tokenizer.pad_token_id or 0
+
+    @property
+    def special_tokens(self) -> int:
+        """Tokens that a sequence has beside its residues."""
+        return len(self.before) + len(self._after)
+
+    def encode(self, sequences: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Token ids and attention mask, both (batch, longest), padded on the right."""
+        width = max(map(len, sequences)) + self.special_tokens
+        ids = torch.full((len(sequences), width), self._padding)
+        mask = torch.zeros_like(ids)
+        for row, sequence in enumerate(sequences):
+            tokens = [*self.before, *map(self._letter, sequence), *self._after]
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+            mask[row, : len(tokens)] = 1
+        return ids, mask
+
+    def _letter(self, letter: str) -> int:
+        if letter not in self._letters:
+            encoded = self._tokenizer(letter, add_special_tokens=False)["input_ids"]
+            if len(encoded) != 1:
+                self._refuse(f"it makes {len(encoded)} tokens of the residue '{letter}'")
+            self._letters[letter] = encoded[0]
+        return self._letters[letter]
+
+    def _refuse(self, reason: str) -> None:
+        raise UserError(
+            f"the tokenizer of {self._name} does not give one token per residue: {reason};"
+            f" {KEY} must name a per-residue encoder such as ESM-2"
+        )
+
+
+def _refuse_other_than_encoder(files: ModelFiles) -> None:
+    config = files.config()
+    kind = config.get("model_type")
+    left_to_right = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    left_to_right = left_to_right and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    if config.get("is_encoder_decoder") or config.get("is_decoder") or left_to_right:
+        raise UserError(
+            f"the model in {files.directory} (model_type '{kind}') is not an encoder, in which"
+            f" every residue sees the whole sequence; {KEY} must name one such as ESM-2"
+        )
+
+
+def _load_encoder(files: ModelFiles) -> Any:
+    try:
+        # float32 whatever the checkpoint was saved in: half precision is slow on CPUs, and on
+        # GPUs autocast chooses what to compute in less.
+        model, report = AutoModel.from_pretrained(
+            files.directory, dtype=torch.float32, output_loading_info=True
+        )
+    except Exception as error:  # a damaged file can make any part of the library stumble
+        _refuse_to_load(files.directory, error)
+    missing = sorted(
+        key
+        for key in report["missing_keys"]
+        if not any(harmless in key for harmless in MAY_BE_MISSING)
+    )
+    if missing:
+        raise UserError(
+            f"the checkpoint {files.directory} lacks {len(missing)} of the model's parameters"
+            f" ({', '.join(missing[:3])}, …), which would be random; {KEY} must name a complete one"
+        )
+    return model
+
+
+def _load_tokenizer(directory: Path) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(directory)
+    except Exception as error:  # as above
+        _refuse_to_load(directory, error)
+
+
+def _refuse_to_load(directory: Path, error: Exception) -> NoReturn:
+    reason = " ".join(str(error).split())[:200]
+    raise UserError(
+        f"transformers cannot load {directory} ({type(error).__name__}: {reason});"
+        f" {KEY} must name a protein encoder such as facebook/esm2_t33_650M_UR50D"
+    ) from None
+
+
+def _check_layer(layer: int, layers: int) -> None:
+    if not -layers - 1 <= layer <= layers:
+        raise UserError(
+            f"data_config.embeddings.layer is {layer}, but the model has the hidden states"
+            f" 0 to {layers} (or {-layers - 1} to -1)"
+        )

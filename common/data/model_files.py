@@ -1,0 +1,220 @@
+"""Which files a protein language model is: found or downloaded, identified, and their limits.
+
+Nothing here loads the model; that takes seconds to minutes, and a complete embedding cache never
+needs it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xxhash
+from huggingface_hub import snapshot_download
+
+from common.config import EmbeddingsConfig
+from common.data.embedding_shards import hash_file
+from common.errors import UserError
+from common.files import write_atomically
+
+KEY = "data_config.embeddings.model_name"
+CONFIG_FILE = "config.json"
+# In the order in which transformers prefers them.
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
+SMALL_FILES = ["*.json", "*.txt", "*.model"]
+HASHES_FILE = "model_hashes.json"
+
+# Model types whose first residue does not stand at position 0 but after the padding index.
+POSITIONS_AFTER_PADDING = ("esm",)
+SPECIAL_TOKENS = 2  # <cls> and <eos>
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A language model's directory and the weight files in it."""
+
+    directory: Path
+    weights: tuple[Path, ...]
+
+    def config(self) -> dict[str, Any]:
+        """The model's own configuration.
+
+        Raises:
+            UserError: It is missing or not JSON.
+        """
+        path = self.directory / CONFIG_FILE
+        content = _read_json(path)
+        if not content:
+            raise UserError(f"{path} is missing or damaged; {KEY} must name a transformers model")
+        return content
+
+
+def locate_model(settings: EmbeddingsConfig) -> ModelFiles:
+    """Find a model: a local directory, else the hub's local cache, else the hub itself.
+
+    What was downloaded once is used as it is: a newer version upstream must not silently change
+    what a configuration means.
+
+    Raises:
+        UserError: It is nowhere to be had, or has no weights.
+    """
+    local = Path(settings.model_name).expanduser()
+    if local.is_dir():
+        weights = _weight_files(local)
+        if not weights:
+            raise UserError(
+                f"{local} holds none of {', '.join(WEIGHT_FILES)}; {KEY} must name a directory"
+                " that `save_pretrained` wrote, or a model on the Hugging Face hub"
+            )
+        return ModelFiles(local.absolute(), weights)
+    return _find_cached(settings) or _download(settings)
+
+
+def check_length_fits(settings: EmbeddingsConfig, max_sequence_length: int) -> None:
+    """Refuse a length that the model cannot take, if its files are on this machine already.
+
+    Quick, and never goes to the network; `prepare_store` checks the same again.
+
+    Raises:
+        UserError: `data_config.max_sequence_length` is too large.
+    """
+    local = Path(settings.model_name).expanduser()
+    files = ModelFiles(local, ()) if local.is_dir() else _find_cached(settings)
+    if files is not None:
+        check_residue_limit(files, settings.model_name, max_sequence_length)
+
+
+def check_residue_limit(files: ModelFiles, model_name: str, max_sequence_length: int) -> None:
+    """Refuse a length beyond the positions that the model was made for.
+
+    Raises:
+        UserError: `data_config.max_sequence_length` is too large.
+    """
+    limit = residue_limit(files.config())
+    if limit is not None and max_sequence_length > limit:
+        raise UserError(
+            f"data_config.max_sequence_length is {max_sequence_length}, but {model_name} takes at"
+            f" most {limit} residues; lower it to {limit} or choose another {KEY}"
+        )
+
+
+def residue_limit(config: dict[str, Any]) -> int | None:
+    """Residues that fit into the positions of a model beside the special tokens.
+
+    ESM-2: 1026 positions, of which 2 lie before the first token (padding index 1) and 2 are
+    taken by <cls> and <eos>: 1022.
+    """
+    positions = config.get("max_position_embeddings")
+    if not isinstance(positions, int):
+        return None
+    if config.get("model_type") in POSITIONS_AFTER_PADDING:
+        positions -= (config.get("pad_token_id") or 0) + 1
+    return positions - SPECIAL_TOKENS
+
+
+def hash_model(files: ModelFiles, cache_dir: Path) -> str:
+    """One hash of weights, configuration and tokenizer.
+
+    The weights' hashes are remembered in `cache_dir` by path, size and time stamp: reading
+    gigabytes at every start would be for nothing.
+    """
+    digest = xxhash.xxh3_128()
+    for name in (CONFIG_FILE, *TOKENIZER_FILES):
+        path = files.directory / name
+        if path.is_file():
+            digest.update(f"{name}:{hash_file(path)};".encode())
+    for path in files.weights:
+        digest.update(f"{path.name}:{_remembered_hash(path, cache_dir)};".encode())
+    return digest.hexdigest()
+
+
+def _remembered_hash(path: Path, cache_dir: Path) -> str:
+    memory = cache_dir / HASHES_FILE
+    real = path.resolve()
+    status = real.stat()
+    stamp = [status.st_size, status.st_mtime_ns]
+    known = _read_json(memory)
+    *known_stamp, digest = known.get(str(real), [None])
+    if known_stamp == stamp and isinstance(digest, str):
+        return digest
+    digest = hash_file(real)
+    # A cache that may only be read forgets, and reads the weights again next time.
+    with contextlib.suppress(UserError, OSError):
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        known[str(real)] = [*stamp, digest]
+        write_atomically(memory, json.dumps(known, indent=1))
+    return digest
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; empty where the file is missing or damaged."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _weight_files(directory: Path) -> tuple[Path, ...]:
+    """The files that transformers would load the weights from; none if one is missing."""
+    for name in WEIGHT_FILES:
+        if (directory / name).is_file():
+            return (directory / name,)
+        index = directory / f"{name}.index.json"
+        if index.is_file():
+            parts = _read_json(index).get("weight_map", {})
+            paths = tuple(directory / part for part in sorted(set(parts.values())))
+            return paths if all(path.is_file() for path in paths) else ()
+    return ()
+
+
+def _find_cached(settings: EmbeddingsConfig) -> ModelFiles | None:
+    """The complete copy in the hub's local cache, if there is one."""
+    try:
+        return _snapshot(settings, "*.safetensors", offline=True)
+    except (OSError, ValueError):
+        return None
+
+
+def _download(settings: EmbeddingsConfig) -> ModelFiles:
+    try:
+        # Many repositories hold the weights in several formats; one of them is enough.
+        files = _snapshot(settings, "*.safetensors") or _snapshot(settings, "*.bin")
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise UserError(
+            f"{KEY} '{settings.model_name}' is no directory here and cannot be had from the"
+            f" Hugging Face hub{_describe_revision(settings)} ({reason}); correct the name, or"
+            " connect once to download it"
+        ) from None
+    if files is None:
+        raise UserError(
+            f"{KEY} '{settings.model_name}' on the Hugging Face hub is no transformers model:"
+            f" it lacks {CONFIG_FILE}, a tokenizer or one of {', '.join(WEIGHT_FILES)}"
+        )
+    return files
+
+
+def _describe_revision(settings: EmbeddingsConfig) -> str:
+    return f" at revision '{settings.revision}'" if settings.revision else ""
+
+
+def _snapshot(settings: EmbeddingsConfig, weights: str, offline: bool = False) -> ModelFiles | None:
+    """The hub's copy on this machine, downloaded unless offline; None if it is not complete."""
+    directory = Path(
+        snapshot_download(
+            settings.model_name,
+            revision=settings.revision,
+            allow_patterns=[*SMALL_FILES, weights],
+            ignore_patterns=["*/*"],
+            local_files_only=offline,
+        )
+    )
+    found = _weight_files(directory)
+    has_tokenizer = any((directory / name).is_file() for name in TOKENIZER_FILES)
+    complete = found and has_tokenizer and (directory / CONFIG_FILE).is_file()
+    return ModelFiles(directory, found) if complete else None

@@ -1,0 +1,177 @@
+"""What every pair model is: encode each protein once, let pairs of states interact, give a logit.
+
+A model is a `transformers` model. Its contract:
+
+    encode(proteins (U, L, D), lengths (U,))                          -> states (U, S, d)
+    interact(states_a, lengths_a, states_b, lengths_b), B pairs       -> logits (B,)
+    forward(proteins, lengths, pairs (B, 2), labels=None)             -> PairOutput(loss, logits)
+
+where S is L, or 1 for a model that pools its residues; `state_lengths` tells which, so that whoever
+stores states between the two calls needs to know nothing else. Interactions have no direction:
+`interact` is symmetric in its two sides up to rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
+from transformers.utils.generic import ModelOutput
+
+from common.config import ModelConfig
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU}
+INITIALIZER_STD = 0.02
+
+
+class PairModelConfig(PreTrainedConfig):
+    """The hyperparameters that all pair models share; `from_settings` fills it from the YAML."""
+
+    input_dim: int = 0
+    hidden_dims: list[int] | None = None
+    head_dropout: float = 0.1
+    head_activation: str = "gelu"
+    head_norm: str = "layernorm"
+    dropout: float = 0.1
+
+    @classmethod
+    def from_settings(cls, settings: ModelConfig, input_dim: int) -> Self:
+        """The config of a model for embeddings of width `input_dim`."""
+        head = settings.mlp_head
+        return cls(
+            input_dim=input_dim,
+            hidden_dims=list(head.hidden_dims),
+            head_dropout=head.dropout,
+            head_activation=head.activation,
+            head_norm=head.norm,
+            dropout=settings.regularization.dropout,
+            **cls.own_settings(settings),
+        )
+
+    @classmethod
+    def own_settings(cls, settings: ModelConfig) -> dict[str, Any]:
+        """What this architecture alone takes from the settings; by default nothing."""
+        return {}
+
+
+@dataclass
+class PairOutput(ModelOutput):
+    """Logits (B,) of the pairs and, where labels were given, their mean loss."""
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+
+
+class PairModel(PreTrainedModel):
+    """Base of all pair models: input standardisation, the composition of encode and interact."""
+
+    config_class = PairModelConfig
+    base_model_prefix = ""
+    main_input_name = "proteins"
+    pools_residues: ClassVar[bool] = False
+
+    input_mean: Tensor
+    input_scale: Tensor
+
+    def __init__(self, config: PairModelConfig) -> None:
+        super().__init__(config)
+        # Persistent, so that a checkpoint carries its statistics (and because transformers
+        # brings non-persistent buffers back as garbage).
+        self.register_buffer("input_mean", torch.zeros(config.input_dim))
+        self.register_buffer("input_scale", torch.ones(config.input_dim))
+
+    def encode(self, proteins: Tensor, lengths: Tensor) -> Tensor:
+        """States (U, S, d) of padded residue embeddings (U, L, D)."""
+        raise NotImplementedError
+
+    def interact(
+        self, states_a: Tensor, lengths_a: Tensor, states_b: Tensor, lengths_b: Tensor
+    ) -> Tensor:
+        """Logits (B,) of B pairs of states; the lengths are those of `state_lengths`."""
+        raise NotImplementedError
+
+    def state_lengths(self, lengths: Tensor) -> Tensor:
+        """How many rows of `encode`'s states are real for proteins of these lengths."""
+        return torch.ones_like(lengths) if self.pools_residues else lengths
+
+    def forward(
+        self, proteins: Tensor, lengths: Tensor, pairs: Tensor, labels: Tensor | None = None
+    ) -> PairOutput:
+        """Encode every protein once, then score `pairs` (B, 2) of rows of `proteins`."""
+        states = self.encode(proteins, lengths)
+        side_lengths = self.state_lengths(lengths)
+        a, b = pairs.unbind(1)
+        logits = self.interact(states[a], side_lengths[a], states[b], side_lengths[b])
+        loss = None
+        if labels is not None:
+            loss = functional.binary_cross_entropy_with_logits(logits.float(), labels.float())
+        return PairOutput(loss=loss, logits=logits)
+
+    def standardize(self, proteins: Tensor) -> Tensor:
+        """Embeddings in the model's dtype with the training proteins' mean 0 and deviation 1.
+
+        The states of a language model have a few dimensions hundreds of times larger than the
+        rest; unscaled they drown the others in the first projection.
+        """
+        return (proteins.to(self.input_mean.dtype) - self.input_mean) * self.input_scale
+
+    def set_input_statistics(self, mean: Tensor, deviation: Tensor) -> None:
+        """Standardise inputs by these per-dimension statistics (D,) of training residues."""
+        self.input_mean.copy_(mean)
+        self.input_scale.copy_(1.0 / deviation.clamp_min(1e-6))
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Normal weights, Xavier in the head, zero biases; norms and standardisation at identity."""
+        if isinstance(module, nn.Linear):
+            if isinstance(module, HeadLinear):
+                init.xavier_uniform_(module.weight)
+            else:
+                init.trunc_normal_(module.weight, std=INITIALIZER_STD)
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.LayerNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, PairModel):
+            init.zeros_(module.input_mean)
+            init.ones_(module.input_scale)
+
+
+class HeadLinear(nn.Linear):
+    """A layer of the head, told apart by its type: transformers initialises a weight only once."""
+
+
+class PairHead(nn.Module):
+    """The multilayer perceptron that turns a pair's representation (B, d) into a logit (B,)."""
+
+    def __init__(self, input_dim: int, config: PairModelConfig) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width = input_dim
+        for hidden in config.hidden_dims or []:
+            layers.append(HeadLinear(width, hidden))
+            if config.head_norm == "layernorm":
+                layers.append(nn.LayerNorm(hidden))
+            layers += [ACTIVATIONS[config.head_activation](), nn.Dropout(config.head_dropout)]
+            width = hidden
+        layers.append(HeadLinear(width, 1))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, representation: Tensor) -> Tensor:
+        """Logits (B,)."""
+        logits: Tensor = self.layers(representation)
+        return logits.squeeze(-1)
+
+
+def residue_mask(lengths: Tensor, width: int) -> Tensor | None:
+    """True (B, width) where a residue is real; None where all are, which attends faster."""
+    positions = torch.arange(width, device=lengths.device)
+    mask = positions < lengths[:, None]
+    # On a GPU the question would make the host wait; there the mask is always built.
+    if mask.device.type == "cpu" and bool(mask.all()):
+        return None
+    return mask

@@ -1,0 +1,241 @@
+"""Checkpoints: the best model, which others load, and the last state, which `--resume` takes.
+
+`best_model/` holds config.json, model.safetensors, the resolved configuration (config.yaml) and
+decision.json: the threshold and the validation figures it was chosen by. `last_state/` holds what
+accelerate saves (weights, optimizer, random states) and progress.json. Both are written aside and
+swapped in whole.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from transformers import AutoConfig
+
+from common.config import Config, read_resolved_config
+from common.errors import UserError
+from common.files import (
+    explain_disk_errors,
+    recover_directory,
+    replace_directory,
+    temporary_beside,
+    write_atomically,
+)
+from common.models import PairModel, known_models
+from common.run import CONFIG_FILE, Run, on_main_process, run_directory
+
+BEST_MODEL, LAST_STATE = "best_model", "last_state"
+DECISION_FILE, PROGRESS_FILE = "decision.json", "progress.json"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """From which probability on a pair is called, and the validation figures of the choice."""
+
+    threshold: float
+    mode: str
+    monitor_metric: str
+    epoch: int
+    validation: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded model with what it was trained as."""
+
+    path: Path
+    model: PairModel
+    config: Config
+    decision: Decision
+
+
+def save_model(run: Run, model: PairModel, decision: Decision, name: str = BEST_MODEL) -> Path:
+    """Write a model directory of this run on rank 0; `model` is the unwrapped one."""
+    final = run.model_dir / name
+    temporary = temporary_beside(final)
+
+    def write() -> None:
+        with explain_disk_errors(temporary):
+            model.save_pretrained(temporary)
+        write_atomically(temporary / CONFIG_FILE, run.config.to_yaml())
+        write_atomically(temporary / DECISION_FILE, json.dumps(asdict(decision), indent=1))
+        replace_directory(temporary, final)
+
+    on_main_process(run.accelerator, write)
+    return final
+
+
+def load_checkpoint(path: Path, expected_model: str | None = None) -> Checkpoint:
+    """Load a model directory that `save_model` wrote.
+
+    Args:
+        path: The directory, such as …/best_model.
+        expected_model: The configuration's `model_config.model`; another model is refused.
+
+    Raises:
+        UserError: Something is missing, damaged, or of another model.
+    """
+    for needed in ("config.json", "model.safetensors", CONFIG_FILE, DECISION_FILE):
+        if not (path / needed).is_file():
+            raise UserError(
+                f"{path} is not a checkpoint of this program: it has no {needed}; give the path of"
+                " a best_model directory with --checkpoint"
+            )
+    config = read_resolved_config(path / CONFIG_FILE)
+    name = config.model.model
+    if expected_model is not None and name != expected_model:
+        raise UserError(
+            f"the checkpoint {path} is of the model '{name}', but model_config.model is"
+            f" '{expected_model}'; give a checkpoint of '{expected_model}' or change the config"
+        )
+    return Checkpoint(path, load_weights(path, name), config, _read_decision(path))
+
+
+def check_fits(checkpoint: Checkpoint, config: Config, dim: int) -> list[str]:
+    """Refuse embeddings that a checkpoint's model cannot take; tell what else differs.
+
+    Returns:
+        The embedding settings, by key path, that are not those the model was trained on.
+
+    Raises:
+        UserError: The embeddings have another width.
+    """
+    trained, given = checkpoint.config.data, config.data
+    width = checkpoint.model.config.input_dim
+    if width != dim:
+        raise UserError(
+            f"the checkpoint {checkpoint.path} takes embeddings of {width} dimensions, but those"
+            f" of {given.embeddings.model_name} have {dim}; set data_config.embeddings.model_name"
+            f" to {trained.embeddings.model_name}, which it was trained on"
+        )
+    differing = [
+        f"data_config.embeddings.{key}"
+        for key in ("model_name", "revision", "layer", "dtype")
+        if getattr(trained.embeddings, key) != getattr(given.embeddings, key)
+    ]
+    if trained.max_sequence_length != given.max_sequence_length:
+        differing.append("data_config.max_sequence_length")
+    return differing
+
+
+def warn_if_differs(run: Run, checkpoint: Checkpoint, dim: int) -> None:
+    """`check_fits`, with a warning in the log about what differs but may be meant."""
+    differing = check_fits(checkpoint, run.config, dim)
+    if differing:
+        run.warn("embeddings_differ", keys=differing, checkpoint=checkpoint.path)
+
+
+def load_weights(path: Path, name: str) -> PairModel:
+    """The model of a directory, refusing weights that are missing, left over or misshapen."""
+    models = known_models()
+    if name not in models:
+        raise UserError(f"{path} is of a model '{name}' that this installation does not have")
+    try:
+        config = AutoConfig.from_pretrained(path)
+        loaded: Any = models[name].from_pretrained(path, config=config, output_loading_info=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"the checkpoint {path} cannot be read: {reason}") from None
+    model: PairModel = loaded[0]
+    info = loaded[1]
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        # transformers would fill missing weights with whatever memory holds.
+        if info[kind]:
+            first = sorted(map(str, info[kind]))[0]
+            raise UserError(
+                f"the checkpoint {path} does not fit the model '{name}': {len(info[kind])}"
+                f" {kind.replace('_', ' ')}, the first is {first}"
+            )
+    return model
+
+
+def _read_decision(path: Path) -> Decision:
+    try:
+        return Decision(**json.loads((path / DECISION_FILE).read_text()))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path / DECISION_FILE} is damaged: {error}") from None
+
+
+def newest_checkpoint(config: Config, stages: tuple[str, ...]) -> Path:
+    """The newest best model of the first of `stages` that has one, for this config's model.
+
+    Raises:
+        UserError: There is none.
+    """
+    for stage in stages:
+        directory = run_directory("models", stage, config)  # type: ignore[arg-type]
+        found = sorted(
+            directory.glob(f"*/{BEST_MODEL}/{DECISION_FILE}"), key=lambda p: p.stat().st_mtime_ns
+        )
+        if found:
+            return found[-1].parent
+    wanted = " or ".join(str(run_directory("models", stage, config)) for stage in stages)  # type: ignore[arg-type]
+    raise UserError(f"there is no {BEST_MODEL} under {wanted}; train one, or name --checkpoint DIR")
+
+
+def save_state(run: Run, progress: dict[str, Any]) -> None:
+    """Save everything that the run needs to go on, swapped in whole."""
+    accelerator = run.accelerator
+    final = run.model_dir / LAST_STATE
+    temporary = temporary_beside(final)
+    with explain_disk_errors(temporary):
+        accelerator.save_state(str(temporary))
+    content = json.dumps({"processes": accelerator.num_processes, **progress})
+    accelerator.wait_for_everyone()
+
+    def finish() -> None:
+        write_atomically(temporary / PROGRESS_FILE, content)
+        replace_directory(temporary, final)
+
+    on_main_process(accelerator, finish)
+
+
+def load_state(run: Run) -> dict[str, Any] | None:
+    """Restore the last complete state; None where the run was cut off before its first.
+
+    Raises:
+        UserError: The state is of another configuration or another number of processes.
+    """
+    directory = run.model_dir / LAST_STATE
+    for name in (LAST_STATE, BEST_MODEL):
+        on_main_process(run.accelerator, partial(recover_directory, run.model_dir / name))
+    if not (directory / PROGRESS_FILE).is_file():
+        return None
+    check_same_config(run)
+    progress: dict[str, Any] = json.loads((directory / PROGRESS_FILE).read_text())
+    processes = run.accelerator.num_processes
+    if progress["processes"] != processes:
+        raise UserError(
+            f"{directory} was saved by {progress['processes']} processes and cannot go on exactly"
+            f" on {processes}; launch as many"
+        )
+    run.accelerator.load_state(str(directory))
+    return progress
+
+
+def check_same_config(run: Run) -> None:
+    """Refuse to resume under another configuration than the run was begun with."""
+    path = run.log_dir / CONFIG_FILE
+    before = _flatten(read_resolved_config(path).model_dump(by_alias=True))
+    now = _flatten(run.config.model_dump(by_alias=True))
+    for key in now:
+        if not key.startswith("run_config.") and before.get(key) != now[key]:
+            raise UserError(
+                f"cannot resume {run.log_dir}: {key} was {before.get(key)} and is now {now[key]};"
+                " resume with the configuration saved there, or start a new run"
+            )
+
+
+def _flatten(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in section.items():
+        if isinstance(value, dict):
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat

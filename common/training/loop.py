@@ -1,0 +1,147 @@
+"""The mechanics of an epoch's loop, which itself stands in the scripts: one call each there."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor
+from tqdm import tqdm
+
+from common.csv_log import EpochRow
+from common.data.batches import (
+    BatchPlanner,
+    PairBatch,
+    RankBatches,
+    load_batches,
+    padding_share,
+)
+from common.errors import UserError
+from common.run import Run
+from common.training.validation import Validation
+
+
+@dataclass(frozen=True)
+class EpochSteps:
+    """One epoch's batches on this rank, with a progress bar and the log's heartbeats."""
+
+    run: Run
+    planner: BatchPlanner
+    epoch: int
+
+    def __len__(self) -> int:
+        return self.planner.updates(self.epoch) * self.planner.accumulation
+
+    def __iter__(self) -> Iterator[PairBatch]:
+        accelerator, settings = self.run.accelerator, self.run.config.data.dataloader
+        processes = accelerator.num_processes
+        rounds = self.planner.rounds(self.epoch)
+        self.run.event(
+            "epoch_start",
+            epoch=self.epoch + 1,
+            epochs=self.run.config.training.epochs,
+            steps=len(rounds),
+            pairs=sum(map(len, rounds)),
+            mining=self.planner.mines(self.epoch),
+            padding=round(padding_share(self.planner.data, rounds, processes), 4),
+        )
+        batches = RankBatches(self.planner.data, rounds, accelerator.process_index, processes)
+        shown = None if accelerator.is_main_process else True
+        name = f"epoch {self.epoch + 1}"
+        for batch in tqdm(
+            load_batches(batches, settings),
+            total=len(rounds),
+            desc=name,
+            leave=False,
+            disable=shown,
+        ):
+            yield batch.to(accelerator.device)
+
+
+@dataclass
+class EpochRecord:
+    """Adds up an epoch's loss on the device, and logs a step now and then.
+
+    The first step is logged, every N-th, and the last; only those make the host wait for the
+    device.
+    """
+
+    run: Run
+    epoch: int
+    steps: int
+    rate: float = 0.0
+    step: int = 0
+    started: float = field(default_factory=time.perf_counter)
+    sums: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        device = self.run.accelerator.device
+        self.sums = torch.zeros(2, dtype=torch.float64, device=device)
+
+    def note(self, losses: Tensor, weights: Tensor, rate: float) -> None:
+        """Count a step: losses (B,) at their weights (B,), made at a learning rate."""
+        with torch.no_grad():
+            added = torch.stack([(losses * weights).sum(), weights.sum()]).double()
+            self.sums += added
+        self.step += 1
+        self.rate = rate
+        every = self.run.config.training.logging.heartbeat_every_n_steps
+        if self.step in (1, self.steps) or self.step % every == 0:
+            loss, count = added.tolist()
+            self.run.event(
+                "step",
+                epoch=self.epoch + 1,
+                step=f"{self.step}/{self.steps}",
+                loss=loss / count if count else math.nan,
+                lr=rate,
+                steps_per_second=self.step / max(self.seconds, 1e-9),
+            )
+
+    @property
+    def seconds(self) -> float:
+        """Wall time since the epoch began."""
+        return time.perf_counter() - self.started
+
+    def row(self, train_loss: float, validation: Validation) -> EpochRow:
+        """The epoch's line of the CSV."""
+        return EpochRow(
+            epoch=self.epoch + 1,
+            seconds=self.seconds,
+            train_loss=train_loss,
+            val_loss=validation.loss,
+            val_metrics=validation.metrics,
+            learning_rate=self.rate,
+        )
+
+    def mean_loss(self) -> float:
+        """The mean over all pairs of all processes; every process must ask."""
+        loss, count = self.run.accelerator.reduce(self.sums, reduction="sum").tolist()
+        return float(loss / count) if count else math.nan
+
+
+def check_finite(norm: Tensor, batch: PairBatch, losses: Tensor, accelerator: Accelerator) -> None:
+    """Stop every rank before the optimizer step if a loss or gradient is not finite.
+
+    The gradients are synchronised, so their norm is the same on all ranks and all come to the
+    same verdict without asking each other. Float16 is left to its loss scaler, which skips steps.
+
+    Raises:
+        UserError: Names the proteins of the batches that caused it.
+    """
+    if accelerator.mixed_precision == "fp16" or bool(torch.isfinite(norm)):
+        return
+    guilty = [] if bool(torch.isfinite(losses).all()) else [list(batch.names)]
+    # With finite losses it is the gradients that overflowed; any rank's batch may be the cause.
+    batches = gather_object(guilty) or gather_object([list(batch.names)])
+    names = sorted({name for names in batches for name in names})
+    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    raise UserError(
+        f"the loss or its gradient is not finite in a batch of the proteins {shown}; lower"
+        " training_config.optimizer.lr or scheduler.max_lr, set training_config.max_grad_norm, or"
+        " look at these proteins' embeddings"
+    )

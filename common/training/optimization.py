@@ -1,0 +1,113 @@
+"""Optimizer, learning-rate schedule and staged unfreezing: what turns gradients into updates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+
+from common.config import OptimizerConfig, SchedulerConfig, StrategyConfig, TrainingConfig
+from common.errors import UserError
+
+
+def build_optimizer(model: nn.Module, settings: OptimizerConfig) -> AdamW:
+    """AdamW over all parameters; biases, norms and the CLS token are not decayed."""
+    decayed = [p for p in model.parameters() if p.dim() == 2]
+    spared = [p for p in model.parameters() if p.dim() != 2]
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": spared, "weight_decay": 0.0},
+    ]
+    return AdamW(
+        [group for group in groups if group["params"]],
+        lr=settings.lr,
+        betas=(settings.beta1, settings.beta2),
+        eps=settings.eps,
+        # One kernel for all parameters instead of several per parameter.
+        fused=torch.cuda.is_available(),
+    )
+
+
+def build_scheduler(optimizer: AdamW, settings: TrainingConfig, updates: int) -> LRScheduler:
+    """The learning rate over `updates` optimizer updates.
+
+    The schedule is not handed to accelerate: a prepared one steps once per process and would run
+    past its end on two. It is stepped once per update instead.
+    """
+    schedule: SchedulerConfig = settings.scheduler
+    if schedule.type == "constant":
+        return LambdaLR(optimizer, _one)
+    return OneCycleLR(
+        optimizer,
+        max_lr=schedule.max_lr or settings.optimizer.lr,
+        total_steps=updates,
+        pct_start=schedule.pct_start,
+        div_factor=schedule.div_factor,
+        final_div_factor=schedule.final_div_factor,
+        anneal_strategy=schedule.anneal_strategy,
+        # The configuration's beta1 holds throughout.
+        cycle_momentum=False,
+    )
+
+
+def _one(update: int) -> float:
+    return 1.0
+
+
+def current_rate(scheduler: LRScheduler) -> float:
+    """The learning rate that the next update will use."""
+    return float(scheduler.get_last_lr()[0])
+
+
+@dataclass(frozen=True)
+class StagedUnfreezing:
+    """Which parameters stand still until `unfreeze_epoch`.
+
+    Frozen parameters lose their gradients before each update instead of `requires_grad`: DDP
+    fixes its set of parameters when it wraps the model and would never synchronise those that
+    join later. AdamW skips what has no gradient and starts its moments when they join; the
+    schedule runs on.
+    """
+
+    frozen: tuple[nn.Parameter, ...]
+    unfreeze_epoch: int
+
+    @classmethod
+    def from_settings(cls, model: nn.Module, settings: StrategyConfig) -> StagedUnfreezing:
+        """Freeze all but `initial_trainable_prefixes`, or nothing.
+
+        Raises:
+            UserError: A prefix names no parameter of the model.
+        """
+        if settings.type == "none":
+            return cls((), 0)
+        prefixes = settings.initial_trainable_prefixes
+        names = [name for name, _ in model.named_parameters()]
+        _check_prefixes(prefixes, names)
+        frozen = [p for name, p in model.named_parameters() if not name.startswith(prefixes)]
+        return cls(tuple(frozen), settings.unfreeze_epoch)
+
+    def drop_frozen_gradients(self, epoch: int) -> None:
+        """Forget the gradients of what is frozen in this epoch (counted from 0)."""
+        if epoch < self.unfreeze_epoch:
+            for parameter in self.frozen:
+                parameter.grad = None
+
+    def trainable(self, model: nn.Module, epoch: int) -> int:
+        """How many numbers of the model train in this epoch."""
+        every = sum(p.numel() for p in model.parameters())
+        return every - sum(p.numel() for p in self.frozen) * (epoch < self.unfreeze_epoch)
+
+
+def _check_prefixes(prefixes: Sequence[str], names: Sequence[str]) -> None:
+    for prefix in prefixes:
+        if not any(name.startswith(prefix) for name in names):
+            parts = sorted({name.partition(".")[0] for name in names})
+            raise UserError(
+                "training_config.strategy.initial_trainable_prefixes: no parameter's name starts"
+                f" with '{prefix}'; the model's parts are {', '.join(parts)}"
+            )

@@ -1,0 +1,59 @@
+"""How far a stage has come, as the state of a resumed run holds it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from common.csv_log import EpochRow
+
+
+@dataclass
+class Progress:
+    """How far a stage has come: all that a resumed run needs beside weights and random states.
+
+    Attributes:
+        epoch: The epoch to do next, counted from 0.
+        updates: Optimizer updates done.
+        rows: What the CSV tells of the epochs done.
+        best: The best monitored value so far, in the direction "higher is better".
+        best_epoch: When it was reached, counted from 1.
+        scheduler: The learning-rate schedule's own state.
+    """
+
+    epoch: int = 0
+    updates: int = 0
+    rows: list[EpochRow] = field(default_factory=list)
+    best: float | None = None
+    best_epoch: int = 0
+    scheduler: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can hold."""
+        return {**vars(self), "rows": [row.to_dict() for row in self.rows]}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Progress:
+        """The progress that `to_dict` wrote; keys of others are left alone."""
+        known = {name: content[name] for name in cls.__dataclass_fields__}
+        return cls(**{**known, "rows": [EpochRow.from_dict(row) for row in known["rows"]]})
+
+    def note_epoch(self, row: EpochRow, monitor: str) -> bool:
+        """Add an epoch's row; whether it is the best so far."""
+        self.rows.append(row)
+        self.epoch = row.epoch
+        value = _monitored(row, monitor)
+        if value is None or (self.best is not None and value <= self.best):
+            return False
+        self.best, self.best_epoch = value, row.epoch
+        return True
+
+    def stalled(self, patience: int | None) -> bool:
+        """Whether the best lies `patience` epochs back."""
+        return patience is not None and self.epoch - self.best_epoch >= patience
+
+
+def _monitored(row: EpochRow, monitor: str) -> float | None:
+    value = -row.val_loss if monitor == "loss" else row.val_metrics[monitor]
+    return None if value is None or math.isnan(value) else value

@@ -1,0 +1,212 @@
+"""What a stage trains with: model, optimizer, schedule, batches, mining, validation, progress.
+
+`prepare_session` builds and connects the parts (and restores them when resuming); the loop over
+them is in the scripts; `Session.record` and `Session.save` end an epoch, `Session.finish` a stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate.optimizer import AcceleratedOptimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from common.config import Config
+from common.csv_log import EpochRow, write_training_csv
+from common.data.batches import BatchPlanner, PairBatch, PairData
+from common.data.splits import Splits
+from common.errors import UserError
+from common.evaluation.figures import plot_training
+from common.models import PairModel
+from common.run import Run
+from common.training.checkpoints import BEST_MODEL, load_state, save_model, save_state
+from common.training.loop import EpochSteps
+from common.training.losses import PairLoss
+from common.training.ohem import Miner
+from common.training.optimization import StagedUnfreezing, build_optimizer, build_scheduler
+from common.training.progress import Progress
+from common.training.validation import Validation, Validator
+
+TRAINING_CSV, TRAINING_FIGURE = "training_step.csv", "training_curves.png"
+
+
+@dataclass(frozen=True)
+class Session:
+    """The connected parts of one stage.
+
+    Attributes:
+        run: Where it writes and what it tells.
+        model: The model as accelerate wrapped it, for the training step.
+        bare: The same model unwrapped, for everything without gradients.
+        optimizer: Wrapped by accelerate.
+        scheduler: To be stepped once per update, by the loop.
+        planner: Which pairs each round has.
+        miner: Chooses the hardest pairs of a pool.
+        loss: Of pairs, in training and validation.
+        validator: Figures and threshold after each epoch.
+        unfreezing: What stands still at first.
+        progress: How far the stage has come.
+    """
+
+    run: Run
+    model: torch.nn.Module
+    bare: PairModel
+    optimizer: AcceleratedOptimizer
+    scheduler: LRScheduler
+    planner: BatchPlanner
+    miner: Miner
+    loss: PairLoss
+    validator: Validator
+    unfreezing: StagedUnfreezing
+    progress: Progress
+
+    def epochs(self) -> Iterator[int]:
+        """The epochs left to do, counted from 0, until the last or an early stop."""
+        training = self.run.config.training
+        self.bare.train()
+        while self.progress.epoch < training.epochs:
+            if self.progress.stalled(training.early_stopping_patience):
+                self.run.event(
+                    "early_stop", epoch=self.progress.epoch, best_epoch=self.progress.best_epoch
+                )
+                return
+            yield self.progress.epoch
+
+    def steps(self, epoch: int) -> EpochSteps:
+        """The rounds of an epoch on this rank."""
+        return EpochSteps(self.run, self.planner, epoch)
+
+    def mine(self, batch: PairBatch, epoch: int) -> PairBatch:
+        """The pairs of a round to train on: all, or the hardest of a pool."""
+        return self.miner.mine(self.bare, batch) if self.planner.mines(epoch) else batch
+
+    def record(self, row: EpochRow) -> bool:
+        """Note and log an epoch; whether it is the best so far."""
+        logged = self.run.config.training.logging.validation_metrics
+        improved = self.progress.note_epoch(row, self.run.config.training.monitor_metric)
+        self.run.event(
+            "epoch_complete",
+            epoch=row.epoch,
+            seconds=row.seconds,
+            train_loss=row.train_loss,
+            val_loss=row.val_loss,
+            **{f"val_{name}": row.val_metrics[name] for name in logged},
+            lr=row.learning_rate,
+        )
+        return improved
+
+    def save(self, validation: Validation, improved: bool) -> None:
+        """Keep the model if it is the best, then the CSV and the state to resume from."""
+        epoch = validation.decision.epoch
+        if improved:
+            path = save_model(self.run, self.bare, validation.decision)
+            metric = self.run.config.training.monitor_metric
+            self.run.event("best_saved", epoch=epoch, metric=metric, path=path)
+        if not self.run.config.run.save_best_only:
+            save_model(self.run, self.bare, validation.decision, name=f"epoch_{epoch:03d}")
+        self.write_curves()
+        self.progress.scheduler = self.scheduler.state_dict()
+        save_state(self.run, self.progress.to_dict())
+
+    def write_curves(self) -> Path:
+        """Write the CSV of the epochs so far and its picture, on rank 0."""
+        path = self.run.log_dir / TRAINING_CSV
+        if self.run.accelerator.is_main_process:
+            metrics = self.run.config.training.logging.validation_metrics
+            write_training_csv(path, self.progress.rows, metrics)
+            plot_training(self.progress.rows, metrics, self.run.log_dir / TRAINING_FIGURE)
+        return path
+
+    def finish(self) -> Path:
+        """Write the curves a last time, log the end, and return the best model's directory.
+
+        Raises:
+            UserError: No epoch gave a model worth keeping.
+        """
+        if not self.progress.best_epoch:
+            raise UserError(
+                "no epoch had a finite"
+                f" training_config.monitor_metric ({self.run.config.training.monitor_metric});"
+                " lower the learning rate, or monitor another metric"
+            )
+        path = self.write_curves()
+        best = self.run.model_dir / BEST_MODEL
+        self.run.event("csv_written", path=path, rows=len(self.progress.rows))
+        self.run.event("stage_complete", best_epoch=self.progress.best_epoch, checkpoint=best)
+        return best
+
+
+def prepare_session(run: Run, model: PairModel, splits: Splits) -> Session:
+    """Connect the parts of a stage around a model, restored to the last state when resuming.
+
+    Raises:
+        UserError: The validation pairs cannot carry what the configuration monitors, or the run
+            cannot be resumed.
+    """
+    config, accelerator = run.config, run.accelerator
+    train, validation = splits.parts["train"], splits.parts["val"]
+    check_validation(config, validation)
+    planner = BatchPlanner.from_settings(
+        train, config.data.dataloader, config.training, accelerator.num_processes, config.run.seed
+    )
+    unfreezing = StagedUnfreezing.from_settings(model, config.training.strategy)
+    bare = model.to(accelerator.device)
+    plain_optimizer = build_optimizer(bare, config.training.optimizer)
+    updates = sum(planner.updates(epoch) for epoch in range(config.training.epochs))
+    scheduler = build_scheduler(plain_optimizer, config.training, updates)
+    wrapped, optimizer = accelerator.prepare(bare, plain_optimizer)
+    loss = PairLoss(config.training.loss)
+    progress = restore_progress(run, scheduler) if run.resuming else Progress()
+    run.begin()
+    run.event(
+        "stage_start",
+        epochs=config.training.epochs,
+        first_epoch=progress.epoch + 1,
+        updates=updates,
+        trainable=unfreezing.trainable(bare, progress.epoch),
+    )
+    return Session(
+        run=run,
+        model=wrapped,
+        bare=bare,
+        optimizer=optimizer,
+        scheduler=scheduler,
+        planner=planner,
+        miner=Miner(config.data.dataloader.sampling, train.table, loss, accelerator),
+        loss=loss,
+        validator=Validator(validation, loss, config, accelerator),
+        unfreezing=unfreezing,
+        progress=progress,
+    )
+
+
+def restore_progress(run: Run, scheduler: LRScheduler) -> Progress:
+    """Load weights, optimizer and random states in place; return how far the stage had come."""
+    content = load_state(run)
+    if content is None:
+        return Progress()
+    progress = Progress.from_dict(content)
+    scheduler.load_state_dict(progress.scheduler)
+    return progress
+
+
+def check_validation(config: Config, data: PairData) -> None:
+    """Refuse to monitor what the validation pairs leave undefined.
+
+    Raises:
+        UserError: They are of one class only.
+    """
+    monitor = config.training.monitor_metric
+    one_class = len(np.unique(data.table.labels)) < 2
+    if one_class and (
+        monitor != "loss" or config.evaluate.decision_threshold.mode == "best_f1_on_valid"
+    ):
+        raise UserError(
+            "the validation pairs are of one class only, which leaves"
+            f" training_config.monitor_metric ({monitor}) or best_f1_on_valid undefined; set"
+            " monitor_metric: loss and evaluate.decision_threshold.mode: fixed"
+        )

@@ -1,0 +1,69 @@
+"""A model's figures on the validation pairs, and the decision threshold chosen there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+
+from common.config import METRIC_NAMES, Config, EvaluateConfig
+from common.data.batches import PairData
+from common.data.splits import Splits
+from common.evaluation.metrics import best_f1_threshold, pair_metrics
+from common.evaluation.scoring import probabilities, score_pairs
+from common.models import PairModel
+from common.training.checkpoints import Checkpoint, Decision
+from common.training.losses import PairLoss
+
+
+@dataclass(frozen=True)
+class Validation:
+    """A model's figures on the validation pairs, the same on every process."""
+
+    loss: float
+    metrics: dict[str, float | None]
+    decision: Decision
+
+
+@dataclass(frozen=True)
+class Validator:
+    """Scores the validation pairs and chooses the decision threshold."""
+
+    data: PairData
+    loss: PairLoss
+    config: Config
+    accelerator: Accelerator
+
+    def validate(self, model: PairModel, epoch: int) -> Validation:
+        """Validate the unwrapped model after `epoch` (counted from 1)."""
+        settings: EvaluateConfig = self.config.evaluate
+        logits = score_pairs(model, self.data, settings.scoring, self.accelerator, "validation")
+        labels = self.data.table.labels
+        loss = self.loss.mean(torch.from_numpy(logits), torch.from_numpy(labels))
+        scores = probabilities(logits)
+        threshold = settings.decision_threshold.value
+        if settings.decision_threshold.mode == "best_f1_on_valid":
+            threshold = best_f1_threshold(scores, labels)
+        monitor = self.config.training.monitor_metric
+        wanted = {*self.config.training.logging.validation_metrics, monitor}
+        metrics = pair_metrics(scores, labels, threshold, [n for n in METRIC_NAMES if n in wanted])
+        decision = Decision(threshold, settings.decision_threshold.mode, monitor, epoch, metrics)
+        return Validation(loss, metrics, decision)
+
+
+def decide_threshold(
+    checkpoint: Checkpoint, splits: Splits, config: Config, accelerator: Accelerator
+) -> float:
+    """The threshold that a configuration asks for, for a checkpoint.
+
+    A fixed one is the configuration's own. The best on the validation pairs was stored with the
+    checkpoint, or is found now if it was trained under another mode.
+    """
+    wanted = config.evaluate.decision_threshold
+    if wanted.mode == "fixed":
+        return wanted.value
+    if checkpoint.decision.mode == wanted.mode:
+        return checkpoint.decision.threshold
+    validator = Validator(splits.parts["val"], PairLoss(config.training.loss), config, accelerator)
+    return validator.validate(checkpoint.model, checkpoint.decision.epoch).decision.threshold

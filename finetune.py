@@ -1,0 +1,86 @@
+"""Train a pretrained pair model further, such as on the hardest pairs (OHEM), layers unfreezing.
+
+    accelerate launch finetune.py --config configs/v3.yaml [--checkpoint runs/.../best_model]
+
+The `finetune:` section of the configuration overrides the shared ones for this stage. Leaves
+logs/{model}/finetune/{run_id}/ and models/{model}/finetune/{run_id}/ under run_config.output_dir,
+and prints the best model's directory, alone, on stdout.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from common.command_line import add_checkpoint, add_resume, run_script, stage_parser
+from common.config import Config, load_config
+
+
+def main() -> None:
+    """Parse, check the configuration, train."""
+    parser = stage_parser("finetune.py", "Train a pretrained pair model further.")
+    add_checkpoint(parser, "the pretrained model to start from; by default the newest of pretrain")
+    add_resume(parser)
+    arguments = parser.parse_args()
+    config = load_config(arguments.config, "finetune", arguments.overrides)
+    finetune(config, arguments.checkpoint, arguments.resume)
+
+
+def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
+    """The stage, from a pretrained model to its best epoch."""
+    # These take seconds to import (torch, transformers); a wrong configuration is told before.
+    from common.data.splits import open_splits
+    from common.run import open_run, start_accelerator
+    from common.training.checkpoints import load_checkpoint, newest_checkpoint, warn_if_differs
+    from common.training.loop import EpochRecord, check_finite
+    from common.training.losses import share_of_global_mean
+    from common.training.optimization import current_rate
+    from common.training.session import prepare_session
+
+    accelerator = start_accelerator(config)
+    max_norm = config.training.max_grad_norm or float("inf")
+    with open_run("finetune", config, accelerator, resume) as run:
+        named = checkpoint_path or config.run.load_checkpoint_path
+        path = Path(named) if named else newest_checkpoint(config, ("pretrain",))
+        checkpoint = load_checkpoint(path, config.model.model)
+        splits = open_splits(config, ("train", "val"), accelerator)
+        warn_if_differs(run, checkpoint, splits.store.dim)
+        run.event("data_ready", **splits.notes)
+
+        model = checkpoint.model
+        run.event(
+            "model_ready",
+            model=config.model.model,
+            parameters=model.num_parameters(),
+            checkpoint=checkpoint.path,
+        )
+
+        session = prepare_session(run, model, splits)
+        for epoch in session.epochs():
+            steps = session.steps(epoch)
+            record = EpochRecord(run, epoch, len(steps))
+            for batch in steps:
+                rate = current_rate(session.scheduler)
+                with accelerator.accumulate(session.model):
+                    batch = session.mine(batch, epoch)
+                    output = session.model(batch.proteins, batch.lengths, batch.pairs)
+                    losses = session.loss.per_pair(output.logits, batch.labels)
+                    accelerator.backward(share_of_global_mean(losses, batch, accelerator))
+                    if accelerator.sync_gradients:
+                        session.unfreezing.drop_frozen_gradients(epoch)
+                        norm = accelerator.clip_grad_norm_(session.model.parameters(), max_norm)
+                        check_finite(norm, batch, losses, accelerator)
+                        session.optimizer.step()
+                        session.scheduler.step()
+                        session.optimizer.zero_grad()
+                record.note(losses, batch.weights, rate)
+            train_loss = record.mean_loss()
+            validation = session.validator.validate(session.bare, epoch + 1)
+            improved = session.record(record.row(train_loss, validation))
+            session.save(validation, improved)
+        best_model = session.finish()
+    if accelerator.is_main_process:
+        print(best_model)
+
+
+if __name__ == "__main__":
+    run_script(main)

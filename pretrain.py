@@ -1,0 +1,76 @@
+"""Train a pair model from scratch on a benchmark's training split.
+
+    accelerate launch [--config_file accelerate_configs/X.yaml] pretrain.py --config configs/v3.yaml
+    python pretrain.py --config configs/demo.yaml --set training_config.epochs=2
+
+Leaves logs/{model}/pretrain/{run_id}/ and models/{model}/pretrain/{run_id}/ under
+run_config.output_dir, and prints the best model's directory, alone, on stdout.
+"""
+
+from __future__ import annotations
+
+from common.command_line import add_resume, run_script, stage_parser
+from common.config import Config, load_config
+
+
+def main() -> None:
+    """Parse, check the configuration, train."""
+    parser = stage_parser("pretrain.py", "Train a pair model from scratch.")
+    add_resume(parser)
+    arguments = parser.parse_args()
+    config = load_config(arguments.config, "pretrain", arguments.overrides)
+    pretrain(config, arguments.resume)
+
+
+def pretrain(config: Config, resume: bool) -> None:
+    """The stage, from a fresh model to its best epoch."""
+    # These take seconds to import (torch, transformers); a wrong configuration is told before.
+    from common.data.splits import open_splits, residue_statistics
+    from common.models import build_model
+    from common.run import open_run, start_accelerator
+    from common.training.loop import EpochRecord, check_finite
+    from common.training.losses import share_of_global_mean
+    from common.training.optimization import current_rate
+    from common.training.session import prepare_session
+
+    accelerator = start_accelerator(config)
+    max_norm = config.training.max_grad_norm or float("inf")
+    with open_run("pretrain", config, accelerator, resume) as run:
+        splits = open_splits(config, ("train", "val"), accelerator)
+        run.event("data_ready", **splits.notes)
+
+        model = build_model(config.model, splits.store.dim)
+        if config.model.standardize_input:
+            model.set_input_statistics(*residue_statistics(splits.parts["train"]))
+        run.event("model_ready", model=config.model.model, parameters=model.num_parameters())
+
+        session = prepare_session(run, model, splits)
+        for epoch in session.epochs():
+            steps = session.steps(epoch)
+            record = EpochRecord(run, epoch, len(steps))
+            for batch in steps:
+                rate = current_rate(session.scheduler)
+                with accelerator.accumulate(session.model):
+                    batch = session.mine(batch, epoch)
+                    output = session.model(batch.proteins, batch.lengths, batch.pairs)
+                    losses = session.loss.per_pair(output.logits, batch.labels)
+                    accelerator.backward(share_of_global_mean(losses, batch, accelerator))
+                    if accelerator.sync_gradients:
+                        session.unfreezing.drop_frozen_gradients(epoch)
+                        norm = accelerator.clip_grad_norm_(session.model.parameters(), max_norm)
+                        check_finite(norm, batch, losses, accelerator)
+                        session.optimizer.step()
+                        session.scheduler.step()
+                        session.optimizer.zero_grad()
+                record.note(losses, batch.weights, rate)
+            train_loss = record.mean_loss()
+            validation = session.validator.validate(session.bare, epoch + 1)
+            improved = session.record(record.row(train_loss, validation))
+            session.save(validation, improved)
+        best_model = session.finish()
+    if accelerator.is_main_process:
+        print(best_model)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,182 @@
+"""FASTA files: what is read, what is refused with its line, and the cache of what was parsed."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from pathlib import Path
+
+import datasets
+import pytest
+
+from common.data import fasta
+from common.data.fasta import read_fasta, read_sequences
+from common.errors import UserError
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+@pytest.fixture
+def simple(tmp_path: Path) -> Path:
+    return write(tmp_path / "x.fasta", ">P1\nACDE\nFG\n>P2 a name\nmkx*\n")
+
+
+def test_reads_ids_and_joined_upper_case_sequences_without_stop(simple: Path) -> None:
+    assert read_fasta(simple) == {"P1": "ACDEFG", "P2": "MKX"}
+
+
+def test_takes_the_accession_of_a_uniprot_header_only(tmp_path: Path) -> None:
+    text = ">sp|P12345|AATM_RABIT Aspartate\nMA\n>tr|Q1|X\nMC\n> sp|P9|N spaced\nMD\n>gi|5|z\nME\n"
+    read = read_fasta(write(tmp_path / "x.fasta", text))
+    assert read == {"P12345": "MA", "Q1": "MC", "P9": "MD", "gi|5|z": "ME"}
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_line_ends_byte_order_mark_and_compression_change_nothing(
+    tmp_path: Path, line_end: str
+) -> None:
+    text = line_end.join([">P1", "ACDE ", "", "FG", ">P2", "MK", "", ""])
+    marked = b"\xef\xbb\xbf" + text.encode()
+    assert read_fasta(write(tmp_path / "x.fasta", marked)) == {"P1": "ACDEFG", "P2": "MK"}
+    packed = write(tmp_path / "x.fasta.gz", gzip.compress(marked))
+    assert read_fasta(packed) == {"P1": "ACDEFG", "P2": "MK"}
+
+
+def test_a_repeated_entry_is_fine_but_not_with_another_sequence(tmp_path: Path) -> None:
+    same = write(tmp_path / "same.fasta", ">P1\nAC\n>P1\nA\nC*\n")
+    assert read_fasta(same) == {"P1": "AC"}
+    other = write(tmp_path / "other.fasta", ">P1\nAC\n>P2\nAC\n>P1\nAD\n")
+    with pytest.raises(UserError, match=r"other\.fasta, line 5: P1 .* line 1;"):
+        read_fasta(other)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no sequences"),
+        ("\n \n", "holds no sequences"),
+        ("ACDE\n>P1\nAC\n", "line 1: text before the first '>'"),
+        (">P1\nACDE\nAC4E\n", "line 3: '4' in the sequence of P1"),
+        (">P1\nAC-E\n", "line 2: '-' in the sequence of P1"),
+        (">P1\nAC E\n", "line 2: ' ' in the sequence of P1"),
+        (">P1\nAC*E\n", "line 2: '*' in the sequence of P1"),
+        (">P1\nAC**\n", "line 2: '*' in the sequence of P1"),
+        (">P1\nACß\n", "line 2: 'ß' in the sequence of P1"),
+        (">P1\nAC*\nDE\n", "line 3: the sequence of P1 goes on after its stop"),
+        (">P1\nAC\n>P2\n>P3\nAC\n", "line 3: P2 has no sequence"),
+        (">P1\nAC\n>P2\n*\n", "line 3: P2 has no sequence"),
+        (">P1\nAC\n>P2", "line 3: P2 has no sequence"),
+        (">\nAC\n", "line 1: a header without an id"),
+    ],
+)
+def test_refuses_what_is_not_fasta_by_its_line(tmp_path: Path, text: str, message: str) -> None:
+    path = write(tmp_path / "bad.fasta", text)
+    with pytest.raises(UserError) as error:
+        read_fasta(path)
+    assert str(path) in str(error.value)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("absent.fasta", None, "cannot read .*No such file"),
+        ("latin.fasta", b">P1\nAC\xe9\n", "not a text file in UTF-8"),
+        ("plain.fasta.gz", b">P1\nAC\n", "not a whole gzip file"),
+        ("cut.fasta.gz", gzip.compress(b">P1\n" + b"AC" * 99)[:-12], "not a whole gzip file"),
+    ],
+)
+def test_unreadable_files_are_one_sentence(
+    tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
+    if content is not None:
+        write(tmp_path / name, content)
+    with pytest.raises(UserError, match=message):
+        read_fasta(tmp_path / name)
+
+
+@pytest.mark.skipif(not (SHARED / "pring").is_dir(), reason="needs the real PRING files")
+def test_reads_the_real_yeast_sequences() -> None:
+    path = SHARED / "pring/yeast/yeast_simple.fasta"
+    sequences = read_fasta(path)
+    assert len(sequences) == path.read_text().count(">") == 3274
+    assert sequences["P40539"].startswith("MDDARLFRRVVCMPFPMIMLVALYRNVLGRDSTVD")
+
+
+def test_the_cache_gives_what_was_parsed_without_parsing_again(
+    simple: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = read_sequences(simple, tmp_path / "cache")
+    assert first == read_fasta(simple)
+    monkeypatch.setattr(fasta, "parse_fasta", None)
+    assert read_sequences(simple, tmp_path / "cache") == first
+
+
+def test_a_changed_file_is_parsed_again(simple: Path, tmp_path: Path) -> None:
+    read_sequences(simple, tmp_path / "cache")
+    write(simple, simple.read_text().replace("FG", "FW"))
+    assert read_sequences(simple, tmp_path / "cache")["P1"] == "ACDEFW"
+
+
+def test_a_refused_file_leaves_no_cache(tmp_path: Path) -> None:
+    path = write(tmp_path / "bad.fasta", ">P1\nA1\n")
+    for _ in range(2):
+        with pytest.raises(UserError, match="line 2"):
+            read_sequences(path, tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_the_second_of_two_processes_yields_to_the_first(
+    simple: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both parse and write; whoever renames second finds the place taken by the same content."""
+    cache = tmp_path / "cache"
+    save = datasets.Dataset.save_to_disk
+
+    def save_and_be_overtaken(dataset: datasets.Dataset, target: str) -> None:
+        save(dataset, target)
+        final = Path(target).name.removeprefix(".").rsplit(".", 2)[0]
+        shutil.copytree(target, cache / final)
+
+    monkeypatch.setattr(datasets.Dataset, "save_to_disk", save_and_be_overtaken)
+    assert read_sequences(simple, cache) == read_fasta(simple)
+    assert len(list(cache.iterdir())) == 1
+    monkeypatch.setattr(fasta, "parse_fasta", None)
+    assert read_sequences(simple, cache)["P2"] == "MKX"
+
+
+@pytest.mark.parametrize("damage", ["cut", "state", "emptied"])
+def test_a_damaged_cache_is_built_anew(simple: Path, tmp_path: Path, damage: str) -> None:
+    cache = tmp_path / "cache"
+    read_sequences(simple, cache)
+    (folder,) = cache.iterdir()
+    if damage == "cut":
+        arrow = next(folder.glob("*.arrow"))
+        arrow.write_bytes(arrow.read_bytes()[:-40])
+    elif damage == "state":
+        write(folder / "state.json", "{")
+    else:
+        for file in folder.iterdir():
+            file.unlink()
+    assert read_sequences(simple, cache) == read_fasta(simple)
+    assert len(datasets.load_from_disk(str(folder))) == 2
+
+
+def test_an_impossible_cache_directory_is_one_sentence(simple: Path, tmp_path: Path) -> None:
+    taken = write(tmp_path / "taken", "a file")
+    with pytest.raises(UserError, match=r"cannot write the cache .*data_config\.benchmark\.cache"):
+        read_sequences(simple, taken)
+
+
+def test_progress_bars_stay_as_they_were(
+    simple: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    datasets.utils.enable_progress_bars()
+    read_sequences(simple, tmp_path / "cache")
+    assert not datasets.utils.are_progress_bars_disabled()
+    assert capfd.readouterr().err == ""

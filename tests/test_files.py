@@ -1,0 +1,189 @@
+"""Files and directories are whole or absent, whatever fails and whenever a process dies."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.errors import UserError
+from common.files import (
+    recover_directory,
+    replace_directory,
+    temporary_beside,
+    write_atomically,
+)
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: no handler of the code may see it as an error."""
+
+
+def _names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def _directory(path: Path, content: str) -> Path:
+    path.mkdir()
+    (path / "state").write_text(content)
+    return path
+
+
+def _fail(
+    monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, error: BaseException, at: int = 1
+) -> None:
+    """Let the `at`-th call of a function fail."""
+    original = getattr(owner, name)
+    calls = itertools.count(1)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == at:
+            raise error
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, call)
+
+
+def test_text_and_bytes_are_written_and_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_atomically(path, "größer\n")
+    assert path.read_bytes() == "größer\n".encode()
+    write_atomically(str(path), b"\x00\xff")
+    assert path.read_bytes() == b"\x00\xff"
+    assert _names(tmp_path) == ["a.txt"]
+
+
+def test_the_file_has_the_permissions_any_new_file_has(tmp_path: Path) -> None:
+    """Named temporary files are private to their owner; a shared results directory is not."""
+    (tmp_path / "plain").write_text("")
+    write_atomically(tmp_path / "ours", "")
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_full_disk_leaves_the_older_file_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    full = OSError(errno.ENOSPC, "No space left on device")
+    _fail(monkeypatch, os, "fsync", full)
+    with pytest.raises(UserError) as raised:
+        write_atomically(path, "newer")
+    assert str(raised.value) == (
+        f"cannot write {path} (5 bytes): No space left on device;"
+        " make room or permit writing there, or choose another directory"
+    )
+    assert path.read_text() == "old"
+    assert _names(tmp_path) == ["a.txt"]
+
+
+def test_an_interrupted_write_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fail(monkeypatch, os, "fsync", KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "a.txt", "new")
+    assert _names(tmp_path) == []
+
+
+def test_a_missing_directory_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No such file or directory"):
+        write_atomically(tmp_path / "absent" / "a.txt", "x")
+
+
+def test_a_place_taken_by_a_directory_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").mkdir()
+    with pytest.raises(UserError, match=r"cannot write .*a\.txt \(1 bytes\): Is a directory"):
+        write_atomically(tmp_path / "a.txt", "x")
+    assert _names(tmp_path) == ["a.txt"]
+
+
+def test_a_directory_takes_its_place_with_and_without_an_older_one(tmp_path: Path) -> None:
+    final = tmp_path / "last_state"
+    for content in ("first", "second"):
+        replace_directory(_directory(temporary_beside(final), content), final)
+        assert (final / "state").read_text() == content
+        assert _names(tmp_path) == ["last_state"]
+
+
+def test_a_failed_swap_puts_the_older_directory_back(tmp_path: Path) -> None:
+    final = _directory(tmp_path / "last_state", "old")
+    with pytest.raises(UserError, match=r"cannot put .*absent into the place of .*last_state"):
+        replace_directory(tmp_path / "absent", final)
+    assert (final / "state").read_text() == "old"
+    assert _names(tmp_path) == ["last_state"]
+
+
+@pytest.mark.parametrize(
+    ("step", "content"),
+    [
+        (1, "old"),  # before the older one is set aside
+        (2, "old"),  # before the new one takes its place
+        (3, "new"),  # before the older one is deleted
+    ],
+)
+def test_a_swap_cut_short_is_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, content: str
+) -> None:
+    final = _directory(tmp_path / "last_state", "old")
+    new = _directory(temporary_beside(final), "new")
+    with monkeypatch.context() as patch:
+        if step == 3:
+            _fail(patch, shutil, "rmtree", Killed())
+        else:
+            _fail(patch, Path, "rename", Killed(), at=step)
+        with pytest.raises(Killed):
+            replace_directory(new, final)
+    assert recover_directory(final)
+    assert (final / "state").read_text() == content
+    assert _names(tmp_path) == ["last_state"]
+
+
+def test_a_swap_after_an_unrecovered_one_loses_nothing(tmp_path: Path) -> None:
+    """The old state lies aside, its place is empty: a failing swap must still leave it readable."""
+    final = tmp_path / "last_state"
+    _directory(tmp_path / ".last_state.old", "old")
+    with pytest.raises(UserError):
+        replace_directory(tmp_path / "absent", final)
+    assert (final / "state").read_text() == "old"
+
+
+def test_remains_of_an_earlier_swap_do_not_stop_the_next(tmp_path: Path) -> None:
+    """Deleting the older directory can fail while someone reads it (NFS), and is tried again."""
+    final = _directory(tmp_path / "best_model", "old")
+    _directory(tmp_path / ".best_model.old", "older")
+    replace_directory(_directory(temporary_beside(final), "new"), final)
+    assert (final / "state").read_text() == "new"
+    assert _names(tmp_path) == ["best_model"]
+
+
+def test_a_half_written_directory_is_cleared(tmp_path: Path) -> None:
+    final = _directory(tmp_path / "last_state", "old")
+    _directory(temporary_beside(final), "half")
+    assert recover_directory(final)
+    assert (final / "state").read_text() == "old"
+    assert _names(tmp_path) == ["last_state"]
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_where_nothing_was_cut_short_nothing_changes(tmp_path: Path, exists: bool) -> None:
+    final = tmp_path / "last_state"
+    if exists:
+        _directory(final, "old")
+    assert not recover_directory(final)
+    assert _names(tmp_path) == (["last_state"] if exists else [])
+
+
+def test_remains_that_cannot_be_cleared_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    final = _directory(tmp_path / "last_state", "new")
+    _directory(tmp_path / ".last_state.old", "old")
+    _fail(monkeypatch, shutil, "rmtree", PermissionError(13, "Permission denied"))
+    with pytest.raises(UserError, match=r"cannot clear what a stopped run left beside .*denied"):
+        recover_directory(final)

@@ -1,0 +1,254 @@
+"""The pair models' contract: symmetry, padding, encode-once, initialisation, checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel
+
+from common.config import MlpHeadConfig, ModelConfig, RegularizationConfig
+from common.errors import UserError
+from common.models import PairModel, PairModelConfig, build_model, register
+from common.models.v3 import Attention, EncoderLayer, V3Config, V3Model
+from common.training.checkpoints import load_weights
+
+DIM = 24
+NAMES = ["v3", "pooled"]
+
+
+def small(name: str = "v3", **regularization: float) -> ModelConfig:
+    return ModelConfig(
+        model=name,
+        d_model=32,
+        n_heads=4,
+        encoder_layers=2,
+        cross_attn_layers=2,
+        mlp_head=MlpHeadConfig(hidden_dims=(16,), dropout=0.0),
+        regularization=RegularizationConfig(**{"dropout": 0.0, **regularization}),
+    )
+
+
+def make(name: str = "v3", seed: int = 0, **regularization: float) -> PairModel:
+    """A model with weights large enough that what a test compares is not all near zero."""
+    torch.manual_seed(seed)
+    model = build_model(small(name, **regularization), DIM)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    model.set_input_statistics(torch.randn(DIM), torch.rand(DIM) + 0.5)
+    model.train(False)
+    return model
+
+
+def proteins(lengths: tuple[int, ...] = (30, 20, 10, 5, 1)) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    padded = torch.zeros(len(lengths), max(lengths), DIM)
+    for row, length in zip(padded, lengths, strict=True):
+        row[:length] = torch.randn(length, DIM, generator=generator)
+    return padded, torch.tensor(lengths)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_interactions_have_no_direction(name: str) -> None:
+    model = make(name)
+    x, lengths = proteins()
+    pairs = torch.tensor([[0, 1], [0, 4], [2, 3], [3, 3]])
+    with torch.no_grad():
+        there = model(x, lengths, pairs).logits
+        back = model(x, lengths, pairs.flip(1)).logits
+    assert there.std() > 1e-2
+    torch.testing.assert_close(there, back, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_padding_changes_nothing(name: str) -> None:
+    """A pair alone, unpadded, scores as it does among longer proteins with garbage as padding."""
+    model = make(name)
+    x, lengths = proteins()
+    noisy = x.clone()
+    for row, length in zip(noisy, lengths.tolist(), strict=True):
+        row[length:] = 100.0
+    with torch.no_grad():
+        among = model(noisy, lengths, torch.tensor([[2, 3]])).logits
+        alone = model(x[2:4, :10], lengths[2:4], torch.tensor([[0, 1]])).logits
+    torch.testing.assert_close(among, alone, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_forward_is_encode_then_interact(name: str) -> None:
+    model = make(name)
+    x, lengths = proteins()
+    pairs = torch.tensor([[0, 1], [1, 2], [4, 4]])
+    with torch.no_grad():
+        states = model.encode(x, lengths)
+        rows = model.state_lengths(lengths)
+        a, b = pairs.unbind(1)
+        composed = model.interact(states[a], rows[a], states[b], rows[b])
+        whole = model(x, lengths, pairs, labels=torch.tensor([1.0, 0.0, 1.0]))
+    assert torch.equal(composed, whole.logits)
+    targets = torch.tensor([1.0, 0.0, 1.0])
+    by_hand = -(targets * composed.sigmoid().log() + (1 - targets) * (-composed).sigmoid().log())
+    torch.testing.assert_close(whole.loss, by_hand.mean())
+
+
+def test_pooled_states_are_means_of_standardised_residues() -> None:
+    model = make("pooled")
+    x, lengths = proteins()
+    standardised = (x[1, :20] - model.input_mean) * model.input_scale
+    torch.testing.assert_close(model.encode(x, lengths)[1, 0], standardised.mean(0))
+
+
+def test_attention_equals_softmax_by_hand() -> None:
+    torch.manual_seed(0)
+    attention = Attention(8, 2)
+    queries, context = torch.randn(1, 3, 8), torch.randn(1, 5, 8)
+    mask = torch.tensor([[True, True, True, False, False]])
+    q = attention.query(queries).view(3, 2, 4)
+    k, v = (part.view(5, 2, 4) for part in attention.key_value(context)[0].chunk(2, -1))
+    heads = []
+    for head in range(2):
+        weights = (q[:, head] @ k[:3, head].T / 2.0).softmax(-1)
+        heads.append(weights @ v[:3, head])
+    expected = attention.output(torch.cat(heads, -1))[None]
+    torch.testing.assert_close(attention(queries, context, mask), expected)
+
+
+def test_no_module_can_return_attention_weights() -> None:
+    assert not any(isinstance(m, nn.MultiheadAttention) for m in make().modules())
+
+
+def test_v3_at_full_size_has_the_parameters_that_its_layers_add_up_to() -> None:
+    """By hand, d = 640: an encoder layer is 12 d² + 13 d, a cross block 16 d² + 21 d."""
+    with torch.device("meta"):
+        model = V3Model(V3Config.from_settings(ModelConfig(), 1536))
+    d = 640
+    projection = 1536 * d + d
+    encoder = 5 * (12 * d * d + 13 * d)
+    cross = 5 * (16 * d * d + 21 * d)
+    head = (d * 512 + 512 + 2 * 512) + (512 * 256 + 256 + 2 * 256) + (256 + 1)
+    norms_and_cls = 2 * d + 2 * d + d
+    assert model.num_parameters() == projection + encoder + cross + head + norms_and_cls
+
+
+def test_stochastic_depth_rises_linearly_with_the_layer() -> None:
+    config = V3Config(input_dim=4, d_model=8, n_heads=2, encoder_layers=4, stochastic_depth=0.2)
+    layers = [layer for layer in V3Model(config).encoder if isinstance(layer, EncoderLayer)]
+    assert [layer.drop_rate for layer in layers] == pytest.approx([0.05, 0.1, 0.15, 0.2])
+
+
+def test_stochastic_depth_keeps_the_expected_branch() -> None:
+    layer = EncoderLayer(V3Config(input_dim=4, d_model=8, n_heads=2, dropout=0.0), 0.25).train()
+    torch.manual_seed(0)
+    survived = layer._survive(torch.ones(4000, 2, 8))
+    torch.testing.assert_close(survived.unique(), torch.tensor([0.0, 1 / 0.75]))
+    assert survived.mean().item() == pytest.approx(1.0, abs=0.05)
+    # A protein keeps or skips its branch as a whole.
+    assert torch.equal(survived.amin((1, 2)), survived.amax((1, 2)))
+
+
+def test_token_dropout_blanks_whole_residues_in_training_only() -> None:
+    model = make(token_dropout=0.5)
+    assert isinstance(model, V3Model)
+    states = torch.ones(8, 50, 32)
+    assert torch.equal(model._drop_tokens(states), states)
+    model.train()
+    dropped = model._drop_tokens(states)
+    assert 0.3 < (dropped.sum(-1) == 0).float().mean() < 0.7
+    assert set(dropped.sum(-1).unique().tolist()) == {0.0, 32.0}
+
+
+def test_head_is_xavier_initialised_and_the_rest_is_not() -> None:
+    torch.manual_seed(0)
+    model = build_model(small(), DIM)
+    assert isinstance(model, V3Model)
+    first = model.head.layers[0]
+    assert isinstance(first, nn.Linear)
+    bound = (6 / (32 + 16)) ** 0.5
+    assert 0.9 * bound < float(first.weight.detach().abs().max()) <= bound
+    assert float(model.projection.weight.detach().std()) == pytest.approx(0.02, rel=0.15)
+    assert float(first.bias.detach().abs().max()) == 0.0
+    assert 0.0 < float(model.cls.detach().abs().max()) < 0.1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_checkpoint_brings_back_every_number(name: str, tmp_path: Path) -> None:
+    """The library brought buffers back as garbage: the input statistics must survive too."""
+    model = make(name)
+    model.save_pretrained(tmp_path)
+    for loaded in (load_weights(tmp_path, name), AutoModel.from_pretrained(tmp_path)):
+        assert type(loaded) is type(model)
+        assert loaded.state_dict().keys() == model.state_dict().keys()
+        for key, value in model.state_dict().items():
+            assert torch.equal(loaded.state_dict()[key], value), key
+
+
+def test_checkpoint_without_a_weight_is_refused(tmp_path: Path) -> None:
+    """The library filled missing weights with uninitialised memory and went on."""
+    from safetensors.torch import load_file, save_file
+
+    make().save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["projection.weight"]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"1 missing keys, the first is .*projection\.weight"):
+        load_weights(tmp_path, "v3")
+
+
+def test_checkpoint_of_other_sizes_is_refused(tmp_path: Path) -> None:
+    make().save_pretrained(tmp_path)
+    text = (tmp_path / "config.json").read_text().replace('"d_model": 32', '"d_model": 16')
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match=r"does not fit|cannot be read"):
+        load_weights(tmp_path, "v3")
+
+
+def test_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
+    make().save_pretrained(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(UserError, match="cannot be read"):
+        load_weights(tmp_path, "v3")
+
+
+def test_unknown_model_names_the_known_ones() -> None:
+    with pytest.raises(UserError, match=r"no model 'v4'; known are .*pooled, .*v3"):
+        build_model(small("v4"), DIM)
+
+
+class DotConfig(PairModelConfig):
+    model_type = "test-dot"
+
+
+@register("dot")
+class DotModel(PairModel):
+    """A model from outside the folder: the dot product of first residues, scaled."""
+
+    config_class = DotConfig
+    pools_residues = True
+
+    def __init__(self, config: DotConfig) -> None:
+        super().__init__(config)
+        self.scale = nn.Parameter(torch.ones(1))
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    def encode(self, proteins: Tensor, lengths: Tensor) -> Tensor:
+        return self.standardize(proteins)[:, :1]
+
+    def interact(
+        self, states_a: Tensor, lengths_a: Tensor, states_b: Tensor, lengths_b: Tensor
+    ) -> Tensor:
+        return self.scale * (states_a * states_b).sum((1, 2))
+
+
+def test_a_model_registered_elsewhere_is_built_saved_and_found(tmp_path: Path) -> None:
+    model = build_model(small("dot"), DIM)
+    x, lengths = proteins()
+    with torch.no_grad():
+        logits = model(x, lengths, torch.tensor([[0, 1]])).logits
+    torch.testing.assert_close(logits, (x[0, 0] * x[1, 0]).sum()[None])
+    model.save_pretrained(tmp_path)
+    assert isinstance(AutoModel.from_pretrained(tmp_path), DotModel)
+    assert isinstance(load_weights(tmp_path, "dot"), DotModel)
