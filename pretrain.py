@@ -25,6 +25,8 @@ def main() -> None:
 def pretrain(config: Config, resume: bool) -> None:
     """The stage, from a fresh model to its best epoch."""
     # These take seconds to import (torch, transformers); a wrong configuration is told before.
+    from accelerate.utils import set_seed
+
     from common.data.splits import open_splits, residue_statistics
     from common.models import build_model
     from common.run import open_run, start_accelerator
@@ -39,6 +41,8 @@ def pretrain(config: Config, resume: bool) -> None:
         splits = open_splits(config, ("train", "val"), accelerator)
         run.event("data_ready", **splits.notes)
 
+        # Only now: what came before (embedding what is new, or not) may have drawn random numbers.
+        set_seed(config.run.seed)
         model = build_model(config.model, splits.store.dim)
         if config.model.standardize_input:
             model.set_input_statistics(*residue_statistics(splits.parts["train"]))

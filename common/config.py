@@ -445,6 +445,8 @@ def _validate(
     else:
         line = lines.get((stage, *key)) or lines.get(key)
         where = f"{path}, line {line}" if line else str(path)
+        if (stage,) in lines and first["type"] == "value_error":
+            where += f" (for {stage})"
     raise UserError(f"{where}: {_explain(dict(first), key)}")
 
 

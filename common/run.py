@@ -26,7 +26,7 @@ import accelerate
 import torch
 import transformers
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list, set_seed
+from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
 from tqdm import tqdm
 
 from common.config import Config, Stage
@@ -38,23 +38,29 @@ LOG_FILE, CONFIG_FILE = "log.log", "config.yaml"
 ALL_RANKS_SWITCH = "RELIC_LOG_ALL_RANKS"
 LINE_FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
 
+# How long ranks wait for one that downloads a model or finishes its share of the embeddings.
+PATIENCE = datetime.timedelta(hours=2)
+
 Result = TypeVar("Result")
 
 
 def start_accelerator(config: Config) -> Accelerator:
-    """The process's accelerator, checked against what the launcher promised, and the seed set.
+    """The process's accelerator, checked against what the launcher promised.
 
     Raises:
         UserError: The launcher started more processes than take part (they would all believe to
             be the main one and overwrite each other).
     """
-    accelerator = Accelerator(
-        # Without this, two CPU processes come up as two independent "rank 0"s.
-        cpu=not torch.cuda.is_available(),
-        gradient_accumulation_steps=config.training.gradient_accumulation_steps,
-        # The only buffers are constants; sending them before every step would be for nothing.
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-    )
+    try:
+        accelerator = Accelerator(
+            # Without this, two CPU processes come up as two independent "rank 0"s.
+            cpu=not torch.cuda.is_available(),
+            gradient_accumulation_steps=config.training.gradient_accumulation_steps,
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+        )
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"the processes cannot start: {reason}; see accelerate_configs/") from None
     promised = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != promised:
         raise UserError(
@@ -62,7 +68,6 @@ def start_accelerator(config: Config) -> Accelerator:
             " part; use a file of accelerate_configs/ (cpu_2proc.yaml shows how two CPU processes"
             " are launched) or run `accelerate config`"
         )
-    set_seed(config.run.seed)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     return accelerator

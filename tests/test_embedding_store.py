@@ -9,6 +9,7 @@ import os
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -22,6 +23,7 @@ from common.data.embedding_shards import (
     ShardWriter,
     StoreIdentity,
     discard_broken_shards,
+    hash_file,
     read_shards,
     write_dataset_files,
 )
@@ -100,7 +102,7 @@ def _check_in_process(store: EmbeddingStore, results: multiprocessing.Queue[bool
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_works_in_worker_processes(tmp_path: Path, method: str) -> None:
     store = open_store(write_rows(tmp_path, ["AB", "CDE"]), "BDE")
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     results: multiprocessing.Queue[bool] = context.Queue()
     worker = context.Process(target=_check_in_process, args=(store, results))
     worker.start()
@@ -109,7 +111,7 @@ def test_works_in_worker_processes(tmp_path: Path, method: str) -> None:
 
 
 def test_pickle_holds_no_embeddings(tmp_path: Path) -> None:
-    store = open_store(write_rows(tmp_path, ["ABCDE"]), "C")
+    write_rows(tmp_path, ["ABCDE"])
     large = np.ones((10_000, DIM), "float16")
     with ShardWriter(tmp_path, 1 << 20) as writer:
         writer.add([Row("L", "hash-L", large)])
@@ -215,11 +217,13 @@ def test_a_shard_without_sidecar_is_left_alone_by_readers(tmp_path: Path) -> Non
 def test_a_copied_shard_is_verified_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (shard,) = write_rows(tmp_path, ["A"])
     change_time_stamp(shard.path)
-    verified = []
-    hash_file = embedding_shards.hash_file
-    monkeypatch.setattr(
-        embedding_shards, "hash_file", lambda path: verified.append(path) or hash_file(path)
-    )
+    verified: list[Path] = []
+
+    def record(path: Path) -> str:
+        verified.append(path)
+        return hash_file(path)
+
+    monkeypatch.setattr(embedding_shards, "hash_file", record)
     for _ in range(3):
         assert len(read_shards(tmp_path)[0]) == 1
     assert verified == [shard.path]

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from common.errors import UserError
 from common.files import write_atomically
 
-Embedding = NDArray[np.generic]
+Embedding = NDArray[np.floating[Any]]
 
 SCHEMA = pa.schema(
     {

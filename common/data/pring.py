@@ -49,10 +49,7 @@ _PLACES: dict[FileKind, tuple[str, str]] = {
     "test": ("{strategy}/{species}_test_ppi.txt", "{species}_test_ppi.txt"),
     "all_test": ("{strategy}/all_test_ppi.txt", "{species}_all_test_ppi.txt"),
     "test_graph": ("{strategy}/{species}_test_graph.pkl", "{species}_test_graph.pkl"),
-    "node_sets": (
-        "{strategy}/test_sampled_nodes.pkl",
-        "{species}_{strategy}_sampled_nodes.pkl",
-    ),
+    "node_sets": ("{strategy}/test_sampled_nodes.pkl", "{species}_{strategy}_sampled_nodes.pkl"),
     "sequences": ("{species}_simple.fasta", "{species}_simple.fasta"),
 }
 # `all_test` is not among what is fetched: the largest file, it follows from the test graph.
@@ -301,7 +298,7 @@ def _choose(listed: list[str], settings: BenchmarkConfig) -> list[str]:
     """The files to fetch, of the folder that has most of them."""
     choices = []
     for holder in HOLDERS:
-        prefix = "/".join(filter(None, (holder, settings.species, "")))
+        prefix = f"{holder}/{settings.species}/".lstrip("/")
         files = {name.removeprefix(prefix) for name in listed if name.startswith(prefix)}
         matched = _match(files, settings)
         choices.append([prefix + name for kind, name in matched.items() if kind in _FETCHED])

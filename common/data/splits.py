@@ -13,17 +13,16 @@ from torch import Tensor
 
 from common.config import Config, DataConfig
 from common.data.batches import PairData
-from common.data.demo import ensure_demo
 from common.data.embeddings import EmbeddingStore, prepare_store
 from common.data.pring import (
     Benchmark,
     PairTable,
     Split,
     check_sequences,
-    download_benchmark,
     open_benchmark,
 )
 from common.errors import UserError
+from common.run import on_main_process
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,7 @@ def open_splits(config: Config, names: Sequence[Split], accelerator: Accelerator
         UserError: The data are missing or wrong, or do not fit the model.
     """
     settings = config.data
-    prepare_benchmark(settings, config.run.seed, accelerator)
-    benchmark = open_benchmark(settings.benchmark)
+    benchmark = prepare_benchmark(settings, config.run.seed, accelerator)
     sequences = benchmark.sequences()
     tables: dict[str, PairTable] = {}
     notes: dict[str, object] = {"species": benchmark.species, "strategy": benchmark.strategy}
@@ -75,13 +73,18 @@ def open_splits(config: Config, names: Sequence[Split], accelerator: Accelerator
     return Splits(benchmark, parts, store, {**notes, "dim": store.dim})
 
 
-def prepare_benchmark(settings: DataConfig, seed: int, accelerator: Accelerator) -> None:
-    """Generate the demo or fetch the benchmark where the configuration says so, on one rank."""
-    with accelerator.main_process_first():
+def prepare_benchmark(settings: DataConfig, seed: int, accelerator: Accelerator) -> Benchmark:
+    """Open the benchmark; where the configuration says so, rank 0 generates or fetches it first."""
+
+    def provide() -> None:
         if settings.benchmark.name == "demo":
+            from common.data.demo import ensure_demo  # generating is a rare thing
+
             ensure_demo(Path(settings.benchmark.root_dir), seed)
-        elif settings.benchmark.download:
-            download_benchmark(settings.benchmark)
+        open_benchmark(settings.benchmark)
+
+    on_main_process(accelerator, provide)
+    return open_benchmark(settings.benchmark.model_copy(update={"download": False}))
 
 
 def check_width(config: Config, dim: int) -> None:

@@ -12,6 +12,7 @@ matplotlib.use("Agg")  # a cluster node has no screen
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from common.csv_log import EpochRow
 from common.files import write_atomically
@@ -49,7 +50,7 @@ def _values(rows: Sequence[EpochRow], name: str) -> list[float]:
 def _finish(axes: Axes, title: str, legend: bool) -> None:
     axes.set_title(title)
     axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     if legend:
         axes.legend()

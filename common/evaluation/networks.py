@@ -1,9 +1,10 @@
 """An undirected network of proteins in arrays: what every network figure is computed from.
 
-`topology` and `functional` beside this module hold the figures themselves; this one holds what they
-share: the `Network`, its restriction to a set of proteins, its adjacency, and the rule that keeps
-the linear algebra of many small matrices on one thread. Interactions have no direction and stand
-once, so a figure cannot depend on the order or the orientation in which pairs were listed.
+The figures themselves are three thoughts of their own beside this module: `topology` (is the shape
+right), `functional` (does it keep what biology reads in it) and `enrichment` (which GO terms a set
+of proteins has more often than chance). Here is what they share: the `Network` and the rule that
+keeps the linear algebra of many small matrices on one thread. Interactions have no direction and
+stand once, so a figure cannot depend on the order or orientation in which pairs were listed.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ class Network:
     @classmethod
     def from_indices(cls, nodes: tuple[str, ...], pairs: NDArray[np.integer[Any]]) -> Network:
         """Builds the network from (P, 2) indices into sorted nodes: any order and orientation."""
-        ordered = np.sort(pairs.astype(np.int64).reshape(-1, 2), axis=1)
-        count = max(len(nodes), 1)
-        keys = np.unique(ordered[:, 0] * count + ordered[:, 1])
-        return cls(nodes, np.stack([keys // count, keys % count], axis=1))
+        keys = pair_keys(pairs[:, 0], pairs[:, 1], len(nodes))
+        if not (keys[1:] > keys[:-1]).all():
+            keys = np.unique(keys)
+        return cls(nodes, np.stack(np.divmod(keys, max(len(nodes), 1)), axis=1))
 
     @classmethod
     def from_pairs(cls, pairs: Iterable[tuple[str, str]], nodes: Iterable[str] = ()) -> Network:
@@ -51,7 +52,7 @@ class Network:
         names = tuple(sorted({*nodes, *(node for pair in pairs for node in pair)}))
         index = {name: i for i, name in enumerate(names)}
         ends = np.array([(index[a], index[b]) for a, b in pairs], dtype=np.int64)
-        return cls.from_indices(names, ends)
+        return cls.from_indices(names, ends.reshape(-1, 2))
 
     @classmethod
     def from_graph(cls, graph: nx.Graph) -> Network:
@@ -90,10 +91,29 @@ class Network:
             near[self.nodes[b]].add(self.nodes[a])
         return near
 
+    def is_connected(self) -> bool:
+        """Whether every protein can be reached from every other; one alone is connected."""
+        near = self.neighbours()
+        reached, todo = set(self.nodes[:1]), list(self.nodes[:1])
+        while todo:
+            new = near[todo.pop()] - reached
+            reached |= new
+            todo.extend(new)
+        return len(reached) == len(self.nodes)
+
+
+def pair_keys(
+    first: NDArray[np.integer[Any]], second: NDArray[np.integer[Any]], count: int
+) -> IntArray:
+    """One number per undirected pair of places below `count`: smaller × count + larger."""
+    first, second = first.astype(np.int64), second.astype(np.int64)
+    keys: IntArray = np.minimum(first, second) * count + np.maximum(first, second)
+    return keys
+
 
 def one_blas_thread() -> AbstractContextManager[Any]:
     """Holds BLAS at one thread meanwhile: threads cost more than many small matrices do."""
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     limits: AbstractContextManager[Any] = threadpool_limits(limits=1, user_api="blas")
     return limits

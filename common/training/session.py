@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate.optimizer import AcceleratedOptimizer
+from accelerate.utils import set_seed
 from torch.optim.lr_scheduler import LRScheduler
 
 from common.config import Config
@@ -160,6 +161,8 @@ def prepare_session(run: Run, model: PairModel, splits: Splits) -> Session:
     scheduler = build_scheduler(plain_optimizer, config.training, updates)
     wrapped, optimizer = accelerator.prepare(bare, plain_optimizer)
     loss = PairLoss(config.training.loss)
+    # Each rank drops out differently; seeded here, whatever drew random numbers before.
+    set_seed(config.run.seed, device_specific=True)
     progress = restore_progress(run, scheduler) if run.resuming else Progress()
     run.begin()
     run.event(

@@ -1,0 +1,143 @@
+"""What the network figures cost: the benchmark's reference cases, and how the cost grows.
+
+    python -m benchmarks.network_metrics --pring DIR --reference DIR --output FILE.json
+
+`--pring` holds the species folders of the PRING benchmark (yeast, ecoli, human), `--reference` the
+reference figures with their prediction files. Each case is read and computed `--repeats` times and
+the fastest counts, in seconds of this process's CPU time on one BLAS thread (wall time beside it).
+The synthetic cases double the number of node sets, then their size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from common.data.pickles import load_graph, load_node_sets
+from common.evaluation.networks import Network, one_blas_thread
+from common.evaluation.predictions import read_predictions, write_predictions
+from common.evaluation.topology import NodeSets, topology
+from common.files import write_atomically
+
+CASES = ("yeast_seed1_BFS", "ecoli_seed2_BFS", "human_seed3_BFS")
+SET_COUNTS = (25, 50, 100, 200)
+SET_SIZES = (50, 100, 200, 400)
+PROTEINS, DENSITY = 2_000, 0.02  # of the synthetic networks, about those of the human test graph
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The fastest of some runs, in seconds."""
+
+    cpu: float
+    wall: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the report."""
+
+    case: str
+    reading: Timing | None
+    computing: Timing
+
+
+def fastest(work: Callable[[], Result], repeats: int) -> tuple[Result, Timing]:
+    """Runs the work some times; its last result, and the least CPU and wall time."""
+    timings = []
+    for _ in range(repeats):
+        wall, cpu = time.perf_counter(), time.process_time()
+        result = work()
+        timings.append((time.process_time() - cpu, time.perf_counter() - wall))
+    return result, Timing(*(min(column) for column in zip(*timings, strict=True)))
+
+
+def read_case(pring: Path, reference: Path) -> tuple[Network, Network, NodeSets]:
+    """The predicted network, the true one and the node sets of a reference case."""
+    figures = json.loads(reference.read_text())
+    species, strategy = figures["species"], figures["strategy"]
+    folder = pring / species
+    predicted = read_predictions(reference.with_name(figures["predicted_edges"])).edges()
+    true = Network.from_graph(load_graph(folder / f"{species}_test_graph.pkl"))
+    return predicted, true, load_node_sets(folder / f"{species}_{strategy}_sampled_nodes.pkl")
+
+
+def time_reference(pring: Path, reference: Path, repeats: int) -> Row:
+    """Reads and computes one of the benchmark's cases: ten sizes of 50 node sets."""
+    case, reading = fastest(lambda: read_case(pring, reference), repeats)
+    _, computing = fastest(lambda: topology(*case), repeats)
+    return Row(f"{reference.stem}, 500 node sets", reading, computing)
+
+
+def random_network(rng: np.random.Generator) -> Network:
+    """A network without structure; the cost does not depend on which pairs interact."""
+    pairs = rng.integers(0, PROTEINS, (int(PROTEINS**2 / 2 * DENSITY), 2))
+    return Network.from_indices(tuple(f"P{i:05d}" for i in range(PROTEINS)), pairs)
+
+
+def time_synthetic(count: int, size: int, repeats: int) -> Row:
+    """Computes on `count` random node sets of one size."""
+    rng = np.random.default_rng(47)
+    predicted, true = random_network(rng), random_network(rng)
+    sets = {size: [rng.choice(true.nodes, size, replace=False).tolist() for _ in range(count)]}
+    _, computing = fastest(lambda: topology(predicted, true, sets), repeats)
+    return Row(f"synthetic, {count} node sets of {size}", None, computing)
+
+
+def time_all_pairs(folder: Path, repeats: int) -> Row:
+    """Reads a score for every pair of the synthetic network's proteins, two million lines."""
+    path = folder / "all_pairs.txt.gz"
+    pairs = np.stack(np.triu_indices(PROTEINS), axis=1)
+    scores = np.random.default_rng(47).random(len(pairs))
+    names = [f"P{i:05d}" for i in range(PROTEINS)]
+    try:
+        write_predictions(path, names, pairs, scores)
+        predictions, reading = fastest(lambda: read_predictions(path), repeats)
+    finally:
+        path.unlink(missing_ok=True)
+    _, computing = fastest(predictions.edges, repeats)
+    return Row(f"prediction file, {len(pairs):,} lines, gzip; its network", reading, computing)
+
+
+def format_rows(rows: Sequence[Row]) -> str:
+    """The table, seconds of CPU (wall)."""
+
+    def cell(timing: Timing | None) -> str:
+        return f"{timing.cpu:.2f} ({timing.wall:.2f})" if timing else ""
+
+    width = max(len(row.case) for row in rows)
+    header = f"{'seconds of CPU (wall)':<{width}}  {'reading':>13}  {'computing':>13}"
+    lines = [f"{r.case:<{width}}  {cell(r.reading):>13}  {cell(r.computing):>13}" for r in rows]
+    return "\n".join([header, *lines])
+
+
+def main() -> None:
+    """Times everything, prints the table and writes the rows as JSON."""
+    parser = argparse.ArgumentParser(description="Time the network figures.")
+    parser.add_argument("--pring", type=Path, required=True, help="folder of the species folders")
+    parser.add_argument("--reference", type=Path, required=True, help="folder of the references")
+    parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of which the fastest counts")
+    arguments = parser.parse_args()
+    repeats = arguments.repeats
+    references = [arguments.reference / f"{case}.json" for case in CASES]
+    with one_blas_thread():
+        rows = [time_reference(arguments.pring, path, repeats) for path in references]
+        rows += [time_synthetic(count, 100, repeats) for count in SET_COUNTS]
+        rows += [time_synthetic(50, size, repeats) for size in SET_SIZES]
+        rows.append(time_all_pairs(arguments.output.parent, repeats))
+    print(format_rows(rows))
+    write_atomically(arguments.output, json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

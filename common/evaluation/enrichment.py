@@ -1,0 +1,206 @@
+"""Which GO terms a set of proteins has more often than chance: offline, or asked of g:Profiler.
+
+PRING compares the terms that g:Profiler finds in a predicted and in the matching true module
+(`enrichment_analysis/eval.py`, github.com/SophieSarceau/PRING). That needs a service on the network
+whose data change with time, so the default here is a test on the benchmark's own annotations.
+`GProfiler` asks the service, for those who want the benchmark's figure. The two differ in
+
+- the background: the annotated proteins of the test network; there all annotated human genes;
+- the annotations: those of the file, as they stand; there they also count for a term's ancestors;
+- the correction: Benjamini-Hochberg; there g:SCS, its own.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import urllib.request
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import UserError
+from common.evaluation.networks import FloatArray, IntArray
+
+GoTerms = Mapping[str, Mapping[str, Collection[str]]]
+ASPECTS = {"GO:BP": "go_p", "GO:MF": "go_f", "GO:CC": "go_c"}
+SIGNIFICANCE = 0.05
+GPROFILER_URL = "https://biit.cs.ut.ee/gprofiler/api/gost/profile/"
+
+
+class Enrichment(Protocol):
+    """Finds the terms that are enriched in a set of proteins."""
+
+    @property
+    def name(self) -> str:
+        """Which test it is, in words."""
+        ...
+
+    def __call__(self, proteins: Collection[str]) -> frozenset[str]:
+        """The enriched terms; none if the proteins have nothing in common."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Annotations:
+    """GO terms of the proteins of a network, in one aspect.
+
+    Attributes:
+        proteins: The network's protein ids.
+        terms: The terms that any of them has, sorted.
+        pairs: (A, 2) int64 places in `proteins` and `terms`: who has what, each once.
+    """
+
+    proteins: tuple[str, ...]
+    terms: tuple[str, ...]
+    pairs: IntArray
+
+    @classmethod
+    def of(cls, proteins: Sequence[str], go_terms: GoTerms, source: str = "GO:BP") -> Annotations:
+        """Takes the terms of one source; proteins that the table lacks have none.
+
+        Raises:
+            UserError: The source is unknown, or no protein has a term.
+        """
+        if source not in ASPECTS:
+            raise UserError(f"GO source '{source}' is unknown: choose one of {', '.join(ASPECTS)}")
+        own = [sorted(set(go_terms.get(name, {}).get(ASPECTS[source], ()))) for name in proteins]
+        terms = tuple(sorted({term for listed in own for term in listed}))
+        if not terms:
+            raise UserError(
+                f"no protein of the test graph has a {source} term: take the GO terms of the same "
+                "species and split"
+            )
+        place = {term: i for i, term in enumerate(terms)}
+        pairs = [(i, place[term]) for i, listed in enumerate(own) for term in listed]
+        return cls(tuple(proteins), terms, np.array(pairs, dtype=np.int64))
+
+    @cached_property
+    def matrix(self) -> Any:
+        """The (N, T) scipy CSR array of zeros and ones, int64."""
+        from scipy.sparse import csr_array
+
+        ones = np.ones(len(self.pairs), dtype=np.int64)
+        return csr_array((ones, tuple(self.pairs.T)), shape=(len(self.proteins), len(self.terms)))
+
+    @cached_property
+    def annotated(self) -> NDArray[np.bool_]:
+        """Which proteins have a term, (N,)."""
+        has = np.zeros(len(self.proteins), dtype=bool)
+        has[self.pairs[:, 0]] = True
+        return has
+
+    def mean_similarity(self, members: Collection[int]) -> float:
+        """Mean Jaccard similarity of term sets over the pairs of members that share a term.
+
+        Args:
+            members: Places in `proteins`.
+
+        Returns:
+            The mean, 0 if no two members share a term.
+        """
+        rows = self.matrix[sorted(members)]
+        shared = np.triu((rows @ rows.T).toarray(), k=1)
+        sizes = rows.sum(axis=1)
+        first, second = np.nonzero(shared)
+        if not len(first):
+            return 0.0
+        common = shared[first, second]
+        return float((common / (sizes[first] + sizes[second] - common)).mean())
+
+
+class OfflineEnrichment:
+    """One-sided hypergeometric test per term, Benjamini-Hochberg over the terms, at 0.05.
+
+    For a set with k of its n annotated proteins carrying a term that K of the N annotated proteins
+    of the network carry, p = P(X >= k) for X ~ Hypergeometric(N, K, n). Tested are the terms that
+    at least two proteins of the network carry, the same for every set.
+    """
+
+    name = "hypergeometric test on the benchmark's GO terms, Benjamini-Hochberg at 0.05"
+
+    def __init__(self, annotations: Annotations) -> None:
+        self.annotations = annotations
+        self.places = {name: i for i, name in enumerate(annotations.proteins)}
+
+    def __call__(self, proteins: Collection[str]) -> frozenset[str]:
+        """The enriched terms; proteins outside the network or without a term do not count."""
+        table = self.annotations
+        places = sorted(self.places[name] for name in set(proteins) if name in self.places)
+        annotated = [place for place in places if table.annotated[place]]
+        carriers = table.matrix.sum(axis=0)
+        tested = np.flatnonzero(carriers >= 2)
+        if not annotated or not len(tested):
+            return frozenset()
+        found = table.matrix[annotated].sum(axis=0)
+        chances = self._p_values(found[tested], carriers[tested], len(annotated))
+        return frozenset(table.terms[i] for i in tested[_significant(chances)])
+
+    def _p_values(self, found: IntArray, carriers: IntArray, drawn: int) -> FloatArray:
+        from scipy.stats import hypergeom
+
+        background = int(self.annotations.annotated.sum())
+        p_values: FloatArray = hypergeom.sf(found - 1, background, carriers, drawn)
+        return p_values
+
+
+def _significant(p_values: FloatArray) -> NDArray[np.bool_]:
+    """Which hypotheses Benjamini and Hochberg (1995) reject at a false discovery rate of 0.05."""
+    from scipy.stats import false_discovery_control
+
+    rejected: NDArray[np.bool_] = false_discovery_control(p_values, method="bh") <= SIGNIFICANCE
+    return rejected
+
+
+@dataclass(frozen=True)
+class GProfiler:
+    """Asks the g:Profiler service (biit.cs.ut.ee/gprofiler) once per set of proteins.
+
+    Attributes:
+        source: GO:BP, GO:MF or GO:CC.
+        organism: The service's name of the species.
+        url: Where the service takes a g:GOSt query.
+        timeout: Seconds to wait for an answer.
+    """
+
+    source: str = "GO:BP"
+    organism: str = "hsapiens"
+    url: str = GPROFILER_URL
+    timeout: float = 120.0
+
+    name = "g:Profiler, g:SCS at 0.05"
+
+    def __call__(self, proteins: Collection[str]) -> frozenset[str]:
+        """The terms that the service calls significant.
+
+        Raises:
+            UserError: The service cannot be reached or answers something else.
+        """
+        try:
+            with urllib.request.urlopen(self._request(proteins), timeout=self.timeout) as answer:
+                found = json.load(answer)["result"]
+            return frozenset(row["native"] for row in found if row["p_value"] <= SIGNIFICANCE)
+        except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
+            # A refused connection, an HTTP status, a cut answer; then JSON of another shape.
+            raise UserError(
+                f"g:Profiler at {self.url} gave no answer that can be used ({error}): try again "
+                "later, or take the offline enrichment"
+            ) from None
+
+    def _request(self, proteins: Collection[str]) -> urllib.request.Request:
+        query = {
+            "organism": self.organism,
+            "query": sorted(set(proteins)),
+            "sources": [self.source],
+            "user_threshold": SIGNIFICANCE,
+            "significance_threshold_method": "g_SCS",
+            "domain_scope": "annotated",
+            "no_evidences": True,
+            "output": "json",
+        }
+        headers = {"Content-Type": "application/json", "User-Agent": "relic-ppi"}
+        return urllib.request.Request(self.url, json.dumps(query).encode(), headers)

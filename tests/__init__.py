@@ -1,0 +1,1 @@
+"""Tests: unit, the scripts as subprocesses, two processes."""

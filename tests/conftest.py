@@ -1,0 +1,22 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.tiny_benchmark import TinyProject, make_project
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> TinyProject:
+    """A fresh tiny project: data, language model, config."""
+    return make_project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> tuple[TinyProject, Path]:
+    """A tiny project with one pretrained model, for tests that only read it."""
+    shared = make_project(tmp_path_factory.mktemp("pretrained"))
+    return shared, shared.launch("pretrain.py").result

@@ -1,0 +1,187 @@
+"""Several processes, and several runs, fill one cache without getting into each other's way."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+
+from common.config import EmbeddingsConfig
+from common.data.embedding_shards import Shard, read_shards
+from common.data.embeddings import make_requests, plan_batches, prepare_store
+from tests.tiny_esm import MAX_LENGTH, SEQUENCES, record_log, save_tiny_esm
+
+DRIVER = """
+import functools, json, sys, time
+import torch
+from accelerate import Accelerator
+from common.config import EmbeddingsConfig
+from common.data import embeddings
+from common.errors import UserError
+
+order = json.loads(sys.argv[1])
+accelerator = Accelerator(cpu=not torch.cuda.is_available())
+rank = accelerator.process_index
+embeddings.ShardWriter = functools.partial(embeddings.ShardWriter, max_seconds=0)
+embed_batch = embeddings._embed_batch
+
+def prepare(cache):
+    settings = EmbeddingsConfig(**order["settings"] | {"cache_dir": cache})
+    return embeddings.prepare_store(order["sequences"], settings, 100, accelerator)
+
+def slow(*arguments):
+    time.sleep(order["sleep"])
+    return embed_batch(*arguments)
+
+def fail_on_last_rank(*arguments):
+    if rank == accelerator.num_processes - 1:
+        raise UserError("told by the last rank")
+    return embed_batch(*arguments)
+
+report = {}
+if order["fail"]:
+    embeddings._embed_batch = fail_on_last_rank
+    try:
+        prepare(order["settings"]["cache_dir"] + "-failing")
+    except UserError as error:
+        report["error"] = str(error)
+embeddings._embed_batch = slow
+store = prepare(order["settings"]["cache_dir"])
+report["states"] = {name: store[name].tobytes().hex() for name in store}
+with open(f"{order['output']}/rank{rank}.json", "w") as file:
+    json.dump(report, file)
+accelerator.end_training()
+"""
+
+TWO_PROCESSES = """
+distributed_type: MULTI_GPU
+use_cpu: true
+num_processes: 2
+num_machines: 1
+machine_rank: 0
+mixed_precision: "no"
+"""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> EmbeddingsConfig:
+    return EmbeddingsConfig(
+        model_name=str(save_tiny_esm(tmp_path / "tiny")),
+        cache_dir=str(tmp_path / "cache"),
+        tokens_per_batch=512,
+    )
+
+
+@pytest.fixture
+def accelerator() -> Accelerator:
+    return Accelerator(cpu=not torch.cuda.is_available())
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Sums are taken in another order by another number of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    """Wait for something that a process shall bring about while it runs."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None, process.communicate()[1].decode()[-3000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def shards_in(cache: Path) -> list[Shard]:
+    (directory,) = (path for path in cache.iterdir() if path.is_dir())
+    return read_shards(directory)[0]
+
+
+def start_driver(
+    tmp_path: Path,
+    settings: EmbeddingsConfig,
+    launcher: list[str],
+    sleep: float = 0.0,
+    fail: bool = False,
+) -> subprocess.Popen[bytes]:
+    """Run `prepare_store` in other processes, a shard per batch."""
+    script = tmp_path / "driver.py"
+    script.write_text(DRIVER)
+    order = {
+        "sequences": SEQUENCES,
+        "settings": settings.model_dump(),
+        "sleep": sleep,
+        "fail": fail,
+        "output": str(tmp_path),
+    }
+    root = Path(__file__).parents[1]
+    return subprocess.Popen(
+        [sys.executable, *launcher, str(script), json.dumps(order)],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+    )
+
+
+@pytest.mark.two_processes
+@pytest.mark.usefixtures("one_thread")
+def test_two_processes_fill_the_cache_like_one(
+    settings: EmbeddingsConfig, accelerator: Accelerator, tmp_path: Path
+) -> None:
+    """And an error on one of them is raised on both, which would otherwise wait for each other."""
+    config = tmp_path / "two.yaml"
+    config.write_text(TWO_PROCESSES)
+    launcher = ["-m", "accelerate.commands.launch", "--config_file", str(config)]
+    two = settings.model_copy(update={"cache_dir": str(tmp_path / "two")})
+    process = start_driver(tmp_path, two, [*launcher, "--main_process_port", "0"], fail=True)
+    alone = prepare_store(SEQUENCES, settings, MAX_LENGTH, accelerator)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors.decode()[-3000:]
+
+    for rank in range(2):
+        report = json.loads((tmp_path / f"rank{rank}.json").read_text())
+        assert report["error"] == "told by the last rank"
+        assert report["states"] == {name: alone[name].tobytes().hex() for name in SEQUENCES}
+    requests = make_requests(SEQUENCES, MAX_LENGTH)
+    batches = plan_batches(requests, settings.tokens_per_batch, special_tokens=2)
+    assert len(shards_in(tmp_path / "two")) == len(batches)
+    # The build that failed on rank 1 kept what rank 0 had computed.
+    kept = shards_in(tmp_path / "two-failing")
+    assert sum(shard.rows for shard in kept) == sum(map(len, batches[::2]))
+
+
+def test_a_killed_run_frees_its_lock_and_leaves_what_it_flushed(
+    settings: EmbeddingsConfig, accelerator: Accelerator, tmp_path: Path
+) -> None:
+    process = start_driver(tmp_path, settings, [], sleep=1.0)
+    wait_until(lambda: any(Path(settings.cache_dir).glob("*/data-*.json")), process)
+    with record_log() as log:
+
+        def kill_once_waited_for() -> None:
+            wait_until(lambda: "embeddings_waiting" in log.events(), process)
+            process.kill()
+
+        threading.Thread(target=kill_once_waited_for).start()
+        store = prepare_store(SEQUENCES, settings, MAX_LENGTH, accelerator)
+    process.communicate()
+    assert log.events() == ["embeddings_waiting", "embeddings_ready"]
+    assert 0 < log.computed() < len(SEQUENCES)
+    undisturbed = settings.model_copy(update={"cache_dir": str(tmp_path / "undisturbed")})
+    expected = prepare_store(SEQUENCES, undisturbed, MAX_LENGTH, accelerator)
+    for name in SEQUENCES:
+        # Other batches are padded otherwise, so the last bit may differ.
+        np.testing.assert_allclose(store[name], expected[name], atol=2e-3, rtol=2e-3)
+    assert not list(Path(settings.cache_dir).glob("*/.*.tmp"))

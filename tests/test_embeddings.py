@@ -1,0 +1,306 @@
+"""The cache holds the states of exactly what is asked for, however its building was interrupted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+
+from common.config import EmbeddingsConfig
+from common.data import embeddings
+from common.data.embedding_shards import ShardWriter, read_shards
+from common.data.embeddings import EmbeddingStore, plan_batches, prepare_store
+from common.data.language_model import LanguageModel
+from common.data.model_files import locate_model
+from common.errors import UserError
+from tests.tiny_esm import DIM, MAX_LENGTH, SEQUENCES, Log, record_log, save_tiny_esm
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_esm(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def one_by_one(tiny: Path) -> dict[str, torch.Tensor]:
+    """Every protein's states, computed on its own."""
+    model = LanguageModel.load(
+        locate_model(EmbeddingsConfig(model_name=str(tiny))), -1, torch.device("cpu"), False
+    )
+    return {name: model.residue_states([text])[0] for name, text in SEQUENCES.items()}
+
+
+@pytest.fixture(scope="module")
+def accelerator() -> Accelerator:
+    return Accelerator(cpu=not torch.cuda.is_available())
+
+
+@pytest.fixture
+def settings(tiny: Path, tmp_path: Path) -> EmbeddingsConfig:
+    return EmbeddingsConfig(
+        model_name=str(tiny), cache_dir=str(tmp_path / "cache"), tokens_per_batch=512
+    )
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    with record_log() as handler:
+        yield handler
+
+
+def cache_directory(settings: EmbeddingsConfig) -> Path:
+    (directory,) = (path for path in Path(settings.cache_dir).iterdir() if path.is_dir())
+    return directory
+
+
+def contents(store: EmbeddingStore) -> dict[str, bytes]:
+    return {name: store[name].tobytes() for name in store}
+
+
+def changed(settings: EmbeddingsConfig, **changes: Any) -> EmbeddingsConfig:
+    return settings.model_copy(update=changes)
+
+
+def flush_every_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ShardWriter.__init__, "__defaults__", (0.0,))
+
+
+# ------------------------------------------------------------------------- what is stored
+
+
+def test_states_are_those_of_each_protein_alone(
+    settings: EmbeddingsConfig,
+    accelerator: Accelerator,
+    one_by_one: Mapping[str, torch.Tensor],
+    log: Log,
+) -> None:
+    store = prepare_store(SEQUENCES, settings, MAX_LENGTH, accelerator)
+    assert set(store) == set(SEQUENCES)
+    assert store.dim == DIM
+    for name, expected in one_by_one.items():
+        assert store[name].dtype == "float16"
+        assert store.length(name) == len(SEQUENCES[name])
+        np.testing.assert_allclose(store[name], expected.numpy(), atol=2e-3, rtol=2e-3)
+    residues = sum(map(len, SEQUENCES.values()))
+    expected_line = {"proteins": "40", "computed": "40", "residues": str(residues)}
+    assert log.ready().items() >= expected_line.items()
+    table = datasets.load_from_disk(str(cache_directory(settings)))
+    assert sorted(table["id"]) == sorted(SEQUENCES)
+
+
+def test_float32_is_stored_unrounded(
+    settings: EmbeddingsConfig, accelerator: Accelerator, one_by_one: Mapping[str, torch.Tensor]
+) -> None:
+    store = prepare_store(SEQUENCES, changed(settings, dtype="float32"), MAX_LENGTH, accelerator)
+    for name, expected in one_by_one.items():
+        np.testing.assert_allclose(store[name], expected.numpy(), atol=1e-5, rtol=1e-5)
+
+
+def test_long_sequences_are_cut_and_counted(
+    settings: EmbeddingsConfig, accelerator: Accelerator, log: Log
+) -> None:
+    long = SEQUENCES["P0"] * 9
+    store = prepare_store(
+        {"long": long, "same start": long[:100], "short": "MK"}, settings, 100, accelerator
+    )
+    assert (store.length("long"), store.length("short")) == (100, 2)
+    np.testing.assert_array_equal(store["long"], store["same start"])
+    assert log.ready()["truncated"] == "1"
+    assert log.computed() == 2
+
+
+def test_case_does_not_matter_and_equal_sequences_share_a_row(
+    settings: EmbeddingsConfig, accelerator: Accelerator, log: Log
+) -> None:
+    store = prepare_store({"a": "mktay", "b": "MKTAY"}, settings, MAX_LENGTH, accelerator)
+    assert np.shares_memory(store["a"], store["b"])
+    assert (len(store), log.computed()) == (2, 1)
+    assert datasets.load_from_disk(str(cache_directory(settings)))["id"][:] == ["a"]
+
+
+# ------------------------------------------------------------------------- what is computed again
+
+
+def test_a_complete_cache_needs_neither_model_nor_lock(
+    settings: EmbeddingsConfig,
+    accelerator: Accelerator,
+    log: Log,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = prepare_store(SEQUENCES, settings, MAX_LENGTH, accelerator)
+    monkeypatch.setattr(LanguageModel, "load", lambda *_: pytest.fail("loads the model"))
+    monkeypatch.setattr(embeddings, "FileLock", lambda *_: pytest.fail("takes the lock"))
+    store = prepare_store(dict(list(SEQUENCES.items())[:3]), settings, MAX_LENGTH, accelerator)
+    assert log.computed() == 0
+    assert contents(store) == {name: contents(first)[name] for name in ("P0", "P1", "P2")}
+
+
+def test_only_new_and_changed_sequences_are_computed(
+    settings: EmbeddingsConfig, accelerator: Accelerator, log: Log
+) -> None:
+    before = prepare_store(SEQUENCES, settings, MAX_LENGTH, accelerator)
+    now = SEQUENCES | {"P1": SEQUENCES["P1"] + "W", "new": "MKTAYIAK"}
+    store = prepare_store(now, settings, MAX_LENGTH, accelerator)
+    assert log.computed() == 2
+    assert store.length("P1") == before.length("P1") + 1
+    assert {"P1"} == {n for n in before if store[n].tobytes() != before[n].tobytes()}
+
+
+@pytest.mark.parametrize(
+    "change", [{"dtype": "float32"}, {"layer": 1}, {"model_name": "other"}, {"length": 99}]
+)
+def test_two_settings_never_mix(
+    settings: EmbeddingsConfig,
+    accelerator: Accelerator,
+    log: Log,
+    change: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    sequences = {"P0": SEQUENCES["P0"]}
+    first = prepare_store(sequences, settings, MAX_LENGTH, accelerator)
+    length = change.pop("length", MAX_LENGTH)
+    if "model_name" in change:
+        # The same name and other weights.
+        other = save_tiny_esm(tmp_path / "other" / Path(settings.model_name).name, seed=1)
+        change = {"model_name": str(other)}
+    store = prepare_store(sequences, changed(settings, **change), length, accelerator)
+    assert log.computed() == 1
+    assert len([path for path in Path(settings.cache_dir).iterdir() if path.is_dir()]) == 2
+    assert (store["P0"].tobytes() == first["P0"].tobytes()) == (length == 99)
+
+
+def test_a_moved_local_model_keeps_its_cache(
+    settings: EmbeddingsConfig, accelerator: Accelerator, log: Log, tmp_path: Path
+) -> None:
+    prepare_store(SEQUENCES, settings, MAX_LENGTH, accelerator)
+    moved = shutil.copytree(settings.model_name, tmp_path / "elsewhere" / "tiny")
+    prepare_store(SEQUENCES, changed(settings, model_name=str(moved)), MAX_LENGTH, accelerator)
+    assert log.computed() == 0
+
+
+@pytest.mark.parametrize("damage", ["delete", "delete sidecar", "flip bit"])
+def test_a_lost_or_damaged_shard_is_rebuilt_and_nothing_else(
+    settings: EmbeddingsConfig,
+    accelerator: Accelerator,
+    log: Log,
+    damage: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flush_every_batch(monkeypatch)
+    before = contents(prepare_store(SEQUENCES, settings, MAX_LENGTH, accelerator))
+    directory = cache_directory(settings)
+    shards, _ = read_shards(directory)
+    assert len(shards) > 3
+    victim = shards[1]
+    if damage == "delete":
+        victim.path.unlink()
+    elif damage == "delete sidecar":
+        victim.path.with_suffix(".json").unlink()
+    else:
+        with victim.path.open("r+b") as file:
+            file.seek(victim.bytes // 2)
+            (byte,) = file.read(1)
+            file.seek(victim.bytes // 2)
+            file.write(bytes([byte ^ 1]))
+        os.utime(victim.path)
+    store = prepare_store(SEQUENCES, settings, MAX_LENGTH, accelerator)
+    assert log.computed() == victim.rows
+    # The batches are others now, and with them the rounding.
+    for name, states in before.items():
+        again = np.frombuffer(states, np.float16).reshape(-1, DIM)
+        np.testing.assert_allclose(store[name], again, atol=2e-3, rtol=2e-3)
+    reason = {"delete": "file missing", "delete sidecar": "no sidecar"}
+    expected = (
+        f"embedding_shard_rebuilt | shard={victim.path.name}"
+        f" | reason={reason.get(damage, 'checksum differs')}"
+    )
+    assert expected in log.lines
+    assert len(datasets.load_from_disk(str(directory))) == len(SEQUENCES)
+
+
+# ------------------------------------------------------------------------- what is refused
+
+
+def test_too_long_for_the_model(settings: EmbeddingsConfig, accelerator: Accelerator) -> None:
+    with pytest.raises(UserError, match=r"data_config\.max_sequence_length is 127"):
+        prepare_store(SEQUENCES, settings, 127, accelerator)
+    assert not [path for path in Path(settings.cache_dir).glob("*") if path.is_dir()]
+
+
+def test_too_little_disk_is_told_before_work_starts(
+    settings: EmbeddingsConfig, accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = sum(map(len, SEQUENCES.values())) * DIM * 2
+    usage = SimpleNamespace(free=values - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(embeddings, "_embed", lambda *_: pytest.fail("starts to compute"))
+    with pytest.raises(UserError, match=rf"need \d+ bytes in .*where {usage.free} are free"):
+        prepare_store(SEQUENCES, settings, MAX_LENGTH, accelerator)
+
+
+@pytest.mark.parametrize(("factor", "reason"), [(float("nan"), "not finite"), (1e6, "float32")])
+def test_states_that_cannot_be_stored_name_the_protein_and_keep_the_others(
+    settings: EmbeddingsConfig,
+    accelerator: Accelerator,
+    log: Log,
+    monkeypatch: pytest.MonkeyPatch,
+    factor: float,
+    reason: str,
+) -> None:
+    good = LanguageModel.residue_states
+
+    def spoil(model: LanguageModel, sequences: list[str]) -> list[torch.Tensor]:
+        states = good(model, sequences)
+        return [
+            s * factor if text == "MKTAY" else s for text, s in zip(sequences, states, strict=True)
+        ]
+
+    monkeypatch.setattr(LanguageModel, "residue_states", spoil)
+    with pytest.raises(UserError, match=f"states of bad .*{reason}"):
+        prepare_store(SEQUENCES | {"bad": "MKTAY"}, settings, MAX_LENGTH, accelerator)
+    monkeypatch.undo()
+    prepare_store(SEQUENCES, settings, MAX_LENGTH, accelerator)
+    assert log.computed() < len(SEQUENCES) / 2
+
+
+@pytest.mark.parametrize("sequences", [{}, {"P1": "MK", "P2": ""}])
+def test_nothing_to_embed(
+    settings: EmbeddingsConfig, accelerator: Accelerator, sequences: dict[str, str]
+) -> None:
+    with pytest.raises(UserError, match=r"no proteins|P2 is empty"):
+        prepare_store(sequences, settings, MAX_LENGTH, accelerator)
+
+
+def test_a_cache_directory_that_cannot_be_made(
+    settings: EmbeddingsConfig, accelerator: Accelerator, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    blocked = changed(settings, cache_dir=str(tmp_path / "file" / "cache"))
+    with pytest.raises(UserError, match=r"data_config\.embeddings\.cache_dir"):
+        prepare_store(SEQUENCES, blocked, MAX_LENGTH, accelerator)
+
+
+# ------------------------------------------------------------------------- batches
+
+
+def test_batches_keep_to_the_token_budget() -> None:
+    requests = embeddings.make_requests(SEQUENCES, MAX_LENGTH)
+    batches = plan_batches(requests, tokens_per_batch=200, special_tokens=2)
+    lengths = [len(request.residues) for batch in batches for request in batch]
+    assert lengths == sorted(map(len, SEQUENCES.values()), reverse=True)
+    for batch in batches:
+        width = len(batch[0].residues) + 2
+        assert len(batch) * width <= 200
+        # Full: one more would not fit.
+        assert (len(batch) + 1) * width > 200 or batch is batches[-1]
+    assert plan_batches(requests[::-1], 200, 2) == batches
+    assert [len(batch) for batch in plan_batches(requests[:3], 1, 2)] == [1, 1, 1]

@@ -1,0 +1,273 @@
+"""Prediction files: every line is used, counted in a note, or refused with its number."""
+
+from __future__ import annotations
+
+import gzip
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.errors import UserError
+from common.evaluation.predictions import Predictions, read_predictions, write_predictions
+
+Reader = Callable[..., Predictions]
+
+
+def save(path: Path, text: str) -> Path:
+    if path.suffix == ".gz":
+        path.write_bytes(gzip.compress(text.encode()))
+    else:
+        path.write_bytes(text.encode())
+    return path
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Reader:
+    """Reads a text as a prediction file."""
+    return lambda text, name="p.txt": read_predictions(save(tmp_path / name, text))
+
+
+def scored(predictions: Predictions) -> dict[tuple[str, str], float]:
+    names = [(predictions.ids[a], predictions.ids[b]) for a, b in predictions.pairs]
+    return dict(zip(names, predictions.scores.tolist(), strict=True))
+
+
+def edges(predictions: Predictions, threshold: float = 0.5) -> list[tuple[str, str]]:
+    network = predictions.edges(threshold)
+    return [(network.nodes[a], network.nodes[b]) for a, b in network.edges]
+
+
+# What is read
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "B\tA\t0.75\nC\tC\t1\nA\tD\t0\n",
+        "B A 0.75\nC C 1\nA D 0\n",
+        "\n  B \t A  0.75\nC C 1\n\nA D 0",
+        "\ufeffB\tA\t0.75\r\nC\tC\t1\r\n\r\nA\tD\t0\r\n",
+        "B\tA\t0.75\nC C 1\nA\tD  0\n",
+    ],
+)
+@pytest.mark.parametrize("name", ["p.txt", "p.txt.gz"])
+def test_tabs_spaces_blank_lines_and_line_ends_all_read_the_same(
+    read: Reader, text: str, name: str
+) -> None:
+    predictions = read(text, name)
+    assert predictions.ids == ("A", "B", "C", "D")
+    assert scored(predictions) == {("A", "B"): 0.75, ("A", "D"): 0, ("C", "C"): 1}
+    assert edges(predictions) == [("A", "B"), ("C", "C")]
+    assert predictions.notes == ()
+
+
+def test_five_columns_call_what_the_benchmark_calls(read: Reader) -> None:
+    """The third column is the truth; a tie is no call; a threshold of 0.5 decides as p > n does."""
+    predictions = read("A B 0 0.1 0.9\nA C 1 0.9 0.1\nA D 1 0.5 0.5\nA E 1 0.3 0.4\nA F x nan 1\n")
+    assert edges(predictions) == [("A", "B"), ("A", "E")]
+    assert scored(predictions)["A", "B"] == 0.9
+    assert 0.5 - 1e-12 < scored(predictions)["A", "D"] < 0.5
+    assert predictions.notes[0].startswith("1 lines have p_positive on the other side")
+    assert predictions.notes[1].startswith("1 lines have the score NaN")
+
+
+@pytest.mark.parametrize("delimiter", ["\t", " ", "  "])
+def test_a_first_line_without_numbers_is_a_header_and_said_to_be(
+    read: Reader, delimiter: str
+) -> None:
+    lines = [["protein_a", "protein_b", "score"], ["A", "B", "0.9"]]
+    text = "\n" + "\n".join(map(delimiter.join, lines))
+    predictions = read(text)
+    assert scored(predictions) == {("A", "B"): 0.9}
+    assert predictions.ids == ("A", "B")
+    assert predictions.notes == ("line 2 has no numbers and is taken for a header",)
+
+
+@pytest.mark.parametrize("text", ["", "\n \n", "a b score\n"])
+def test_a_file_without_pairs_predicts_nothing_and_says_so(read: Reader, text: str) -> None:
+    predictions = read(text)
+    assert predictions.pairs.shape == (0, 2)
+    assert predictions.edges().edges.shape == (0, 2)
+    assert len(predictions.notes) == 1
+    assert np.isnan(predictions.scores_of(["A"], ["B"])).all()
+    assert predictions.describe_on(["A", "B"]) == [
+        "3 pairs of the test graph are not listed: not predicted"
+    ]
+
+
+def test_equal_lines_count_once_and_of_different_scores_the_highest_counts(read: Reader) -> None:
+    predictions = read("A B 0.2\nB A 0.2\nA B 0.2\nC D 0.1\nD C 0.7\nC D 0.7\nE F 1\n")
+    assert scored(predictions) == {("A", "B"): 0.2, ("C", "D"): 0.7, ("E", "F"): 1}
+    assert predictions.notes == (
+        "3 lines repeat a pair with the same score; each pair counts once",
+        "1 pairs are listed with different scores; the highest counts",
+    )
+
+
+def test_nan_is_not_predicted_and_loses_against_any_score(read: Reader) -> None:
+    predictions = read("A B nan\nA B 0.6\nC D NaN\n")
+    assert scored(predictions) == {("A", "B"): 0.6}
+    assert predictions.ids == ("A", "B", "C", "D")
+    assert predictions.notes == ("2 lines have the score NaN: not predicted",)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("ABCD"),
+            st.sampled_from("ABCD"),
+            st.sampled_from([0.0, 0.3, 0.7, 1.0, float("nan"), float("inf")]),
+        ),
+        max_size=20,
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_order_and_orientation_do_not_matter(
+    lines: list[tuple[str, str, float]], rng: random.Random
+) -> None:
+    def gather(listed: Sequence[tuple[str, str, float]]) -> Predictions:
+        ids = list(dict.fromkeys(name for line in listed for name in line[:2]))
+        pairs = np.array([[ids.index(a), ids.index(b)] for a, b, _ in listed]).reshape(-1, 2)
+        return Predictions.gather(ids, pairs.astype(int), np.array([s for *_, s in listed], float))
+
+    shuffled = [(b, a, s) if rng.random() < 0.5 else (a, b, s) for a, b, s in lines]
+    rng.shuffle(shuffled)
+    one, other = gather(lines), gather(shuffled)
+    assert (one.ids, one.notes) == (other.ids, other.notes)
+    assert one.pairs.tolist() == other.pairs.tolist()
+    assert one.scores.tolist() == other.scores.tolist()
+
+
+def test_scores_of_given_pairs_come_in_their_order_and_are_nan_where_not_listed(
+    read: Reader,
+) -> None:
+    predictions = read("A B 0.1\nC B 0.2\nC C 0.3\n")
+    found = predictions.scores_of(["C", "B", "C", "A", "X"], ["C", "A", "B", "C", "A"])
+    assert found[:3].tolist() == [0.3, 0.1, 0.2]
+    assert np.isnan(found[3:]).all()
+
+
+def test_coverage_of_a_test_graph_is_counted(read: Reader) -> None:
+    predictions = read("A B 0.1\nC B 0.2\nC C 0.3\nA X 1\nX Y 1\n")
+    assert predictions.describe_on(["A", "B", "C"]) == [
+        "2 pairs name one of 2 proteins outside the test graph and are ignored",
+        "3 pairs of the test graph are not listed: not predicted",
+        "1 listed pairs are self-pairs; they count as the benchmark does",
+    ]
+    assert read("A B 1\nA A 0\nB B 0\n").describe_on(["A", "B"])[0].startswith("2 listed")
+    assert read("A B 1\n").describe_on(["A"])[1] == (
+        "1 pairs of the test graph are not listed: not predicted"
+    )
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("A B\n", 1),
+        ("A B 1 0\n", 1),
+        ("A\tB\t1\nA\tC\n", 2),
+        ("A B 1\n\nA C x\n", 3),
+        ("A B 1\nA B 0 0.5 0.5\n", 2),
+        ("A B 0 0.5 0.5\nA B 1\n", 2),
+        ("A B 0 0.5 0.5\nA C 0 0.5 high\n", 2),
+        ("A\tB\t1\nProtein C\tA\t1\n", 2),
+        ("A\tB\t1\n\tA\t1\n", 2),
+        ("A\tB\t1\nA\tC\t\n", 2),
+        ('A\tB\t1\nA\tC\t"1"\n', 2),
+        ("A B C\nA C D\n", 2),
+    ],
+)
+@pytest.mark.parametrize("name", ["p.txt", "p.gz"])
+def test_a_malformed_line_is_refused_with_file_and_number(
+    read: Reader, text: str, line: int, name: str
+) -> None:
+    with pytest.raises(UserError, match=rf"{name}, line {line}: '"):
+        read(text, name)
+
+
+def test_a_malformed_line_far_down_is_found(read: Reader) -> None:
+    lines = [f"P{i}\tQ{i}\t0.5" for i in range(70_000)]
+    lines[66_001] = "P\tQ\t0,5"
+    with pytest.raises(UserError, match="line 66002: 'P Q 0,5'"):
+        read("\n".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("plain.gz", b"A\tB\t1\n"),
+        ("cut.gz", gzip.compress(b"A\tB\t0.123\n" * 9999)[:-40]),
+        ("packed.txt", gzip.compress(b"A\tB\t1\n")),
+        ("latin.txt", b"A\tB\t1\n\xe9\tB\t1\n"),
+    ],
+)
+def test_an_unreadable_file_is_refused_by_name(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"cannot read .*{name}: .*check the path"):
+        read_predictions(tmp_path / name)
+
+
+def test_a_missing_file_and_a_directory_are_refused_by_name(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.txt", tmp_path / "none.gz", tmp_path):
+        with pytest.raises(UserError, match=f"cannot read {path}"):
+            read_predictions(path)
+
+
+# What is written
+
+
+def random_predictions(seed: int, dtype: type[np.floating]) -> Predictions:
+    rng = np.random.default_rng(seed)
+    ids = [f"P{i}" for i in range(40)]
+    scores = rng.random(300) ** rng.integers(1, 30, 300)
+    return Predictions.gather(ids, rng.integers(0, 40, (300, 2)), scores.astype(dtype))
+
+
+@pytest.mark.parametrize("name", ["p.txt", "p.txt.gz"])
+def test_written_scores_are_read_back_the_same(tmp_path: Path, name: str) -> None:
+    for dtype in (np.float32, np.float64):
+        known = random_predictions(1, dtype)
+        write_predictions(tmp_path / name, known.ids, known.pairs, known.scores.astype(dtype))
+        found = read_predictions(tmp_path / name)
+        assert found.ids == known.ids
+        assert (found.pairs == known.pairs).all()
+        assert (found.scores.astype(dtype) == known.scores.astype(dtype)).all()
+        assert found.notes == ()
+
+
+def test_float32_scores_are_written_short(tmp_path: Path) -> None:
+    path = tmp_path / "p.txt"
+    write_predictions(path, ["A", "B"], np.array([[0, 1]]), np.array([0.1], np.float32))
+    assert path.read_text() == "A\tB\t0.1\n"
+
+
+def test_the_same_predictions_give_the_same_bytes_under_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = random_predictions(2, np.float64)
+    write_predictions(tmp_path / "one.gz", known.ids, known.pairs, known.scores)
+    monkeypatch.setattr("time.time", lambda: 1e9)
+    write_predictions(tmp_path / "two.gz", known.ids, known.pairs, known.scores)
+    assert (tmp_path / "one.gz").read_bytes() == (tmp_path / "two.gz").read_bytes()
+
+
+def test_nothing_is_left_where_writing_fails(tmp_path: Path) -> None:
+    known = random_predictions(3, np.float64)
+    with pytest.raises(UserError, match="cannot write"):
+        write_predictions(tmp_path / "none" / "p.gz", known.ids, known.pairs, known.scores)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_prediction_can_be_written_and_read(tmp_path: Path) -> None:
+    path = tmp_path / "p.gz"
+    write_predictions(path, [], np.empty((0, 2), int), np.empty(0))
+    assert read_predictions(path).notes == (f"{path} is empty: nothing predicted",)

@@ -1,0 +1,128 @@
+"""Runs: the launch check, run ids, the log's format, and failures in it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from accelerate import Accelerator
+
+from common import run as run_module
+from common.config import Config, RunConfig
+from common.errors import UserError
+from common.run import LOGGER, Run, format_event, open_run, start_accelerator
+
+
+def config_in(folder: Path, run_id: str | None = "mine") -> Config:
+    return Config(run_config=RunConfig(output_dir=str(folder), pretrain_run_id=run_id))
+
+
+def test_a_launch_in_which_a_process_is_alone_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Two launched CPU processes each believed to be the main one and overwrote each other."""
+    monkeypatch.setattr(run_module, "Accelerator", lambda **_: SimpleNamespace(num_processes=1))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="started 2 processes but only 1 take part"):
+        start_accelerator(config_in(tmp_path))
+
+
+def test_an_event_is_one_line_whatever_its_values() -> None:
+    line = format_event("step", loss=0.1234567, names=("a", "b"), reason="two\nlines", n=3)
+    assert line == "step | loss=0.123457 | names=a,b | reason=two lines | n=3"
+
+
+def divide_after_an_event() -> None:
+    LOGGER.info("data_ready | train=7")
+    _ = 1 / 0
+
+
+def test_a_run_logs_to_its_file_and_a_failure_names_its_reason(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ZeroDivisionError),
+        open_run("pretrain", config_in(tmp_path), Accelerator(cpu=True)),
+    ):
+        divide_after_an_event()
+    log_dir = tmp_path / "logs" / "v3" / "pretrain" / "mine"
+    lines = (log_dir / "log.log").read_text().splitlines()
+    assert [line.split(" | ")[0].split()[-1] for line in lines] == [
+        "pipeline_bootstrap",
+        "device_resolved",
+        "data_ready",
+        "stage_failed",
+    ]
+    assert lines[-1].endswith("rank=0 | reason=ZeroDivisionError: division by zero")
+    assert not LOGGER.handlers
+
+
+def test_a_begun_run_id_is_taken_unless_resuming(tmp_path: Path) -> None:
+    config, accelerator = config_in(tmp_path), Accelerator(cpu=True)
+    for _ in range(2):  # not begun: may be repeated
+        with open_run("pretrain", config, accelerator):
+            pass
+    with open_run("pretrain", config, accelerator) as run:
+        run.begin()
+    with (
+        pytest.raises(UserError, match=r"mine exists already; choose another run_config"),
+        open_run("pretrain", config, accelerator),
+    ):
+        pass
+    with open_run("pretrain", config, accelerator, resume=True) as again:
+        assert again.run_id == "mine"
+
+
+def test_without_an_id_the_newest_begun_run_is_resumed(tmp_path: Path) -> None:
+    accelerator = Accelerator(cpu=True)
+    for run_id in ("older", "newer"):
+        with open_run("pretrain", config_in(tmp_path, run_id), accelerator) as run:
+            run.begin()
+    with open_run("pretrain", config_in(tmp_path, None), accelerator, resume=True) as run:
+        assert run.run_id == "newer"
+
+
+def test_two_runs_within_one_second_get_ids_of_their_own(tmp_path: Path) -> None:
+    ids = set()
+    for _ in range(3):
+        with open_run("pretrain", config_in(tmp_path, None), Accelerator(cpu=True)) as run:
+            ids.add(run.run_id)
+    assert len(ids) == 3
+
+
+def test_ranks_other_than_0_write_nothing_but_their_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Accelerator, "is_main_process", False)
+    monkeypatch.setattr(Accelerator, "process_index", 1)
+    monkeypatch.setattr(run_module, "on_main_process", lambda accelerator, action: action())
+    with open_run("pretrain", config_in(tmp_path), Accelerator(cpu=True)) as run:
+        run.event("data_ready")
+        run.begin()
+    assert list(run.log_dir.iterdir()) == []
+    with (
+        pytest.raises(UserError),
+        open_run("pretrain", config_in(tmp_path), Accelerator(cpu=True)) as run,
+    ):
+        raise UserError("a bad line")
+    assert (run.log_dir / "log.log").read_text().endswith("rank=1 | reason=a bad line\n")
+
+
+def test_the_debug_switch_gives_every_rank_a_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Accelerator, "is_main_process", False)
+    monkeypatch.setattr(Accelerator, "process_index", 1)
+    monkeypatch.setattr(run_module, "on_main_process", lambda accelerator, action: action())
+    monkeypatch.setenv("RELIC_LOG_ALL_RANKS", "1")
+    with open_run("pretrain", config_in(tmp_path), Accelerator(cpu=True)) as run:
+        run.event("data_ready")
+    assert "data_ready" in (run.log_dir / "log.rank1.log").read_text()
+
+
+def test_warnings_are_marked_as_such(tmp_path: Path) -> None:
+    with open_run("pretrain", config_in(tmp_path), Accelerator(cpu=True)) as run:
+        assert isinstance(run, Run)
+        run.warn("embeddings_differ", keys=["a"])
+    assert " WARNING embeddings_differ | keys=a" in (run.log_dir / "log.log").read_text()
+    assert LOGGER.level == logging.INFO

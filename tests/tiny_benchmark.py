@@ -1,0 +1,197 @@
+"""A benchmark of a few dozen proteins in the real nested layout, and a config that runs on it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pickle
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import pytest
+import yaml
+from accelerate.state import AcceleratorState
+
+from tests.tiny_esm import save_tiny_esm
+
+ROOT = Path(__file__).parents[1]
+SPECIES = "tiny"
+TRAIN, TEST = 40, 24
+
+
+@dataclass(frozen=True)
+class TinyProject:
+    """A folder with data, a language model and a config."""
+
+    folder: Path
+    config: Path
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "runs"
+
+    def command(self, script: str, *arguments: str, processes: int = 1) -> list[str]:
+        """An entry script's command: plain on one process, by `accelerate launch` on two."""
+        command = [sys.executable]
+        if processes == 2:
+            config = ROOT / "accelerate_configs" / "cpu_2proc.yaml"
+            command += ["-m", "accelerate.commands.launch", "--config_file", str(config)]
+        return [*command, str(ROOT / script), "--config", str(self.config), *arguments]
+
+    def launch(self, script: str, *arguments: str, processes: int = 1) -> Finished:
+        """Run an entry script to its end."""
+        return run_command(self.command(script, *arguments, processes=processes), self.folder)
+
+    def launch_and_kill(self, script: str, *arguments: str, at: str, run_id: str) -> None:
+        """Start an entry script and kill it, without warning, once its log holds a text."""
+        started = subprocess.Popen(
+            self.command(script, *arguments),
+            cwd=self.folder,
+            env=environment_of(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while not any(at in log.read_text() for log in self.output.glob(f"**/{run_id}/log.log")):
+            assert started.poll() is None, "it ended before it could be killed"
+            time.sleep(0.005)
+        started.kill()
+        started.wait()
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A process that has ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def result(self) -> Path:
+        """The path that a training stage printed."""
+        assert self.code == 0, self.stderr
+        return Path(self.stdout.strip().splitlines()[-1])
+
+
+def environment_of(**more: str) -> dict[str, str]:
+    """The environment of a launched script: one thread, offline."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **more}
+
+
+def run_command(command: Sequence[str], folder: Path, **environment: str) -> Finished:
+    """Run in a folder with one thread, offline, waiting at most two minutes."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment_of(**environment),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def call_main(project: TinyProject, script: str, *arguments: str) -> None:
+    """Call a script's main function in this process: seconds faster, its errors whole."""
+    spec = importlib.util.spec_from_file_location(f"relic_{script[:-3]}", ROOT / script)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [script, "--config", str(project.config), *arguments])
+        patch.setenv("ACCELERATE_USE_CPU", "true")
+        module.main()
+
+
+def make_project(folder: Path, **training: Any) -> TinyProject:
+    """Write a whole project: benchmark, language model and `config.yaml`."""
+    write_benchmark(folder / "data")
+    save_tiny_esm(folder / "esm")
+    config = folder / "config.yaml"
+    config.write_text(yaml.safe_dump(make_config(folder, **training)))
+    return TinyProject(folder, config)
+
+
+def make_config(folder: Path, **training: Any) -> dict[str, Any]:
+    """A config of seconds: two epochs of a model 16 wide."""
+    return {
+        "run_config": {"output_dir": str(folder / "runs")},
+        "data_config": {
+            "benchmark": {
+                "root_dir": str(folder / "data"),
+                "species": SPECIES,
+                "cache_dir": str(folder / "cache" / "pairs"),
+            },
+            "embeddings": {
+                "model_name": str(folder / "esm"),
+                "cache_dir": str(folder / "cache" / "embeddings"),
+            },
+            "max_sequence_length": 60,
+        },
+        "model_config": {
+            "d_model": 16,
+            "n_heads": 2,
+            "encoder_layers": 1,
+            "cross_attn_layers": 1,
+            "mlp_head": {"hidden_dims": [8], "dropout": 0.0},
+            "regularization": {"dropout": 0.0},
+        },
+        "training_config": {
+            "epochs": 2,
+            "batch_size": 8,
+            "logging": {"validation_metrics": ["auroc", "auprc"], "heartbeat_every_n_steps": 4},
+            "optimizer": {"lr": 2e-3},
+            **training,
+        },
+        "finetune": {"training_config": {"epochs": 1}},
+    }
+
+
+def write_benchmark(root: Path, seed: int = 0) -> None:
+    """Train and test sides without a common protein, self-pairs, node sets, one split."""
+    rng = np.random.default_rng(seed)
+    names = [f"P{i:03d}" for i in range(TRAIN + TEST)]
+    folder = root / SPECIES / "BFS"
+    folder.mkdir(parents=True)
+    (root / SPECIES / f"{SPECIES}_simple.fasta").write_text(
+        "".join(f">{name}\n{_sequence(rng)}\n" for name in names)
+    )
+    train_side = _labelled_pairs(rng, names[:TRAIN], 105)
+    test_side = _labelled_pairs(rng, names[TRAIN:], 50)
+    _write_pairs(folder / f"{SPECIES}_train_ppi.txt", train_side[:75])
+    _write_pairs(folder / f"{SPECIES}_val_ppi.txt", train_side[75:])
+    _write_pairs(folder / f"{SPECIES}_test_ppi.txt", test_side)
+    graph = nx.Graph([(a, b) for a, b, label in test_side if label])
+    graph.add_nodes_from(names[TRAIN:])
+    (folder / f"{SPECIES}_test_graph.pkl").write_bytes(pickle.dumps(graph))
+    sets = {8: [set(names[TRAIN : TRAIN + 8]), set(names[-8:])], 12: [set(names[-12:])]}
+    (folder / "test_sampled_nodes.pkl").write_bytes(pickle.dumps(sets))
+
+
+def _sequence(rng: np.random.Generator) -> str:
+    return "".join(rng.choice(list("LAGVSERTIDPKQNFYMHWC"), rng.integers(10, 70)))
+
+
+def _labelled_pairs(
+    rng: np.random.Generator, names: Sequence[str], count: int
+) -> list[tuple[str, str, int]]:
+    """Distinct pairs: a few positive self-pairs, then about as many positives as negatives."""
+    pairs = {(name, name): 1 for name in names[:3]}
+    while len(pairs) < count:
+        a, b = sorted(rng.choice(names, 2, replace=False).tolist())
+        pairs.setdefault((a, b), int(rng.random() < 0.5))
+    return [(a, b, label) for (a, b), label in pairs.items()]
+
+
+def _write_pairs(path: Path, pairs: Sequence[tuple[str, str, int]]) -> None:
+    path.write_text("".join(f"{a}\t{b}\t{label}\n" for a, b, label in pairs))
