@@ -1,38 +1,92 @@
-"""Judge a trained pair model on the benchmark's test split.
+"""Judge a pair model, or any predictor's file, on the benchmark; or score one's own pairs.
 
-    accelerate launch evaluate.py --config configs/v3.yaml [--checkpoint runs/.../best_model]
+    accelerate launch evaluate.py --config configs/v3.yaml [--checkpoint DIR] [--tasks pairs ...]
+    python evaluate.py --config configs/v3.yaml --predictions FILE [--tasks topology ...]
+    python evaluate.py --checkpoint DIR --pairs FILE --fasta FILE --output FILE
 
-Leaves evaluate.csv and log.log in logs/{model}/evaluate/{run_id}/ under run_config.output_dir, and
-prints the figures on stdout. (This file shadows the Hugging Face package of the same name; the
-package is reached through common/evaluation/hf_evaluate.py.)
+The first two leave figures and log.log in logs/{model}/evaluate/{run_id}/ under
+run_config.output_dir and print the figures on stdout. (This file shadows the Hugging Face package
+of its name; that one is reached through common/evaluation/hf_evaluate.py.)
 """
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from common.command_line import add_checkpoint, run_script, stage_parser
-from common.config import Config, load_config
+from common.command_line import add_checkpoint, global_rank, run_script, stage_parser
+from common.config import TASKS, Config, DecisionThresholdConfig, load_config
+
+if TYPE_CHECKING:
+    from common.evaluation.judgement import Judgement
+    from common.run import Run
+
+PREDICTIONS_FILE = "predictions.txt.gz"
 
 
 def main() -> None:
-    """Parse, check the configuration, evaluate."""
-    parser = stage_parser("evaluate.py", "Judge a trained pair model on the test split.")
-    add_checkpoint(parser, "the model to judge; by default the newest of finetune, or of pretrain")
-    arguments = parser.parse_args()
-    config = load_config(arguments.config, "evaluate", arguments.overrides)
-    evaluate(config, arguments.checkpoint)
+    """Parse, check the configuration, and do one of the three things."""
+    arguments = parse_arguments()
+    if arguments.pairs:
+        config = load_config(
+            Path(arguments.checkpoint) / "config.yaml", "evaluate", arguments.overrides
+        )
+        score_own_pairs(config, arguments)
+        return
+    overrides = list(arguments.overrides)
+    if arguments.tasks:
+        overrides.append(f"evaluate.tasks=[{','.join(arguments.tasks)}]")
+    config = load_config(arguments.config, "evaluate", overrides)
+    if arguments.predictions:
+        judge_file(config, Path(arguments.predictions))
+    else:
+        judge_checkpoint(config, arguments.checkpoint)
 
 
-def evaluate(config: Config, checkpoint_path: str | None) -> None:
-    """The stage, from a checkpoint to its figures."""
+def parse_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line, refused where its parts do not belong together."""
+    parser = stage_parser(
+        "evaluate.py", "Judge predictions, or score pairs.", config_required=False
+    )
+    add_checkpoint(parser, "the model; by default the newest of finetune, or else of pretrain")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, help="instead of evaluate.tasks")
+    parser.add_argument(
+        "--predictions",
+        metavar="FILE",
+        help="judge this file instead of a model: lines 'protein_a protein_b score_or_label', or"
+        " 'protein_a protein_b label p_negative p_positive'; .gz is read as it is",
+    )
+    own = parser.add_argument_group("own pairs (with --checkpoint; needs no config, no benchmark)")
+    own.add_argument("--pairs", metavar="FILE", help="lines 'protein_a protein_b'")
+    own.add_argument("--fasta", metavar="FILE", help="the sequences of their proteins")
+    own.add_argument("--output", metavar="FILE", help="gets probability and call of every pair")
+    arguments = parser.parse_args(given)
+    own_given = [arguments.pairs, arguments.fasta, arguments.output]
+    if any(own_given):
+        if not all(own_given) or not arguments.checkpoint:
+            parser.error("own pairs take --checkpoint, --pairs, --fasta and --output together")
+        if arguments.config or arguments.predictions or arguments.tasks:
+            parser.error("own pairs take no --config, --predictions or --tasks")
+    elif not arguments.config:
+        parser.error("--config FILE is missing")
+    if arguments.predictions and arguments.checkpoint:
+        parser.error("give either --predictions or --checkpoint")
+    return arguments
+
+
+def judge_checkpoint(config: Config, checkpoint_path: str | None) -> None:
+    """From a trained model to its figures: score every pair that a task looks at, then judge."""
     # These take seconds to import (torch, transformers); a wrong configuration is told before.
-    from common.csv_log import EVALUATION_HEADER, write_evaluation_csv
-    from common.data.splits import open_splits
-    from common.evaluation.metrics import PairMetrics
-    from common.evaluation.report import format_table
+    from common.data.splits import embed_tables, prepare_benchmark
+    from common.evaluation.judgement import Criteria, judge
+    from common.evaluation.materials import open_materials
+    from common.evaluation.metrics import measure_pairs
+    from common.evaluation.predictions import Predictions, write_predictions
     from common.evaluation.scoring import probabilities, score_pairs
-    from common.run import open_run, start_accelerator
+    from common.launch import start_accelerator
+    from common.run import open_run
     from common.training.checkpoints import load_checkpoint, newest_checkpoint, warn_if_differs
     from common.training.validation import decide_threshold
 
@@ -41,32 +95,102 @@ def evaluate(config: Config, checkpoint_path: str | None) -> None:
         named = checkpoint_path or config.run.load_checkpoint_path
         path = Path(named) if named else newest_checkpoint(config, ("finetune", "pretrain"))
         checkpoint = load_checkpoint(path, config.model.model)
-        splits = open_splits(config, ("val", "test"), accelerator)
-        warn_if_differs(run, checkpoint, splits.store.dim)
-        run.event("data_ready", **splits.notes)
+        prepare_benchmark(config.data, config.run.seed, accelerator)
+        materials = open_materials(config)
+        tables = {"scored": materials.needed_pairs()}
+        parts, notes = embed_tables(config, tables, materials.sequences(), accelerator)
+        data = parts["scored"]
+        warn_if_differs(run, checkpoint, data.store.dim)
+        run.event("data_ready", **materials.describe(), scored=notes["scored"])
 
         model = checkpoint.model.to(accelerator.device)
+        threshold = decide_threshold(checkpoint, config, accelerator)
         run.event("model_ready", model=config.model.model, checkpoint=path)
 
-        run.begin()
-        threshold = decide_threshold(checkpoint, splits, config, accelerator)
+        run.begin(fix_threshold(config, threshold))
         run.event("stage_start", tasks=config.evaluate.tasks, threshold=threshold)
-
-        test = splits.parts["test"]
-        scores = probabilities(score_pairs(model, test, config.evaluate.scoring, accelerator))
-        between = ~test.table.is_self
-        rows = {}
-        for split, chosen in (("test", slice(None)), ("test_without_self_pairs", between)):
-            metric = PairMetrics()
-            metric.add_batch(predictions=scores[chosen], references=test.table.labels[chosen])
-            rows[split] = metric.compute(threshold=threshold, names=config.evaluate.metrics)
-
-        csv = run.log_dir / "evaluate.csv"
+        logits = score_pairs(model, data, config.evaluate.scoring, accelerator)
         if accelerator.is_main_process:
-            write_evaluation_csv(csv, rows)
-            print(format_table(EVALUATION_HEADER, [{"split": k, **v} for k, v in rows.items()]))
-        run.event("csv_written", path=csv, rows=len(rows))
-        run.event("stage_complete", **{k: v for k, v in rows["test"].items() if v is not None})
+            predictions = Predictions.gather(
+                data.table.proteins, data.table.pairs, probabilities(logits)
+            )
+            file = run.log_dir / PREDICTIONS_FILE
+            write_predictions(file, predictions.ids, predictions.pairs, predictions.scores)
+            criteria = Criteria(threshold, config.evaluate, measure_pairs)
+            finish(run, judge(materials, predictions, criteria))
+
+
+def judge_file(config: Config, file: Path) -> None:
+    """From any predictor's file to its figures; no model, and one process does it all."""
+    from common.evaluation.judgement import Criteria, judge
+    from common.evaluation.materials import open_materials
+    from common.evaluation.pair_figures import pair_metrics
+    from common.evaluation.predictions import read_predictions
+    from common.run import OneProcess, open_run
+
+    if global_rank() != 0:
+        return
+    with open_run("evaluate", config, OneProcess()) as run:
+        materials = open_materials(config)
+        run.event("data_ready", **materials.describe())
+        predictions = read_predictions(file)
+        run.event("model_ready", predictions=file, pairs=len(predictions.pairs))
+
+        threshold = config.evaluate.decision_threshold.value
+        run.begin(fix_threshold(config, threshold))
+        run.event("stage_start", tasks=config.evaluate.tasks, threshold=threshold)
+        criteria = Criteria(threshold, config.evaluate, pair_metrics)
+        finish(run, judge(materials, predictions, criteria))
+
+
+def finish(run: Run, judgement: Judgement) -> None:
+    """Write, log and print what was judged."""
+    from common.evaluation.results import format_results, write_results
+
+    for note in judgement.notes:
+        run.warn("prediction_note", note=note)
+    for path in write_results(judgement, run.log_dir):
+        run.event("csv_written", path=path)
+    print(format_results(judgement))
+    run.event("stage_complete", directory=run.log_dir)
+
+
+def fix_threshold(config: Config, threshold: float) -> Config:
+    """The configuration with the threshold as found: with it, a prediction file gives the same."""
+    fixed = DecisionThresholdConfig(mode="fixed", value=threshold)
+    evaluate = config.evaluate.model_copy(update={"decision_threshold": fixed})
+    return config.model_copy(update={"evaluate": evaluate})
+
+
+def score_own_pairs(config: Config, arguments: argparse.Namespace) -> None:
+    """From a checkpoint, pairs and sequences to probabilities and calls.
+
+    `config` is the checkpoint's own: it alone says which language model, truncation and threshold.
+    """
+    from common.data.batches import PairData
+    from common.data.embeddings import prepare_store
+    from common.data.fasta import read_fasta
+    from common.evaluation.own_pairs import read_own_pairs, write_own_pairs
+    from common.evaluation.scoring import probabilities, score_pairs
+    from common.launch import start_accelerator
+    from common.run import log_to_console
+    from common.training.checkpoints import load_checkpoint
+
+    accelerator = start_accelerator(config)
+    with log_to_console(accelerator):
+        fasta = Path(arguments.fasta)
+        sequences = read_fasta(fasta)
+        table = read_own_pairs(Path(arguments.pairs), sequences, fasta)
+        checkpoint = load_checkpoint(Path(arguments.checkpoint))
+        used = {protein: sequences[protein] for protein in table.proteins}
+        store = prepare_store(
+            used, config.data.embeddings, config.data.max_sequence_length, accelerator
+        )
+        model = checkpoint.model.to(accelerator.device)
+        data = PairData(table, store)
+        scores = probabilities(score_pairs(model, data, config.evaluate.scoring, accelerator))
+        if accelerator.is_main_process:
+            write_own_pairs(Path(arguments.output), table, scores, checkpoint.decision.threshold)
 
 
 if __name__ == "__main__":

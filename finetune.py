@@ -29,7 +29,8 @@ def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
     """The stage, from a pretrained model to its best epoch."""
     # These take seconds to import (torch, transformers); a wrong configuration is told before.
     from common.data.splits import open_splits
-    from common.run import open_run, start_accelerator
+    from common.launch import start_accelerator
+    from common.run import open_run
     from common.training.checkpoints import load_checkpoint, newest_checkpoint, warn_if_differs
     from common.training.loop import EpochRecord, check_finite
     from common.training.losses import share_of_global_mean

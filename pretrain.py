@@ -28,8 +28,9 @@ def pretrain(config: Config, resume: bool) -> None:
     from accelerate.utils import set_seed
 
     from common.data.splits import open_splits, residue_statistics
+    from common.launch import start_accelerator
     from common.models import build_model
-    from common.run import open_run, start_accelerator
+    from common.run import open_run
     from common.training.loop import EpochRecord, check_finite
     from common.training.losses import share_of_global_mean
     from common.training.optimization import current_rate

@@ -18,7 +18,9 @@ from common.errors import UserError
 EXIT_OK, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 2, 130
 
 
-def stage_parser(program: str, description: str) -> argparse.ArgumentParser:
+def stage_parser(
+    program: str, description: str, config_required: bool = True
+) -> argparse.ArgumentParser:
     """A parser with the options that every stage takes."""
     parser = argparse.ArgumentParser(
         prog=program,
@@ -31,7 +33,10 @@ def stage_parser(program: str, description: str) -> argparse.ArgumentParser:
         ),
     )
     parser.add_argument(
-        "--config", metavar="FILE", required=True, help="YAML file, such as configs/v3.yaml"
+        "--config",
+        metavar="FILE",
+        required=config_required,
+        help="YAML file, such as configs/v3.yaml",
     )
     parser.add_argument(
         "--set",

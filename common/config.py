@@ -25,7 +25,7 @@ Strategy = Literal["BFS", "DFS", "RANDOM_WALK"]
 MetricName = Literal[
     "auroc", "auprc", "accuracy", "sensitivity", "specificity", "precision", "recall", "f1", "mcc"
 ]
-Task = Literal["pairs"]
+Task = Literal["pairs", "topology", "complexes", "go_modules", "essential_proteins"]
 
 METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
@@ -41,7 +41,9 @@ RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 class Section(BaseModel):
     """A section that refuses what it does not know and does not guess types."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=()
+    )
 
 
 class RunConfig(Section):
@@ -241,6 +243,8 @@ class EvaluateConfig(Section):
 
     metrics: tuple[MetricName, ...] = METRIC_NAMES
     tasks: tuple[Task, ...] = ("pairs",)
+    cross_species: tuple[str, ...] = ()
+    enrichment: Literal["offline", "gprofiler"] = "offline"
     decision_threshold: DecisionThresholdConfig = DecisionThresholdConfig()
     scoring: ScoringConfig = ScoringConfig()
 
@@ -284,7 +288,7 @@ class Config(BaseModel):
     def to_yaml(self) -> str:
         """The resolved configuration as YAML that `load_config` takes again."""
         content = self.model_dump(mode="json", by_alias=True)
-        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 class _Loader(yaml.SafeLoader):
@@ -304,9 +308,16 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that quotes the texts, such as '1e5', that `_Loader` would read as a number."""
+
+
+for _resolver in (_Loader, _Dumper):
+    _resolver.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"),
+        list("-+0123456789"),
+    )
 
 
 def load_config(path: str | Path, stage: Stage, overrides: Sequence[str] = ()) -> Config:
@@ -327,6 +338,7 @@ def load_config(path: str | Path, stage: Stage, overrides: Sequence[str] = ()) -
     for key, value in assignments:
         if key[0] in OVERRIDING_STAGES:
             _assign(document, key, value)
+    _refuse_device_config(document, assignments, path)
     # Every stage's merge is checked, not only this one's: a slip under `finetune:` should not
     # surface after a day of pretraining.
     for other in (*OVERRIDING_STAGES, "evaluate"):
@@ -376,6 +388,10 @@ def _key_lines(
             path = (*prefix, str(key.value))
             yield path, key.start_mark.line + 1
             yield from _key_lines(value, path)
+    elif isinstance(node, yaml.SequenceNode):
+        # For no line of their own, but a list that contains itself must not get further.
+        for value in node.value:
+            yield from _key_lines(value, prefix)
 
 
 def _parse_assignment(text: str) -> tuple[tuple[str, ...], Any]:
@@ -387,7 +403,7 @@ def _parse_assignment(text: str) -> tuple[tuple[str, ...], Any]:
         )
     try:
         return parts, yaml.load(value, Loader=_Loader)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError, ValueError):
         raise UserError(f"--set {key}: the value '{value}' is not valid YAML") from None
 
 
@@ -400,13 +416,22 @@ def _assign(document: dict[str, Any], key: tuple[str, ...], value: Any) -> None:
     document[key[-1]] = value
 
 
+def _refuse_device_config(
+    document: Mapping[str, Any], assignments: Sequence[tuple[tuple[str, ...], Any]], path: Path
+) -> None:
+    """Tell where settings of the device belong: other programs take them in the same file."""
+    assigned = any("device_config" in key[:2] for key, _ in assignments)
+    sections = [document, *(document.get(stage) for stage in OVERRIDING_STAGES)]
+    if assigned or any("device_config" in part for part in sections if isinstance(part, Mapping)):
+        raise UserError(
+            f"{'--set' if assigned else path}: device_config does not exist here; device,"
+            " processes and precision belong to `accelerate config` or accelerate_configs/*.yaml,"
+            " so remove it"
+        )
+
+
 def _merge_stage(document: Mapping[str, Any], stage: str, path: Path) -> dict[str, Any]:
     """The shared sections with the stage's own laid over them."""
-    if "device_config" in document:
-        raise UserError(
-            f"{path}: device_config does not exist here; device, processes and precision belong to"
-            " `accelerate config` or accelerate_configs/*.yaml, so remove the section"
-        )
     shared = {key: value for key, value in document.items() if key not in OVERRIDING_STAGES}
     overriding = document.get(stage) if stage in OVERRIDING_STAGES else None
     if overriding is None:
@@ -440,14 +465,26 @@ def _validate(
         first = error.errors()[0]
     location = tuple(str(part) for part in first["loc"])
     key = _written_path(location, merged)
-    if key in assigned:
+    prefix: tuple[str, ...] = ()
+    if _is_assigned(key, assigned):
         where = "--set"
+    elif _is_assigned((stage, *key), assigned):
+        where, prefix = "--set", (stage,)
     else:
+        if key and (stage, *key) in lines:
+            prefix = (stage,)
         line = lines.get((stage, *key)) or lines.get(key)
         where = f"{path}, line {line}" if line else str(path)
-        if (stage,) in lines and first["type"] == "value_error":
+        if not prefix and (stage,) in lines and first["type"] == "value_error":
             where += f" (for {stage})"
-    raise UserError(f"{where}: {_explain(dict(first), key)}")
+    raise UserError(f"{where}: {_explain(dict(first), key, prefix)}")
+
+
+def _is_assigned(key: tuple[str, ...], assigned: set[tuple[str, ...]]) -> bool:
+    """Whether `--set` gave this key, a section that holds it, or something below it."""
+    return any(
+        given[: len(key)] == key[: len(given)] for given in assigned if key and key[0] == given[0]
+    )
 
 
 def _lists_to_tuples(value: Any) -> Any:
@@ -470,19 +507,19 @@ def _written_path(location: tuple[str, ...], document: Mapping[str, Any]) -> tup
     return tuple(key)
 
 
-def _explain(error: Mapping[str, Any], key: tuple[str, ...]) -> str:
-    name = ".".join(key)
+def _explain(error: Mapping[str, Any], key: tuple[str, ...], prefix: tuple[str, ...]) -> str:
+    name = ".".join((*prefix, *key))
     kind, given = error["type"], error.get("input")
-    if kind == "extra_forbidden":
+    if kind in ("extra_forbidden", "invalid_key"):
         nearest = _nearest_key(key)
-        hint = f"; did you mean '{nearest}'?" if nearest else "; remove it"
+        hint = f"; did you mean '{'.'.join((*prefix, nearest))}'?" if nearest else "; remove it"
         return f"unknown key '{name}'{hint}"
     if kind == "value_error":
         reason = str(error["ctx"]["error"])
         return f"{name}: {reason}" if name else reason
     if kind in ("model_type", "model_attributes_type"):
         return f"'{name}' must be a section (key: value lines), not {_describe(given)}"
-    reason = str(error["msg"]).replace("Input should be", "must be")
+    reason = str(error["msg"]).replace("Input should be", "must be").replace("tuple", "list")
     return f"{name} {reason[0].lower()}{reason[1:]}, not {_describe(given)}"
 
 
@@ -496,7 +533,9 @@ def _describe(value: Any) -> str:
 
 def _nearest_key(key: tuple[str, ...]) -> str | None:
     """The known key path most like an unknown one: a slip in its last part, or a wrong section."""
-    known = [k for k in known_keys() if not ".".join(key).startswith(f"{k}.")]
+    known = [
+        k for k in (*known_keys(), *OVERRIDING_STAGES) if not ".".join(key).startswith(f"{k}.")
+    ]
     siblings = [k for k in known if k.rpartition(".")[0] == ".".join(key[:-1])]
     close = difflib.get_close_matches(key[-1], [k.rpartition(".")[2] for k in siblings], 1, 0.6)
     if close:

@@ -1,79 +1,59 @@
 """A run: its id and directories, its log of events, what rank 0 alone does, and how it fails.
 
-    accelerator = start_accelerator(config)
     with open_run("pretrain", config, accelerator) as run:
         run.event("stage_start", epochs=5)
 
 writes `{output_dir}/logs/{model}/{stage}/{run_id}/log.log` and knows the sibling directory for
 checkpoints, `{output_dir}/models/{model}/{stage}/{run_id}/`. A run counts as existing once its
 `config.yaml` is written (`Run.begin`); a start that failed before that leaves its log and may be
-repeated under the same id.
+repeated under the same id. No torch here: what only reads files starts in a blink.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
+import importlib.metadata
 import logging
 import os
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import accelerate
-import torch
-import transformers
-from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
 from tqdm import tqdm
 
 from common.config import Config, Stage
 from common.errors import UserError
 from common.files import write_atomically
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
 LOGGER = logging.getLogger("relic")
 LOG_FILE, CONFIG_FILE = "log.log", "config.yaml"
 ALL_RANKS_SWITCH = "RELIC_LOG_ALL_RANKS"
 LINE_FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
 
-# How long ranks wait for one that downloads a model or finishes its share of the embeddings.
-PATIENCE = datetime.timedelta(hours=2)
-
 Result = TypeVar("Result")
 
 
-def start_accelerator(config: Config) -> Accelerator:
-    """The process's accelerator, checked against what the launcher promised.
+@dataclass(frozen=True)
+class OneProcess:
+    """Stands in for an accelerator where nothing is computed that needs one: starts at once."""
 
-    Raises:
-        UserError: The launcher started more processes than take part (they would all believe to
-            be the main one and overwrite each other).
-    """
-    try:
-        accelerator = Accelerator(
-            # Without this, two CPU processes come up as two independent "rank 0"s.
-            cpu=not torch.cuda.is_available(),
-            gradient_accumulation_steps=config.training.gradient_accumulation_steps,
-            kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
-        )
-    except (ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"the processes cannot start: {reason}; see accelerate_configs/") from None
-    promised = int(os.environ.get("WORLD_SIZE", "1"))
-    if accelerator.num_processes != promised:
-        raise UserError(
-            f"the launcher started {promised} processes but only {accelerator.num_processes} take"
-            " part; use a file of accelerate_configs/ (cpu_2proc.yaml shows how two CPU processes"
-            " are launched) or run `accelerate config`"
-        )
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    return accelerator
+    device: str = "cpu"
+    mixed_precision: str = "no"
+    process_index: int = 0
+    num_processes: int = 1
+    is_main_process: bool = True
+
+    def end_training(self) -> None:
+        """Nothing was begun."""
 
 
-def on_main_process(accelerator: Accelerator, action: Callable[[], Result]) -> Result:
+def on_main_process(accelerator: Accelerator | OneProcess, action: Callable[[], Result]) -> Result:
     """Let rank 0 act and tell all ranks its result, or its `UserError`, so that all go one way."""
     outcome: list[Any] = [None, None]
     if accelerator.is_main_process:
@@ -81,7 +61,10 @@ def on_main_process(accelerator: Accelerator, action: Callable[[], Result]) -> R
             outcome[0] = action()
         except UserError as error:
             outcome[1] = str(error)
-    broadcast_object_list(outcome, from_process=0)
+    if accelerator.num_processes > 1:
+        from accelerate.utils import broadcast_object_list
+
+        broadcast_object_list(outcome, from_process=0)
     if outcome[1] is not None:
         raise UserError(outcome[1])
     result: Result = outcome[0]
@@ -108,10 +91,10 @@ class Run:
         """Log an event that the user should look at."""
         LOGGER.warning(format_event(name, **fields))
 
-    def begin(self) -> None:
+    def begin(self, resolved: Config | None = None) -> None:
         """Save the resolved configuration; from here on the run exists."""
         if self.accelerator.is_main_process:
-            write_atomically(self.log_dir / CONFIG_FILE, self.config.to_yaml())
+            write_atomically(self.log_dir / CONFIG_FILE, (resolved or self.config).to_yaml())
 
 
 def format_event(name: str, **fields: object) -> str:
@@ -129,7 +112,7 @@ def _format_value(value: object) -> str:
 
 @contextlib.contextmanager
 def open_run(
-    stage: Stage, config: Config, accelerator: Accelerator, resume: bool = False
+    stage: Stage, config: Config, accelerator: Accelerator | OneProcess, resume: bool = False
 ) -> Iterator[Run]:
     """Open a run's directories and log; whatever ends the stage early is logged as such.
 
@@ -150,9 +133,7 @@ def open_run(
     else:
         accelerator.end_training()
     finally:
-        for handler in handlers:
-            LOGGER.removeHandler(handler)
-            handler.close()
+        _stop_logging(handlers)
 
 
 def run_directory(kind: str, stage: Stage, config: Config) -> Path:
@@ -198,6 +179,17 @@ def _free_timestamp(logs: Path) -> str:
     return next(name for name in names if not (logs / name).exists())
 
 
+@contextlib.contextmanager
+def log_to_console(accelerator: Accelerator | OneProcess) -> Iterator[None]:
+    """Log on rank 0's stderr alone: for work that is no run and leaves no directory."""
+    handlers = _start_logging(None, accelerator)
+    try:
+        yield
+        accelerator.end_training()
+    finally:
+        _stop_logging(handlers)
+
+
 class _BarFriendlyHandler(logging.StreamHandler):  # type: ignore[type-arg]
     """Writes to stderr around a live progress bar instead of through it."""
 
@@ -206,18 +198,28 @@ class _BarFriendlyHandler(logging.StreamHandler):  # type: ignore[type-arg]
             super().emit(record)
 
 
-def _start_logging(log_dir: Path, accelerator: Accelerator) -> list[logging.Handler]:
+def _start_logging(
+    log_dir: Path | None, accelerator: Accelerator | OneProcess
+) -> list[logging.Handler]:
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False
     handlers: list[logging.Handler] = []
     if accelerator.is_main_process:
-        handlers = [_BarFriendlyHandler(), logging.FileHandler(log_dir / LOG_FILE)]
-    elif os.environ.get(ALL_RANKS_SWITCH) == "1":
+        handlers = [_BarFriendlyHandler()]
+        if log_dir is not None:
+            handlers.append(logging.FileHandler(log_dir / LOG_FILE))
+    elif log_dir is not None and os.environ.get(ALL_RANKS_SWITCH) == "1":
         handlers = [logging.FileHandler(log_dir / f"log.rank{accelerator.process_index}.log")]
     for handler in handlers or [logging.NullHandler()]:
         handler.setFormatter(LINE_FORMAT)
         LOGGER.addHandler(handler)
     return handlers
+
+
+def _stop_logging(handlers: list[logging.Handler]) -> None:
+    for handler in handlers:
+        LOGGER.removeHandler(handler)
+        handler.close()
 
 
 def _announce(run: Run) -> None:
@@ -228,16 +230,13 @@ def _announce(run: Run) -> None:
         seed=run.config.run.seed,
         resume=run.resuming,
         python=platform.python_version(),
-        torch=torch.__version__,
-        transformers=transformers.__version__,
-        accelerate=accelerate.__version__,
+        **{name: importlib.metadata.version(name) for name in ("torch", "transformers")},
     )
     run.event(
         "device_resolved",
         device=run.accelerator.device,
         processes=run.accelerator.num_processes,
         mixed_precision=run.accelerator.mixed_precision,
-        threads=torch.get_num_threads(),
     )
 
 

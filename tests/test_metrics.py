@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from common.config import METRIC_NAMES
 from common.evaluation.hf_evaluate import load_package
-from common.evaluation.metrics import (
-    PairMetrics,
+from common.evaluation.metrics import PairMetrics
+from common.evaluation.pair_figures import (
     best_f1_threshold,
     call_pairs,
     pair_metrics,

@@ -9,10 +9,12 @@ from types import SimpleNamespace
 import pytest
 from accelerate import Accelerator
 
+from common import launch as launch_module
 from common import run as run_module
 from common.config import Config, RunConfig
 from common.errors import UserError
-from common.run import LOGGER, Run, format_event, open_run, start_accelerator
+from common.launch import start_accelerator
+from common.run import LOGGER, Run, format_event, open_run
 
 
 def config_in(folder: Path, run_id: str | None = "mine") -> Config:
@@ -23,7 +25,7 @@ def test_a_launch_in_which_a_process_is_alone_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Two launched CPU processes each believed to be the main one and overwrote each other."""
-    monkeypatch.setattr(run_module, "Accelerator", lambda **_: SimpleNamespace(num_processes=1))
+    monkeypatch.setattr(launch_module, "Accelerator", lambda **_: SimpleNamespace(num_processes=1))
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="started 2 processes but only 1 take part"):
         start_accelerator(config_in(tmp_path))

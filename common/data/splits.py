@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,29 +48,54 @@ def open_splits(config: Config, names: Sequence[Split], accelerator: Accelerator
     Raises:
         UserError: The data are missing or wrong, or do not fit the model.
     """
-    settings = config.data
-    benchmark = prepare_benchmark(settings, config.run.seed, accelerator)
-    sequences = benchmark.sequences()
-    tables: dict[str, PairTable] = {}
-    notes: dict[str, object] = {"species": benchmark.species, "strategy": benchmark.strategy}
-    for name in names:
-        policy = settings.benchmark.missing_sequences
-        table, missing = check_sequences(benchmark.pairs(name), sequences, policy, name)
-        tables[name] = table
-        positives = int(table.labels.sum())
-        notes[name] = f"{len(table)} pairs ({positives} positive, {len(table.proteins)} proteins)"
+    benchmark = prepare_benchmark(config.data, config.run.seed, accelerator)
+    tables = {str(name): benchmark.pairs(name) for name in names}
+    parts, notes = embed_tables(config, tables, benchmark.sequences(), accelerator)
+    named = {"species": benchmark.species, "strategy": benchmark.strategy, **notes}
+    return Splits(benchmark, parts, parts[names[0]].store, named)
+
+
+def embed_tables(
+    config: Config,
+    tables: Mapping[str, PairTable],
+    sequences: Mapping[str, str],
+    accelerator: Accelerator,
+) -> tuple[dict[str, PairData], dict[str, object]]:
+    """Join tables of pairs with the embeddings of their proteins, computing what is new.
+
+    Returns:
+        The data by the tables' names, and what the log should tell of them.
+
+    Raises:
+        UserError: Proteins have no sequence (unless such pairs are dropped by configuration), or
+            the embeddings do not fit the model.
+    """
+    kept: dict[str, PairTable] = {}
+    notes: dict[str, object] = {}
+    policy = config.data.benchmark.missing_sequences
+    for name, table in tables.items():
+        kept[name], missing = check_sequences(table, sequences, policy, name)
+        notes[name] = describe_table(kept[name])
         if missing is not None:
-            notes[f"{name}_dropped"] = str(missing)
-    needed = sorted({protein for table in tables.values() for protein in table.proteins})
+            notes[f"{name}_dropped"] = (
+                f"{missing.pairs} pairs of {missing.proteins} proteins without a sequence"
+                f" ({', '.join(missing.names)})"
+            )
+    needed = sorted({protein for table in kept.values() for protein in table.proteins})
     store = prepare_store(
         {protein: sequences[protein] for protein in needed},
-        settings.embeddings,
-        settings.max_sequence_length,
+        config.data.embeddings,
+        config.data.max_sequence_length,
         accelerator,
     )
     check_width(config, store.dim)
-    parts = {name: PairData(table, store) for name, table in tables.items()}
-    return Splits(benchmark, parts, store, {**notes, "dim": store.dim})
+    return {name: PairData(table, store) for name, table in kept.items()}, notes
+
+
+def describe_table(table: PairTable) -> str:
+    """How many pairs, positives and proteins."""
+    positives = int(table.labels.sum())
+    return f"{len(table)} pairs ({positives} positive, {len(table.proteins)} proteins)"
 
 
 def prepare_benchmark(settings: DataConfig, seed: int, accelerator: Accelerator) -> Benchmark:

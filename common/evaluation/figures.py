@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("Agg")  # a cluster node has no screen
 
@@ -15,9 +16,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from common.csv_log import EpochRow
+from common.evaluation.functional import EssentialFigures
+from common.evaluation.networks import IntArray
+from common.evaluation.topology import TopologyRow
 from common.files import write_atomically
 
 DOTS_PER_INCH = 120
+TOPOLOGY_FIGURES = (
+    "graph_sim",
+    "relative_density",
+    "deg_dist_mmd",
+    "cc_mmd",
+    "laplacian_eigen_mmd",
+)
 
 
 def plot_training(rows: Sequence[EpochRow], metrics: Sequence[str], path: Path) -> None:
@@ -54,6 +65,69 @@ def _finish(axes: Axes, title: str, legend: bool) -> None:
     axes.grid(alpha=0.3)
     if legend:
         axes.legend()
+
+
+def plot_topology(rows: Sequence[TopologyRow], title: str, path: Path) -> None:
+    """Draw each topology figure against the node size, with its mean over sizes as a line.
+
+    Args:
+        rows: One row per size, then the summary.
+        title: Species and strategy.
+        path: The PNG to write.
+    """
+    *sizes, summary = rows
+    figure = Figure(figsize=(15, 3.2), layout="constrained")
+    figure.suptitle(title)
+    for axes, name in zip(figure.subplots(1, len(TOPOLOGY_FIGURES)), TOPOLOGY_FIGURES, strict=True):
+        axes.plot([row.node_size for row in sizes], [getattr(row, name) for row in sizes], "o-")
+        axes.axhline(getattr(summary, name), color="tab:gray", linestyle="--", label="mean")
+        axes.set_title(name)
+        axes.set_xlabel("node size")
+        axes.grid(alpha=0.3)
+    save_figure(figure, path)
+
+
+def plot_degrees(predicted: IntArray, true: IntArray, path: Path) -> None:
+    """Draw which share of proteins has at least a degree, predicted against true, log-log.
+
+    Args:
+        predicted: (N,) degrees in the predicted network.
+        true: (N,) degrees in the true one.
+        path: The PNG to write.
+    """
+    figure = Figure(figsize=(5, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for degrees, label in ((true, "true"), (predicted, "predicted")):
+        ordered = np.sort(degrees)
+        share = 1.0 - np.arange(len(ordered)) / len(ordered)
+        axes.step(ordered[ordered > 0], share[ordered > 0], label=label, where="post")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_title("degree distribution")
+    axes.set_xlabel("degree")
+    axes.set_ylabel("share of proteins with at least it")
+    axes.legend()
+    save_figure(figure, path)
+
+
+def plot_centralities(figures: EssentialFigures, path: Path) -> None:
+    """Draw the predicted centralities of essential and of other proteins.
+
+    Args:
+        figures: Holds both groups' centralities.
+        path: The PNG to write.
+    """
+    figure = Figure(figsize=(5, 3.6), layout="constrained")
+    axes = figure.subplots()
+    highest = max(figures.essential.max(), figures.non_essential.max(), 1e-9)
+    bins = np.linspace(0.0, float(highest), 31)
+    axes.hist(figures.essential, bins.tolist(), alpha=0.6, density=True, label="essential")
+    axes.hist(figures.non_essential, bins.tolist(), alpha=0.6, density=True, label="non-essential")
+    axes.set_title(f"overlap {figures.distribution_overlap:.3f}")
+    axes.set_xlabel("predicted network centrality")
+    axes.set_ylabel("density")
+    axes.legend()
+    save_figure(figure, path)
 
 
 def save_figure(figure: Figure, path: Path) -> None:

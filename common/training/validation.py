@@ -9,8 +9,8 @@ from accelerate import Accelerator
 
 from common.config import METRIC_NAMES, Config, EvaluateConfig
 from common.data.batches import PairData
-from common.data.splits import Splits
-from common.evaluation.metrics import best_f1_threshold, pair_metrics
+from common.data.splits import open_splits
+from common.evaluation.pair_figures import best_f1_threshold, pair_metrics
 from common.evaluation.scoring import probabilities, score_pairs
 from common.models import PairModel
 from common.training.checkpoints import Checkpoint, Decision
@@ -52,9 +52,7 @@ class Validator:
         return Validation(loss, metrics, decision)
 
 
-def decide_threshold(
-    checkpoint: Checkpoint, splits: Splits, config: Config, accelerator: Accelerator
-) -> float:
+def decide_threshold(checkpoint: Checkpoint, config: Config, accelerator: Accelerator) -> float:
     """The threshold that a configuration asks for, for a checkpoint.
 
     A fixed one is the configuration's own. The best on the validation pairs was stored with the
@@ -65,5 +63,6 @@ def decide_threshold(
         return wanted.value
     if checkpoint.decision.mode == wanted.mode:
         return checkpoint.decision.threshold
-    validator = Validator(splits.parts["val"], PairLoss(config.training.loss), config, accelerator)
+    validation = open_splits(config, ("val",), accelerator).parts["val"]
+    validator = Validator(validation, PairLoss(config.training.loss), config, accelerator)
     return validator.validate(checkpoint.model, checkpoint.decision.epoch).decision.threshold

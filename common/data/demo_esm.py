@@ -1,0 +1,131 @@
+"""The small protein language model of the synthetic benchmark, trained on the spot.
+
+It is transformers' own ESM with its tokenizer and ESM-2's vocabulary, tiny, and learns by masked
+residues on the sequences that it is given. The directory that is written loads like any published
+checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+from transformers import EsmConfig, EsmForMaskedLM, EsmTokenizer
+
+# ESM-2's vocabulary, in its order.
+_TOKENS = (
+    *("<cls>", "<pad>", "<eos>", "<unk>"),
+    *"LAGVSERTIDPKQNFYMHWCXBUZO.-",
+    *("<null_1>", "<mask>"),
+)
+_CLS, _PAD, _EOS, _MASK = (_TOKENS.index(f"<{name}>") for name in ("cls", "pad", "eos", "mask"))
+_FIRST_RESIDUE, _RESIDUES = 4, 20
+
+# Measured on the default benchmark: an initial deviation of 0.06 instead of transformers' 0.02 and
+# masking 25 % instead of 15 % halve the steps until families show in the states.
+_INITIAL_DEVIATION = 0.06
+_MASKED_SHARE = 0.25
+_CROP = 60
+_BATCH = 32
+_PEAK_RATE = 4e-3
+
+
+def build_language_model(
+    sequences: Sequence[str], directory: Path, steps: int, seed: int
+) -> list[float]:
+    """Train a small ESM on sequences and save it, with its tokenizer, as a local checkpoint.
+
+    The state of torch's global random generator is left as it was. The weights are the same for a
+    seed on one machine and number of threads; across machines rounding may differ.
+
+    Args:
+        sequences: Upper-case residues; what the model may see.
+        directory: Where the checkpoint goes; made if it is not there.
+        steps: Updates, each on 32 crops of 60 residues.
+        seed: Of the weights, the crops and the masks.
+
+    Returns:
+        The loss of every step, in nats per masked residue.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    vocabulary = directory / "vocab.txt"
+    vocabulary.write_text("\n".join(_TOKENS), encoding="utf-8")
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(seed)
+        model = EsmForMaskedLM(_configure())
+        losses = _train(model, [_tokenize(sequence) for sequence in sequences], steps, seed)
+    model.eval().save_pretrained(directory)
+    EsmTokenizer(vocab_file=str(vocabulary)).save_pretrained(directory)
+    return losses
+
+
+def _configure() -> EsmConfig:
+    return EsmConfig(
+        vocab_size=len(_TOKENS),
+        pad_token_id=_PAD,
+        mask_token_id=_MASK,
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=256,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        initializer_range=_INITIAL_DEVIATION,
+        position_embedding_type="rotary",
+        token_dropout=False,
+    )
+
+
+def _tokenize(sequence: str) -> Tensor:
+    return torch.tensor([_TOKENS.index(residue) for residue in sequence])
+
+
+def _train(
+    model: EsmForMaskedLM, sequences: Sequence[Tensor], steps: int, seed: int
+) -> list[float]:
+    rng = np.random.default_rng(seed)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=_PEAK_RATE, betas=(0.9, 0.98))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, _PEAK_RATE, total_steps=steps + 1, pct_start=0.15
+    )
+    losses = []
+    model.train()
+    for _ in tqdm(range(steps), desc="training the synthetic language model", unit="step"):
+        loss = _masked_loss(model, _crop_batch(sequences, rng))
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+    return losses
+
+
+def _crop_batch(sequences: Sequence[Tensor], rng: np.random.Generator) -> Tensor:
+    """Token ids (batch, longest + 2) of random crops, padded on the right."""
+    ids = torch.full((_BATCH, _CROP + 2), _PAD)
+    ids[:, 0] = _CLS
+    for row, chosen in enumerate(rng.integers(len(sequences), size=_BATCH)):
+        whole = sequences[chosen]
+        start = int(rng.integers(max(1, len(whole) - _CROP + 1)))
+        crop = whole[start : start + _CROP]
+        ids[row, 1 : len(crop) + 1] = crop
+        ids[row, len(crop) + 1] = _EOS
+    return ids
+
+
+def _masked_loss(model: EsmForMaskedLM, ids: Tensor) -> Tensor:
+    """Mean cross-entropy at hidden residues; of these 80 % masked, 10 % random, 10 % left."""
+    hidden = (torch.rand(ids.shape) < _MASKED_SHARE) & (ids >= _FIRST_RESIDUE)
+    lot = torch.rand(ids.shape)
+    seen = ids.masked_fill(hidden & (lot < 0.8), _MASK)
+    other = torch.randint(_FIRST_RESIDUE, _FIRST_RESIDUE + _RESIDUES, ids.shape)
+    seen = torch.where(hidden & (lot >= 0.9), other, seen)
+    states = model.esm(seen, attention_mask=(ids != _PAD).long()).last_hidden_state
+    # The head is applied only where it is asked: a quarter of the work.
+    return cross_entropy(model.lm_head(states[hidden]), ids[hidden])

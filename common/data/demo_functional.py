@@ -1,0 +1,117 @@
+"""Complexes, GO-like terms and essential proteins of the synthetic benchmark.
+
+They follow from what is planted: complexes are dense groups of the test network, terms follow the
+families that a protein carries, essential proteins are the network's hubs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+
+import networkx as nx
+import numpy as np
+
+from common.data.demo_world import Families, Proteins
+
+SMALLEST_COMPLEX, LARGEST_COMPLEX = 4, 8
+LEAST_DENSITY = 0.7
+MOST_COMPLEXES = 40
+MOST_ESSENTIAL = 100
+# Real GO ids stay far below; one of these cannot be taken for a real term.
+_FIRST_TERM = {"go_p": 9_100_000, "go_f": 9_200_000, "go_c": 9_300_000}
+_COMPARTMENTS = 4
+_TERM_NOISE = 0.1
+
+
+def find_complexes(network: nx.Graph) -> list[tuple[str, ...]]:
+    """Distinct dense groups of 4 to 8 proteins, in the order of the proteins they grew from."""
+    groups: dict[tuple[str, ...], None] = {}
+    by_degree = sorted(network, key=lambda name: (-network.degree(name), name))
+    for start in by_degree:
+        group = _grow_group(network, start)
+        if len(group) >= SMALLEST_COMPLEX:
+            groups.setdefault(tuple(sorted(group)))
+        if len(groups) == MOST_COMPLEXES:
+            break
+    return list(groups)
+
+
+def _grow_group(network: nx.Graph, start: str) -> set[str]:
+    """Add the neighbour with most links into the group while it stays dense."""
+    group, links = {start}, 0
+    while len(group) < LARGEST_COMPLEX:
+        near = sorted({name for member in group for name in network[member]} - group)
+        if not near:
+            break
+        best = max(near, key=lambda name: _count_links(network, name, group))
+        links += _count_links(network, best, group)
+        size = len(group) + 1
+        if links < LEAST_DENSITY * size * (size - 1) / 2:
+            break
+        group.add(best)
+    return group
+
+
+def _count_links(network: nx.Graph, name: str, group: Iterable[str]) -> int:
+    return sum(network.has_edge(name, member) for member in group)
+
+
+def label_complex_pairs(
+    network: nx.Graph, complexes: Sequence[Sequence[str]]
+) -> list[tuple[str, str, int]]:
+    """Every pair of two proteins of a complex, once, with its label in the network."""
+    pairs = {pair: None for group in complexes for pair in combinations(sorted(group), 2)}
+    return [(a, b, int(network.has_edge(a, b))) for a, b in pairs]
+
+
+def assign_terms(
+    names: Sequence[str], proteins: Proteins, families: Families, rng: np.random.Generator
+) -> dict[str, dict[str, list[str]]]:
+    """GO-like terms of proteins by aspect.
+
+    A function (`go_f`) belongs to a family, a process (`go_p`) to two families that bind, a
+    compartment (`go_c`) to several families. One term in ten is missing, and as many are added at
+    random.
+    """
+    processes = np.argwhere(np.triu(families.compatible))
+    groups = {
+        "go_p": [set(map(int, pair)) for pair in processes],
+        "go_f": [{family} for family in range(len(families))],
+        "go_c": [set(range(start, len(families), _COMPARTMENTS)) for start in range(_COMPARTMENTS)],
+    }
+    rows = {name: row for row, name in enumerate(proteins.names)}
+    terms = {}
+    for name in names:
+        carried = set(map(int, np.flatnonzero(proteins.carries[rows[name]])))
+        terms[name] = {
+            aspect: _draw_terms(_FIRST_TERM[aspect], members, carried, rng)
+            for aspect, members in groups.items()
+        }
+    return terms
+
+
+def _draw_terms(
+    first: int, members: Sequence[set[int]], carried: set[int], rng: np.random.Generator
+) -> list[str]:
+    chances = rng.random(len(members))
+    right = [bool(group & carried) for group in members]
+    # As many terms are added at random as are missing on average.
+    added = _TERM_NOISE * sum(right) / max(1, len(right) - sum(right))
+    kept = [
+        number
+        for number, chance in enumerate(chances)
+        if chance < (1 - _TERM_NOISE if right[number] else added)
+    ]
+    return [f"GO:{first + number}" for number in kept]
+
+
+def rank_by_degree(network: nx.Graph) -> tuple[list[str], list[str]]:
+    """Essential proteins, those with most partners, and as many with fewest; both sorted by id."""
+    order = sorted(network, key=lambda name: (-_count_partners(network, name), name))
+    number = min(MOST_ESSENTIAL, len(order) // 2)
+    return sorted(order[:number]), sorted(order[len(order) - number :])
+
+
+def _count_partners(network: nx.Graph, name: str) -> int:
+    return sum(partner != name for partner in network[name])

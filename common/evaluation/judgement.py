@@ -1,0 +1,162 @@
+"""Predictions judged on the benchmark's five tasks: the same figures for a model and for a file.
+
+| task | asks |
+|---|---|
+| pairs | are the labelled test pairs ranked and called right, with and without self-pairs? |
+| topology | does the predicted network look like the true one on sampled sets of proteins? |
+| complexes | are the interactions inside known complexes found? |
+| go_modules | do the network's modules share functions as the true ones do? |
+| essential_proteins | are the essential proteins as central as they are? |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.config import EvaluateConfig, Strategy
+from common.data.pring import PairTable
+from common.evaluation.enrichment import GProfiler
+from common.evaluation.functional import (
+    EssentialFigures,
+    complexes,
+    essential_proteins,
+    go_modules,
+)
+from common.evaluation.materials import FunctionalData, Materials, Scope
+from common.evaluation.networks import Network
+from common.evaluation.pair_figures import Figures
+from common.evaluation.predictions import Predictions
+from common.evaluation.topology import TopologyRow, describe_node_sets, topology
+
+# (scores, labels, threshold, names) -> figures by name
+Measure = Callable[[NDArray[np.float64], NDArray[np.int8], float, Sequence[str]], Figures]
+
+
+@dataclass
+class Judgement:
+    """The figures of all tasks, filled in task by task.
+
+    Attributes:
+        pairs: Figures by split: `test`, `test_without_self_pairs`, and `test_{species}` of others.
+        topology: Rows by species and strategy, the configured one first.
+        functional: What `functional.json` holds, by task.
+        essential: The centralities behind the figures, for the picture.
+        degrees: Predicted and true degrees of the configured species, for the picture.
+        notes: What was ignored, missing or undefined, one line each.
+    """
+
+    pairs: dict[str, Figures] = field(default_factory=dict)
+    topology: dict[tuple[str, Strategy], list[TopologyRow]] = field(default_factory=dict)
+    functional: dict[str, dict[str, Any]] = field(default_factory=dict)
+    essential: EssentialFigures | None = None
+    degrees: tuple[np.ndarray, np.ndarray] | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """How predictions are judged.
+
+    Attributes:
+        threshold: From which score on a pair is predicted to interact.
+        settings: Which pair figures are wanted, and the enrichment test.
+        measure: Computes the pair figures.
+    """
+
+    threshold: float
+    settings: EvaluateConfig
+    measure: Measure
+
+
+def judge(materials: Materials, predictions: Predictions, criteria: Criteria) -> Judgement:
+    """Judge predictions on all tasks that the materials were opened for.
+
+    A pair that is not listed counts as not predicted.
+    """
+    judgement = Judgement(notes=list(predictions.notes))
+    predicted = predictions.edges(criteria.threshold)
+    own = materials.scopes[0]
+    if own.network is not None:
+        judgement.notes += predictions.describe_on(own.network.nodes)
+        judgement.degrees = (predicted.on(own.network.nodes).degrees(), own.network.degrees())
+    for scope in materials.scopes:
+        if "pairs" in materials.tasks:
+            name = "test" if scope is own else f"test_{scope.species}"
+            _judge_pairs(name, scope, predictions, criteria, judgement)
+        if "topology" in materials.tasks:
+            _judge_topology(scope, predicted, judgement)
+    if materials.functional is not None:
+        _judge_functions(own, materials.functional, predicted, criteria, judgement)
+    return judgement
+
+
+def _judge_pairs(
+    name: str,
+    scope: Scope,
+    predictions: Predictions,
+    criteria: Criteria,
+    judgement: Judgement,
+) -> None:
+    assert scope.table is not None
+    scores, missing = scores_of_table(scope.table, predictions)
+    if missing:
+        judgement.notes.append(f"{missing} pairs of {name} are not listed: not predicted")
+    between = ~scope.table.is_self
+    for split, chosen in ((name, slice(None)), (f"{name}_without_self_pairs", between)):
+        judgement.pairs[split] = criteria.measure(
+            scores[chosen],
+            scope.table.labels[chosen],
+            criteria.threshold,
+            criteria.settings.metrics,
+        )
+
+
+def scores_of_table(table: PairTable, predictions: Predictions) -> tuple[NDArray[np.float64], int]:
+    """Scores of a table's pairs, and how many of them are not listed.
+
+    What is not listed gets the score of "surely not": 0, or the lowest score if that is below.
+    """
+    names = np.array(table.proteins, dtype=object)
+    first, second = names[table.pairs].T
+    scores = predictions.scores_of(first.tolist(), second.tolist())
+    missing = np.isnan(scores)
+    scores[missing] = min(0.0, float(predictions.scores.min(initial=0.0)))
+    return scores, int(missing.sum())
+
+
+def _judge_topology(scope: Scope, predicted: Network, judgement: Judgement) -> None:
+    assert scope.network is not None
+    for strategy, node_sets in scope.node_sets.items():
+        judgement.notes += describe_node_sets(node_sets, scope.network)
+        rows = topology(predicted, scope.network, node_sets)
+        judgement.topology[scope.species, strategy] = rows
+
+
+def _judge_functions(
+    scope: Scope,
+    data: FunctionalData,
+    predicted: Network,
+    criteria: Criteria,
+    judgement: Judgement,
+) -> None:
+    true = scope.network
+    if data.complexes:
+        judgement.functional["complexes"] = vars(complexes(predicted, data.complexes))
+    if data.go_terms is not None and true is not None:
+        enrichment = GProfiler() if criteria.settings.enrichment == "gprofiler" else None
+        modules = go_modules(predicted, true, data.go_terms, enrichment=enrichment)
+        judgement.functional["go_modules"] = vars(modules)
+    if data.essential and true is not None:
+        figures = essential_proteins(predicted, true, data.essential, data.non_essential)
+        judgement.essential = figures
+        judgement.notes += figures.notes
+        judgement.functional["essential_proteins"] = {
+            "precision_at_100": figures.precision_at_100,
+            "distribution_overlap": figures.distribution_overlap,
+            "top": figures.top,
+        }

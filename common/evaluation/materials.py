@@ -1,0 +1,214 @@
+"""What predictions are judged on: species' test pairs and test networks, and functional data.
+
+`open_materials` reads what the tasks need and nothing else; `needed_pairs` says which pairs a model
+has to score for them, each once, whatever the number of tasks that look at it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.config import STRATEGIES, BenchmarkConfig, Config, Strategy, Task
+from common.data.fasta import read_sequences
+from common.data.pickles import load_go_terms, load_graphs, load_node_sets
+from common.data.pring import Benchmark, PairTable, open_benchmark
+from common.errors import UserError
+from common.evaluation.functional import read_protein_list
+from common.evaluation.networks import Network
+
+NETWORK_TASKS: frozenset[Task] = frozenset({"topology", "go_modules", "essential_proteins"})
+FUNCTIONAL_TASKS: frozenset[Task] = frozenset({"complexes", "go_modules", "essential_proteins"})
+
+NodeSets = Mapping[int, Sequence[Collection[str]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Scope:
+    """One species' test side.
+
+    Attributes:
+        benchmark: Its files.
+        table: The labelled test pairs; None where no task looks at them.
+        network: The true network of the test proteins; None where no task looks at it.
+        node_sets: Sampled node sets by strategy; empty where no task looks at them.
+    """
+
+    benchmark: Benchmark
+    table: PairTable | None
+    network: Network | None
+    node_sets: Mapping[Strategy, NodeSets]
+
+    @property
+    def species(self) -> str:
+        """The species' name."""
+        return self.benchmark.species
+
+
+@dataclass(frozen=True, eq=False)
+class FunctionalData:
+    """Complexes, GO terms and essential proteins; empty where no task looks at them."""
+
+    folder: Path
+    complexes: tuple[Network, ...] = ()
+    go_terms: Mapping[str, Mapping[str, Sequence[str]]] | None = None
+    essential: tuple[str, ...] = ()
+    non_essential: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Materials:
+    """All that the tasks look at: the configured species first, then those of transfer."""
+
+    tasks: tuple[Task, ...]
+    scopes: tuple[Scope, ...]
+    functional: FunctionalData | None
+
+    def needed_pairs(self) -> PairTable:
+        """Every pair that some task looks at, once, unlabelled (label 0)."""
+        parts = []
+        for scope in self.scopes:
+            if scope.table is not None:
+                parts.append((scope.table.proteins, scope.table.pairs))
+            if scope.network is not None:
+                table = all_pairs_of(scope.network.nodes)
+                parts.append((table.proteins, table.pairs))
+        if self.functional is not None:
+            parts.append(_pairs_within(self.functional.complexes))
+        return _unite(parts)
+
+    def describe(self) -> dict[str, object]:
+        """What the log tells of it: test pairs and true interactions by species, complexes."""
+        told: dict[str, object] = {"strategy": self.scopes[0].benchmark.strategy}
+        for scope in self.scopes:
+            parts = [] if scope.table is None else [f"{len(scope.table)} test pairs"]
+            if scope.network is not None:
+                nodes, edges = len(scope.network.nodes), len(scope.network.edges)
+                parts.append(f"{nodes} proteins with {edges} interactions")
+            told[scope.species] = ", ".join(parts) or "not looked at"
+        if self.functional is not None and self.functional.complexes:
+            told["complexes"] = len(self.functional.complexes)
+        return told
+
+    def sequences(self) -> dict[str, str]:
+        """The sequence of every protein that the files know.
+
+        Raises:
+            UserError: Two files know different sequences of one protein.
+        """
+        sources = {scope.species: scope.benchmark.sequences() for scope in self.scopes}
+        if self.functional is not None and self.functional.complexes:
+            path = self.functional.folder / "complex_proteins.fasta"
+            cache = self.scopes[0].benchmark.cache_dir
+            sources["the complexes"] = read_sequences(path, cache)
+        return _join_sequences(sources)
+
+
+def open_materials(config: Config) -> Materials:
+    """Read what the configured tasks are judged on.
+
+    Raises:
+        UserError: A file is missing or wrong, or the functional tasks have no `functional_dir`.
+    """
+    tasks = config.evaluate.tasks
+    settings = config.data.benchmark
+    species = dict.fromkeys((settings.species, *config.evaluate.cross_species))
+    own = settings.species
+    scopes = tuple(_open_scope(settings, name, tasks, own=name == own) for name in species)
+    return Materials(tasks, scopes, _open_functional(settings, tasks))
+
+
+def _open_scope(settings: BenchmarkConfig, species: str, tasks: Sequence[Task], own: bool) -> Scope:
+    """A species; those of transfer are looked at for pairs and topology alone."""
+    chosen = settings.model_copy(update={"species": species, "download": False})
+    benchmark = open_benchmark(chosen)
+    networked = NETWORK_TASKS.intersection(tasks) if own else {"topology"}.intersection(tasks)
+    network = Network.from_graph(benchmark.test_graph()) if networked else None
+    node_sets = _open_node_sets(chosen, benchmark) if "topology" in tasks else {}
+    table = benchmark.pairs("test") if "pairs" in tasks else None
+    return Scope(benchmark, table, network, node_sets)
+
+
+def _open_node_sets(settings: BenchmarkConfig, benchmark: Benchmark) -> dict[Strategy, NodeSets]:
+    """The node sets of every strategy that samples this test network.
+
+    Where each strategy has a split, and so a test network, of its own, that is the configured one;
+    a species that is all test (the flat layout) has one network and node sets of all three.
+    """
+    graph = benchmark.path("test_graph")
+    found: dict[Strategy, NodeSets] = {}
+    for strategy in STRATEGIES:
+        other = open_benchmark(settings.model_copy(update={"split_strategy": strategy}))
+        same = other.files.get("test_graph") == graph
+        if same and "node_sets" in other.files:
+            found[strategy] = load_node_sets(other.path("node_sets"))
+    if not found:
+        benchmark.path("node_sets")  # raises the sentence about the missing file
+    return found
+
+
+def _open_functional(settings: BenchmarkConfig, tasks: Sequence[Task]) -> FunctionalData | None:
+    wanted = [task for task in tasks if task in FUNCTIONAL_TASKS]
+    if not wanted:
+        return None
+    if settings.functional_dir is None:
+        raise UserError(
+            f"the task {wanted[0]} needs data_config.benchmark.functional_dir, the folder with the"
+            " benchmark's complexes, GO terms and essential proteins"
+        )
+    folder = Path(settings.functional_dir)
+    graphs = load_graphs(folder / "complex_graphs.pkl") if "complexes" in tasks else []
+    terms = load_go_terms(folder / "test_go_terms.pkl") if "go_modules" in tasks else None
+    lists: list[tuple[str, ...]] = [(), ()]
+    if "essential_proteins" in tasks:
+        names = ("selected_essential_proteins.txt", "selected_non_essential_proteins.txt")
+        lists = [tuple(read_protein_list(folder / name)) for name in names]
+    return FunctionalData(folder, tuple(map(Network.from_graph, graphs)), terms, *lists)
+
+
+def all_pairs_of(nodes: Sequence[str]) -> PairTable:
+    """Every unordered pair of these proteins, self-pairs included, unlabelled."""
+    first, second = np.triu_indices(len(nodes))
+    pairs = np.stack([first, second], axis=1)
+    return PairTable(tuple(nodes), pairs, np.zeros(len(pairs), dtype=np.int8))
+
+
+def _pairs_within(complexes: Iterable[Network]) -> tuple[tuple[str, ...], np.ndarray]:
+    """Every pair of different proteins within a complex, as the benchmark's own pair file has."""
+    pairs = {pair for network in complexes for pair in itertools.combinations(network.nodes, 2)}
+    names = tuple(sorted({name for pair in pairs for name in pair}))
+    index = {name: place for place, name in enumerate(names)}
+    numbers = [[index[a], index[b]] for a, b in sorted(pairs)]
+    return names, np.array(numbers, dtype=np.int64).reshape(-1, 2)
+
+
+def _unite(parts: Sequence[tuple[tuple[str, ...], np.ndarray]]) -> PairTable:
+    """The distinct unordered pairs of several tables, over the union of their proteins."""
+    names = sorted({name for proteins, _ in parts for name in proteins})
+    index = {name: place for place, name in enumerate(names)}
+    keys = []
+    for proteins, pairs in parts:
+        places = np.array([index[name] for name in proteins], dtype=np.int64)
+        ends = np.sort(places[pairs], axis=1)
+        keys.append(ends[:, 0] * len(names) + ends[:, 1])
+    distinct = np.unique(np.concatenate(keys))
+    pairs = np.stack(np.divmod(distinct, max(len(names), 1)), axis=1)
+    return PairTable(tuple(names), pairs, np.zeros(len(pairs), dtype=np.int8))
+
+
+def _join_sequences(sources: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    joined: dict[str, str] = {}
+    origin: dict[str, str] = {}
+    for source, sequences in sources.items():
+        for protein, sequence in sequences.items():
+            if joined.setdefault(protein, sequence) != sequence:
+                raise UserError(
+                    f"the protein {protein} has one sequence in {origin[protein]} and another in"
+                    f" {source}; predictions name proteins by id alone, so mend one of the files"
+                )
+            origin.setdefault(protein, source)
+    return joined

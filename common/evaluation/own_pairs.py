@@ -1,0 +1,62 @@
+"""The user's own pairs: read from a file, checked against a FASTA, written with their calls."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.data.fasta import read_text
+from common.data.pring import PairTable
+from common.errors import UserError
+from common.evaluation.pair_figures import call_pairs
+from common.files import write_atomically
+
+HEADER = ("protein_a", "protein_b", "probability", "call")
+
+
+def read_own_pairs(path: Path, known: Container[str], fasta: Path) -> PairTable:
+    """Read lines `protein_a protein_b` (tab or space; further columns are left alone).
+
+    Args:
+        path: The file; gzip by suffix. A first line that says `protein_a protein_b` is a header.
+        known: The proteins that have a sequence.
+        fasta: Where those come from, for the message.
+
+    Raises:
+        UserError: A line has fewer than two columns, names an unknown protein, or there is none.
+    """
+    names: list[tuple[str, str]] = []
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        fields = line.split()
+        if not fields or (number == 1 and tuple(fields[:2]) == HEADER[:2]):
+            continue
+        if len(fields) < 2:
+            raise UserError(f"{path}, line {number}: expected two protein ids, found '{fields[0]}'")
+        for protein in fields[:2]:
+            if protein not in known:
+                raise UserError(f"{path}, line {number}: {fasta} has no sequence of '{protein}'")
+        names.append((fields[0], fields[1]))
+    if not names:
+        raise UserError(f"{path} holds no pairs; expected lines 'protein_a protein_b'")
+    return _number(names)
+
+
+def _number(names: Sequence[tuple[str, str]]) -> PairTable:
+    proteins = tuple(sorted({protein for pair in names for protein in pair}))
+    index = {protein: place for place, protein in enumerate(proteins)}
+    pairs = np.array([[index[a], index[b]] for a, b in names], dtype=np.int64)
+    return PairTable(proteins, pairs, np.zeros(len(names), dtype=np.int8))
+
+
+def write_own_pairs(
+    path: Path, table: PairTable, scores: NDArray[np.float64], threshold: float
+) -> None:
+    """Write tab-separated `protein_a protein_b probability call`, in the order of the input."""
+    calls = call_pairs(scores, threshold).astype(int).tolist()
+    lines = ["\t".join(HEADER)]
+    for (a, b), score, call in zip(table.pairs.tolist(), scores.tolist(), calls, strict=True):
+        lines.append(f"{table.proteins[a]}\t{table.proteins[b]}\t{score!r}\t{call}")
+    write_atomically(path, "\n".join(lines) + "\n")

@@ -1,0 +1,211 @@
+"""Figures of pair predictions: how well scores rank the pairs, and how good the calls are.
+
+One call convention everywhere: a pair is called an interaction where its probability is at least
+the threshold, both as float64 (`call_pairs`). A figure that its pairs leave undefined is None, is
+written empty, and is named in a warning; no number is made up for it:
+
+| figure | undefined where |
+|---|---|
+| auroc, auprc | the labels hold one class only |
+| sensitivity, recall | there is no positive pair |
+| specificity | there is no negative pair |
+| precision | nothing is called positive |
+| f1 | neither a positive pair nor a positive call; with either, no hit means 0 |
+| mcc | one class only, or all pairs called alike |
+| accuracy | there are no pairs |
+
+Wherever a figure is defined it equals scikit-learn's.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from common.config import METRIC_NAMES
+
+logger = logging.getLogger("relic")
+
+Figures = dict[str, float | None]
+
+RANKINGS = {"auroc": roc_auc_score, "auprc": average_precision_score}
+
+
+def pair_metrics(
+    probabilities: ArrayLike,
+    labels: ArrayLike,
+    threshold: float = 0.5,
+    names: Sequence[str] = METRIC_NAMES,
+) -> Figures:
+    """Compute the figures of scored pairs; warn of those that are undefined.
+
+    Args:
+        probabilities: (N,) scores of the pairs; the threshold-free figures take any finite score.
+        labels: (N,) zeros and ones.
+        threshold: From which probability on a pair is called an interaction.
+        names: The figures wanted, of `METRIC_NAMES`, in the order of the result.
+
+    Returns:
+        Each figure by its name; None where the module's table says undefined.
+
+    Raises:
+        ValueError: Scores that are not finite, labels other than 0 and 1, or lengths that differ.
+    """
+    scores, truth = _check(probabilities, labels)
+    calls = Calls.count(call_pairs(scores, threshold), truth)
+    rates = calls.compute_rates()
+    figures = {
+        name: rates[name] if name in rates else _compute_ranking(name, scores, truth)
+        for name in names
+    }
+    undefined = [name for name, value in figures.items() if value is None]
+    if undefined:
+        logger.warning(
+            "metrics_undefined | metrics=%s | positives=%d | negatives=%d | called_positive=%d",
+            ",".join(undefined),
+            calls.positives,
+            calls.negatives,
+            calls.called,
+        )
+    return figures
+
+
+def call_pairs(probabilities: ArrayLike, threshold: float) -> NDArray[np.bool_]:
+    """Which pairs are called interactions.
+
+    The comparison is made in float64: in float32 a threshold that lies between two neighbouring
+    scores would be rounded onto one of them.
+    """
+    return np.asarray(probabilities, dtype=np.float64) >= np.float64(threshold)
+
+
+def best_f1_threshold(probabilities: ArrayLike, labels: ArrayLike) -> float:
+    """Find the threshold whose calls have the highest F1.
+
+    The threshold lies midway between the lowest score that is called and the next one below it
+    (or zero), so that rounding noise in a score calls no pair differently. Of several best ones
+    the highest is taken, which calls the fewest pairs.
+
+    Args:
+        probabilities: (N,) scores of the pairs.
+        labels: (N,) zeros and ones.
+
+    Raises:
+        ValueError: The labels hold one class only, or what `pair_metrics` refuses.
+    """
+    scores, truth = _check(probabilities, labels)
+    positives = int(truth.sum())
+    if positives in (0, truth.size):
+        raise ValueError(
+            "the best F1 threshold needs both classes,"
+            f" not {positives} positive and {truth.size - positives} negative pairs"
+        )
+    levels, called, hits = _count_calls_by_level(scores, truth)
+    # F1 = 2 TP / (2 TP + FP + FN); equal fractions divide to equal floats, so ties are exact.
+    best = int(np.argmax(2 * hits / (called + positives)))
+    below = levels[best + 1] if best + 1 < levels.size else min(0.0, levels[best])
+    return _midway(float(below), float(levels[best]))
+
+
+@dataclass(frozen=True)
+class Calls:
+    """The confusion matrix of calls: true and false positives, true and false negatives."""
+
+    tp: int
+    fp: int
+    tn: int
+    fn: int
+
+    @classmethod
+    def count(cls, called: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Calls:
+        """Count calls (N,) against labels (N,)."""
+        tp = int(np.count_nonzero(called & truth))
+        fp = int(np.count_nonzero(called)) - tp
+        fn = int(np.count_nonzero(truth)) - tp
+        return cls(tp=tp, fp=fp, tn=truth.size - tp - fp - fn, fn=fn)
+
+    @property
+    def positives(self) -> int:
+        """Pairs that interact."""
+        return self.tp + self.fn
+
+    @property
+    def negatives(self) -> int:
+        """Pairs that do not interact."""
+        return self.tn + self.fp
+
+    @property
+    def called(self) -> int:
+        """Pairs called interactions."""
+        return self.tp + self.fp
+
+    def compute_rates(self) -> Figures:
+        """Every figure that follows from the counts alone."""
+        sensitivity = _divide(self.tp, self.positives)
+        return {
+            "accuracy": _divide(self.tp + self.tn, self.positives + self.negatives),
+            "sensitivity": sensitivity,
+            "specificity": _divide(self.tn, self.negatives),
+            "precision": _divide(self.tp, self.called),
+            "recall": sensitivity,
+            "f1": _divide(2 * self.tp, self.called + self.positives),
+            "mcc": self._correlate(),
+        }
+
+    def _correlate(self) -> float | None:
+        """Matthews' correlation coefficient (Matthews 1975): the phi of the 2 × 2 table."""
+        margins = self.called * self.positives * self.negatives * (self.tn + self.fn)
+        return _divide(self.tp * self.tn - self.fp * self.fn, math.sqrt(margins))
+
+
+def _compute_ranking(
+    name: str, scores: NDArray[np.float64], truth: NDArray[np.bool_]
+) -> float | None:
+    compute = RANKINGS[name]
+    return float(compute(truth, scores)) if truth.any() and not truth.all() else None
+
+
+def _divide(numerator: float, denominator: float) -> float | None:
+    return numerator / denominator if denominator else None
+
+
+def _check(
+    probabilities: ArrayLike, labels: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Scores as float64 (N,) and labels as truth values (N,)."""
+    scores = np.asarray(probabilities, dtype=np.float64)
+    truth = np.asarray(labels)
+    if scores.ndim != 1 or scores.shape != truth.shape:
+        raise ValueError(
+            f"probabilities {scores.shape} and labels {truth.shape} must be two equally long lists"
+        )
+    unusable = int(np.count_nonzero(~np.isfinite(scores)))
+    if unusable:
+        raise ValueError(
+            f"{unusable} of {scores.size} probabilities are not finite numbers (NaN or infinite)"
+        )
+    if not np.isin(truth, (0, 1)).all():
+        raise ValueError("labels must be 0 or 1")
+    return scores, truth.astype(np.bool_)
+
+
+def _count_calls_by_level(
+    scores: NDArray[np.float64], truth: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """The distinct scores, falling, and how many pairs and positives lie at or above each."""
+    levels, inverse = np.unique(-scores, return_inverse=True)
+    called = np.cumsum(np.bincount(inverse, minlength=levels.size))
+    hits = np.cumsum(np.bincount(inverse[truth], minlength=levels.size))
+    return -levels, called, hits
+
+
+def _midway(low: float, high: float) -> float:
+    """A threshold above `low` and at most `high`: between neighbouring floats nothing is left."""
+    middle = low + (high - low) / 2
+    return middle if middle > low else high
