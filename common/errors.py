@@ -7,3 +7,9 @@ class UserError(Exception):
     The entry scripts print it without a traceback and leave with exit code 2; everything else
     that is raised is a defect of ours and keeps its traceback.
     """
+
+
+def excerpt(text: str, limit: int = 60) -> str:
+    """A file's own words as a sentence may quote them: short, on one line, nothing invisible."""
+    shown = text if len(text) <= limit else f"{text[:limit]}…"
+    return shown if shown.isprintable() else repr(shown)[1:-1]

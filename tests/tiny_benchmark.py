@@ -49,6 +49,10 @@ class TinyProject:
         """Run an entry script to its end."""
         return run_command(self.command(script, *arguments, processes=processes), self.folder)
 
+    def run_code(self, code: str) -> Finished:
+        """Run Python code that may use the name ROOT, the checkout."""
+        return run_command([sys.executable, "-c", f"ROOT = {str(ROOT)!r}\n{code}"], self.folder)
+
     def launch_and_kill(self, script: str, *arguments: str, at: str, run_id: str) -> None:
         """Start an entry script and kill it, without warning, once its log holds a text."""
         started = subprocess.Popen(
@@ -99,7 +103,7 @@ def run_command(command: Sequence[str], folder: Path, **environment: str) -> Fin
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
-def call_main(project: TinyProject, script: str, *arguments: str) -> None:
+def call_main(project: TinyProject, script: str, *arguments: str, config: bool = True) -> None:
     """Call a script's main function in this process: seconds faster, its errors whole."""
     spec = importlib.util.spec_from_file_location(f"relic_{script[:-3]}", ROOT / script)
     assert spec is not None
@@ -108,7 +112,8 @@ def call_main(project: TinyProject, script: str, *arguments: str) -> None:
     spec.loader.exec_module(module)
     AcceleratorState._reset_state(reset_partial_state=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [script, "--config", str(project.config), *arguments])
+        named = ["--config", str(project.config)] if config else []
+        patch.setattr(sys, "argv", [script, *named, *arguments])
         patch.setenv("ACCELERATE_USE_CPU", "true")
         module.main()
 
@@ -116,6 +121,7 @@ def call_main(project: TinyProject, script: str, *arguments: str) -> None:
 def make_project(folder: Path, **training: Any) -> TinyProject:
     """Write a whole project: benchmark, language model and `config.yaml`."""
     write_benchmark(folder / "data")
+    write_functional(folder / "functional", folder / "data")
     save_tiny_esm(folder / "esm")
     config = folder / "config.yaml"
     config.write_text(yaml.safe_dump(make_config(folder, **training)))
@@ -131,6 +137,7 @@ def make_config(folder: Path, **training: Any) -> dict[str, Any]:
                 "root_dir": str(folder / "data"),
                 "species": SPECIES,
                 "cache_dir": str(folder / "cache" / "pairs"),
+                "functional_dir": str(folder / "functional"),
             },
             "embeddings": {
                 "model_name": str(folder / "esm"),
@@ -176,6 +183,25 @@ def write_benchmark(root: Path, seed: int = 0) -> None:
     (folder / f"{SPECIES}_test_graph.pkl").write_bytes(pickle.dumps(graph))
     sets = {8: [set(names[TRAIN : TRAIN + 8]), set(names[-8:])], 12: [set(names[-12:])]}
     (folder / "test_sampled_nodes.pkl").write_bytes(pickle.dumps(sets))
+
+
+def write_functional(folder: Path, benchmark: Path) -> None:
+    """Complexes, GO terms and essential proteins of the test side, in the benchmark's formats."""
+    folder.mkdir()
+    graph = pickle.loads((benchmark / SPECIES / "BFS" / f"{SPECIES}_test_graph.pkl").read_bytes())
+    names = sorted(graph)
+    complexes = [nx.Graph(graph.subgraph(names[i : i + 4])) for i in (0, 4, 4, 8)]
+    (folder / "complex_graphs.pkl").write_bytes(pickle.dumps(complexes))
+    fasta = (benchmark / SPECIES / f"{SPECIES}_simple.fasta").read_text()
+    (folder / "complex_proteins.fasta").write_text(fasta)
+    terms = {
+        name: {"go_p": [f"GO:{i % 3}", f"GO:{i % 5}"], "go_f": [], "go_c": []}
+        for i, name in enumerate(names)
+    }
+    (folder / "test_go_terms.pkl").write_bytes(pickle.dumps(terms))
+    by_degree = sorted(names, key=lambda name: (-graph.degree(name), name))
+    for kind, chosen in (("essential", by_degree[:8]), ("non_essential", by_degree[8:16])):
+        (folder / f"selected_{kind}_proteins.txt").write_text("\n".join(chosen) + "\n")
 
 
 def _sequence(rng: np.random.Generator) -> str:

@@ -23,7 +23,7 @@ import datasets
 import pyarrow as pa
 from datasets.table import InMemoryTable
 
-from common.errors import UserError
+from common.errors import UserError, excerpt
 
 # Part of the cache's key: raise it when the same text shall be parsed into something else.
 _CACHE_VERSION = 1
@@ -50,7 +50,8 @@ def read_text(path: Path) -> str:
         content = path.read_bytes()
         if path.suffix == ".gz":
             content = gzip.decompress(content)
-        return content.decode("utf-8-sig")
+        # Files put together from several can begin with more than one mark.
+        return content.decode("utf-8").lstrip("\ufeff")
     except (gzip.BadGzipFile, EOFError, zlib.error):
         raise UserError(f"{path} is not a whole gzip file; fetch it again") from None
     except UnicodeDecodeError:
@@ -163,8 +164,8 @@ def parse_fasta(text: str, path: Path) -> dict[str, str]:
         first = records.setdefault(record.name, record)
         if first.sequence != record.sequence:
             raise UserError(
-                f"{path}, line {record.line}: {record.name} has another sequence here than on line"
-                f" {first.line}; keep one of the two"
+                f"{path}, line {record.line}: {excerpt(record.name)} has another sequence here than"
+                f" on line {first.line}; keep one of the two"
             )
     if not records:
         raise UserError(f"{path} holds no sequences; expected FASTA ('>id', then the sequence)")
@@ -192,24 +193,34 @@ def _header_id(line: str, number: int, path: Path) -> str:
     words = line[1:].split(maxsplit=1)
     if not words:
         raise UserError(f"{path}, line {number}: a header without an id; write '>id'")
+    if not words[0].isprintable():
+        raise UserError(
+            f"{path}, line {number}: the id '{excerpt(words[0])}' has characters that cannot be"
+            " seen; remove them"
+        )
     uniprot = _UNIPROT_HEADER.match(words[0])
     return uniprot.group(1) if uniprot else words[0]
 
 
 def _check_sequence_line(line: str, before: list[str], name: str, where: str) -> None:
     if before and before[-1].endswith("*"):
-        raise UserError(f"{where}: the sequence of {name} goes on after its stop '*'; mend it")
+        raise UserError(
+            f"{where}: the sequence of {excerpt(name)} goes on after its stop '*'; mend it"
+        )
     valid = _SEQUENCE_LINE.match(line)
     end = valid.end() if valid else 0
     if end < len(line):
         wrong = "*" if line[end - 1 : end] == "*" else line[end]
         raise UserError(
-            f"{where}: {wrong!r} in the sequence of {name} is not a residue letter (A-Z); mend it"
+            f"{where}: {wrong!r} in the sequence of {excerpt(name)} is not a residue letter (A-Z);"
+            " mend it"
         )
 
 
 def _finish(name: str, start: int, parts: list[str], path: Path) -> _Record:
     sequence = "".join(parts).removesuffix("*").upper()
     if not sequence:
-        raise UserError(f"{path}, line {start}: {name} has no sequence; add it or remove the entry")
+        raise UserError(
+            f"{path}, line {start}: {excerpt(name)} has no sequence; add it or remove the entry"
+        )
     return _Record(name, start, sequence)

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from common.config import STRATEGIES, BenchmarkConfig, Strategy
 from common.data.fasta import cached_dataset, read_sequences, read_text
 from common.data.pickles import load_graph, load_node_sets
-from common.errors import UserError
+from common.errors import UserError, excerpt
 
 Split = Literal["train", "val", "test", "all_test"]
 FileKind = Literal["train", "val", "test", "all_test", "test_graph", "node_sets", "sequences"]
@@ -384,7 +384,13 @@ def _parse_lines(text: str, path: Path) -> pa.Table:
             )
         if fields[2] not in ("0", "1"):
             raise UserError(
-                f"{path}, line {number}: the label '{fields[2]}' is neither 0 nor 1; mend the line"
+                f"{path}, line {number}: the label '{excerpt(fields[2])}' is neither 0 nor 1; mend"
+                " the line"
+            )
+        if not "".join(fields).isprintable():
+            raise UserError(
+                f"{path}, line {number}: '{excerpt(' '.join(fields))}' has characters that cannot"
+                " be seen; remove them"
             )
         rows.append((fields[0], fields[1], int(fields[2])))
     if not rows:
@@ -439,7 +445,8 @@ def check_sequences(
 
 
 def _explain_missing(report: MissingReport, table: PairTable, origin: str) -> str:
-    names = ", ".join(report.names) + (", …" if report.proteins > len(report.names) else "")
+    names = ", ".join(map(excerpt, report.names))
+    names += ", …" if report.proteins > len(report.names) else ""
     remedy = "add them"
     if report.pairs < len(table):
         remedy += ", or set data_config.benchmark.missing_sequences: drop"

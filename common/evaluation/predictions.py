@@ -18,6 +18,7 @@ from __future__ import annotations
 import gzip
 import io
 import itertools
+import re
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from typing import IO, Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import UserError
+from common.errors import UserError, excerpt
 from common.evaluation.networks import FloatArray, IntArray, Network, pair_keys
 from common.files import write_atomically
 
@@ -39,6 +40,8 @@ BELOW_NOTICE = 1e-6  # what rounding two probabilities to a few digits explains
 BLOCK_BYTES = 8 << 20
 LINES_AT_A_TIME = 1 << 16
 COMPRESSION = 4  # of gzip: within 5 % of the size at 6, in less than half the time
+# As Arrow reads numbers, the `-nan(ind)` of some C libraries too; `float` alone takes `1_0` for 10.
+NUMBER = re.compile(r"[+-]?(nan(\(\w*\))?|inf(inity)?|(\d+\.?\d*|\.\d+)(e[+-]?\d+)?)", re.A | re.I)
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,23 +234,27 @@ def _find_layout(path: Path) -> _Layout | None:
 
 def _open_text(path: Path) -> IO[str]:
     if path.suffix == ".gz":
+        if not path.stat().st_size:
+            raise EOFError("it holds nothing, not even the head of a gzip file")
         return cast(IO[str], gzip.open(path, "rt", encoding="utf-8-sig"))
     return path.open(encoding="utf-8-sig")
 
 
 def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return NUMBER.fullmatch(text) is not None
+
+
+def _to_number(text: str) -> float:
+    if not _is_number(text):
+        raise ValueError("not a number")
+    return float(text.partition("(")[0])
 
 
 def _malformed(path: Path, number: int, fields: list[str]) -> UserError:
-    shown = " ".join(fields)[:60]
     return UserError(
-        f"{path}, line {number}: '{shown}' is neither 'protein_a protein_b score' nor 'protein_a "
-        "protein_b label p_negative p_positive' as the first line is; correct or remove the line"
+        f"{path}, line {number}: '{excerpt(' '.join(fields))}' is neither 'protein_a protein_b"
+        " score' nor 'protein_a protein_b label p_negative p_positive' as the first line is;"
+        " correct or remove the line"
     )
 
 
@@ -279,11 +286,13 @@ def _read(path: Path, layout: _Layout) -> Predictions:
         codes = {}
         blocks = list(_patient_blocks(path, layout, codes))
     pairs = [np.stack([block.first, block.second], axis=1) for block in blocks]
-    scores = [block.scores() for block in blocks]
-    moved = sum(
-        int((np.abs(score - block.numbers[-1]) > BELOW_NOTICE).sum())
-        for score, block in zip(scores, blocks, strict=True)
-    )
+    # Infinite scores are scores; their differences are NaN and no cause for a warning.
+    with np.errstate(invalid="ignore"):
+        scores = [block.scores() for block in blocks]
+        moved = sum(
+            int((np.abs(score - block.numbers[-1]) > BELOW_NOTICE).sum())
+            for score, block in zip(scores, blocks, strict=True)
+        )
     return Predictions.gather(
         list(codes),
         np.concatenate([np.empty((0, 2), np.int32), *pairs]),
@@ -328,8 +337,9 @@ def _arrow_blocks(path: Path, layout: _Layout, codes: dict[str, int]) -> Iterato
 def _encode(column: Any, codes: dict[str, int]) -> Codes:
     """Codes of a dictionary-encoded Arrow column of ids; new ids get the next code."""
     names = column.dictionary.to_pylist()
-    if any(name.split() != [name] for name in names):
-        raise ValueError("an id that is empty or has white space")
+    # Of what looks like a space, only the common one is printable.
+    if not all(name and name.isprintable() and " " not in name for name in names):
+        raise ValueError("an id that is empty, has white space, or cannot be seen whole")
     places = np.array([codes.setdefault(name, len(codes)) for name in names], dtype=np.int32)
     found: Codes = places[column.indices.to_numpy()]
     return found
@@ -356,9 +366,9 @@ def _parse_line(
     path: Path, number: int, fields: list[str], layout: _Layout, codes: dict[str, int]
 ) -> tuple[float, ...]:
     try:
-        if len(fields) != layout.columns:
-            raise ValueError("another number of columns")
-        values = [float(fields[column]) for column in layout.numbers]
+        if len(fields) != layout.columns or not "".join(fields[:2]).isprintable():
+            raise ValueError("another number of columns, or an id that cannot be seen whole")
+        values = [_to_number(fields[column]) for column in layout.numbers]
     except ValueError:
         raise _malformed(path, number, fields) from None
     return *(codes.setdefault(name, len(codes)) for name in fields[:2]), *values

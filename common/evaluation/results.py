@@ -62,5 +62,6 @@ def format_results(judgement: Judgement) -> str:
         ]
         tables.append(format_table(header, summaries))
     for task, figures in judgement.functional.items():
-        tables.append(format_table(("task", *figures), [{"task": task, **figures}]))
+        numbers = {name: value for name, value in figures.items() if not isinstance(value, str)}
+        tables.append(format_table(("task", *numbers), [{"task": task, **numbers}]))
     return "\n\n".join(tables)

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import xxhash
 from safetensors import SafetensorError
 from transformers import AutoConfig
 
@@ -185,29 +186,40 @@ def save_state(run: Run, progress: dict[str, Any]) -> None:
     temporary = temporary_beside(final)
     with explain_disk_errors(temporary):
         accelerator.save_state(str(temporary))
-    content = json.dumps({"processes": accelerator.num_processes, **progress})
     accelerator.wait_for_everyone()
 
     def finish() -> None:
-        write_atomically(temporary / PROGRESS_FILE, content)
+        content = {"processes": accelerator.num_processes, "files": _checksums(temporary)}
+        write_atomically(temporary / PROGRESS_FILE, json.dumps({**content, **progress}))
         replace_directory(temporary, final)
 
     on_main_process(accelerator, finish)
+
+
+def _checksums(directory: Path) -> dict[str, str]:
+    """The checksum of every file of a state, by its path in the directory."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {
+        str(path.relative_to(directory)): xxhash.xxh3_128_hexdigest(path.read_bytes())
+        for path in files
+        if path.name != PROGRESS_FILE
+    }
 
 
 def load_state(run: Run) -> dict[str, Any] | None:
     """Restore the last complete state; None where the run was cut off before its first.
 
     Raises:
-        UserError: The state is of another configuration or another number of processes.
+        UserError: The state is damaged, or of another configuration or number of processes.
     """
     directory = run.model_dir / LAST_STATE
     for name in (LAST_STATE, BEST_MODEL):
         on_main_process(run.accelerator, partial(recover_directory, run.model_dir / name))
-    if not (directory / PROGRESS_FILE).is_file():
+    if (run.log_dir / CONFIG_FILE).is_file():
+        check_same_config(run)
+    if not directory.is_dir():
         return None
-    check_same_config(run)
-    progress: dict[str, Any] = json.loads((directory / PROGRESS_FILE).read_text())
+    progress = on_main_process(run.accelerator, partial(_read_progress, directory))
     processes = run.accelerator.num_processes
     if progress["processes"] != processes:
         raise UserError(
@@ -218,13 +230,41 @@ def load_state(run: Run) -> dict[str, Any] | None:
     return progress
 
 
+def _read_progress(directory: Path) -> dict[str, Any]:
+    """What `save_state` wrote beside the files, which must be as it left them.
+
+    The library would go on without random states that it cannot read: the run would continue,
+    but not as it would have.
+    """
+    try:
+        progress: dict[str, Any] = json.loads((directory / PROGRESS_FILE).read_text())
+        saved = progress["files"]
+        found = _checksums(directory)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise _damaged(directory / PROGRESS_FILE, f"cannot be read ({reason})") from None
+    for name, checksum in saved.items():
+        if found.get(name) != checksum:
+            change = "has changed since it was saved" if name in found else "is missing"
+            raise _damaged(directory / name, change)
+    return progress
+
+
+def _damaged(path: Path, how: str) -> UserError:
+    return UserError(
+        f"{path} {how}, so the run cannot go on exactly; restore it, or start a new run"
+    )
+
+
 def check_same_config(run: Run) -> None:
     """Refuse to resume under another configuration than the run was begun with."""
     path = run.log_dir / CONFIG_FILE
     before = _flatten(read_resolved_config(path).model_dump(by_alias=True))
     now = _flatten(run.config.model_dump(by_alias=True))
     for key in now:
-        if not key.startswith("run_config.") and before.get(key) != now[key]:
+        # Where a run lies may change; what its numbers follow from may not.
+        fixed = key == "run_config.seed" or not key.startswith("run_config.")
+        if fixed and before.get(key) != now[key]:
             raise UserError(
                 f"cannot resume {run.log_dir}: {key} was {before.get(key)} and is now {now[key]};"
                 " resume with the configuration saved there, or start a new run"

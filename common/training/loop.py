@@ -124,24 +124,59 @@ class EpochRecord:
         return float(loss / count) if count else math.nan
 
 
-def check_finite(norm: Tensor, batch: PairBatch, losses: Tensor, accelerator: Accelerator) -> None:
-    """Stop every rank before the optimizer step if a loss or gradient is not finite.
+@dataclass
+class FiniteCheck:
+    """Stops every rank before the optimizer step if a loss or gradient is not finite.
 
-    The gradients are synchronised, so their norm is the same on all ranks and all come to the
-    same verdict without asking each other. Float16 is left to its loss scaler, which skips steps.
-
-    Raises:
-        UserError: Names the proteins of the batches that caused it.
+    Remembers the rounds since the last update: with gradient accumulation any of them may be the
+    cause.
     """
-    if accelerator.mixed_precision == "fp16" or bool(torch.isfinite(norm)):
-        return
-    guilty = [] if bool(torch.isfinite(losses).all()) else [list(batch.names)]
-    # With finite losses it is the gradients that overflowed; any rank's batch may be the cause.
-    batches = gather_object(guilty) or gather_object([list(batch.names)])
-    names = sorted({name for names in batches for name in names})
-    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-    raise UserError(
-        f"the loss or its gradient is not finite in a batch of the proteins {shown}; lower"
-        " training_config.optimizer.lr or scheduler.max_lr, set training_config.max_grad_norm, or"
-        " look at these proteins' embeddings"
-    )
+
+    accelerator: Accelerator
+    rounds: list[tuple[Tensor, Tensor, tuple[str, ...]]] = field(default_factory=list)
+
+    def note(self, losses: Tensor, batch: PairBatch) -> None:
+        """Remember a round's losses (B,) and proteins until the update."""
+        self.rounds.append((losses.detach(), batch.pairs, batch.names))
+
+    def verify(self, norm: Tensor) -> None:
+        """Let the update pass, or stop.
+
+        The gradients are synchronised, so their norm is the same on all ranks and all come to
+        the same verdict without asking each other. Float16 is left to its loss scaler, which
+        skips steps.
+
+        Args:
+            norm: Of the update's gradients, a scalar.
+
+        Raises:
+            UserError: Names the proteins of the pairs that caused it.
+        """
+        rounds, self.rounds = self.rounds, []
+        if self.accelerator.mixed_precision == "fp16" or bool(torch.isfinite(norm)):
+            return
+        # With finite losses it is the gradients that overflowed; any pair may be the cause.
+        guilty = gather_object(_names_not_finite(rounds))
+        names = sorted(set(guilty or gather_object([n for *_, names in rounds for n in names])))
+        shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+        raise UserError(
+            f"the loss or its gradient is not finite in a batch of the proteins {shown}; lower"
+            " training_config.optimizer.lr or scheduler.max_lr, set training_config.max_grad_norm,"
+            " or look at these proteins' embeddings"
+        )
+
+
+def _names_not_finite(rounds: list[tuple[Tensor, Tensor, tuple[str, ...]]]) -> list[str]:
+    """The proteins of the pairs whose loss is not finite."""
+    return [
+        names[row]
+        for losses, pairs, names in rounds
+        for row in pairs[~torch.isfinite(losses)].flatten().tolist()
+    ]
+
+
+def check_finite(norm: Tensor, batch: PairBatch, losses: Tensor, accelerator: Accelerator) -> None:
+    """`FiniteCheck` of an update that is one round."""
+    check = FiniteCheck(accelerator)
+    check.note(losses, batch)
+    check.verify(norm)

@@ -81,12 +81,13 @@ def choose_hardest(
     `min_keep` pairs are found that way; short of them, the cap gives way to the hardest left out.
 
     Args:
-        losses: (N,) loss of each pair of the pool.
+        losses: (N,) loss of each pair of the pool; NaN counts as the hardest of all, so that it
+            is trained on and stops the run instead of being left out in silence.
         pairs: (N, 2) its proteins.
         count: How many to keep.
         settings: The cap and the least number.
     """
-    hardest = np.argsort(-losses, kind="stable")
+    hardest = np.argsort(-np.nan_to_num(losses, nan=np.inf), kind="stable")
     if settings.cap_protein is None:
         return hardest[:count]
     taken: list[int] = []

@@ -41,11 +41,15 @@ def build_scheduler(optimizer: AdamW, settings: TrainingConfig, updates: int) ->
     schedule: SchedulerConfig = settings.scheduler
     if schedule.type == "constant":
         return LambdaLR(optimizer, _one)
+    warmup = schedule.pct_start
+    if warmup * updates == 1:
+        # A warm-up of exactly one update ends where it starts, and torch divides by its length.
+        warmup *= 1 + 1e-9
     return OneCycleLR(
         optimizer,
         max_lr=schedule.max_lr or settings.optimizer.lr,
         total_steps=updates,
-        pct_start=schedule.pct_start,
+        pct_start=warmup,
         div_factor=schedule.div_factor,
         final_div_factor=schedule.final_div_factor,
         anneal_strategy=schedule.anneal_strategy,

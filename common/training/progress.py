@@ -15,7 +15,6 @@ class Progress:
 
     Attributes:
         epoch: The epoch to do next, counted from 0.
-        updates: Optimizer updates done.
         rows: What the CSV tells of the epochs done.
         best: The best monitored value so far, in the direction "higher is better".
         best_epoch: When it was reached, counted from 1.
@@ -23,7 +22,6 @@ class Progress:
     """
 
     epoch: int = 0
-    updates: int = 0
     rows: list[EpochRow] = field(default_factory=list)
     best: float | None = None
     best_epoch: int = 0

@@ -1,0 +1,249 @@
+"""Judging: all tasks for a checkpoint, the same figures from its prediction file, own pairs."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.config import Config, load_config
+from common.data.pring import PairTable
+from common.errors import UserError
+from common.evaluation.judgement import scores_of_table
+from common.evaluation.materials import open_materials
+from common.evaluation.pair_figures import pair_metrics
+from common.evaluation.predictions import Predictions, read_predictions
+from tests.tiny_benchmark import SPECIES, TinyProject, call_main
+
+TASKS = ("pairs", "topology", "complexes", "go_modules", "essential_proteins")
+FIGURES = ("evaluate.csv", "topology.csv", "functional.json")
+
+
+@pytest.fixture(scope="module")
+def judged(pretrained: tuple[TinyProject, Path]) -> tuple[TinyProject, Path, Path]:
+    """A pretrained model judged on all tasks: the project, the model, the judgement's folder."""
+    project, best = pretrained
+    call_main(project, "evaluate.py", "--checkpoint", str(best), "--tasks", *TASKS, "--set",
+              "run_config.eval_run_id=all_tasks")  # fmt: skip
+    return project, best, project.output / "logs" / "v3" / "evaluate" / "all_tasks"
+
+
+def read_lines(logs: Path) -> list[str]:
+    """The lines of a run's prediction file."""
+    return gzip.decompress((logs / "predictions.txt.gz").read_bytes()).decode().splitlines()
+
+
+def test_all_tasks_leave_their_figures_and_pictures(
+    judged: tuple[TinyProject, Path, Path],
+) -> None:
+    _, _, logs = judged
+    assert sorted(path.name for path in logs.iterdir()) == [
+        "config.yaml", "degrees.png", "essential_proteins.png", "evaluate.csv", "functional.json",
+        "log.log", "predictions.txt.gz", "topology.csv", "topology.png",
+    ]  # fmt: skip
+    lines = (logs / "topology.csv").read_text().splitlines()
+    assert lines[0] == (
+        "scope,node_size,graph_count,graph_sim,relative_density,deg_dist_mmd,cc_mmd,"
+        "laplacian_eigen_mmd"
+    )
+    assert [line.split(",")[:3] for line in lines[1:]] == [
+        ["node_size", "8", "2"], ["node_size", "12", "1"], ["summary", "", "3"],
+    ]  # fmt: skip
+    functional = json.loads((logs / "functional.json").read_text())
+    assert set(functional) == {"complexes", "go_modules", "essential_proteins"}
+    assert functional["complexes"]["complex_count"] == 3
+
+
+def test_every_pair_of_the_test_proteins_is_scored_once(
+    judged: tuple[TinyProject, Path, Path],
+) -> None:
+    _, _, logs = judged
+    lines = read_lines(logs)
+    assert len(lines) == 24 * 25 // 2
+    assert len({tuple(sorted(line.split("\t")[:2])) for line in lines}) == len(lines)
+
+
+def test_the_prediction_file_gives_the_same_figures_again(
+    judged: tuple[TinyProject, Path, Path],
+) -> None:
+    project, _, logs = judged
+    copy = TinyProject(project.folder, logs / "config.yaml")
+    call_main(copy, "evaluate.py", "--predictions", str(logs / "predictions.txt.gz"), "--set",
+              "run_config.eval_run_id=from_file")  # fmt: skip
+    again = logs.parent / "from_file"
+    for name in FIGURES:
+        assert (again / name).read_bytes() == (logs / name).read_bytes(), name
+
+
+def test_the_order_of_lines_and_of_their_proteins_does_not_matter(
+    judged: tuple[TinyProject, Path, Path], tmp_path: Path
+) -> None:
+    project, _, logs = judged
+    lines = read_lines(logs)
+    turned = [line.split("\t") for line in reversed(lines)]
+    file = tmp_path / "turned.txt"
+    file.write_text("".join(f"{b} {a} {score}\n" for a, b, score in turned))
+    copy = TinyProject(project.folder, logs / "config.yaml")
+    call_main(copy, "evaluate.py", "--predictions", str(file), "--set",
+              "run_config.eval_run_id=turned")  # fmt: skip
+    for name in FIGURES:
+        assert (logs.parent / "turned" / name).read_bytes() == (logs / name).read_bytes(), name
+
+
+def test_pair_figures_are_those_of_the_labelled_test_pairs(
+    judged: tuple[TinyProject, Path, Path],
+) -> None:
+    """Computed here from the two files alone."""
+    project, _, logs = judged
+    scores = {}
+    for line in read_lines(logs):
+        a, b, score = line.split()
+        scores[frozenset((a, b))] = float(score)
+    test = project.folder / "data" / SPECIES / "BFS" / f"{SPECIES}_test_ppi.txt"
+    rows = [line.split() for line in test.read_text().splitlines()]
+    expected = pair_metrics(
+        np.array([scores[frozenset(row[:2])] for row in rows]),
+        np.array([int(row[2]) for row in rows]),
+    )
+    header, first, *_ = (logs / "evaluate.csv").read_text().splitlines()
+    cells = dict(zip(header.split(","), first.split(","), strict=True))
+    assert {name: cells[name] for name in expected} == {
+        name: "" if value is None else repr(value) for name, value in expected.items()
+    }
+
+
+def test_own_pairs_score_as_in_the_benchmark(
+    judged: tuple[TinyProject, Path, Path], tmp_path: Path
+) -> None:
+    project, best, logs = judged
+    benchmark = read_predictions(logs / "predictions.txt.gz")
+    pairs = [("P050", "P045"), ("P041", "P041"), ("P045", "P050"), ("P060", "P042")]
+    (tmp_path / "mine.txt").write_text("".join(f"{a}\t{b}\n" for a, b in pairs))
+    output = tmp_path / "scores.tsv"
+    score_own(project, best, tmp_path / "mine.txt", output)
+    header, *lines = [line.split("\t") for line in output.read_text().splitlines()]
+    assert header == ["protein_a", "protein_b", "probability", "call"]
+    assert [(a, b) for a, b, _, _ in lines] == pairs
+    expected = benchmark.scores_of(*(list(side) for side in zip(*pairs, strict=True)))
+    assert [float(line[2]) for line in lines] == pytest.approx(expected, abs=1e-6)
+    threshold = json.loads((best / "decision.json").read_text())["threshold"]
+    assert [int(line[3]) for line in lines] == [int(score >= threshold) for score in expected]
+
+
+def score_own(project: TinyProject, best: Path, pairs: Path, output: Path) -> None:
+    """Own pairs by the checkpoint alone: the config of the project is not named."""
+    fasta = project.folder / "data" / SPECIES / f"{SPECIES}_simple.fasta"
+    call_main(project, "evaluate.py", "--checkpoint", str(best), "--pairs", str(pairs), "--fasta",
+              str(fasta), "--output", str(output), config=False)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("P041\tP042\nP041\tQ999\n", r"mine.txt, line 2: .*simple.fasta has no sequence of 'Q999'"),
+        ("P041\n", r"mine.txt, line 1: expected two protein ids, found 'P041'"),
+        ("", r"mine.txt holds no pairs"),
+    ],
+)
+def test_own_pairs_that_cannot_be_scored_are_named(
+    judged: tuple[TinyProject, Path, Path], tmp_path: Path, content: str, message: str
+) -> None:
+    project, best, _ = judged
+    (tmp_path / "mine.txt").write_text(content)
+    with pytest.raises(UserError, match=message):
+        score_own(project, best, tmp_path / "mine.txt", tmp_path / "scores.tsv")
+    assert not (tmp_path / "scores.tsv").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--config", "c", "--pairs", "p", "--fasta", "f", "--output", "o", "--checkpoint", "d"],
+        ["--pairs", "p", "--fasta", "f", "--checkpoint", "d"],
+        ["--pairs", "p", "--fasta", "f", "--output", "o"],
+        ["--config", "c", "--predictions", "f", "--checkpoint", "d"],
+        [],
+    ],
+)
+def test_arguments_that_do_not_belong_together_are_refused(
+    project: TinyProject, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        call_main(project, "evaluate.py", *arguments, config=False)
+    assert ended.value.code == 2
+    assert "evaluate.py: error: " in capsys.readouterr().err
+
+
+def test_functional_tasks_without_their_folder_say_which_key(
+    pretrained: tuple[TinyProject, Path],
+) -> None:
+    project, best = pretrained
+    with pytest.raises(UserError, match=r"go_modules needs data_config.benchmark.functional_dir"):
+        call_main(project, "evaluate.py", "--checkpoint", str(best), "--tasks", "go_modules",
+                  "--set", "data_config.benchmark.functional_dir=null")  # fmt: skip
+
+
+def test_a_prediction_file_needs_no_torch(
+    judged: tuple[TinyProject, Path, Path],
+) -> None:
+    """It starts fast only as long as nothing on its way imports torch or transformers."""
+    project, _, logs = judged
+    finished = project.run_code(
+        "import sys, runpy\n"
+        f"sys.argv = ['evaluate.py', '--config', {str(logs / 'config.yaml')!r}, '--predictions',"
+        f" {str(logs / 'predictions.txt.gz')!r}, '--set', 'run_config.eval_run_id=light']\n"
+        "sys.path.insert(0, ROOT)\n"
+        "try: runpy.run_path(ROOT + '/evaluate.py', run_name='__main__')\n"
+        "except SystemExit as end: assert not end.code\n"
+        "assert not {'torch', 'transformers', 'accelerate'} & set(sys.modules)\n"
+    )
+    assert finished.code == 0, finished.stderr
+
+
+def test_other_species_get_rows_of_their_own(
+    judged: tuple[TinyProject, Path, Path], tmp_path: Path
+) -> None:
+    """A species that is all test, laid out flat, with node sets of two strategies."""
+    project, best, _ = judged
+    other = tmp_path / "data" / "other"
+    shutil.copytree(project.folder / "data" / SPECIES, tmp_path / "data" / SPECIES)
+    shutil.copytree(project.folder / "data" / SPECIES / "BFS", other)
+    for file in other.iterdir():
+        file.rename(other / file.name.replace(SPECIES, "other"))
+    sets = (other / "test_sampled_nodes.pkl").rename(other / "other_BFS_sampled_nodes.pkl")
+    shutil.copy(sets, other / "other_DFS_sampled_nodes.pkl")
+    fasta = project.folder / "data" / SPECIES / f"{SPECIES}_simple.fasta"
+    shutil.copy(fasta, other / "other_simple.fasta")
+    call_main(project, "evaluate.py", "--checkpoint", str(best), "--tasks", "pairs", "topology",
+              "--set", "run_config.eval_run_id=transfer", "evaluate.cross_species=[other]",
+              f"data_config.benchmark.root_dir={tmp_path / 'data'}")  # fmt: skip
+    logs = project.output / "logs" / "v3" / "evaluate" / "transfer"
+    rows = [line.split(",") for line in (logs / "evaluate.csv").read_text().splitlines()[1:]]
+    assert [row[0] for row in rows] == [
+        "test", "test_without_self_pairs", "test_other", "test_other_without_self_pairs",
+    ]  # fmt: skip
+    assert rows[0][1:] == rows[2][1:]
+    for name in ("topology.other.BFS.csv", "topology.other.DFS.csv"):
+        assert (logs / name).read_bytes() == (logs / "topology.csv").read_bytes()
+
+
+def test_pairs_that_are_not_listed_count_as_surely_not() -> None:
+    table = PairTable(("A", "B", "C"), np.array([[0, 1], [1, 2], [2, 2]]), np.ones(3, np.int8))
+    listed = Predictions.gather(("A", "B"), np.array([[1, 0]]), np.array([0.7]))
+    scores, missing = scores_of_table(table, listed)
+    assert scores.tolist() == [0.7, 0.0, 0.0]
+    assert missing == 2
+    below = Predictions.gather(("A", "B"), np.array([[1, 0]]), np.array([-3.0]))
+    assert scores_of_table(table, below)[0].tolist() == [-3.0, -3.0, -3.0]
+
+
+def test_a_protein_with_two_sequences_is_refused(project: TinyProject) -> None:
+    fasta = project.folder / "functional" / "complex_proteins.fasta"
+    fasta.write_text(">P040\nLAGV\n" + fasta.read_text().split(">P041")[0].split(">P040")[0])
+    config: Config = load_config(project.config, "evaluate", ["evaluate.tasks=[complexes]"])
+    with pytest.raises(UserError, match=r"P040 has one sequence in tiny and another in the compl"):
+        open_materials(config).sequences()
