@@ -274,7 +274,7 @@ class _Block(NamedTuple):
         moved = np.where(
             positive > negative, np.maximum(positive, CALL), np.minimum(positive, BELOW_CALL)
         )
-        scores: FloatArray = np.where(np.isnan(negative + positive), np.nan, moved)
+        scores: FloatArray = np.where(np.isnan(negative) | np.isnan(positive), np.nan, moved)
         return scores
 
 

@@ -9,7 +9,7 @@ swapped in whole.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -138,8 +138,12 @@ def load_weights(path: Path, name: str) -> PairModel:
         raise UserError(f"{path} is of a model '{name}' that this installation does not have")
     try:
         config = AutoConfig.from_pretrained(path)
-        loaded: Any = models[name].from_pretrained(path, config=config, output_loading_info=True)
-    except (OSError, ValueError, RuntimeError, SafetensorError, TypeError) as error:
+        _check_is_of(models[name], config, path)
+        loaded: Any = models[name].from_pretrained(
+            # Misshapen weights are let through to be told below in one sentence.
+            path, config=config, output_loading_info=True, ignore_mismatched_sizes=True
+        )  # fmt: skip
+    except (OSError, ValueError, RuntimeError, SafetensorError, TypeError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"the checkpoint {path} cannot be read: {reason}") from None
     model: PairModel = loaded[0]
@@ -155,9 +159,18 @@ def load_weights(path: Path, name: str) -> PairModel:
     return model
 
 
+def _check_is_of(model: type[PairModel], config: object, path: Path) -> None:
+    if not isinstance(config, model.config_class):
+        raise UserError(
+            f"the checkpoint {path} contradicts itself: its {CONFIG_FILE} is of the model"
+            f" {model.__name__}, its config.json of a {type(config).__name__}"
+        )
+
+
 def _read_decision(path: Path) -> Decision:
     try:
-        return Decision(**json.loads((path / DECISION_FILE).read_text()))
+        decision = Decision(**json.loads((path / DECISION_FILE).read_text()))
+        return replace(decision, threshold=float(decision.threshold))
     except (ValueError, TypeError) as error:
         raise UserError(f"{path / DECISION_FILE} is damaged: {error}") from None
 
