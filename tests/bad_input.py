@@ -118,23 +118,28 @@ class Packing:
         return path
 
 
-def packings() -> st.SearchStrategy[Packing]:
+@st.composite
+def packings(draw: st.DrawFn) -> Packing:
     """Mostly harmless; else another encoding, a broken or a misnamed gzip file."""
-    encodings = st.sampled_from(["utf-8-sig", "utf-16", "utf-16-le", "utf-32-be", "latin-1"])
+    kind = draw(st.integers(0, 9))
+    if kind < 6:
+        return draw(st.sampled_from([Packing("plain.txt"), Packing("packed.gz")]))
+    if kind < 8:
+        encodings = ["utf-8-sig", "utf-16", "utf-16-le", "latin-1"]
+        misfits = [Packing("plain.txt", encoding) for encoding in encodings]
+        return draw(st.sampled_from([*misfits, Packing("plain.gz"), Packing("packed.txt")]))
+    rests = [b"\0", b"\0" * 700, b"garbage", b"\x1f\x8b", gzip.compress(b"P1 P2 1\n", mtime=0)]
     damages = st.one_of(
-        st.integers(0, 400).map(lambda size: lambda content: content[:-size] if size else content),
-        st.integers(80, 4000).map(_flip_behind_the_header),
-        st.sampled_from([b"\0", b"\0" * 700, b"garbage", b"\x1f\x8b", gzip.compress(b"more\n")]).map(
-            lambda rest: lambda content: content + rest
-        ),
+        st.integers(1, 400).map(lambda size: _damaged(lambda content: content[:-size])),
+        st.integers(80, 4000).map(lambda bit: _damaged(_flip_behind_the_header(bit))),
+        st.sampled_from(rests).map(lambda rest: _damaged(lambda content: content + rest)),
+        st.binary(max_size=60).map(lambda junk: Packing("junk.txt", damage=lambda _: junk)),
     )
-    return st.one_of(
-        st.just(Packing("plain.txt")),
-        st.just(Packing("packed.gz")),
-        encodings.map(lambda encoding: Packing("plain.txt", encoding)),
-        damages.map(lambda damage: Packing("packed.gz", damage=damage)),
-        st.sampled_from([Packing("plain.gz"), Packing("packed.txt")]),
-    )
+    return draw(damages)
+
+
+def _damaged(damage: Callable[[bytes], bytes]) -> Packing:
+    return Packing("packed.gz", damage=damage)
 
 
 def _flip_behind_the_header(bit: int) -> Callable[[bytes], bytes]:

@@ -9,6 +9,7 @@ import math
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.data.fasta import read_fasta, read_sequences
+from common.data.fasta import read_fasta
 from common.data.pring import PairTable, read_pairs
 from common.evaluation.predictions import Predictions, read_predictions
 from tests.bad_input import (
@@ -32,13 +33,13 @@ from tests.bad_input import (
 )
 
 IDS = ["P1", "P2", "Q9-2", "A0A024R1R8", "β2", "sp|P1|X", "0", "1", '"P1', "P1,P2", "#P", "nan"]
-INVISIBLE = ["\ufeffP1", "P\0", "P\u200b1", "P1\x1b[31m", "\u202eP1"]
-HUGE = "P" * 70_000
+ODD_IDS = ["\ufeffP1", "P\0", "P\u200b1", "P1\x1b[31m", "\u202eP1", "P 1", "", "P" * 70_000]
+SEPARATORS = ["\t", "\t", " ", "  ", "\t ", "\t\t", "\u3000", "\x1f", "\xa0"]
+LINE_ENDS = ["\n", "\n", "\r\n", "\r", "\n\n", " \n"]
+# What parts no columns, and what ends no line although many programs think so.
+ODD_SEPARATORS, ODD_ENDS = [",", ";", "", "\\t", "\u200b"], ["\x0b", "\x0c", "\x85", "\u2028", ""]
 
-# Mostly right, so that files with one wrong line among right ones are common.
-ids = st.sampled_from(IDS * 4 + INVISIBLE + [HUGE])
-separators = st.sampled_from(["\t"] * 9 + [" ", "  ", "\t ", "\t\t", ",", "\u3000", "\x1f", "\xa0"])
-line_ends = st.sampled_from(["\n"] * 6 + ["\r\n", "\r\n", "\r", "\n\n", " \n", "\x0b", "\x85"])
+Fields = list[str]
 
 
 @pytest.fixture(scope="module")
@@ -46,27 +47,45 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("text")
 
 
-def lines_with(*columns: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    """Lines with these columns, ended or not; now and then one is missing or one too many."""
-    whole = st.tuples(*columns).map(list)
-    odd = st.lists(st.one_of(*columns), max_size=6)
-    fields = st.integers(0, 9).flatmap(lambda number: whole if number else odd)
-    lines = st.tuples(fields, separators).map(lambda line: line[1].join(line[0]))
-    return st.tuples(lines, line_ends).map("".join)
+def rows_of(*columns: Sequence[str]) -> st.SearchStrategy[Fields]:
+    return st.tuples(*map(st.sampled_from, columns)).map(list)
 
 
-def files_of(*lines: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    """Texts of a few lines of one of these kinds, the end of the last one cut off or not."""
-    starts = st.sampled_from(["", "", "", "\ufeff", "\n", "a\tb\tlabel\n", "a b label neg pos\n"])
-    bodies = st.one_of(*(st.lists(line, max_size=8) for line in lines)).map("".join)
-    return st.tuples(starts, bodies, st.booleans()).map(
-        lambda parts: parts[0] + (parts[1] if parts[2] else parts[1].rstrip("\r\n"))
-    )
+def odd_rows_of(*columns: Sequence[str]) -> st.SearchStrategy[Fields]:
+    """Any of these values anywhere, a column missing or one too many."""
+    values = st.sampled_from([value for column in columns for value in column])
+    return st.one_of(rows_of(*columns), st.lists(values, max_size=6))
+
+
+@st.composite
+def texts(
+    draw: st.DrawFn,
+    rows: st.SearchStrategy[Fields],
+    odd_rows: st.SearchStrategy[Fields],
+    separators: Sequence[str] = SEPARATORS,
+) -> str:
+    """A text of a few right rows in some form, half the time with one odd row or an odd form."""
+    lines = draw(st.lists(rows, max_size=6))
+    ends, oddity = LINE_ENDS, draw(st.integers(0, 7))
+    if oddity < 3:
+        lines.insert(draw(st.integers(0, len(lines))), draw(odd_rows))
+    elif oddity == 3:
+        separators, ends = [*separators, *ODD_SEPARATORS], [*LINE_ENDS, *ODD_ENDS]
+    form = st.tuples(st.sampled_from(separators), st.sampled_from(ends))
+    # One form for the whole file, as programs write it, or another on every line.
+    forms = [draw(form)] * len(lines) if draw(st.booleans()) else [draw(form) for _ in lines]
+    text = "".join(part.join(line) + end for line, (part, end) in zip(lines, forms, strict=True))
+    start = draw(st.sampled_from(["", "", "", "\ufeff", "\n", " \n"]))
+    return start + (text if draw(st.booleans()) else text.rstrip("\r\n"))
 
 
 # Pair files
 
-labels = st.sampled_from(["0", "1"] * 12 + ["2", "1.0", "", "x", "01", "-1", "True", "１", "0" * 999])
+LABELS = ["0", "1"]
+ODD_LABELS = ["2", "1.0", "", "x", "01", "-1", "True", "１", "1\0", "0" * 999]
+pair_files = texts(
+    rows_of(IDS, IDS, LABELS), odd_rows_of(IDS + ODD_IDS, IDS, LABELS * 3 + ODD_LABELS)
+)
 
 
 def triples(table: PairTable) -> list[tuple[str, str, int]]:
@@ -79,7 +98,7 @@ def expected_pairs(text: str) -> tuple[list[tuple[str, str, int]], set[int]]:
     rows, wrong = [], set()
     for number, line in lines_of(text):
         fields = re.findall(r"\S+", line)
-        if len(fields) == 3 and fields[2] in {"0", "1"} and "".join(fields).isprintable():
+        if len(fields) == 3 and fields[2] in LABELS and "".join(fields).isprintable():
             rows.append((fields[0], fields[1], int(fields[2])))
         elif fields:
             wrong.add(number)
@@ -87,7 +106,7 @@ def expected_pairs(text: str) -> tuple[list[tuple[str, str, int]], set[int]]:
 
 
 @cases(350)
-@given(files_of(lines_with(ids, ids, labels)), packings())
+@given(pair_files, packings())
 def test_pair_files(folder: Path, text: str, packing: Packing) -> None:
     path, cache = packing.store(folder, text), folder / "cache"
     shutil.rmtree(cache, ignore_errors=True)
@@ -101,27 +120,23 @@ def test_pair_files(folder: Path, text: str, packing: Packing) -> None:
     assert not isinstance(read, Refused) or not cache.exists()
 
 
-# FASTA
+# FASTA: a record is a row, and its lines are the columns.
 
 HEADERS = [
     ">P1", ">P2 a name", "> P3", ">sp|P12345|AATM_RABIT Aspartate", ">tr|Q1|X", ">sp||X", ">sp|P9",
-    ">gi|5|z", ">β2", ">P1\tx", ">" + HUGE,
+    ">gi|5|z", ">β2", ">P1\tx", "  >P7", *(f">N{number}" for number in range(20)),
 ]  # fmt: skip
-WRONG_HEADERS = [">", "> ", ">\ufeffP1", ">P\0", ">P\u200b1 x", "\ufeff>P1"]
-RESIDUES = ["ACDE", "mkwv", "MUXBZ", "A", " ACD", "ACD ", "ACD\x0b", "ACD*", "*", "", "A" * 200_000]
-WRONG_RESIDUES = ["AC-E", "AC.E", "AC E", "A*C", "AC**", "AC4", "ACß", "ﬀ", "; note", "AC\0", "1\t2"]
-
-fasta_lines = st.tuples(
-    st.sampled_from(HEADERS * 6 + RESIDUES * 6 + WRONG_HEADERS + WRONG_RESIDUES),
-    st.sampled_from(["\n"] * 6 + ["\r\n", "\r", "\n\n"]),
-).map("".join)
-fasta_records = st.tuples(
-    st.sampled_from(HEADERS), st.lists(st.sampled_from(RESIDUES[:8]), min_size=1, max_size=3)
-).map(lambda record: "\n".join([record[0], *record[1], ""]))
+ODD_HEADERS = [">", "> ", ">\ufeffP1", ">P\0", ">P\u200b1 x", "\ufeff>P1", ">" + "P" * 70_000]
+RESIDUES = ["ACDE", "mkwv", "MUXBZ", "A", " ACD", "ACD ", "ACD\x0b", "", "A" * 200_000]
+LAST_RESIDUES = ["ACD*", "*", "ACDE", " acd* "]
+ODD_RESIDUES = ["AC-E", "AC.E", "AC E", "A*C", "AC**", "AC4", "ACß", "ﬀ", "; note", "AC\0", "1\t2"]
+records = st.one_of(rows_of(HEADERS, RESIDUES, LAST_RESIDUES), rows_of(HEADERS, ["ACD", "mk*"]))
+odd_records = odd_rows_of(HEADERS + ODD_HEADERS, RESIDUES, LAST_RESIDUES, ODD_RESIDUES)
+fasta_files = texts(records, odd_records, ["\n", "\n", "\r\n", "\r", "\n\n"])
 
 
 def header_id(line: str) -> str | None:
-    """The id of a header, None where it has none."""
+    """The id of a header, None where it has none that can be seen."""
     words = line[1:].split()
     if not words or not words[0].isprintable():
         return None
@@ -131,34 +146,36 @@ def header_id(line: str) -> str | None:
 
 
 def expected_sequences(text: str) -> tuple[dict[str, str], set[int]]:
-    """The sequences of a FASTA text, and the numbers of lines that one may blame."""
-    records: list[tuple[int, str, list[tuple[int, str]]]] = []
+    """The sequences of a FASTA text, and the numbers of the lines that one may blame."""
+    entries: list[tuple[int, str, list[tuple[int, str]]]] = []
     wrong = set()
     for number, line in [(number, line.strip()) for number, line in lines_of(text)]:
         if line.startswith(">"):
             name = header_id(line)
-            records.append((number, name or "", []))
+            entries.append((number, name or "", []))
             wrong |= set() if name else {number}
-        elif line and records:
-            records[-1][2].append((number, line))
+        elif line and entries:
+            entries[-1][2].append((number, line))
         elif line:
             wrong.add(number)
     sequences: dict[str, str] = {}
-    for number, name, lines in records:
-        sequence = "".join(line for _, line in lines).removesuffix("*")
-        if not sequence:
+    for number, name, lines in entries:
+        sequence = "".join(line for _, line in lines).removesuffix("*").upper()
+        if not sequence or sequences.setdefault(name, sequence) != sequence:
             wrong.add(number)
-        elif not re.fullmatch("[A-Za-z]+", sequence):
-            wrong |= {at for at, line in lines if not re.fullmatch("[A-Za-z]+", line)}
-            # A stop is only wrong once the sequence goes on.
-            wrong |= {at for (_, line), (at, _) in zip(lines, lines[1:]) if line.endswith("*")}
-        if sequences.setdefault(name, sequence.upper()) != sequence.upper():
-            wrong.add(number)
+        wrong |= wrong_residue_lines(lines)
     return sequences, wrong
 
 
+def wrong_residue_lines(lines: list[tuple[int, str]]) -> set[int]:
+    """Lines with anything but letters, or after the stop with which the last line may end."""
+    wrong = {number for number, line in lines if not re.fullmatch(r"[A-Za-z]*\*?", line)}
+    stopped = [line.endswith("*") for _, line in lines]
+    return wrong | {number for (number, _), stop in zip(lines[1:], stopped, strict=False) if stop}
+
+
 @cases(350)
-@given(files_of(fasta_lines, fasta_records), packings())
+@given(fasta_files, packings())
 def test_fasta_files(folder: Path, text: str, packing: Packing) -> None:
     path = packing.store(folder, text)
     read = attempt("fasta", lambda: read_fasta(path), path)
@@ -173,10 +190,16 @@ def test_fasta_files(folder: Path, text: str, packing: Packing) -> None:
 # Prediction files
 
 NUMBERS = ["0", "1", "0.5", "0.25", ".5", "1.", "+1", "-2", "1e-3", "2E2", "nan", "-inf", "1e999"]
-NO_NUMBERS = ["x", "0,5", "1e", "0x1", "1_0", "٣", '"1"', "--1", "", "1" * 5 + "x" * 9999]
-scores = st.sampled_from(NUMBERS * 5 + NO_NUMBERS)
-any_label = st.sampled_from(["0", "1", "x", "?"])
-prediction_files = files_of(lines_with(ids, ids, scores), lines_with(ids, ids, any_label, scores, scores))
+ODD_NUMBERS = ["x", "0,5", "1e", "0x1", "1_0", "٣", '"1"', "--1", "", "1" * 5 + "x" * 9999]
+TRUTHS = ["0", "1", "?"]
+prediction_files = st.one_of(
+    texts(rows_of(IDS, IDS, NUMBERS), odd_rows_of(IDS + ODD_IDS, IDS, NUMBERS + ODD_NUMBERS)),
+    texts(
+        rows_of(IDS, IDS, TRUTHS, NUMBERS, NUMBERS),
+        odd_rows_of(IDS + ODD_IDS, IDS, TRUTHS, NUMBERS, NUMBERS + ODD_NUMBERS),
+    ),
+)
+headers = st.sampled_from(["", "", "", "a\tb\tlabel\n", "a b truth p_neg p_pos\r\n"])
 
 
 def is_number(text: str) -> bool:
@@ -223,9 +246,9 @@ def scores_by_pair(predictions: Predictions) -> dict[tuple[str, str], float]:
 
 
 @cases(350)
-@given(prediction_files, packings())
-def test_prediction_files(folder: Path, text: str, packing: Packing) -> None:
-    path = packing.store(folder, text)
+@given(headers, prediction_files, packings())
+def test_prediction_files(folder: Path, header: str, text: str, packing: Packing) -> None:
+    path = packing.store(folder, header + text)
     read = attempt("predictions", lambda: scores_by_pair(read_predictions(path)), path)
     known = text_of(path)
     if known is None:

@@ -81,7 +81,7 @@ def test_ranks_together_give_the_gradient_of_the_unions_mean(shares: list[int]) 
     mean = loss_of().per_pair(logits_of(union, weight), union.labels).mean()
     (expected,) = torch.autograd.grad(mean, weight)
     ranks = cast(Accelerator, SimpleNamespace(num_processes=len(shares)))
-    gradients = []
+    gradients: list[Tensor] = []
     for rank, share in enumerate(shares):
         start = sum(shares[:rank])
         batch = whole_batch(data, list(range(start, start + share)) or [0])

@@ -36,7 +36,7 @@ class DemoSpec:
         lengths: Shortest and longest protein, in residues; uniform between.
         families: Domain families.
         motif_lengths: Shortest and longest motif, in residues; uniform between.
-        mutation: Chance that a residue of a domain differs from its family's motif.
+        mutation: Chance that a residue of a domain is drawn anew instead of taken from the motif.
         domains: Shares of the proteins with one domain, with two, and so on.
         composition: Concentration of the Dirichlet distribution that every protein draws its
             background composition from; the smaller, the more proteins differ.
@@ -197,12 +197,11 @@ def draw_network(
     can_bind = carries @ families.compatible.astype(np.int64) @ carries.T > 0
     sociability = (1.0 - rng.random(size)) ** (-1.0 / spec.tail)
     rows, columns = np.triu_indices(size, 1)
-    weights = sociability[rows] * sociability[columns] * can_bind[rows, columns]
+    allowed = can_bind[rows, columns]
     wanted = mean_degree * size / 2
-    chances = _scale_to_sum(weights, (1 - spec.noise) * wanted)
-    chances += np.where(can_bind[rows, columns], 0.0, 1.0) * (
-        spec.noise * wanted / max(1, np.count_nonzero(weights == 0))
-    )
+    chances = np.full(len(rows), spec.noise * wanted / max(1, int(np.sum(~allowed))))
+    weights = (sociability[rows] * sociability[columns])[allowed]
+    chances[allowed] = _scale_to_sum(weights, (1 - spec.noise) * wanted)
     binds = np.zeros((size, size), np.bool_)
     binds[rows, columns] = rng.random(len(rows)) < chances
     binds |= binds.T

@@ -23,10 +23,12 @@ import datasets
 import pyarrow as pa
 from datasets.table import InMemoryTable
 
+from common.data.embedding_shards import hash_file
 from common.errors import UserError, excerpt
 
 # Part of the cache's key: raise it when the same text shall be parsed into something else.
 _CACHE_VERSION = 1
+_CHECKSUM_FILE = "checksum"
 
 # ASCII on purpose: upper-casing other letters can make two of one.
 _SEQUENCE_LINE = re.compile(r"[A-Za-z]*\*?")
@@ -90,11 +92,20 @@ def _load(folder: Path) -> datasets.Dataset | None:
     if not folder.is_dir():
         return None
     try:
-        return datasets.load_from_disk(str(folder))
+        # Arrow trusts its files: from a flipped bit it reads other rows, or crashes the process.
+        if (folder / _CHECKSUM_FILE).read_text() == _checksum(folder):
+            return datasets.load_from_disk(str(folder))
     except (OSError, ValueError, LookupError, TypeError, pa.ArrowException):
-        # Damaged from outside: make way for a new one.
-        shutil.rmtree(folder, ignore_errors=True)
-        return None
+        # What is no longer there, or not a data set of this version of the library, is damaged too.
+        pass
+    # Damaged from outside: make way for a new one.
+    shutil.rmtree(folder, ignore_errors=True)
+    return None
+
+
+def _checksum(folder: Path) -> str:
+    files = sorted(path for path in folder.iterdir() if path.name != _CHECKSUM_FILE)
+    return " ".join(hash_file(path) for path in files)
 
 
 def _store(dataset: datasets.Dataset, folder: Path) -> None:
@@ -103,6 +114,7 @@ def _store(dataset: datasets.Dataset, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _without_progress_bars():
             dataset.save_to_disk(str(temporary))
+        (temporary / _CHECKSUM_FILE).write_text(_checksum(temporary))
         temporary.rename(folder)
     except OSError as error:
         # Another process may have put the same content there in the meantime.

@@ -43,8 +43,9 @@ def build_scheduler(optimizer: AdamW, settings: TrainingConfig, updates: int) ->
         return LambdaLR(optimizer, _one)
     warmup = schedule.pct_start
     if warmup * updates == 1:
-        # A warm-up of exactly one update ends where it starts, and torch divides by its length.
-        warmup *= 1 + 1e-9
+        # Torch divides by the steps between the first update and the peak, here none. Just below,
+        # the first update is the peak.
+        warmup *= 1 - 1e-9
     return OneCycleLR(
         optimizer,
         max_lr=schedule.max_lr or settings.optimizer.lr,

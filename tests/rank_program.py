@@ -1,0 +1,198 @@
+"""Runs the real stages on as many processes as it is started on, and records what they did.
+
+    accelerate launch --config_file accelerate_configs/cpu_2proc.yaml tests/rank_program.py \
+        record FOLDER CHECKPOINT OUTPUT
+    ... tests/rank_program.py fail pretrain.py --config FILE
+
+`record` trains every case of `CASES`, stops on a planted NaN, and evaluates a checkpoint; tests
+call the same functions on one process and compare. `fail` runs a script whose rank 1 breaks.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from common.data.batches import PairBatch
+from common.data.embedding_shards import Embedding
+from common.data.embedding_store import EmbeddingStore
+from common.errors import UserError
+from common.training import session
+from common.training.loop import EpochSteps
+from common.training.session import Session
+from tests.tiny_benchmark import ROOT, TinyProject, call_main
+
+# So small a rate leaves the weights where they are: every update of a case can be compared, not
+# only the first, after which rounding would grow.
+STANDING = ["training_config.optimizer.lr=1e-12", "training_config.max_grad_norm=null"]
+MINING = [
+    "training_config.epochs=2",
+    "data_config.dataloader.sampling.strategy=ohem",
+    "data_config.dataloader.sampling.warmup_epochs=1",
+    "data_config.dataloader.sampling.pool_multiplier=2",
+    "data_config.dataloader.sampling.cap_protein=3",
+]
+ACCUMULATED = ["training_config.gradient_accumulation_steps=3"]
+
+# Settings, and the pairs of a global batch. The 75 training pairs leave 11 for a last batch of
+# 16, and one for each of the last three rounds of 8 or fewer: one rank then has none.
+CASES: dict[str, tuple[list[str], int]] = {
+    "plain": (["training_config.epochs=1"], 16),
+    "accumulated": (["training_config.epochs=1", *ACCUMULATED], 8),
+    "mined": ([*MINING, "data_config.dataloader.sampling.keep_ratio=0.5"], 16),
+    "mined-accumulated": (
+        [*MINING, *ACCUMULATED, "data_config.dataloader.sampling.keep_ratio=0.4"],
+        4,
+    ),
+}
+POISONED = "P020"
+
+
+@dataclass
+class Recording:
+    """What one rank did in one training.
+
+    Attributes:
+        drawn: Rows of the pair table in each round, stand-ins left out.
+        kept: Those trained on: after mining, where there is any.
+        rates: The learning rate of each update.
+        gradients: All parameters' gradients at each update.
+        stopped: What a refused training said.
+    """
+
+    drawn: list[list[int]] = field(default_factory=list)
+    kept: list[list[int]] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    gradients: list[torch.Tensor] = field(default_factory=list)
+    stopped: str = ""
+
+    def note_update(self, optimizer: Optimizer, *arguments: Any) -> None:
+        """Called by torch before every optimizer step."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.rates.append(optimizer.param_groups[0]["lr"])
+        self.gradients.append(torch.cat([p.grad.detach().clone().flatten() for p in parameters]))
+
+
+def record(
+    project: TinyProject, name: str, settings: Sequence[str], global_batch: int
+) -> list[Recording]:
+    """Run pretraining with these settings; every rank's recording, on every rank."""
+    recording = Recording()
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    batch_size = global_batch // processes
+    hook = register_optimizer_step_pre_hook(recording.note_update)
+    with pytest.MonkeyPatch.context() as patch:
+        watch_batches(patch, recording)
+        # The next case needs the process group too.
+        patch.setattr(Accelerator, "end_training", lambda accelerator: None)
+        # Nine tenths of the time, otherwise.
+        patch.setattr(session, "plot_training", lambda *arguments: None)
+        try:
+            call_main(
+                project, "pretrain.py", "--set", *STANDING, *settings,
+                f"training_config.batch_size={batch_size}",
+                f"run_config.pretrain_run_id={name}-{processes}",
+            )  # fmt: skip
+        except UserError as error:
+            recording.stopped = str(error)
+    hook.remove()
+    return [Recording(**content) for content in gather_object([asdict(recording)])]
+
+
+def watch_batches(patch: pytest.MonkeyPatch, recording: Recording) -> None:
+    """Note every round as it is drawn, and as it is trained on."""
+    draw, mine = EpochSteps.__iter__, Session.mine
+
+    def watched_draw(steps: EpochSteps) -> Iterator[PairBatch]:
+        for batch in draw(steps):
+            recording.drawn.append(real_rows(batch))
+            yield batch
+
+    def watched_mine(session: Session, batch: PairBatch, epoch: int) -> PairBatch:
+        kept = mine(session, batch, epoch)
+        recording.kept.append(real_rows(kept))
+        return kept
+
+    patch.setattr(EpochSteps, "__iter__", watched_draw)
+    patch.setattr(Session, "mine", watched_mine)
+
+
+def real_rows(batch: PairBatch) -> list[int]:
+    """The batch's rows without stand-ins."""
+    rows: list[int] = batch.rows[batch.weights > 0].tolist()
+    return rows
+
+
+def record_poisoned(project: TinyProject) -> list[Recording]:
+    """`record` the plain case with NaN for the embedding of one protein."""
+    read = EmbeddingStore.__getitem__
+
+    def poisoned(store: EmbeddingStore, protein: str) -> Embedding:
+        states = read(store, protein)
+        return np.full_like(states, np.nan) if protein == POISONED else states
+
+    settings, global_batch = CASES["plain"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EmbeddingStore, "__getitem__", poisoned)
+        # Standardising would spread the NaN to all proteins before the first step.
+        settings = [*settings, "model_config.standardize_input=false"]
+        return record(project, "poisoned", settings, global_batch)
+
+
+def record_all(project: TinyProject) -> dict[str, list[Recording]]:
+    """Every case's recordings by rank, and those of the training that a NaN stopped."""
+    found = {name: record(project, name, *case) for name, case in CASES.items()}
+    return {**found, "poisoned": record_poisoned(project)}
+
+
+def evaluate_as(project: TinyProject, checkpoint: Path, run_id: str) -> None:
+    """Evaluate a checkpoint under a run id."""
+    call_main(
+        project, "evaluate.py", "--checkpoint", str(checkpoint), "--set",
+        f"run_config.eval_run_id={run_id}",
+    )  # fmt: skip
+
+
+def fail_on_rank_1(script: str) -> None:
+    """Run a script in which rank 1 breaks in its third round, with a bug rather than a mistake."""
+    mine: Callable[[Session, PairBatch, int], PairBatch] = Session.mine
+    calls: list[int] = []
+
+    def broken(session: Session, batch: PairBatch, epoch: int) -> PairBatch:
+        calls.append(epoch)
+        if len(calls) == 3 and session.run.accelerator.process_index == 1:
+            raise RuntimeError("planted on rank 1")
+        return mine(session, batch, epoch)
+
+    setattr(Session, "mine", broken)  # noqa: B010 (a method is not assigned to)
+    runpy.run_path(str(ROOT / script), run_name="__main__")
+
+
+def main() -> None:
+    """Do what the arguments say."""
+    if sys.argv[1] == "fail":
+        del sys.argv[:2]
+        fail_on_rank_1(sys.argv[0])
+    folder, checkpoint, output = map(Path, sys.argv[2:])
+    project = TinyProject(folder, folder / "config.yaml")
+    found = record_all(project)
+    if os.environ["RANK"] == "0":
+        torch.save({name: [asdict(r) for r in ranks] for name, ranks in found.items()}, output)
+    evaluate_as(project, checkpoint, "on_two")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,258 @@
+"""What batches guarantee, whatever way they are planned: what is in them, once, in which order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from common.config import DataloaderConfig, SamplingConfig, TrainingConfig
+from common.data.batches import BatchPlanner, PairBatch, PairData, RankBatches, load_batches
+from common.errors import UserError
+from tests.tiny_pairs import make_pairs, whole_batch
+
+SIZES = [3, 8, 75, 97, 300]
+
+
+def plan(
+    data: PairData,
+    batch_size: int = 8,
+    accumulation: int = 1,
+    processes: int = 1,
+    seed: int = 47,
+    drop_last: bool = False,
+    **sampling: Any,
+) -> BatchPlanner:
+    loading = DataloaderConfig(drop_last=drop_last, sampling=SamplingConfig(**sampling))
+    training = TrainingConfig(batch_size=batch_size, gradient_accumulation_steps=accumulation)
+    return BatchPlanner.from_settings(data, loading, training, processes, seed)
+
+
+def ohem(**settings: Any) -> dict[str, Any]:
+    return {"strategy": "ohem", "min_keep": 1, **settings}
+
+
+def rows_of(planner: BatchPlanner, epoch: int) -> list[list[int]]:
+    return [rows.tolist() for rows in planner.rounds(epoch)]
+
+
+@pytest.mark.parametrize("count", SIZES)
+@pytest.mark.parametrize("accumulation", [1, 3])
+@pytest.mark.parametrize("mining", [False, True])
+def test_an_epoch_has_every_pair_once(count: int, accumulation: int, mining: bool) -> None:
+    settings = ohem(warmup_epochs=0, pool_multiplier=3) if mining else {}
+    planner = plan(make_pairs(count), accumulation=accumulation, **settings)
+    for epoch in (0, 1):
+        rows = [row for rows in rows_of(planner, epoch) for row in rows]
+        assert sorted(rows) == list(range(count))
+
+
+@pytest.mark.parametrize("count", [*SIZES, 25, 26])
+@pytest.mark.parametrize("settings", [{}, ohem(warmup_epochs=1, pool_multiplier=2)])
+def test_rounds_are_a_multiple_of_the_accumulation_and_none_is_empty(
+    count: int, settings: dict[str, Any]
+) -> None:
+    """25 pairs in updates of 3 x 8 leave one pair for three rounds."""
+    planner = plan(make_pairs(count), accumulation=3, **settings)
+    for epoch in (0, 1):
+        sizes = [len(rows) for rows in rows_of(planner, epoch)]
+        assert len(sizes) == 3 * planner.updates(epoch)
+        assert min(sizes) > 0
+        pool = 2 if planner.mines(epoch) else 1
+        assert max(sizes) <= 8 * pool
+
+
+@pytest.mark.parametrize("settings", [{}, ohem(warmup_epochs=1, pool_multiplier=2)])
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_processes_share_the_global_batches_of_one(
+    accumulation: int, settings: dict[str, Any]
+) -> None:
+    """The same global batches in the same order: 24 pairs on 1, 12 on 2, 8 on 3 processes."""
+    data = make_pairs(130)
+    plans = [
+        plan(data, 24 // processes, accumulation, processes, **settings) for processes in (1, 2, 3)
+    ]
+    for epoch in (0, 1):
+        alone = rows_of(plans[0], epoch)
+        assert rows_of(plans[1], epoch) == alone
+        assert rows_of(plans[2], epoch) == alone
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+@pytest.mark.parametrize("count", [75, 97])
+def test_ranks_split_each_round_among_them(count: int, processes: int) -> None:
+    data = make_pairs(count)
+    rounds = plan(data, batch_size=4, processes=processes).rounds(0)
+    ranks = [RankBatches(data, rounds, rank, processes) for rank in range(processes)]
+    assert {len(batches) for batches in ranks} == {len(rounds)}
+    for number, rows in enumerate(rounds):
+        shares = [real_rows(batches[number]) for batches in ranks]
+        assert sorted(row for share in shares for row in share) == sorted(rows.tolist())
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+        assert {batches[number].total for batches in ranks} == {len(rows)}
+
+
+def real_rows(batch: PairBatch) -> list[int]:
+    rows: list[int] = batch.rows[batch.weights > 0].tolist()
+    return rows
+
+
+def test_a_rank_without_a_pair_gets_a_stand_in_of_weight_0() -> None:
+    """It must take part in the backward pass, and must add nothing."""
+    data = make_pairs(9)
+    batches = RankBatches(data, [np.array([4])], rank=1, processes=2)
+    assert batches[0].weights.tolist() == [0.0]
+    assert batches[0].total == 1
+    assert len(batches[0].labels) == len(batches[0].pairs) == 1
+    assert RankBatches(data, [np.array([4])], rank=0, processes=2)[0].weights.tolist() == [1.0]
+
+
+def test_the_order_follows_from_seed_and_epoch_alone() -> None:
+    data = make_pairs(97)
+    np.random.seed(1)
+    torch.manual_seed(1)
+    first = [rows_of(plan(data), epoch) for epoch in range(3)]
+    np.random.seed(2)
+    torch.manual_seed(2)
+    again = [rows_of(plan(data), epoch) for epoch in (2, 0, 1)]
+    assert [again[1], again[2], again[0]] == first
+    assert first[0] != first[1] != first[2]
+    assert rows_of(plan(data, seed=48), 0) != first[0]
+
+
+def test_an_epoch_is_shuffled() -> None:
+    """Batches of like length, but not the same pairs together every time."""
+    planner = plan(make_pairs(300))
+    together = [{frozenset(rows) for rows in rows_of(planner, epoch)} for epoch in (0, 1)]
+    assert len(together[0] & together[1]) <= 2
+
+
+@pytest.mark.parametrize("ratio", [1.0, 3.0, 0.25])
+@pytest.mark.parametrize("positive", [0.5, 0.1])
+def test_warm_up_batches_have_the_asked_ratio_of_classes(ratio: float, positive: float) -> None:
+    data = make_pairs(300, positive=positive)
+    planner = plan(data, **ohem(warmup_epochs=2, warmup_pos_neg_ratio=ratio))
+    for epoch in (0, 1):
+        rounds = planner.rounds(epoch)
+        assert [len(rows) for rows in rounds] == [8] * 37 + [4]
+        positives = [int(data.table.labels[rows].sum()) for rows in rounds]
+        for rows, found in zip(rounds, positives, strict=True):
+            assert abs(found - len(rows) * ratio / (1 + ratio)) <= 1
+        assert sum(positives) == pytest.approx(300 * ratio / (1 + ratio), abs=1)
+
+
+def test_a_warm_up_takes_each_pair_of_a_class_before_any_again() -> None:
+    data = make_pairs(300, positive=0.1)
+    rows = np.concatenate(plan(data, **ohem(warmup_epochs=1)).rounds(0))
+    for label in (0, 1):
+        of_class = np.flatnonzero(data.table.labels == label)
+        times = np.bincount(rows, minlength=len(data))[of_class]
+        assert times.max() - times.min() <= 1
+        assert times.sum() == 150
+
+
+def test_mining_begins_after_the_warm_up_with_pools() -> None:
+    planner = plan(make_pairs(97), **ohem(warmup_epochs=2, pool_multiplier=3))
+    assert [planner.mines(epoch) for epoch in range(4)] == [False, False, True, True]
+    assert [planner.updates(epoch) for epoch in range(4)] == [13, 13, 5, 5]
+    assert [len(rows) for rows in rows_of(planner, 2)] == [24, 24, 24, 24, 1]
+    assert not plan(make_pairs(97), warmup_epochs=0).mines(5)
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_drop_last_leaves_out_the_incomplete_update(accumulation: int) -> None:
+    planner = plan(make_pairs(97), accumulation=accumulation, drop_last=True)
+    rounds = rows_of(planner, 0)
+    assert [len(rows) for rows in rounds] == [8] * 12
+    dropped = [
+        set(range(97)) - {row for rows in rows_of(planner, e) for row in rows} for e in (0, 1)
+    ]
+    assert [len(rows) for rows in dropped] == [1, 1]
+    assert dropped[0] != dropped[1]
+
+
+def test_drop_last_does_not_drop_everything() -> None:
+    planner = plan(make_pairs(5), drop_last=True)
+    assert sorted(row for rows in rows_of(planner, 0) for row in rows) == list(range(5))
+
+
+def test_mining_needs_both_classes() -> None:
+    with pytest.raises(UserError, match=r"sampling.strategy: ohem needs positive and negative"):
+        plan(make_pairs(20, positive=0.0), **ohem())
+
+
+def test_a_batch_has_every_protein_once_with_its_own_residues() -> None:
+    data = make_pairs(60)
+    rows = [0, 5, 1, 0, 17, 30]
+    batch = whole_batch(data, rows)
+    assert len(set(batch.names)) == len(batch.names)
+    ids = [[data.table.proteins[i] for i in pair] for pair in data.table.pairs[rows]]
+    assert [[batch.names[i] for i in pair] for pair in batch.pairs.tolist()] == ids
+    assert {name for pair in ids for name in pair} == set(batch.names)
+    assert batch.labels.tolist() == data.table.labels[rows].tolist()
+    assert batch.rows.tolist() == rows
+    assert_own_residues(batch, data)
+
+
+def assert_own_residues(batch: PairBatch, data: PairData) -> None:
+    for name, states, length in zip(batch.names, batch.proteins, batch.lengths, strict=True):
+        own = torch.from_numpy(data.store[name])
+        assert length == len(own)
+        assert torch.equal(states[: len(own)], own)
+        assert not states[len(own) :].any()
+
+
+def test_a_self_pair_is_one_protein_on_both_sides() -> None:
+    batch = whole_batch(make_pairs(9), [1])
+    assert batch.names == ("P001",)
+    assert batch.pairs.tolist() == [[0, 0]]
+
+
+def test_keeping_part_of_a_batch_drops_the_proteins_that_only_the_rest_had() -> None:
+    data = make_pairs(60)
+    batch = whole_batch(data, list(range(12)))
+    mask = torch.zeros(12, dtype=torch.bool)
+    mask[[3, 7, 11]] = True
+    kept = batch.keep(mask, total=5)
+    alone = whole_batch(data, [3, 7, 11])
+    assert kept.names == alone.names
+    assert kept.pairs.tolist() == alone.pairs.tolist()
+    assert kept.labels.tolist() == alone.labels.tolist()
+    assert kept.rows.tolist() == [3, 7, 11]
+    assert kept.weights.tolist() == [1.0, 1.0, 1.0]
+    assert kept.total == 5
+    assert kept.proteins.shape == alone.proteins.shape
+    assert_own_residues(kept, data)
+
+
+def test_keeping_nothing_keeps_a_stand_in() -> None:
+    batch = whole_batch(make_pairs(9), [2, 3, 4])
+    kept = batch.keep(torch.zeros(3, dtype=torch.bool), total=4)
+    assert kept.weights.tolist() == [0.0]
+    assert len(kept.pairs) == len(kept.labels) == 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_and_a_later_start_change_no_batch(workers: int) -> None:
+    """Nor do they draw from the global random state, which would spoil an exact resume."""
+    data = make_pairs(75)
+    batches = RankBatches(data, plan(data).rounds(0), 0, 1)
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    found = list(load_batches(batches, DataloaderConfig(num_workers=workers), first=4))
+    assert torch.equal(torch.get_rng_state(), before)
+    expected = [batches[i] for i in range(4, len(batches))]
+    assert [batch.rows.tolist() for batch in found] == [b.rows.tolist() for b in expected]
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.names == theirs.names
+        assert torch.equal(ours.proteins, theirs.proteins)
+        assert torch.equal(ours.pairs, theirs.pairs)
+
+
+def test_to_moves_every_tensor() -> None:
+    moved = whole_batch(make_pairs(9), [0, 4]).to(torch.device("meta"))
+    tensors = [value for value in vars(moved).values() if isinstance(value, torch.Tensor)]
+    assert len(tensors) == 6
+    assert {tensor.device.type for tensor in tensors} == {"meta"}

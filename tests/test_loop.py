@@ -1,0 +1,70 @@
+"""The epoch's record and the check that stops what is not finite."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from common.errors import UserError
+from common.training.loop import FiniteCheck
+from tests.tiny_pairs import make_pairs, one_process, whole_batch
+
+DATA = make_pairs(60)
+
+
+def names_of(row: int) -> list[str]:
+    """The proteins of a pair of `DATA`, which are not among those of its first rows."""
+    return sorted({DATA.table.proteins[i] for i in DATA.table.pairs[row]})
+
+
+def noted(losses: list[Tensor], accelerator: Accelerator | None = None) -> FiniteCheck:
+    """A check that has seen an update's rounds, four pairs each."""
+    check = FiniteCheck(accelerator or one_process())
+    for number, loss in enumerate(losses):
+        check.note(loss, whole_batch(DATA, list(range(4 * number, 4 * number + 4))))
+    return check
+
+
+def test_finite_updates_pass() -> None:
+    check = noted([torch.ones(4)])
+    check.verify(torch.tensor(3.0))
+    assert not check.rounds
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_the_pair_of_the_loss_that_is_not_finite_is_named(value: float) -> None:
+    check = noted([torch.tensor([0.1, value, 0.2, 0.3])])
+    with pytest.raises(UserError) as stopped:
+        check.verify(torch.tensor(torch.nan))
+    assert f"of the proteins {', '.join(names_of(1))}; lower" in str(stopped.value)
+
+
+def test_under_accumulation_the_round_that_did_it_is_named() -> None:
+    """Only the last round before the update was looked at: it named innocent proteins."""
+    losses = [torch.ones(4), torch.tensor([1.0, 1.0, 1.0, torch.nan]), torch.ones(4)]
+    with pytest.raises(UserError) as stopped:
+        noted(losses).verify(torch.tensor(torch.nan))
+    assert f"of the proteins {', '.join(names_of(7))}; lower" in str(stopped.value)
+
+
+def test_an_earlier_update_is_forgotten() -> None:
+    check = noted([torch.ones(4)])
+    check.verify(torch.tensor(1.0))
+    check.note(torch.tensor([torch.nan]), whole_batch(DATA, [9]))
+    with pytest.raises(UserError, match=", ".join(names_of(9))) as stopped:
+        check.verify(torch.tensor(torch.nan))
+    assert names_of(1)[0] not in str(stopped.value)
+
+
+def test_gradients_that_overflow_alone_name_every_protein_up_to_twenty() -> None:
+    check = noted([torch.ones(4), torch.ones(4), torch.ones(4)])
+    names = {name for _, _, names in check.rounds for name in names}
+    assert len(names) <= 20
+    with pytest.raises(UserError) as stopped:
+        check.verify(torch.tensor(torch.inf))
+    assert f"of the proteins {', '.join(sorted(names))}; lower" in str(stopped.value)
+    check.note(torch.ones(60), whole_batch(DATA, list(range(60))))
+    with pytest.raises(UserError, match=r"P019 and 10 more; lower"):
+        check.verify(torch.tensor(torch.inf))

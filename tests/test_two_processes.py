@@ -1,0 +1,364 @@
+"""The same story on two processes as on one: batches, gradients, rates, figures, resume, failure.
+
+Starting two processes takes ten seconds, so `rank_program.py` records many trainings in one
+launch; the same functions, called here, do them on one process.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from common.config import LossConfig, load_config
+from common.data.batches import PairData
+from common.data.splits import open_splits
+from common.models import PairModel
+from common.training.checkpoints import load_checkpoint
+from common.training.losses import PairLoss
+from tests.rank_program import CASES, POISONED, Recording, evaluate_as, record_all
+from tests.tiny_benchmark import (
+    ROOT,
+    TinyProject,
+    call_main,
+    environment_of,
+    make_project,
+    run_command,
+)
+from tests.tiny_pairs import one_process, whole_batch
+
+pytestmark = [pytest.mark.launch, pytest.mark.two_processes]
+
+PROGRAM = ROOT / "tests" / "rank_program.py"
+LAUNCH = [
+    sys.executable,
+    *("-m", "accelerate.commands.launch"),
+    *("--config_file", str(ROOT / "accelerate_configs" / "cpu_2proc.yaml")),
+    str(PROGRAM),
+]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What one process and two did, and where."""
+
+    project: TinyProject
+    one: dict[str, Recording]
+    two: dict[str, list[Recording]]
+
+    def path(self, kind: str, stage: str, run_id: str) -> Path:
+        return self.project.output / kind / "v3" / stage / run_id
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """As the launched processes have; more threads add up in another order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def recorded(pretrained: tuple[TinyProject, Path], tmp_path_factory: Any) -> Recorded:
+    """Every case on one process and on two, and the same checkpoint judged on both."""
+    _, checkpoint = pretrained
+    folder = tmp_path_factory.mktemp("two_processes")
+    project = make_project(folder)
+    one = {name: ranks[0] for name, ranks in record_all(project).items()}
+    evaluate_as(project, checkpoint, "on_one")
+    output = folder / "two.pt"
+    launched = run_command(
+        [*LAUNCH, "record", str(folder), str(checkpoint), str(output)],
+        folder,
+        PYTHONPATH=str(ROOT),
+    )
+    assert launched.code == 0, launched.stderr
+    found = torch.load(output)
+    two = {name: [Recording(**rank) for rank in ranks] for name, ranks in found.items()}
+    return Recorded(project, one, two)
+
+
+def together(shares: list[list[list[int]]]) -> list[list[int]]:
+    """The rows of each round, over all ranks."""
+    return [
+        sorted(row for share in rounds for row in share) for rounds in zip(*shares, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_global_batches_are_the_same_in_the_same_order(recorded: Recorded, case: str) -> None:
+    alone, ranks = recorded.one[case], recorded.two[case]
+    assert together([rank.drawn for rank in ranks]) == together([alone.drawn])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_mining_chooses_the_same_pairs_over_all_ranks(recorded: Recorded, case: str) -> None:
+    """The test is worth something only where the ranks' shares differ."""
+    alone, ranks = recorded.one[case], recorded.two[case]
+    assert together([rank.kept for rank in ranks]) == together([alone.kept])
+    shares = {(len(a), len(b)) for a, b in zip(ranks[0].kept, ranks[1].kept, strict=True)}
+    assert any(abs(a - b) > 1 for a, b in shares) == case.startswith("mined")
+    assert (0 in {min(share) for share in shares}) == case.endswith("accumulated")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_update_has_the_same_gradient(recorded: Recorded, case: str) -> None:
+    alone, ranks = recorded.one[case], recorded.two[case]
+    assert len(alone.gradients) == len(ranks[0].gradients) == len(ranks[1].gradients) > 3
+    for expected, ours, theirs in zip(
+        alone.gradients, ranks[0].gradients, ranks[1].gradients, strict=True
+    ):
+        assert torch.equal(ours, theirs)
+        scale = max(1.0, float(expected.abs().max()))
+        assert float((ours - expected).abs().max()) <= 1e-6 * scale
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_update_has_the_same_rate(recorded: Recorded, case: str) -> None:
+    """A schedule that accelerate prepared would step twice as fast on two."""
+    alone, ranks = recorded.one[case], recorded.two[case]
+    assert alone.rates == ranks[0].rates == ranks[1].rates
+    assert alone.rates[-1] == pytest.approx(min(alone.rates))
+    assert len(set(alone.rates)) == len(alone.rates)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_update_has_the_gradient_of_its_rounds_mean_losses(
+    recorded: Recorded, case: str
+) -> None:
+    """Against plain autograd: no accelerate, no accumulation, no shares."""
+    config = load_config(recorded.project.config, "pretrain")
+    data = open_splits(config, ("train",), one_process()).parts["train"]
+    checkpoint = recorded.path("models", "pretrain", f"{case}-1") / "best_model"
+    model = load_checkpoint(checkpoint).model
+    alone = recorded.one[case]
+    steps = 3 if case.endswith("accumulated") else 1
+    for update in (0, len(alone.gradients) - 1):
+        rounds = alone.kept[update * steps : (update + 1) * steps]
+        expected = gradient_of(model, data, rounds)
+        scale = max(1.0, float(expected.abs().max()))
+        assert float((alone.gradients[update] - expected).abs().max()) <= 1e-6 * scale
+
+
+def gradient_of(model: PairModel, data: PairData, rounds: list[list[int]]) -> Tensor:
+    """Of the mean over rounds of their mean loss, in the optimizer's order of parameters."""
+    loss = PairLoss(LossConfig())
+    means = []
+    for rows in rounds:
+        batch = whole_batch(data, rows)
+        output = model(batch.proteins, batch.lengths, batch.pairs)
+        means.append(loss.per_pair(output.logits, batch.labels).mean())
+    parameters = sorted(model.parameters(), key=lambda p: p.dim() != 2)
+    gradients = torch.autograd.grad(torch.stack(means).mean(), parameters)
+    return torch.cat([gradient.flatten() for gradient in gradients])
+
+
+def test_a_loss_that_is_not_finite_stops_both_before_the_step(recorded: Recorded) -> None:
+    """Both name the poisoned protein, and no more updates were made than came before it."""
+    alone, ranks = recorded.one["poisoned"], recorded.two["poisoned"]
+    config = load_config(recorded.project.config, "pretrain")
+    table = open_splits(config, ("train",), one_process()).parts["train"].table
+    guilty = table.proteins.index(POISONED)
+    before = [guilty in table.pairs[rows] for rows in alone.drawn].index(True)
+    for recording in (alone, *ranks):
+        assert f" {POISONED}" in recording.stopped
+        assert "the loss or its gradient is not finite" in recording.stopped
+        assert len(recording.gradients) == before
+        assert all(bool(gradient.isfinite().all()) for gradient in recording.gradients)
+    assert ranks[0].stopped == ranks[1].stopped
+    assert not list(recorded.path("models", "pretrain", "poisoned-2").rglob("*.safetensors"))
+    log = (recorded.path("logs", "pretrain", "poisoned-2") / "log.log").read_text()
+    assert f" {POISONED}" in log.partition("stage_failed")[2]
+
+
+def test_a_checkpoint_has_the_same_figures_to_the_last_bit(recorded: Recorded) -> None:
+    tables = [
+        (recorded.path("logs", "evaluate", run_id) / "evaluate.csv").read_bytes()
+        for run_id in ("on_one", "on_two")
+    ]
+    assert tables[0] == tables[1]
+    assert b"test_without_self_pairs" in tables[0]
+
+
+def test_validation_figures_are_the_same_to_the_last_bit(recorded: Recorded) -> None:
+    """The weights stood still, so the models judged after the epochs are the same."""
+    for case in CASES:
+        decisions = [
+            json.loads(
+                (
+                    recorded.path("models", "pretrain", f"{case}-{processes}")
+                    / "best_model"
+                    / "decision.json"
+                ).read_text()
+            )
+            for processes in (1, 2)
+        ]
+        assert decisions[0] == decisions[1]
+
+
+def test_a_rank_that_fails_brings_the_other_down_with_its_reason(project: TinyProject) -> None:
+    """Rank 0 would wait for it in a collective for two hours."""
+    started = time.monotonic()
+    failed = run_command(
+        [*LAUNCH, "fail", "pretrain.py", "--config", str(project.config)],
+        project.folder,
+        PYTHONPATH=str(ROOT),
+    )
+    assert failed.code != 0
+    assert time.monotonic() - started < 60
+    (log,) = project.output.rglob("log.log")
+    reasons = [line for line in log.read_text().splitlines() if "stage_failed" in line]
+    assert any("rank=1 | reason=RuntimeError: planted on rank 1" in line for line in reasons)
+
+
+# Dropout draws from each rank's random state; mining, accumulation and unfreezing all span the
+# moments at which the runs are cut off.
+HARD = [
+    "training_config.epochs=3",
+    "training_config.gradient_accumulation_steps=2",
+    "model_config.regularization.dropout=0.2",
+    "model_config.regularization.token_dropout=0.1",
+    "data_config.dataloader.sampling.strategy=ohem",
+    "data_config.dataloader.sampling.pool_multiplier=2",
+    "data_config.dataloader.sampling.keep_ratio=0.6",
+    "training_config.strategy.type=staged_unfreeze",
+    "training_config.strategy.unfreeze_epoch=2",
+    "training_config.strategy.initial_trainable_prefixes=[head, cls, cross]",
+    "run_config.save_best_only=false",
+]
+
+
+def launch_and_kill_all(
+    project: TinyProject, run_id: str, settings: list[str], moment: str, processes: int
+) -> None:
+    """Start a hard pretraining and kill all of it, without warning, once its log holds a text."""
+    command = project.command(
+        "pretrain.py", "--set", *settings, f"run_config.pretrain_run_id={run_id}",
+        processes=processes,
+    )  # fmt: skip
+    started = subprocess.Popen(
+        command,
+        cwd=project.folder,
+        env=environment_of(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    log = project.output / "logs" / "v3" / "pretrain" / run_id / "log.log"
+    while not (log.exists() and moment in log.read_text()):
+        assert started.poll() is None, "it ended before it could be killed"
+        time.sleep(0.002)
+    parent = psutil.Process(started.pid)
+    everyone = [parent, *parent.children(recursive=True)]
+    for process in everyone:
+        process.kill()
+    started.wait()
+    psutil.wait_procs(everyone, timeout=10)
+    assert "stage_complete" not in log.read_text(), "it was killed too late"
+
+
+def test_two_processes_resume_as_if_never_stopped(project: TinyProject) -> None:
+    """Killed in the third epoch; rank 1 writes nothing of its own."""
+    settings = [*HARD, "training_config.batch_size=4"]
+    whole = project.launch(
+        "pretrain.py", "--set", *settings, "run_config.pretrain_run_id=whole", processes=2
+    ).result
+    launch_and_kill_all(project, "cut", settings, "epoch_start | epoch=3", processes=2)
+    again = project.launch(
+        "pretrain.py", "--resume", "--set", *settings, "run_config.pretrain_run_id=cut",
+        processes=2,
+    ).result  # fmt: skip
+    assert_same_run(again.parent, whole.parent)
+    logs = sorted(entry.name for entry in logs_of(whole.parent).iterdir())
+    assert logs == ["config.yaml", "log.log", "training_curves.png", "training_step.csv"]
+    names = [
+        line.split()[3] for line in (logs_of(whole.parent) / "log.log").read_text().splitlines()
+    ]
+    assert names.count("pipeline_bootstrap") == names.count("stage_complete") == 1
+    assert sorted(entry.name for entry in whole.parent.iterdir()) == [
+        "best_model", "epoch_001", "epoch_002", "epoch_003", "last_state",
+    ]  # fmt: skip
+
+
+def test_one_process_with_workers_resumes_as_if_never_stopped(project: TinyProject) -> None:
+    """Killed after its second epoch, about where it saves."""
+    settings = [*HARD, "training_config.batch_size=8", "data_config.dataloader.num_workers=2"]
+    call_main(project, "pretrain.py", "--set", *settings, "run_config.pretrain_run_id=whole")
+    launch_and_kill_all(project, "cut", settings, "epoch_complete | epoch=2", processes=1)
+    call_main(
+        project, "pretrain.py", "--resume", "--set", *settings, "run_config.pretrain_run_id=cut"
+    )
+    runs = project.output / "models" / "v3" / "pretrain"
+    assert_same_run(runs / "cut", runs / "whole")
+
+
+def logs_of(models: Path) -> Path:
+    """The log directory of the run with this model directory."""
+    return models.parents[3] / "logs" / Path(*models.parts[-3:])
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Weights, optimizer, random states, schedule and rows are the same to the last bit."""
+    files = sorted(path.relative_to(other) for path in other.rglob("*") if path.is_file())
+    assert sorted(path.relative_to(one) for path in one.rglob("*") if path.is_file()) == files
+    for name in files:
+        compare = COMPARISONS.get(name.suffix, same_json)
+        if name.name != "config.yaml":
+            assert compare(one / name, other / name), name
+    tables = [timeless_rows(logs_of(run) / "training_step.csv") for run in (one, other)]
+    assert tables[0] == tables[1]
+    assert [row[0] for row in tables[0]] == ["Epoch", "1", "2", "3"]
+
+
+def timeless_rows(path: Path) -> list[list[str]]:
+    with path.open(newline="") as file:
+        return [row[:1] + row[2:] for row in csv.reader(file)]
+
+
+def same_tensors(one: Path, other: Path) -> bool:
+    ours, theirs = load_file(one), load_file(other)
+    return ours.keys() == theirs.keys() and all(ours[key].equal(theirs[key]) for key in ours)
+
+
+def same_pickle(one: Path, other: Path) -> bool:
+    loaded = [torch.load(path, weights_only=False) for path in (one, other)]
+    return repr_exactly(loaded[0]) == repr_exactly(loaded[1])
+
+
+def repr_exactly(value: Any) -> Any:
+    """Something that compares by every number in it."""
+    if isinstance(value, dict):
+        return {key: repr_exactly(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [repr_exactly(inner) for inner in value]
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def same_json(one: Path, other: Path) -> bool:
+    """But for what tells times and, with them, the files' checksums."""
+    contents = [json.loads(path.read_text()) for path in (one, other)]
+    for content in contents:
+        content.pop("files", None)
+        for row in content.get("rows", []):
+            row.pop("seconds")
+    same: bool = contents[0] == contents[1]
+    return same
+
+
+COMPARISONS: dict[str, Callable[[Path, Path], bool]] = {
+    ".safetensors": same_tensors,
+    ".bin": same_pickle,
+    ".pkl": same_pickle,
+}
