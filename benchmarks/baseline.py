@@ -13,14 +13,15 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from common.models.v3 import Attention, CrossBlock, EncoderLayer, FeedForward, V3Model
+from common.models.base import PairHead
+from common.models.v3 import Attention, CrossBlock, EncoderLayer, FeedForward, V3Config, V3Model
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -84,18 +85,25 @@ def _pad(side: list[Tensor]) -> tuple[Tensor, Tensor]:
 class NaiveV3(nn.Module):
     """v3 over padded pairs, with attention weights, holding a copy of a model's parameters."""
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, model: V3Model) -> None:
         super().__init__()
         width = model.config.d_model
         self.register_buffer("mean", model.input_mean.clone())
         self.register_buffer("scale", model.input_scale.clone())
         self.projection = _copy(model.projection, nn.Linear(model.config.input_dim, width))
-        self.encoder = nn.ModuleList(NaiveEncoderLayer(layer) for layer in model.encoder)
+        self.encoder = nn.ModuleList(
+            NaiveEncoderLayer(cast(EncoderLayer, layer)) for layer in model.encoder
+        )
         self.encoder_norm = _copy(model.encoder_norm, nn.LayerNorm(width))
         self.cls = nn.Parameter(model.cls.detach().clone())
-        self.cross = nn.ModuleList(NaiveCrossBlock(block) for block in model.cross)
+        self.cross = nn.ModuleList(
+            NaiveCrossBlock(cast(CrossBlock, block)) for block in model.cross
+        )
         self.head_norm = _copy(model.head_norm, nn.LayerNorm(width))
-        self.head = _copy(model.head, type(model.head)(width, model.config))
+        self.head = _copy(model.head, PairHead(width, cast(V3Config, model.config)))
 
     def forward(self, batch: NaiveBatch) -> Tensor:
         """Logits (B,)."""

@@ -10,21 +10,28 @@ from __future__ import annotations
 
 import copy
 import difflib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from common.errors import UserError
+from common.errors import UserError, excerpt
+from common.yaml_file import Lines, NotYamlError, format_yaml, parse_yaml, read_yaml
 
 Stage = Literal["pretrain", "finetune", "evaluate"]
 Strategy = Literal["BFS", "DFS", "RANDOM_WALK"]
 MetricName = Literal[
     "auroc", "auprc", "accuracy", "sensitivity", "specificity", "precision", "recall", "f1", "mcc"
 ]
+Batching = Literal["shuffled", "hub"]
 Task = Literal["pairs", "topology", "complexes", "go_modules", "essential_proteins"]
 
 METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
@@ -44,6 +51,15 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=()
     )
+
+    @field_validator("*")
+    @classmethod
+    def _texts_can_be_seen(cls, value: Any) -> Any:
+        """Names and paths with a NUL or a line end fail far from here, and not in one sentence."""
+        for text in value if isinstance(value, tuple) else (value,):
+            if isinstance(text, str) and not (text and text.isprintable()):
+                raise ValueError(f"'{excerpt(text)}' is empty or holds what cannot be seen")
+        return value
 
 
 class RunConfig(Section):
@@ -107,6 +123,7 @@ class DataloaderConfig(Section):
     num_workers: Annotated[int, Field(ge=0)] = 0
     pin_memory: bool = False
     drop_last: bool = False
+    batching: Batching = "shuffled"
     sampling: SamplingConfig = SamplingConfig()
 
 
@@ -234,8 +251,9 @@ class DecisionThresholdConfig(Section):
 class ScoringConfig(Section):
     """How many pairs are scored at a time, and where the proteins' states are held meanwhile."""
 
-    tile_residues: Annotated[int, Field(ge=64)] = 16384
-    memory_gib: Positive = 4.0
+    tile_residues: Annotated[int, Field(ge=64)] | Literal["auto"] = "auto"
+    memory_gib: Positive | Literal["auto"] = "auto"
+    state_dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
 
 
 class EvaluateConfig(Section):
@@ -288,36 +306,7 @@ class Config(BaseModel):
     def to_yaml(self) -> str:
         """The resolved configuration as YAML that `load_config` takes again."""
         content = self.model_dump(mode="json", by_alias=True)
-        return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads `1e-4` as a number (YAML 1.1 takes it for a string) and refuses
-    a key written twice (PyYAML would silently keep the last).
-    """  # noqa: D205
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"the key '{key.value}' stands twice", key.start_mark
-                    )
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-class _Dumper(yaml.SafeDumper):
-    """SafeDumper that quotes the texts, such as '1e5', that `_Loader` would read as a number."""
-
-
-for _resolver in (_Loader, _Dumper):
-    _resolver.add_implicit_resolver(
-        "tag:yaml.org,2002:float",
-        re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"),
-        list("-+0123456789"),
-    )
+        return format_yaml(content)
 
 
 def load_config(path: str | Path, stage: Stage, overrides: Sequence[str] = ()) -> Config:
@@ -333,7 +322,7 @@ def load_config(path: str | Path, stage: Stage, overrides: Sequence[str] = ()) -
         UserError: One sentence that names the file, the line, the key path and the remedy.
     """
     path = Path(path)
-    document, lines = _read_yaml(path)
+    document, lines = _read_document(path)
     assignments = [_parse_assignment(text) for text in overrides]
     for key, value in assignments:
         if key[0] in OVERRIDING_STAGES:
@@ -357,54 +346,26 @@ def read_resolved_config(path: Path) -> Config:
     return load_config(path, "evaluate")
 
 
-def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
-    """The file's content and the line of each key path."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        document = yaml.load(text, Loader=_Loader)
-        lines = dict(_key_lines(yaml.compose(text, Loader=_Loader)))
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(
-            f"cannot read the config {path}: {reason}; name a file with --config"
-        ) from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not a text file in UTF-8; a config is YAML") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}, line {mark.line + 1}" if mark else str(path)
-        problem = getattr(error, "problem", None) or "it cannot be parsed"
-        raise UserError(f"{where}: not valid YAML: {problem}") from None
+def _read_document(path: Path) -> tuple[dict[str, Any], Lines]:
+    document, lines = read_yaml(path)
     if not isinstance(document, dict) or not document:
         raise UserError(f"{path} holds no sections; expected run_config, data_config, …")
     return document, lines
 
 
-def _key_lines(
-    node: yaml.Node | None, prefix: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], int]]:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            path = (*prefix, str(key.value))
-            yield path, key.start_mark.line + 1
-            yield from _key_lines(value, path)
-    elif isinstance(node, yaml.SequenceNode):
-        # For no line of their own, but a list that contains itself must not get further.
-        for value in node.value:
-            yield from _key_lines(value, prefix)
-
-
 def _parse_assignment(text: str) -> tuple[tuple[str, ...], Any]:
     key, equals, value = text.partition("=")
     parts = tuple(key.strip().split("."))
-    if not equals or not all(parts):
+    if not equals or not all(parts) or not key.isprintable():
         raise UserError(
-            f"--set takes key.path=value, such as training_config.epochs=5, not '{text}'"
+            f"--set takes key.path=value, such as training_config.epochs=5, not '{excerpt(text)}'"
         )
     try:
-        return parts, yaml.load(value, Loader=_Loader)
-    except (yaml.YAMLError, RecursionError, ValueError):
-        raise UserError(f"--set {key}: the value '{value}' is not valid YAML") from None
+        return parts, parse_yaml(value)[0]
+    except NotYamlError:
+        raise UserError(
+            f"--set {excerpt(key, limit=120)}: the value '{excerpt(value)}' is not valid YAML"
+        ) from None
 
 
 def _assign(document: dict[str, Any], key: tuple[str, ...], value: Any) -> None:
@@ -462,9 +423,11 @@ def _validate(
         # YAML knows lists only; the schema's tuples are lists there.
         return Config.model_validate(_lists_to_tuples(merged))
     except ValidationError as error:
-        first = error.errors()[0]
-    location = tuple(str(part) for part in first["loc"])
-    key = _written_path(location, merged)
+        errors = error.errors()
+    first = errors[0]
+    key = _written_path(first["loc"], merged)
+    # One for every kind of value that the key may have.
+    reasons = [each["msg"] for each in errors if _written_path(each["loc"], merged) == key]
     prefix: tuple[str, ...] = ()
     if _is_assigned(key, assigned):
         where = "--set"
@@ -477,7 +440,7 @@ def _validate(
         where = f"{path}, line {line}" if line else str(path)
         if not prefix and (stage,) in lines and first["type"] == "value_error":
             where += f" (for {stage})"
-    raise UserError(f"{where}: {_explain(dict(first), key, prefix)}")
+    raise UserError(f"{where}: {_explain({**first, 'msg': _join(reasons)}, key, prefix)}")
 
 
 def _is_assigned(key: tuple[str, ...], assigned: set[tuple[str, ...]]) -> bool:
@@ -495,20 +458,26 @@ def _lists_to_tuples(value: Any) -> Any:
     return value
 
 
-def _written_path(location: tuple[str, ...], document: Mapping[str, Any]) -> tuple[str, ...]:
+def _written_path(location: Sequence[Any], document: Mapping[str, Any]) -> tuple[str, ...]:
     """The part of a pydantic location that the user wrote: no indices, no union members."""
     key: list[str] = []
     node: Any = document
     for part in location:
-        if not isinstance(node, Mapping):
+        if not isinstance(node, Mapping) or part not in node:
             break
         key.append(part)
-        node = node.get(part)
+        node = node[part]
     return tuple(key)
 
 
+def _join(reasons: Sequence[str]) -> str:
+    """What pydantic says of one value, as one sentence."""
+    first, *others = dict.fromkeys(reasons)
+    return " or ".join([first, *(reason.removeprefix("Input should be ") for reason in others)])
+
+
 def _explain(error: Mapping[str, Any], key: tuple[str, ...], prefix: tuple[str, ...]) -> str:
-    name = ".".join((*prefix, *key))
+    name = excerpt(".".join((*prefix, *key)), limit=120)
     kind, given = error["type"], error.get("input")
     if kind in ("extra_forbidden", "invalid_key"):
         nearest = _nearest_key(key)
@@ -528,7 +497,7 @@ def _describe(value: Any) -> str:
         return "empty"
     if isinstance(value, tuple):
         value = list(value)
-    return f"'{value}' (text)" if isinstance(value, str) else f"{value!r}"
+    return f"'{excerpt(value)}' (text)" if isinstance(value, str) else excerpt(repr(value))
 
 
 def _nearest_key(key: tuple[str, ...]) -> str | None:

@@ -43,8 +43,17 @@ class Refused:
     sentence: str
 
 
-def attempt(reader: str, read: Callable[[], Result], path: Path) -> Result | Refused:
-    """Read, or check that the refusal is one sentence that names the path and left no file."""
+def attempt(
+    reader: str, read: Callable[[], Result], path: Path, or_names: str = ""
+) -> Result | Refused:
+    """Read, or check that the refusal is one sentence that names the path and left no file.
+
+    Args:
+        reader: What the case counts for.
+        read: Reads the file.
+        path: The file; all beside it must stay as it is where it is refused.
+        or_names: What else a refusal may blame instead of the file.
+    """
     TRIED[reader] += 1
     before = _files_beside(path)
     try:
@@ -53,7 +62,7 @@ def attempt(reader: str, read: Callable[[], Result], path: Path) -> Result | Ref
             return read()
     except UserError as error:
         sentence = str(error)
-    assert str(path) in sentence
+    assert str(path) in sentence or (or_names and or_names in sentence)
     assert_one_sentence(sentence.replace(str(path), "PATH"))
     assert _files_beside(path) == before
     return Refused(sentence)
@@ -87,7 +96,9 @@ def check(
         assert read == expected
 
 
-def assert_tried(request: pytest.FixtureRequest, module: ModuleType, expected: dict[str, int]) -> None:
+def assert_tried(
+    request: pytest.FixtureRequest, module: ModuleType, expected: dict[str, int]
+) -> None:
     """The module's tests, where all of them ran, tried at least so many cases per reader."""
     there = {item.name for item in request.session.items if item.module is module}  # type: ignore[attr-defined]
     if not {name for name in vars(module) if name.startswith("test_")} <= {

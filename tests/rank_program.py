@@ -1,20 +1,20 @@
 """Runs the real stages on as many processes as it is started on, and records what they did.
 
     accelerate launch --config_file accelerate_configs/cpu_2proc.yaml tests/rank_program.py \
-        record FOLDER CHECKPOINT OUTPUT
-    ... tests/rank_program.py fail pretrain.py --config FILE
+        FOLDER CHECKPOINT OUTPUT
 
-`record` trains every case of `CASES`, stops on a planted NaN, and evaluates a checkpoint; tests
-call the same functions on one process and compare. `fail` runs a script whose rank 1 breaks.
+trains every case of `CASES` in the project of a folder, stops on a planted NaN, evaluates a
+checkpoint, trains a run for others to be compared with, and at last lets rank 1 fail. Tests call
+the same functions on one process. All in one launch: to start two processes takes ten seconds.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-import runpy
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from common.errors import UserError
 from common.training import session
 from common.training.loop import EpochSteps
 from common.training.session import Session
-from tests.tiny_benchmark import ROOT, TinyProject, call_main
+from tests.tiny_benchmark import TinyProject, call_main
 
 # So small a rate leaves the weights where they are: every update of a case can be compared, not
 # only the first, after which rounding would grow.
@@ -58,7 +58,22 @@ CASES: dict[str, tuple[list[str], int]] = {
         4,
     ),
 }
-POISONED = "P020"
+
+# Dropout draws from each rank's random state; mining, accumulation and unfreezing all span the
+# moments at which the tests cut such a run off.
+HARD = [
+    "training_config.epochs=3",
+    "training_config.gradient_accumulation_steps=2",
+    "model_config.regularization.dropout=0.2",
+    "model_config.regularization.token_dropout=0.1",
+    "data_config.dataloader.sampling.strategy=ohem",
+    "data_config.dataloader.sampling.pool_multiplier=2",
+    "data_config.dataloader.sampling.keep_ratio=0.6",
+    "training_config.strategy.type=staged_unfreeze",
+    "training_config.strategy.unfreeze_epoch=2",
+    "training_config.strategy.initial_trainable_prefixes=[head, cls, cross]",
+    "run_config.save_best_only=false",
+]
 
 
 @dataclass
@@ -67,17 +82,21 @@ class Recording:
 
     Attributes:
         drawn: Rows of the pair table in each round, stand-ins left out.
+        names: The proteins of each round.
         kept: Those trained on: after mining, where there is any.
         rates: The learning rate of each update.
         gradients: All parameters' gradients at each update.
         stopped: What a refused training said.
+        poisoned: The protein whose embedding was not finite.
     """
 
     drawn: list[list[int]] = field(default_factory=list)
+    names: list[list[str]] = field(default_factory=list)
     kept: list[list[int]] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     gradients: list[torch.Tensor] = field(default_factory=list)
     stopped: str = ""
+    poisoned: str = ""
 
     def note_update(self, optimizer: Optimizer, *arguments: Any) -> None:
         """Called by torch before every optimizer step."""
@@ -94,10 +113,8 @@ def record(
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     batch_size = global_batch // processes
     hook = register_optimizer_step_pre_hook(recording.note_update)
-    with pytest.MonkeyPatch.context() as patch:
+    with keep_process_group(), pytest.MonkeyPatch.context() as patch:
         watch_batches(patch, recording)
-        # The next case needs the process group too.
-        patch.setattr(Accelerator, "end_training", lambda accelerator: None)
         # Nine tenths of the time, otherwise.
         patch.setattr(session, "plot_training", lambda *arguments: None)
         try:
@@ -112,6 +129,14 @@ def record(
     return [Recording(**content) for content in gather_object([asdict(recording)])]
 
 
+@contextlib.contextmanager
+def keep_process_group() -> Iterator[None]:
+    """A stage ends it, but the next one in the same processes needs it too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Accelerator, "end_training", lambda accelerator: None)
+        yield
+
+
 def watch_batches(patch: pytest.MonkeyPatch, recording: Recording) -> None:
     """Note every round as it is drawn, and as it is trained on."""
     draw, mine = EpochSteps.__iter__, Session.mine
@@ -119,6 +144,7 @@ def watch_batches(patch: pytest.MonkeyPatch, recording: Recording) -> None:
     def watched_draw(steps: EpochSteps) -> Iterator[PairBatch]:
         for batch in draw(steps):
             recording.drawn.append(real_rows(batch))
+            recording.names.append(list(batch.names))
             yield batch
 
     def watched_mine(session: Session, batch: PairBatch, epoch: int) -> PairBatch:
@@ -136,26 +162,45 @@ def real_rows(batch: PairBatch) -> list[int]:
     return rows
 
 
-def record_poisoned(project: TinyProject) -> list[Recording]:
-    """`record` the plain case with NaN for the embedding of one protein."""
+def choose_victim(ranks: list[Recording]) -> str:
+    """A protein that first comes in the second update, and not in that update's last round.
+
+    A look at the last round alone would blame others.
+    """
+    rounds = [set().union(*shares) for shares in zip(*(rank.names for rank in ranks), strict=True)]
+    victims: set[str] = (rounds[3] | rounds[4]) - rounds[5] - set().union(*rounds[:3])
+    return min(victims)
+
+
+def record_poisoned(project: TinyProject, victim: str) -> list[Recording]:
+    """`record` the accumulated case with NaN for the embedding of one protein."""
     read = EmbeddingStore.__getitem__
 
     def poisoned(store: EmbeddingStore, protein: str) -> Embedding:
         states = read(store, protein)
-        return np.full_like(states, np.nan) if protein == POISONED else states
+        return np.full_like(states, np.nan) if protein == victim else states
 
-    settings, global_batch = CASES["plain"]
+    settings, global_batch = CASES["accumulated"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(EmbeddingStore, "__getitem__", poisoned)
         # Standardising would spread the NaN to all proteins before the first step.
         settings = [*settings, "model_config.standardize_input=false"]
-        return record(project, "poisoned", settings, global_batch)
+        ranks = record(project, "poisoned", settings, global_batch)
+    return [replace(rank, poisoned=victim) for rank in ranks]
+
+
+def record_stalling(project: TinyProject) -> list[Recording]:
+    """`record` a training that stops early: its weights stand still, so nothing improves."""
+    settings, global_batch = CASES["plain"]
+    early = ["training_config.epochs=6", "training_config.early_stopping_patience=2"]
+    return record(project, "stalling", [*settings[1:], *early], global_batch)
 
 
 def record_all(project: TinyProject) -> dict[str, list[Recording]]:
-    """Every case's recordings by rank, and those of the training that a NaN stopped."""
+    """Every case's recordings by rank, and those of the trainings that stopped before the end."""
     found = {name: record(project, name, *case) for name, case in CASES.items()}
-    return {**found, "poisoned": record_poisoned(project)}
+    poisoned = record_poisoned(project, choose_victim(found["accumulated"]))
+    return {**found, "poisoned": poisoned, "stalling": record_stalling(project)}
 
 
 def evaluate_as(project: TinyProject, checkpoint: Path, run_id: str) -> None:
@@ -166,9 +211,16 @@ def evaluate_as(project: TinyProject, checkpoint: Path, run_id: str) -> None:
     )  # fmt: skip
 
 
-def fail_on_rank_1(script: str) -> None:
-    """Run a script in which rank 1 breaks in its third round, with a bug rather than a mistake."""
-    mine: Callable[[Session, PairBatch, int], PairBatch] = Session.mine
+def train_hard(project: TinyProject, run_id: str, *settings: str) -> None:
+    """A whole pretraining with everything that a resumed run has to bring back."""
+    call_main(
+        project, "pretrain.py", "--set", *HARD, *settings, f"run_config.pretrain_run_id={run_id}"
+    )
+
+
+def fail_on_rank_1(project: TinyProject) -> None:
+    """A pretraining in which rank 1 breaks in its third round, by a bug rather than a mistake."""
+    mine = Session.mine
     calls: list[int] = []
 
     def broken(session: Session, batch: PairBatch, epoch: int) -> PairBatch:
@@ -177,21 +229,22 @@ def fail_on_rank_1(script: str) -> None:
             raise RuntimeError("planted on rank 1")
         return mine(session, batch, epoch)
 
-    setattr(Session, "mine", broken)  # noqa: B010 (a method is not assigned to)
-    runpy.run_path(str(ROOT / script), run_name="__main__")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Session, "mine", broken)
+        call_main(project, "pretrain.py", "--set", "run_config.pretrain_run_id=broken")
 
 
 def main() -> None:
-    """Do what the arguments say."""
-    if sys.argv[1] == "fail":
-        del sys.argv[:2]
-        fail_on_rank_1(sys.argv[0])
-    folder, checkpoint, output = map(Path, sys.argv[2:])
+    """Do on several processes what the tests do on one; end with a failure."""
+    folder, checkpoint, output = map(Path, sys.argv[1:])
     project = TinyProject(folder, folder / "config.yaml")
     found = record_all(project)
     if os.environ["RANK"] == "0":
         torch.save({name: [asdict(r) for r in ranks] for name, ranks in found.items()}, output)
-    evaluate_as(project, checkpoint, "on_two")
+    with keep_process_group():
+        evaluate_as(project, checkpoint, "on_two")
+        train_hard(project, "whole", "training_config.batch_size=4")
+    fail_on_rank_1(project)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def texts(
 # Pair files
 
 LABELS = ["0", "1"]
-ODD_LABELS = ["2", "1.0", "", "x", "01", "-1", "True", "１", "1\0", "0" * 999]
+ODD_LABELS = ["2", "1.0", "", "x", "01", "-1", "True", "\uff11", "1\0", "0" * 999]
 pair_files = texts(
     rows_of(IDS, IDS, LABELS), odd_rows_of(IDS + ODD_IDS, IDS, LABELS * 3 + ODD_LABELS)
 )
@@ -255,3 +255,7 @@ def test_prediction_files(folder: Path, header: str, text: str, packing: Packing
         assert isinstance(read, Refused)
     else:
         check(read, *expected_scores(known), path)
+
+
+def test_so_many_cases_are_tried(request: pytest.FixtureRequest) -> None:
+    assert_tried(request, sys.modules[__name__], {"pairs": 350, "fasta": 350, "predictions": 350})

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from torch import nn
 
 from common.config import Config
 from common.errors import UserError
+from common.files import temporary_beside
 from common.models import PairModel, build_model
 from common.run import CONFIG_FILE, Run
 from common.training.checkpoints import (
@@ -30,6 +33,7 @@ from common.training.checkpoints import (
     newest_checkpoint,
     save_model,
     save_state,
+    seal_progress,
 )
 from tests.tiny_pairs import one_process
 
@@ -109,6 +113,18 @@ def test_a_kill_while_saving_leaves_the_older_model(
     assert load_state(run) is None  # What a resumed run calls first.
     assert same_numbers(load_checkpoint(best).model, older)
     assert [entry.name for entry in run.model_dir.iterdir()] == [BEST_MODEL]
+
+
+def test_what_a_kill_left_half_written_gets_into_no_later_checkpoint(run: Run) -> None:
+    """A model of an epoch done again after a resume held the killed run's temporary files."""
+    for name in ("epoch_002", LAST_STATE):
+        junk = temporary_beside(run.model_dir / name)
+        junk.mkdir(parents=True)
+        (junk / ".config.yaml.0123.tmp").write_text("half")
+    path = save_model(run, model_of(run.config), DECISION, name="epoch_002")
+    assert len(list(path.iterdir())) == 4
+    save_state(run, {"epoch": 2})
+    assert not list((run.model_dir / LAST_STATE).glob(".*"))
 
 
 def die_half_way(model: PairModel, directory: Path) -> None:
@@ -284,6 +300,12 @@ def test_a_state_brings_back_weights_optimizer_and_random_states(
         assert all(torch.equal(ours["state"][key][name], moments[name]) for name in moments)
 
 
+def test_a_resumed_run_clears_what_was_half_written_beside_its_log(run: Run) -> None:
+    (run.log_dir / ".training_step.csv.0123456789ab.tmp").write_text("Epoch,")
+    load_state(run)
+    assert [entry.name for entry in run.log_dir.iterdir()] == [CONFIG_FILE]
+
+
 def test_a_kill_while_saving_a_state_leaves_the_older_one(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,6 +318,34 @@ def test_a_kill_while_saving_a_state_leaves_the_older_one(
     content = load_state(trained.run)
     assert content is not None
     assert content["epoch"] == 1
+
+
+@contextlib.contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Writing more into a file fails, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("size", [100, 2000, 8000])
+def test_a_full_disk_is_told_and_leaves_what_was_there(run: Run, size: int) -> None:
+    """Each library has its own error for it, none of them an OSError."""
+    trained, model = Trained.start(run, seed=0), model_of(run.config)
+    trained.train(1)
+    save_model(run, model, DECISION)
+    save_state(trained.run, {"epoch": 1})
+    with files_of_at_most(size), pytest.raises(UserError, match=r"cannot write .*best_model.tmp"):
+        save_model(run, model_of(run.config, seed=1), DECISION)
+    with files_of_at_most(min(size, 2000)), pytest.raises(UserError, match=r"last_state.tmp: "):
+        save_state(trained.run, {"epoch": 2})
+    content = load_state(trained.run)
+    assert content is not None
+    assert content["epoch"] == 1
+    assert same_numbers(load_checkpoint(run.model_dir / BEST_MODEL).model, model)
 
 
 def test_without_a_state_there_is_nothing_to_load(run: Run) -> None:
@@ -348,7 +398,9 @@ def test_a_state_of_more_processes_is_refused(run: Run) -> None:
     trained = Trained.start(run, seed=0)
     save_state(trained.run, {"epoch": 2})
     path = run.model_dir / LAST_STATE / "progress.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "processes": 4}))
+    content = json.loads(path.read_text())
+    del content["seal"]
+    path.write_text(seal_progress({**content, "processes": 4}))
     with pytest.raises(UserError, match=r"saved by 4 processes and cannot go on exactly on 1"):
         load_state(trained.run)
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+
 import pytest
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from common.config import Config
 from common.errors import UserError
-from common.training.loop import FiniteCheck
+from common.run import Run
+from common.training.checkpoints import Decision
+from common.training.loop import EpochRecord, FiniteCheck
+from common.training.validation import Validation
+from tests.tiny_esm import record_log
 from tests.tiny_pairs import make_pairs, one_process, whole_batch
 
 DATA = make_pairs(60)
@@ -25,6 +33,40 @@ def noted(losses: list[Tensor], accelerator: Accelerator | None = None) -> Finit
     for number, loss in enumerate(losses):
         check.note(loss, whole_batch(DATA, list(range(4 * number, 4 * number + 4))))
     return check
+
+
+def record(steps: int, every: int, folder: Path) -> EpochRecord:
+    """The record of the second epoch."""
+    config = Config.model_validate({"training_config": {"logging": {
+        "heartbeat_every_n_steps": every}}})  # fmt: skip
+    run = Run("pretrain", "one", config, one_process(), folder, folder)
+    return EpochRecord(run, 1, steps)
+
+
+def test_the_epochs_loss_is_the_mean_over_pairs_not_over_steps(tmp_path: Path) -> None:
+    """By hand: (1 + 2 + 6) / 3, the stand-in of weight 0 left out."""
+    epoch = record(2, 10, tmp_path)
+    epoch.note(torch.tensor([1.0, 2.0, 50.0]), torch.tensor([1.0, 1.0, 0.0]), 0.1)
+    epoch.note(torch.tensor([6.0]), torch.tensor([1.0]), 0.2)
+    assert epoch.mean_loss() == 3.0
+    validation = Validation(0.5, {"auprc": None}, Decision(0.5, "fixed", "auprc", 2, {}))
+    row = epoch.row(3.0, validation)
+    assert (row.epoch, row.train_loss, row.val_loss, row.learning_rate) == (2, 3.0, 0.5, 0.2)
+
+
+def test_an_epoch_without_a_loss_has_none(tmp_path: Path) -> None:
+    assert math.isnan(record(1, 1, tmp_path).mean_loss())
+
+
+def test_heartbeats_are_the_first_every_nth_and_the_last_step(tmp_path: Path) -> None:
+    epoch = record(8, 3, tmp_path)
+    with record_log() as log:
+        for step in range(8):
+            epoch.note(torch.tensor([float(step)]), torch.ones(1), 0.1 * step)
+    fields = [dict(f.split("=") for f in line.split(" | ")[1:]) for line in log.lines]
+    assert [beat["step"] for beat in fields] == ["1/8", "3/8", "6/8", "8/8"]
+    assert [beat["loss"] for beat in fields] == ["0", "2", "5", "7"]
+    assert {beat["epoch"] for beat in fields} == {"2"}
 
 
 def test_finite_updates_pass() -> None:

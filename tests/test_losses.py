@@ -95,6 +95,7 @@ def test_ranks_together_give_the_gradient_of_the_unions_mean(shares: list[int]) 
 
 def logits_of(batch: PairBatch, weight: Tensor) -> Tensor:
     """A linear model: the product of the proteins' mean residues, weighted."""
-    means = batch.proteins.float().sum(1) / batch.lengths[:, None]
-    a, b = batch.pairs.unbind(1)
+    residues = batch.proteins.float().split(batch.lengths.tolist())
+    means = torch.stack([protein.mean(0) for protein in residues])
+    a, b = batch.pairs.T
     return (means[a] * means[b]) @ weight

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from transformers import AutoModel
 
+from benchmarks.baseline import NaiveBatch, NaiveV3
 from common.config import MlpHeadConfig, ModelConfig, RegularizationConfig
 from common.errors import UserError
-from common.models import PairModel, PairModelConfig, build_model, register
+from common.models import PairModel, PairModelConfig, build_model, register, v3
+from common.models.ragged import Layout, Links, Ragged, pack
 from common.models.v3 import Attention, EncoderLayer, V3Config, V3Model
 from common.training.checkpoints import load_weights
+from tests.test_ragged import pretend_gpu
 
 DIM = 24
 NAMES = ["v3", "pooled"]
@@ -88,10 +92,92 @@ def test_forward_is_encode_then_interact(name: str) -> None:
         a, b = pairs.unbind(1)
         composed = model.interact(states[a], rows[a], states[b], rows[b])
         whole = model(x, lengths, pairs, labels=torch.tensor([1.0, 0.0, 1.0]))
-    assert torch.equal(composed, whole.logits)
+    torch.testing.assert_close(composed, whole.logits, atol=1e-5, rtol=0)
     targets = torch.tensor([1.0, 0.0, 1.0])
     by_hand = -(targets * composed.sigmoid().log() + (1 - targets) * (-composed).sigmoid().log())
     torch.testing.assert_close(whole.loss, by_hand.mean())
+
+
+@pytest.mark.parametrize("name", [*NAMES, "dot"])
+def test_proteins_may_come_padded_or_end_to_end_on_the_host_or_not(name: str) -> None:
+    model = make(name)
+    x, lengths = proteins()
+    pairs = torch.tensor([[0, 1], [3, 2], [4, 4]])
+    rows = pack(x, lengths.numpy())
+    assert rows.shape == (66, DIM)
+    with torch.no_grad():
+        padded = model(x, lengths, pairs).logits
+        end_to_end = model(rows, lengths.numpy(), pairs.numpy()).logits
+    assert torch.equal(padded, end_to_end)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "dot"])
+def test_either_form_of_a_step_follows_from_the_other(name: str) -> None:
+    """v3 and pooled implement the steps over rows, the model below those over padding."""
+    model = make(name)
+    x, lengths = proteins()
+    counts = lengths.numpy()
+    pairs = np.array([[0, 1], [3, 2], [4, 4]])
+    with torch.no_grad():
+        states, rows = model.encode(x, lengths), model.encode_rows(pack(x, counts), counts)
+        sizes = model.state_lengths(counts)
+        assert torch.equal(pack(states, sizes), rows)
+        a, b = torch.from_numpy(pairs).unbind(1)
+        sides = model.state_lengths(lengths)
+        padded = model.interact(states[a], sides[a], states[b], sides[b])
+        end_to_end = model.interact_rows(model.prepare(rows), sizes, pairs)
+    torch.testing.assert_close(padded, end_to_end, atol=1e-5, rtol=0)
+
+
+def test_v3_equals_the_naive_pipeline() -> None:
+    """Padded batches, attention with weights, each pair encoded anew: logits and gradients."""
+    model = make()
+    assert isinstance(model, V3Model)
+    naive = NaiveV3(model)
+    x, lengths = proteins()
+    pairs = torch.tensor([[0, 1], [2, 1], [4, 3], [1, 1]])
+    a, b = pairs.unbind(1)
+    batch = NaiveBatch(x[a], lengths[a], x[b], lengths[b])
+    ours, theirs = model(x, lengths, pairs).logits, naive(batch)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+    ours.sum().backward()
+    theirs.sum().backward()
+    compared = 0
+    for name, parameter in naive.named_parameters():
+        if name in dict(model.named_parameters()):
+            torch.testing.assert_close(parameter.grad, model.get_parameter(name).grad)
+            compared += 1
+    assert compared > 40
+
+
+def test_pieces_of_a_batch_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU v3 takes a few rows at a time."""
+    x, lengths = proteins()
+    pairs = torch.tensor([[0, 1], [2, 1], [4, 3], [1, 1], [0, 2]])
+
+    def run() -> tuple[Tensor, list[Tensor | None]]:
+        model = make()
+        logits = model(x, lengths, pairs).logits
+        logits.square().sum().backward()
+        return logits, [parameter.grad for parameter in model.parameters()]
+
+    whole, gradients = run()
+    monkeypatch.setattr(v3, "CPU_CELLS", 40 * 32)
+    in_pieces, again = run()
+    torch.testing.assert_close(whole, in_pieces, atol=1e-5, rtol=0)
+    torch.testing.assert_close(gradients, again, atol=1e-5, rtol=1e-4)
+
+
+def test_v3_takes_the_kernel_for_all_lengths_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make()
+    x, lengths = proteins()
+    pairs = torch.tensor([[0, 1], [2, 1], [4, 3], [1, 1]])
+    one_by_one = model(x, lengths, pairs).logits
+    calls = pretend_gpu(monkeypatch)
+    monkeypatch.setattr(v3, "takes_all_lengths_at_once", lambda rows, dropout: True)
+    torch.testing.assert_close(model(x, lengths, pairs).logits, one_by_one, atol=1e-5, rtol=0)
+    # Two encoder layers, and in each of two blocks the sides and CLS.
+    assert len(calls) == 6
 
 
 def test_pooled_states_are_means_of_standardised_residues() -> None:
@@ -102,18 +188,37 @@ def test_pooled_states_are_means_of_standardised_residues() -> None:
 
 
 def test_attention_equals_softmax_by_hand() -> None:
+    """Two proteins of 3 and 5 residues, each attending to the other."""
     torch.manual_seed(0)
     attention = Attention(8, 2)
-    queries, context = torch.randn(1, 3, 8), torch.randn(1, 5, 8)
-    mask = torch.tensor([[True, True, True, False, False]])
-    q = attention.query(queries).view(3, 2, 4)
-    k, v = (part.view(5, 2, 4) for part in attention.key_value(context)[0].chunk(2, -1))
-    heads = []
-    for head in range(2):
-        weights = (q[:, head] @ k[:3, head].T / 2.0).softmax(-1)
-        heads.append(weights @ v[:3, head])
-    expected = attention.output(torch.cat(heads, -1))[None]
-    torch.testing.assert_close(attention(queries, context, mask), expected)
+    states, layout = torch.randn(8, 8), Layout((3, 5), torch.device("cpu"))
+    read = attention(*attention.split_heads(attention.project(states), layout), Links.across(1))
+    a, b = states[:3], states[3:]
+    torch.testing.assert_close(read[:3], attend_by_hand(attention, a, b))
+    torch.testing.assert_close(read[3:], attend_by_hand(attention, b, a))
+
+
+def attend_by_hand(attention: Attention, queries: Tensor, context: Tensor) -> Tensor:
+    q = attention.query(queries).view(-1, 2, 4)
+    k, v = (part.view(-1, 2, 4) for part in attention.key_value(context).chunk(2, -1))
+    heads = [(q[:, h] @ k[:, h].T / 2.0).softmax(-1) @ v[:, h] for h in range(2)]
+    output: Tensor = attention.output(torch.cat(heads, -1))
+    return output
+
+
+def test_reading_with_one_query_needs_no_keys_and_values() -> None:
+    """It projects the query to the rows instead; gradients of all weights are the same too."""
+    torch.manual_seed(0)
+    attention = Attention(8, 2)
+    queries, rows = torch.randn(2, 8), torch.randn(8, 8)
+    read = attention.read(queries, Ragged(rows, Layout((3, 5), torch.device("cpu"))))
+    by_hand = [attend_by_hand(attention, queries[:1], rows[:3])]
+    by_hand.append(attend_by_hand(attention, queries[1:], rows[3:]))
+    torch.testing.assert_close(read, torch.cat(by_hand))
+    weights = list(attention.parameters())
+    ours = torch.autograd.grad(read.square().sum(), weights)
+    theirs = torch.autograd.grad(torch.cat(by_hand).square().sum(), weights)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
 
 
 def test_no_module_can_return_attention_weights() -> None:
@@ -142,17 +247,18 @@ def test_stochastic_depth_rises_linearly_with_the_layer() -> None:
 def test_stochastic_depth_keeps_the_expected_branch() -> None:
     layer = EncoderLayer(V3Config(input_dim=4, d_model=8, n_heads=2, dropout=0.0), 0.25).train()
     torch.manual_seed(0)
-    survived = layer._survive(torch.ones(4000, 2, 8))
+    survived = layer._survive(torch.ones(8000, 8), Layout((2,) * 4000, torch.device("cpu")))
     torch.testing.assert_close(survived.unique(), torch.tensor([0.0, 1 / 0.75]))
     assert survived.mean().item() == pytest.approx(1.0, abs=0.05)
     # A protein keeps or skips its branch as a whole.
-    assert torch.equal(survived.amin((1, 2)), survived.amax((1, 2)))
+    proteins = survived.view(4000, 16)
+    assert torch.equal(proteins.amin(1), proteins.amax(1))
 
 
 def test_token_dropout_blanks_whole_residues_in_training_only() -> None:
     model = make(token_dropout=0.5)
     assert isinstance(model, V3Model)
-    states = torch.ones(8, 50, 32)
+    states = torch.ones(400, 32)
     assert torch.equal(model._drop_tokens(states), states)
     model.train()
     dropped = model._drop_tokens(states)

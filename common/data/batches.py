@@ -1,8 +1,9 @@
 """Which pairs make a batch, in which order, on which rank; and the tensors that a batch is.
 
-A batch holds every protein once, however many of its pairs that protein is in. The order of an
-epoch follows from `(seed, epoch)` and the *global* batch (batch_size x processes) alone: one
-process, or two with half the batch size, see the same global batches in the same order.
+A batch holds every protein once, however many of its pairs that protein is in, and holds no
+padding: its proteins' residues lie end to end. So lengths have no say in what is batched together.
+The order of an epoch follows from `(seed, epoch)` and the *global* batch (batch_size x processes)
+alone: one process, or two with half the batch size, see the same global batches in the same order.
 """
 
 from __future__ import annotations
@@ -17,26 +18,27 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from common.config import DataloaderConfig, SamplingConfig, TrainingConfig
+from common.config import Batching, DataloaderConfig, SamplingConfig, TrainingConfig
 from common.data.embeddings import EmbeddingStore
 from common.data.pring import PairTable
 from common.errors import UserError
 
 Rows = NDArray[np.int64]
 
-# Pairs are sorted by length within buckets of so many batches: enough that a batch's proteins are
-# of like length, few enough that the order stays random.
-BUCKET_BATCHES = 64
+# Hub-aware batches hold so many pairs of a hub at a time: enough to encode far fewer proteins, few
+# enough that a batch has several hubs.
+HUB_PAIRS = 8
 
 
 @dataclass(frozen=True)
 class PairBatch:
-    """Unique proteins, padded, and the pairs among them.
+    """Unique proteins and the pairs among them.
 
     Attributes:
-        proteins: (U, L, D) residue embeddings in the store's dtype, zero where padded.
-        lengths: (U,) residues of each protein.
-        pairs: (B, 2) rows of `proteins`.
+        proteins: (R, D) residue embeddings of U proteins, laid end to end, in the store's dtype.
+        lengths: (U,) residues of each protein. Like `pairs` it stays on the host, where shapes
+            are planned; from a GPU it would have to be fetched, and the host to wait.
+        pairs: (B, 2) which of the U proteins each pair has.
         labels: (B,) 0.0 or 1.0.
         weights: (B,) 1.0, or 0.0 for a stand-in on a rank that had no pair left.
         rows: (B,) row numbers in the pair table.
@@ -45,8 +47,8 @@ class PairBatch:
     """
 
     proteins: Tensor
-    lengths: Tensor
-    pairs: Tensor
+    lengths: Rows
+    pairs: Rows
     labels: Tensor
     weights: Tensor
     rows: Tensor
@@ -67,22 +69,23 @@ class PairBatch:
         A rank that keeps nothing keeps its first pair at weight 0: it still has to take part in
         the backward pass. `total` is the number of pairs kept over all processes.
         """
+        chosen = np.flatnonzero(mask.cpu().numpy())
         weights = self.weights * mask
-        chosen = mask.clone()
-        if not bool(mask.any()):
-            chosen[0] = True
-        used, pairs = torch.unique(self.pairs[chosen], return_inverse=True)
-        lengths = self.lengths[used]
+        if not len(chosen):
+            chosen = np.zeros(1, dtype=np.int64)
+        used, pairs = np.unique(self.pairs[chosen], return_inverse=True)
+        residues = self.proteins.split(self.lengths.tolist())
+        index = torch.from_numpy(chosen).to(self.labels.device)
         return replace(
             self,
-            proteins=self.proteins[used, : int(lengths.max())],
-            lengths=lengths,
-            pairs=pairs,
-            labels=self.labels[chosen],
-            weights=weights[chosen],
-            rows=self.rows[chosen],
+            proteins=torch.cat([residues[protein] for protein in used]),
+            lengths=self.lengths[used],
+            pairs=pairs.reshape(-1, 2),
+            labels=self.labels[index],
+            weights=weights[index],
+            rows=self.rows[index],
             total=total,
-            names=tuple(self.names[i] for i in used.tolist()),
+            names=tuple(self.names[protein] for protein in used),
         )
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
@@ -111,27 +114,16 @@ class PairData:
         """The batch of these rows of the table."""
         used, pairs = np.unique(self.table.pairs[rows], return_inverse=True)
         names = tuple(self.table.proteins[i] for i in used)
-        proteins, lengths = pad_proteins([self.store[name] for name in names])
         return PairBatch(
-            proteins=proteins,
-            lengths=lengths,
-            pairs=torch.from_numpy(pairs.reshape(-1, 2)),
+            proteins=torch.from_numpy(np.concatenate([self.store[name] for name in names])),
+            lengths=self.protein_lengths[used],
+            pairs=pairs.reshape(-1, 2),
             labels=torch.from_numpy(self.table.labels[rows].astype(np.float32)),
             weights=torch.from_numpy(weights),
             rows=torch.from_numpy(rows),
             total=total,
             names=names,
         )
-
-
-def pad_proteins(embeddings: Sequence[NDArray[np.generic]]) -> tuple[Tensor, Tensor]:
-    """Stack (length, D) embeddings to (U, L, D), zero where padded, and their lengths (U,)."""
-    lengths = [len(embedding) for embedding in embeddings]
-    shape = (len(embeddings), max(lengths), embeddings[0].shape[1])
-    padded = np.zeros(shape, dtype=embeddings[0].dtype)
-    for row, embedding in zip(padded, embeddings, strict=True):
-        row[: len(embedding)] = embedding
-    return torch.from_numpy(padded), torch.tensor(lengths)
 
 
 @dataclass(frozen=True)
@@ -141,6 +133,7 @@ class BatchPlanner:
     Attributes:
         data: The pairs to plan for.
         sampling: Plain, or warm-up and mining (then a round is a pool to mine from).
+        batching: Which pairs share a round: any (shuffled), or some of the same protein (hub).
         round_pairs: Pairs that a plain round trains on, over all processes.
         accumulation: Rounds per optimizer update; an epoch's rounds are a multiple of it.
         drop_last: Drop the epoch's last, incomplete update.
@@ -149,6 +142,7 @@ class BatchPlanner:
 
     data: PairData
     sampling: SamplingConfig
+    batching: Batching
     round_pairs: int
     accumulation: int
     drop_last: bool
@@ -166,8 +160,15 @@ class BatchPlanner:
         """The planner that a stage's configuration asks for.
 
         Raises:
-            UserError: Warm-up and mining are asked for but the pairs are of one class only.
+            UserError: Warm-up and mining are asked for but the pairs are of one class only, or
+                there are fewer pairs than one update takes rounds.
         """
+        if len(data) < training.gradient_accumulation_steps:
+            raise UserError(
+                "training_config.gradient_accumulation_steps"
+                f" ({training.gradient_accumulation_steps}) must be at most the number of training"
+                f" pairs ({len(data)})"
+            )
         if loading.sampling.strategy == "ohem" and len(np.unique(data.table.labels)) < 2:
             raise UserError(
                 "data_config.dataloader.sampling.strategy: ohem needs positive and negative"
@@ -176,6 +177,7 @@ class BatchPlanner:
         return cls(
             data,
             loading.sampling,
+            loading.batching,
             training.batch_size * processes,
             training.gradient_accumulation_steps,
             loading.drop_last,
@@ -193,64 +195,69 @@ class BatchPlanner:
     def rounds(self, epoch: int) -> list[Rows]:
         """The global batches of an epoch, each sorted by length."""
         rng = np.random.default_rng((self.seed, epoch))
-        sizes = self._round_sizes(epoch)
+        sizes = np.asarray(self._round_sizes(epoch))
         if self.sampling.strategy == "ohem" and not self.mines(epoch):
-            return self._balanced_rounds(rng, sizes)
-        order = rng.permutation(len(self.data))
-        return self._bucketed([order], [np.asarray(sizes)], rng)
+            orders, counts = self._balance(rng, sizes)
+        else:
+            orders, counts = [rng.permutation(len(self.data))], [sizes]
+        if self.batching == "hub":
+            orders = [self._gather_hubs(order, rng) for order in orders]
+        parts = [
+            np.split(order[: int(count.sum())], np.cumsum(count)[:-1])
+            for order, count in zip(orders, counts, strict=True)
+        ]
+        return [self._sort_by_length(np.concatenate(part)) for part in zip(*parts, strict=True)]
 
     def _round_sizes(self, epoch: int) -> list[int]:
         """How many pairs each round has: full ones, then one update that shares the rest evenly."""
         size = self.round_pairs
         if self.mines(epoch):
             size *= self.sampling.pool_multiplier
-        update = size * self.accumulation
-        full, rest = divmod(len(self.data), update)
-        sizes = [size] * (full * self.accumulation)
-        if rest and not (self.drop_last and full):
-            sizes += [len(part) for part in np.array_split(np.arange(rest), self.accumulation)]
-        return sizes
+        full, rest = divmod(len(self.data), size * self.accumulation)
+        if self.drop_last and full:
+            rest = 0
+        last = self.accumulation if rest else 0
+        if full and 0 < rest < self.accumulation:
+            # Too few for an update of their own, of which no round may be empty.
+            full, rest, last = full - 1, rest + size * self.accumulation, 2 * self.accumulation
+        shares = np.array_split(np.arange(rest), last) if last else []
+        return [size] * (full * self.accumulation) + [len(share) for share in shares]
 
-    def _balanced_rounds(self, rng: np.random.Generator, sizes: list[int]) -> list[Rows]:
-        """Rounds with positives and negatives in the warm-up's ratio.
+    def _balance(self, rng: np.random.Generator, sizes: Rows) -> tuple[list[Rows], list[Rows]]:
+        """Positives and negatives in the warm-up's ratio: orders, and counts for each round.
 
         An epoch is as long as a plain one; the class that runs short is drawn again in a fresh
         order, the other is left out in part.
         """
         ratio = self.sampling.warmup_pos_neg_ratio
-        shares = np.asarray(sizes)
         # Cumulative rounding: the ratio holds over the epoch even where it cannot in one batch.
-        positives = np.diff(np.floor(np.cumsum(shares) * ratio / (1 + ratio) + 0.5), prepend=0)
-        positives = positives.astype(np.int64)
+        positives = np.diff(np.floor(np.cumsum(sizes) * ratio / (1 + ratio) + 0.5), prepend=0)
+        counts = [positives.astype(np.int64), sizes - positives.astype(np.int64)]
         labels = self.data.table.labels
         orders = [
-            _cycle(rng, np.flatnonzero(labels == label), int(counts.sum()))
-            for label, counts in ((1, positives), (0, shares - positives))
+            _cycle(rng, np.flatnonzero(labels == label), int(count.sum()))
+            for label, count in zip((1, 0), counts, strict=True)
         ]
-        return self._bucketed(orders, [positives, shares - positives], rng)
+        return orders, counts
 
-    def _bucketed(
-        self, orders: list[Rows], counts: list[NDArray[np.int64]], rng: np.random.Generator
-    ) -> list[Rows]:
-        """Cut each class's order into rounds of like length, bucket by bucket.
+    def _gather_hubs(self, order: Rows, rng: np.random.Generator) -> Rows:
+        """The same rows, with up to `HUB_PAIRS` pairs of the same protein next to each other.
 
-        `orders` and `counts` have one entry per class; round i takes `counts[c][i]` rows of
-        class c. Full rounds are shuffled at the end; the last update stays last.
+        A pair counts to its protein of more pairs. Within a protein, and between the groups, the
+        order stays random.
         """
-        rounds = []
-        for start in range(0, len(counts[0]), BUCKET_BATCHES):
-            bucket = slice(start, start + BUCKET_BATCHES)
-            pieces = []
-            for order, count in zip(orders, counts, strict=True):
-                before = int(count[:start].sum())
-                rows = order[before : before + int(count[bucket].sum())]
-                pieces.append(np.split(self._sort_by_length(rows), np.cumsum(count[bucket])[:-1]))
-            rounds += [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
-        incomplete = len(rounds[-1]) != len(rounds[0])
-        shuffled = rng.permutation(len(rounds) - self.accumulation * incomplete)
-        return [rounds[i] for i in shuffled] + rounds[len(shuffled) :]
+        pairs = self.data.table.pairs[order]
+        degrees = np.bincount(pairs.ravel(), minlength=len(self.data.table.proteins))
+        hubs = np.where(degrees[pairs[:, 0]] >= degrees[pairs[:, 1]], pairs[:, 0], pairs[:, 1])
+        by_hub = np.argsort(hubs, kind="stable")
+        hubs = hubs[by_hub]
+        position = np.arange(len(hubs)) - np.searchsorted(hubs, hubs)
+        group = np.cumsum(position % HUB_PAIRS == 0) - 1
+        place = rng.permutation(int(group[-1]) + 1)[group]
+        return order[by_hub[np.argsort(place, kind="stable")]]
 
     def _sort_by_length(self, rows: Rows) -> Rows:
+        # Ranks take every so-manieth pair: sorted, they get about the same work.
         lengths = self.data.protein_lengths[self.data.table.pairs[rows]]
         return rows[np.lexsort((lengths.min(1), lengths.max(1)))]
 
@@ -298,12 +305,5 @@ def load_batches(
 
 
 def padding_share(data: PairData, rounds: Sequence[Rows], processes: int) -> float:
-    """The share of residue positions that is padding, over an epoch's batches."""
-    real = padded = 0
-    for rows in rounds:
-        for rank in range(processes):
-            own = rows[rank::processes]
-            lengths = data.protein_lengths[np.unique(data.table.pairs[own])]
-            real += int(lengths.sum())
-            padded += len(lengths) * int(lengths.max(initial=0))
-    return 1 - real / padded if padded else 0.0
+    """The share of a batch's rows that is padding: none, since proteins lie end to end."""
+    return 0.0

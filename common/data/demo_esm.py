@@ -95,7 +95,9 @@ def _train(
     )
     losses = []
     model.train()
-    for _ in tqdm(range(steps), desc="training the synthetic language model", unit="step"):
+    for _ in tqdm(
+        range(steps), desc="training the synthetic language model", unit="step", disable=None
+    ):
         loss = _masked_loss(model, _crop_batch(sequences, rng))
         optimizer.zero_grad()
         loss.backward()

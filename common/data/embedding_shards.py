@@ -83,8 +83,27 @@ class Shard:
 
     def save_sidecar(self) -> None:
         """Write the sidecar; from here on the shard counts."""
-        content = {key: value for key, value in asdict(self).items() if key != "path"}
+        facts = {key: value for key, value in asdict(self).items() if key != "path"}
+        content = {**facts, "seal": _seal(facts)}
         write_atomically(self.path.with_suffix(".json"), json.dumps(content, indent=1))
+
+    @classmethod
+    def from_sidecar(cls, path: Path) -> Self:
+        """The shard at `path`.
+
+        Raises:
+            OSError: The sidecar cannot be read.
+            ValueError: It is not what `save_sidecar` wrote: a changed `dim` would cut the states
+                into other residues, with nothing to notice it.
+        """
+        content = json.loads(path.with_suffix(".json").read_bytes())
+        if not isinstance(content, dict) or content.pop("seal", None) != _seal(content):
+            raise ValueError("the sidecar does not bear its own seal")
+        return cls(path=path, **content)
+
+
+def _seal(facts: dict[str, Any]) -> str:
+    return xxhash.xxh3_64_hexdigest(json.dumps(facts, sort_keys=True).encode())
 
 
 @dataclass(frozen=True)
@@ -272,13 +291,19 @@ def discard_broken_shards(directory: Path) -> dict[Path, str]:
 def _check_shard(path: Path) -> Shard | str:
     """The shard, or what is wrong with it."""
     try:
-        shard = Shard(path=path, **json.loads(path.with_suffix(".json").read_bytes()))
-    except (OSError, ValueError, TypeError):
+        shard = Shard.from_sidecar(path)
+    except (OSError, ValueError, TypeError, RecursionError):
         return "sidecar unreadable"
     try:
-        status = path.stat()
-    except OSError:
+        return _compare(path, shard)
+    except FileNotFoundError:
         return "file missing"
+    except OSError:
+        return "file unreadable"
+
+
+def _compare(path: Path, shard: Shard) -> Shard | str:
+    status = path.stat()
     if status.st_size != shard.bytes:
         return f"{status.st_size} bytes instead of {shard.bytes}"
     # Whoever writes to a file moves its time stamp. Reading tens of GB at every start to find

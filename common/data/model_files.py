@@ -108,11 +108,11 @@ def residue_limit(config: dict[str, Any]) -> int | None:
     ESM-2: 1026 positions, of which 2 lie before the first token (padding index 1) and 2 are
     taken by <cls> and <eos>: 1022.
     """
-    positions = config.get("max_position_embeddings")
-    if not isinstance(positions, int):
+    positions, padding = config.get("max_position_embeddings"), config.get("pad_token_id")
+    if type(positions) is not int:
         return None
     if config.get("model_type") in POSITIONS_AFTER_PADDING:
-        positions -= (config.get("pad_token_id") or 0) + 1
+        positions -= (padding if type(padding) is int else 0) + 1
     return positions - SPECIAL_TOKENS
 
 
@@ -138,9 +138,9 @@ def _remembered_hash(path: Path, cache_dir: Path) -> str:
     status = real.stat()
     stamp = [status.st_size, status.st_mtime_ns]
     known = _read_json(memory)
-    *known_stamp, digest = known.get(str(real), [None])
-    if known_stamp == stamp and isinstance(digest, str):
-        return digest
+    match known.get(str(real)):
+        case [*known_stamp, str(digest)] if known_stamp == stamp:
+            return digest
     digest = hash_file(real)
     # A cache that may only be read forgets, and reads the weights again next time.
     with contextlib.suppress(UserError, OSError):
@@ -154,7 +154,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     """A JSON object; empty where the file is missing or damaged."""
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -166,8 +166,9 @@ def _weight_files(directory: Path) -> tuple[Path, ...]:
             return (directory / name,)
         index = directory / f"{name}.index.json"
         if index.is_file():
-            parts = _read_json(index).get("weight_map", {})
-            paths = tuple(directory / part for part in sorted(set(parts.values())))
+            parts = _read_json(index).get("weight_map")
+            names = set(map(str, parts.values())) if isinstance(parts, dict) else set()
+            paths = tuple(directory / part for part in sorted(names))
             return paths if all(path.is_file() for path in paths) else ()
     return ()
 

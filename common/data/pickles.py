@@ -11,13 +11,13 @@ from __future__ import annotations
 import io
 import pickle
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from pathlib import Path
 from typing import Any, NoReturn
 
 import networkx as nx
 
-from common.errors import UserError
+from common.errors import UserError, excerpt
 
 
 class _Record:
@@ -83,6 +83,8 @@ _ADMITTED: dict[tuple[str, str], type[_Record]] = {
     ("__builtin__", "frozenset"): _Set,
 }
 
+_LARGEST_SIZE = 2**31
+
 _PLAIN_KEYS = frozenset({str, int, float, bool, bytes, type(None)})
 
 # Everything that a damaged or hostile stream can make the unpickler raise.
@@ -140,6 +142,10 @@ class _Reader(pickle._Unpickler):
     dispatch = pickle._Unpickler.dispatch | {
         opcode[0]: _guarded(opcode, keys) for opcode, keys in _HASHING_OPCODES.items()
     }
+    # The first takes as much memory as the file says before reading it, the others take objects
+    # from the registry of the process; graphs have no use for any.
+    for _opcode in (pickle.BYTEARRAY8, pickle.EXT1, pickle.EXT2, pickle.EXT4):
+        del dispatch[_opcode[0]]
 
     def __init__(self, content: bytes, path: Path) -> None:
         super().__init__(io.BytesIO(content))
@@ -149,10 +155,32 @@ class _Reader(pickle._Unpickler):
         admitted = _ADMITTED.get((module, name))
         if admitted is None:
             raise UserError(
-                f"{self._path} asks for {module}.{name}, which no networkx graph needs; it is"
-                " refused, as loading it could run code: fetch the file from a source you trust"
+                f"{self._path} asks for {excerpt(f'{module}.{name}', limit=120)}, which no networkx"
+                " graph needs; it is refused, as loading it could run code: fetch the file from a"
+                " source you trust"
             )
         return admitted
+
+
+class _Content:
+    """What a file holds, and a count of what has been read of it.
+
+    A pickle can name one container in many places: a few kilobytes stand for billions of entries
+    to whoever walks through them. Entries that the file itself holds take at least a byte each.
+    """
+
+    def __init__(self, value: Any, size: int, path: Path) -> None:
+        self.value = value
+        self.path = path
+        self._left = size
+
+    def count(self, entries: Sized) -> None:
+        self._left -= len(entries)
+        if self._left < 0:
+            raise UserError(
+                f"{self.path} repeats a part of itself beyond its own size, as no file of the"
+                " benchmark does; fetch it again"
+            )
 
 
 def load_graph(path: str | Path) -> nx.Graph:
@@ -165,17 +193,17 @@ def load_graph(path: str | Path) -> nx.Graph:
         UserError: The file cannot be read, names something that no graph needs (which is named),
             or holds anything but a graph whose nodes are texts.
     """
-    path = Path(path)
-    return _to_graph(_load(path), path)
+    content = _load(Path(path))
+    return _to_graph(content.value, content)
 
 
 def load_graphs(path: str | Path) -> list[nx.Graph]:
     """Read a pickled list of graphs (the benchmark's complexes), as `load_graph` reads one."""
-    path = Path(path)
-    content = _load(path)
-    if not isinstance(content, list) or not content:
-        _refuse(content, path, "a list of networkx graphs")
-    return [_to_graph(entry, path) for entry in content]
+    content = _load(Path(path))
+    graphs = content.value
+    if not isinstance(graphs, list) or not graphs:
+        _refuse(graphs, content.path, "a list of networkx graphs")
+    return [_to_graph(graph, content) for graph in graphs]
 
 
 def load_node_sets(path: str | Path) -> dict[int, list[frozenset[str]]]:
@@ -187,13 +215,15 @@ def load_node_sets(path: str | Path) -> dict[int, list[frozenset[str]]]:
     Raises:
         UserError: As `load_graph`, and for anything but a dict of sizes to lists of sets of ids.
     """
-    path = Path(path)
-    content = _load(path)
-    if not isinstance(content, dict) or not content:
-        _refuse(content, path, "a dict of sizes to lists of node sets")
-    if not all(type(size) is int and isinstance(sets, list) for size, sets in content.items()):
-        _refuse(content, path, "a dict of sizes to lists of node sets")
-    return {size: [_to_ids(nodes, path) for nodes in content[size]] for size in sorted(content)}
+    content = _load(Path(path))
+    sizes = content.value
+    if not isinstance(sizes, dict) or not sizes:
+        _refuse(sizes, content.path, "a dict of sizes to lists of node sets")
+    if not all(_is_size(size) and isinstance(sets, list) for size, sets in sizes.items()):
+        _refuse(sizes, content.path, "a dict of sizes to lists of node sets")
+    for sets in sizes.values():
+        content.count(sets)
+    return {size: [_to_ids(nodes, content) for nodes in sizes[size]] for size in sorted(sizes)}
 
 
 def load_go_terms(path: str | Path) -> dict[str, dict[str, list[str]]]:
@@ -202,22 +232,25 @@ def load_go_terms(path: str | Path) -> dict[str, dict[str, list[str]]]:
     Raises:
         UserError: As `load_graph`, and for anything but such a dict.
     """
-    path = Path(path)
-    content = _load(path)
-    if not isinstance(content, dict) or not content or not all(map(_is_id, content)):
-        _refuse(content, path, "a dict of proteins to their GO terms")
-    for aspects in content.values():
+    content = _load(Path(path))
+    proteins, path = content.value, content.path
+    if not isinstance(proteins, dict) or not proteins or not all(map(_is_id, proteins)):
+        _refuse(proteins, path, "a dict of proteins to their GO terms")
+    for aspects in proteins.values():
         if not isinstance(aspects, dict) or not all(map(_is_id, aspects)):
             _refuse(aspects, path, "a dict of GO aspects for every protein")
+        content.count(aspects)
         for terms in aspects.values():
             if not isinstance(terms, list) or not all(map(_is_id, terms)):
                 _refuse(terms, path, "a list of GO terms for every aspect")
-    return content
+            content.count(terms)
+    return proteins
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path) -> _Content:
     try:
-        return _Reader(path.read_bytes(), path).load()
+        stream = path.read_bytes()
+        return _Content(_Reader(stream, path).load(), len(stream), path)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}; check the path") from None
     except _UNREADABLE:
@@ -226,24 +259,28 @@ def _load(path: Path) -> Any:
         ) from None
 
 
-def _to_graph(content: object, path: Path) -> nx.Graph:
-    if not isinstance(content, _Graph):
-        _refuse(content, path, "a networkx graph")
-    nodes = _shown(content.attributes.get("_node"))
-    rows = _shown(content.attributes.get("_adj"))
+def _to_graph(record: object, content: _Content) -> nx.Graph:
+    path = content.path
+    if not isinstance(record, _Graph):
+        _refuse(record, path, "a networkx graph")
+    nodes = _shown(record.attributes.get("_node"), content)
+    rows = _shown(record.attributes.get("_adj"), content)
     if nodes is None or rows is None or nodes.keys() != rows.keys() or not all(map(_is_id, nodes)):
         _refuse_structure(path)
-    if not all(isinstance(row, dict) for row in rows.values()):
-        _refuse_structure(path)
+    for row in rows.values():
+        if not isinstance(row, dict):
+            _refuse_structure(path)
+        content.count(row)
     # Rows of a view still name the neighbours that the view hides.
-    is_view = isinstance(content.attributes["_adj"], _FilteredView)
+    is_view = isinstance(record.attributes["_adj"], _FilteredView)
     ends = [(a, b) for a, row in rows.items() for b in row if not is_view or b in rows]
     return _build(list(nodes), ends, path)
 
 
-def _shown(mapping: object) -> dict[Any, Any] | None:
+def _shown(mapping: object, content: _Content) -> dict[Any, Any] | None:
     """The entries of a dict, or those that a filtered view shows of it; None for all else."""
     if isinstance(mapping, dict):
+        content.count(mapping)
         return mapping
     if not isinstance(mapping, _FilteredView):
         return None
@@ -254,6 +291,7 @@ def _shown(mapping: object) -> dict[Any, Any] | None:
     names = shown.attributes.get("nodes")
     if not isinstance(names, set):
         return None
+    content.count(entries)
     return {key: value for key, value in entries.items() if key in names}
 
 
@@ -268,14 +306,20 @@ def _build(nodes: list[str], ends: list[tuple[str, Any]], path: Path) -> nx.Grap
     return graph
 
 
-def _to_ids(nodes: object, path: Path) -> frozenset[str]:
+def _to_ids(nodes: object, content: _Content) -> frozenset[str]:
     if not isinstance(nodes, set | frozenset | list) or not nodes or not all(map(_is_id, nodes)):
-        _refuse(nodes, path, "sets of protein ids")
+        _refuse(nodes, content.path, "sets of protein ids")
+    content.count(nodes)
     return frozenset(nodes)
 
 
 def _is_id(value: object) -> bool:
-    return type(value) is str and value != ""
+    """Whether it can be an id; one with a line end or half a surrogate could not be printed."""
+    return type(value) is str and value != "" and value.isprintable()
+
+
+def _is_size(value: object) -> bool:
+    return type(value) is int and 0 < value < _LARGEST_SIZE
 
 
 def _refuse(content: object, path: Path, wanted: str) -> NoReturn:

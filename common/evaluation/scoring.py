@@ -1,15 +1,15 @@
-"""Scores of many pairs: every protein encoded once, pairs in tiles of like length.
+"""Scores of many pairs: every protein encoded once, every undirected pair computed once, in tiles.
 
 What a tile or an encoding batch holds follows from the pairs alone, never from the number of
-processes; ranks share the tiles and nothing else. So one process and two compute the same numbers
-from the same tensors, and a figure is the same to the last bit.
+processes, which only share out the work. So one process and two compute the same numbers from the
+same tensors, and a figure is the same to the last bit; so when an interrupted scoring goes on.
 """
 
 from __future__ import annotations
 
-import tempfile
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,16 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from scipy.special import expit
 from torch import Tensor
-from tqdm import tqdm
 
 from common.config import ScoringConfig
-from common.data.batches import PairData, Rows, pad_proteins
+from common.data.batches import PairData
+from common.evaluation.partial_scores import PartialScores, Scores, identify
+from common.evaluation.scoring_job import ScoringJob
+from common.evaluation.states import ProteinStates, encode_proteins
+from common.evaluation.tiles import Tiles, plan_tiles
 from common.models.base import PairModel
 
-GIB = 2**30
+SAVE_EVERY = 60.0  # seconds
 
 
 def score_pairs(
@@ -33,7 +36,8 @@ def score_pairs(
     settings: ScoringConfig,
     accelerator: Accelerator,
     describe: str = "scoring",
-) -> NDArray[np.float32]:
+    resume_dir: Path | None = None,
+) -> Scores:
     """Logits (N,) of all pairs of `data`, in their order, complete on every process.
 
     Args:
@@ -42,151 +46,109 @@ def score_pairs(
         settings: Sizes of tiles and of the memory for states.
         accelerator: Tells the rank, the device and the precision.
         describe: What the progress bar is called.
+        resume_dir: Where the scores of finished tiles are kept, every minute or so; a later call
+            with the same model and pairs goes on from there.
     """
-    was_training = model.training
-    model.train(False)
-    logits = torch.zeros(len(data), device=accelerator.device)
-    tiles = plan_tiles(data, settings.tile_residues)
-    own = tiles[accelerator.process_index :: accelerator.num_processes]
-    with torch.inference_mode(), accelerator.autocast():
-        states = encode_proteins(model, data, own, settings, accelerator.device)
-        bar = tqdm(
-            total=len(data), desc=describe, unit=" pairs", leave=False,
-            disable=None if accelerator.is_main_process else True,
-        )  # fmt: skip
-        for rows in own:
-            logits[torch.from_numpy(rows).to(logits.device)] = score_tile(model, data, states, rows)
-            bar.update(len(rows) * accelerator.num_processes)
-        bar.close()
-    model.train(was_training)
-    # Every pair was scored by one rank and is zero on the others: their sum is exact.
-    total = accelerator.reduce(logits, reduction="sum")
-    scores: NDArray[np.float32] = total.cpu().numpy()
-    return scores
+    job = ScoringJob(model, data, settings, accelerator, describe)
+    tiles = plan_tiles(data.table.pairs, job.state_lengths, job.tile_residues)
+    sheet = ScoreSheet(tiles, accelerator)
+    if resume_dir is not None:
+        sheet.keep_in(PartialScores(resume_dir, identify(job), accelerator))
+    unscored = sheet.unscored()
+    if unscored:
+        with job.inferring():
+            states = encode_proteins(job, tiles.proteins(), tiles.proteins(unscored))
+            for tile in own_tiles(job, tiles, unscored):
+                sheet.enter(tile, score_tile(model, states, tiles.pairs[tiles.slices[tile]]))
+    return sheet.complete(unscored)[tiles.places]
 
 
-def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+def probabilities(logits: Scores) -> NDArray[np.float64]:
     """The probability of an interaction for each logit, in float64: float32 would tie the top."""
     scores: NDArray[np.float64] = expit(logits.astype(np.float64))
     return scores
 
 
-def plan_tiles(data: PairData, tile_residues: int) -> list[Rows]:
-    """Cut the pairs into tiles of at most `tile_residues` padded residues, costliest first.
-
-    Pairs are sorted by their longer and then their shorter protein. Dealt out in turn, tiles of
-    falling cost give every rank about the same work.
-    """
-    lengths = data.protein_lengths[data.table.pairs]
-    long, short = lengths.max(1), lengths.min(1)
-    order = np.lexsort((short, long))[::-1]
-    tiles = []
-    start = 0
-    while start < len(order):
-        # Both sides are padded to at most the longest protein of the tile, its first.
-        size = max(1, tile_residues // (2 * int(long[order[start]])))
-        tiles.append(np.ascontiguousarray(order[start : start + size]))
-        start += size
-    return tiles
+def score_tile(model: PairModel, states: ProteinStates, pairs: NDArray[np.int64]) -> Tensor:
+    """Logits (B,) of the pairs (B, 2) of one tile, on the model's device."""
+    proteins, numbers = np.unique(pairs, return_inverse=True)
+    rows = states.gather(proteins, model)
+    return model.interact_rows(rows, states.lengths[proteins], numbers.reshape(-1, 2)).float()
 
 
-@dataclass(frozen=True)
-class ProteinStates:
-    """The encoded proteins, their rows laid end to end.
+def own_tiles(job: ScoringJob, tiles: Tiles, unscored: Sequence[int]) -> Iterator[int]:
+    """This process's tiles, under a bar of all processes' pairs, their rate and the time left."""
+    accelerator = job.accelerator
+    own = tiles.deal(unscored, accelerator.num_processes)[accelerator.process_index]
+    sizes = [len(tiles.pairs[piece]) for piece in tiles.slices]
+    total, share = sum(sizes[tile] for tile in unscored), sum(sizes[tile] for tile in own)
+    with job.progress(total, "pairs") as bar:
+        done = 0
+        # In random order the rate is the same from first to last, and so the time left is right.
+        for tile in np.random.default_rng(0).permutation(np.array(own, dtype=np.int64)).tolist():
+            yield tile
+            done += sizes[tile]
+            bar.update(round(total * done / share) - bar.n)
+
+
+@dataclass
+class ScoreSheet:
+    """Logits of the planned pairs: known from before, and those that this process adds.
 
     Attributes:
-        rows: (R, d) states of all proteins.
-        starts: (P,) first row of each protein of the table; -1 where it was not needed.
-        lengths: (P,) rows of each protein.
-        spill: Keeps the memory map's folder alive where the states exceeded the memory budget.
+        tiles: The plan.
+        accelerator: The processes.
+        known: (M,) logits on the host, NaN where no process has scored the pair yet.
+        added: (M,) logits of this process on its device, zero elsewhere.
+        partial: Where to keep them, if at all.
+        unsaved: Tiles that were added since the last time they were kept.
+        saved_at: When that was.
     """
 
-    rows: Tensor
-    starts: Tensor
-    lengths: Tensor
-    spill: tempfile.TemporaryDirectory[str] | None = None
+    tiles: Tiles
+    accelerator: Accelerator
+    known: Scores = field(init=False)
+    added: Tensor = field(init=False)
+    partial: PartialScores | None = None
+    unsaved: list[int] = field(default_factory=list)
+    saved_at: float = field(default_factory=time.monotonic)
 
-    def gather(self, proteins: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Padded states (B, S, d) and lengths (B,) of these proteins of the table."""
-        lengths = self.lengths[proteins]
-        steps = torch.arange(int(lengths.max()))
-        # Beyond a protein's end its last row is repeated: finite, and masked by the lengths.
-        index = self.starts[proteins][:, None] + steps.minimum(lengths[:, None] - 1)
-        states = self.rows[index.to(self.rows.device)]
-        return states.to(device), lengths.to(device)
+    def __post_init__(self) -> None:
+        count = len(self.tiles.pairs)
+        self.known = np.full(count, np.nan, dtype=np.float32)
+        self.added = torch.zeros(count, device=self.accelerator.device)
 
+    def keep_in(self, partial: PartialScores) -> None:
+        """Start from what is kept there, and keep there what is added."""
+        self.known, self.partial = partial.load(len(self.known)), partial
 
-def score_tile(model: PairModel, data: PairData, states: ProteinStates, rows: Rows) -> Tensor:
-    """Logits (B,) of one tile, on the model's device."""
-    pairs = torch.from_numpy(data.table.pairs[rows])
-    states_a, lengths_a = states.gather(pairs[:, 0], model.device)
-    states_b, lengths_b = states.gather(pairs[:, 1], model.device)
-    return model.interact(states_a, lengths_a, states_b, lengths_b).float()
+    def unscored(self) -> list[int]:
+        """The tiles of which a pair is not known."""
+        unknown = np.isnan(self.known)
+        return [i for i, piece in enumerate(self.tiles.slices) if unknown[piece].any()]
 
+    def enter(self, tile: int, logits: Tensor) -> None:
+        """Add a tile's logits."""
+        self.added[self.tiles.slices[tile]] = logits
+        self.unsaved.append(tile)
+        if self.partial is not None and time.monotonic() - self.saved_at > SAVE_EVERY:
+            self.save()
 
-def encode_proteins(
-    model: PairModel,
-    data: PairData,
-    tiles: Sequence[Rows],
-    settings: ScoringConfig,
-    device: torch.device,
-) -> ProteinStates:
-    """Encode every protein that the tiles need, once."""
-    batches = list(_encoding_batches(data, tiles, settings.tile_residues))
-    lengths = model.state_lengths(torch.from_numpy(data.protein_lengths))
-    starts = torch.full_like(lengths, -1)
-    if batches:
-        needed = torch.from_numpy(np.concatenate(batches))
-        ends = lengths[needed].cumsum(0)
-        starts[needed] = ends - lengths[needed]
-    states: ProteinStates | None = None
-    for proteins in batches:
-        encoded, real = _encode_batch(model, data, proteins, device)
-        if states is None:
-            rows, spill = _allocate(int(ends[-1]), encoded, settings.memory_gib)
-            states = ProteinStates(rows, starts, lengths, spill)
-        first = int(starts[int(proteins[0])])
-        flat = torch.cat([state[:n] for state, n in zip(encoded, real.tolist(), strict=True)])
-        states.rows[first : first + len(flat)] = flat.to(states.rows.device)
-    return states or ProteinStates(torch.empty(0), starts, lengths)
+    def save(self) -> None:
+        """Keep what this process has added, if it is to be kept."""
+        if self.partial is None:
+            return
+        added = self.added.cpu().numpy()
+        for tile in self.unsaved:
+            self.known[self.tiles.slices[tile]] = added[self.tiles.slices[tile]]
+        self.partial.save(self.known)
+        self.unsaved, self.saved_at = [], time.monotonic()
 
-
-def _encode_batch(
-    model: PairModel, data: PairData, proteins: Rows, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    padded, lengths = pad_proteins([data.store[data.table.proteins[i]] for i in proteins])
-    encoded = model.encode(padded.to(device), lengths.to(device))
-    return encoded, model.state_lengths(lengths)
-
-
-def _encoding_batches(data: PairData, tiles: Sequence[Rows], budget: int) -> Iterator[Rows]:
-    """Batches of proteins of like length, those of which some tile needs a protein.
-
-    The batches are cut over all proteins of the table, so that a protein is encoded among the
-    same neighbours on any number of processes.
-    """
-    order = np.argsort(data.protein_lengths, kind="stable")[::-1]
-    needed = np.zeros(len(order), dtype=bool)
-    for rows in tiles:
-        needed[data.table.pairs[rows]] = True
-    start = 0
-    while start < len(order):
-        size = max(1, budget // int(data.protein_lengths[order[start]]))
-        batch = np.ascontiguousarray(order[start : start + size])
-        if needed[batch].any():
-            yield batch
-        start += size
-
-
-def _allocate(
-    rows: int, like: Tensor, memory_gib: float
-) -> tuple[Tensor, tempfile.TemporaryDirectory[str] | None]:
-    """Room for `rows` states: on the model's device, or in a memory map when over the budget."""
-    width = like.shape[-1]
-    size = rows * width * like.element_size()
-    if size <= memory_gib * GIB:
-        return like.new_empty((rows, width)), None
-    spill = tempfile.TemporaryDirectory(prefix="relic-states-")
-    path = str(Path(spill.name) / "states.bin")
-    mapped = torch.from_file(path, shared=True, size=rows * width, dtype=like.dtype)
-    return mapped.view(rows, width), spill
+    def complete(self, unscored: Sequence[int]) -> Scores:
+        """(M,) the logits of all processes; every process must ask."""
+        self.save()
+        # Every pair was scored by one process and is zero on the others: their sum is exact.
+        total = self.accelerator.reduce(self.added, reduction="sum").cpu().numpy()
+        for tile in unscored:
+            self.known[self.tiles.slices[tile]] = total[self.tiles.slices[tile]]
+        return self.known

@@ -6,16 +6,25 @@ A model is a `transformers` model. Its contract:
     interact(states_a, lengths_a, states_b, lengths_b), B pairs       -> logits (B,)
     forward(proteins, lengths, pairs (B, 2), labels=None)             -> PairOutput(loss, logits)
 
-where S is L, or 1 for a model that pools its residues; `state_lengths` tells which, so that whoever
-stores states between the two calls needs to know nothing else. Interactions have no direction:
-`interact` is symmetric in its two sides up to rounding.
+where S is L, or 1 for a model that pools its residues; `state_lengths` tells which. Interactions
+have no direction: `interact` is symmetric in its two sides up to rounding.
+
+The program itself never pads. It uses the same two steps over rows laid end to end, and a third
+between them for what an interaction needs of one protein alone:
+
+    encode_rows(residues (R, D), lengths (U,))                        -> rows (R', d)
+    prepare(rows (R', d))                                             -> rows (R', p)
+    interact_rows(rows (R', p), lengths (U,), pairs (B, 2))           -> logits (B,)
+
+A model implements each step in one of the two forms, the other follows. `prepare` is optional.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -24,9 +33,12 @@ from transformers import initialization as init
 from transformers.utils.generic import ModelOutput
 
 from common.config import ModelConfig
+from common.models.ragged import HostInts, on_host, pack, pad, to_device
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU}
 INITIALIZER_STD = 0.02  # of learned tokens
+
+Numbers = TypeVar("Numbers", Tensor, HostInts)
 
 
 class PairModelConfig(PreTrainedConfig):
@@ -86,27 +98,66 @@ class PairModel(PreTrainedModel):
         self.register_buffer("input_scale", torch.ones(config.input_dim))
 
     def encode(self, proteins: Tensor, lengths: Tensor) -> Tensor:
-        """States (U, S, d) of padded residue embeddings (U, L, D)."""
-        raise NotImplementedError
+        """States (U, S, d), zero where padded, of padded residue embeddings (U, L, D)."""
+        counts = on_host(lengths)
+        rows = self.encode_rows(pack(proteins, counts), counts)
+        return pad(rows, self.state_lengths(counts))
+
+    def encode_rows(self, residues: Tensor, lengths: HostInts) -> Tensor:
+        """State rows (R', d) of U proteins whose residues (R, D) are laid end to end."""
+        states = self.encode(pad(residues, lengths), to_device(lengths, residues.device))
+        return pack(states, self.state_lengths(lengths))
+
+    def prepare(self, rows: Tensor) -> Tensor:
+        """Rows (R', p) that hold all that `interact_rows` needs of each protein alone."""
+        return rows
 
     def interact(
         self, states_a: Tensor, lengths_a: Tensor, states_b: Tensor, lengths_b: Tensor
     ) -> Tensor:
         """Logits (B,) of B pairs of states; the lengths are those of `state_lengths`."""
-        raise NotImplementedError
+        counts_a, counts_b = on_host(lengths_a), on_host(lengths_b)
+        rows = torch.cat([pack(states_a, counts_a), pack(states_b, counts_b)])
+        pairs = np.arange(2 * len(counts_a)).reshape(2, -1).T
+        return self.interact_rows(self.prepare(rows), np.concatenate([counts_a, counts_b]), pairs)
 
-    def state_lengths(self, lengths: Tensor) -> Tensor:
-        """How many rows of `encode`'s states are real for proteins of these lengths."""
-        return torch.ones_like(lengths) if self.pools_residues else lengths
+    def interact_rows(self, rows: Tensor, lengths: HostInts, pairs: HostInts) -> Tensor:
+        """Logits (B,) of pairs of the proteins that `prepare`d rows (R', p) hold.
+
+        Args:
+            rows: The proteins' rows, laid end to end.
+            lengths: (U,) rows of each protein, as `state_lengths` counts them.
+            pairs: (B, 2) numbers of proteins.
+        """
+        states = pad(rows, lengths)
+        counts = to_device(lengths, rows.device)
+        a, b = to_device(np.ascontiguousarray(pairs), rows.device).unbind(1)
+        return self.interact(states[a], counts[a], states[b], counts[b])
+
+    def state_lengths(self, lengths: Numbers) -> Numbers:
+        """How many states `encode` gives for proteins of these lengths."""
+        return lengths.clip(1, 1) if self.pools_residues else lengths
 
     def forward(
-        self, proteins: Tensor, lengths: Tensor, pairs: Tensor, labels: Tensor | None = None
+        self,
+        proteins: Tensor,
+        lengths: Tensor | HostInts,
+        pairs: Tensor | HostInts,
+        labels: Tensor | None = None,
     ) -> PairOutput:
-        """Encode every protein once, then score `pairs` (B, 2) of rows of `proteins`."""
-        states = self.encode(proteins, lengths)
-        side_lengths = self.state_lengths(lengths)
-        a, b = pairs.unbind(1)
-        logits = self.interact(states[a], side_lengths[a], states[b], side_lengths[b])
+        """Encode every protein once, then score pairs of them.
+
+        Args:
+            proteins: (U, L, D) padded, or all residues (R, D) laid end to end.
+            lengths: (U,) residues of each protein. Shapes are planned on the host: a NumPy array
+                (or a CPU tensor) is taken as it is, for a GPU tensor the host has to wait.
+            pairs: (B, 2) numbers of proteins; likewise.
+            labels: (B,) to have the mean loss too.
+        """
+        counts, numbers = on_host(lengths), on_host(pairs)
+        residues = pack(proteins, counts) if proteins.dim() == 3 else proteins
+        rows = self.prepare(self.encode_rows(residues, counts))
+        logits = self.interact_rows(rows, self.state_lengths(counts), numbers)
         loss = None
         if labels is not None:
             loss = functional.binary_cross_entropy_with_logits(logits.float(), labels.float())
@@ -162,13 +213,3 @@ class PairHead(nn.Module):
         """Logits (B,)."""
         logits: Tensor = self.layers(representation)
         return logits.squeeze(-1)
-
-
-def residue_mask(lengths: Tensor, width: int) -> Tensor | None:
-    """True (B, width) where a residue is real; None where all are, which attends faster."""
-    positions = torch.arange(width, device=lengths.device)
-    mask = positions < lengths[:, None]
-    # On a GPU the question would make the host wait; there the mask is always built.
-    if mask.device.type == "cpu" and bool(mask.all()):
-        return None
-    return mask

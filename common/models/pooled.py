@@ -5,11 +5,13 @@ A pair of protein means u, v becomes (|u - v|, u * v, u + v), which does not kno
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from common.models import register
 from common.models.base import PairHead, PairModel, PairModelConfig
+from common.models.ragged import HostInts, to_device
 
 
 class PooledConfig(PairModelConfig):
@@ -30,17 +32,13 @@ class PooledModel(PairModel):
         self.head = PairHead(3 * config.input_dim, config)
         self.post_init()  # type: ignore[no-untyped-call]
 
-    def encode(self, proteins: Tensor, lengths: Tensor) -> Tensor:
-        """The mean over real residues, (U, 1, D)."""
-        residues = self.standardize(proteins)
-        positions = torch.arange(residues.shape[1], device=residues.device)
-        real = (positions < lengths[:, None]).to(residues)[..., None]
-        return (residues * real).sum(1, keepdim=True) / lengths[:, None, None].to(residues)
+    def encode_rows(self, residues: Tensor, lengths: HostInts) -> Tensor:
+        """The mean over residues, (U, D)."""
+        counts = to_device(lengths, residues.device)
+        return torch.segment_reduce(self.standardize(residues), "mean", lengths=counts)
 
-    def interact(
-        self, states_a: Tensor, lengths_a: Tensor, states_b: Tensor, lengths_b: Tensor
-    ) -> Tensor:
-        """Logits (B,) of B pairs of protein means (B, 1, D)."""
-        a, b = states_a[:, 0], states_b[:, 0]
+    def interact_rows(self, rows: Tensor, lengths: HostInts, pairs: HostInts) -> Tensor:
+        """Logits (B,) of B pairs of protein means."""
+        a, b = rows[to_device(np.ascontiguousarray(pairs), rows.device)].unbind(1)
         logits: Tensor = self.head(torch.cat([(a - b).abs(), a * b, a + b], dim=-1))
         return logits

@@ -7,16 +7,15 @@ planned, so that nothing here makes the host wait for a device.
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 
 HostInts = NDArray[np.int64]
@@ -50,12 +49,19 @@ class Layout:
         numbers = np.arange(len(self.lengths), dtype=np.int64)
         return to_device(np.repeat(numbers, self.lengths), self.device)
 
+    @cached_property
+    def in_twos(self) -> Layout:
+        """The layout in which sequences 2 i and 2 i + 1 are one."""
+        both = zip(self.lengths[::2], self.lengths[1::2], strict=True)
+        return Layout(tuple(a + b for a, b in both), self.device)
+
     def taking(self, which: tuple[int, ...]) -> tuple[Layout, Tensor]:
         """The layout of these sequences, in this order, and (R',) the rows they consist of."""
         if which not in self._taken:
-            layout = Layout(tuple(self.lengths[i] for i in which), self.device)
-            index = to_device(row_index(self.lengths, which), self.device)
-            self._taken[which] = layout, index
+            lengths, chosen = np.asarray(self.lengths), np.asarray(which)
+            index = row_index((np.cumsum(lengths) - lengths)[chosen], lengths[chosen])
+            layout = Layout(tuple(lengths[chosen].tolist()), self.device)
+            self._taken[which] = layout, to_device(index, self.device)
         return self._taken[which]
 
 
@@ -71,7 +77,12 @@ class Ragged:
         """The sequences one by one, as views."""
         # One split for all of them: its backward is one concatenation, where N slices would
         # each fill a tensor as large as `rows`.
-        return self.rows.split(self.layout.lengths)
+        parts: tuple[Tensor, ...] = self.rows.split(self.layout.lengths)
+        return parts
+
+    def to(self, dtype: torch.dtype) -> Ragged:
+        """The same in another dtype."""
+        return Ragged(self.rows.to(dtype), self.layout)
 
     def take(self, which: tuple[int, ...]) -> Ragged:
         """These sequences, in this order."""
@@ -86,14 +97,10 @@ class Ragged:
         return Ragged(rows, Layout(lengths, self.layout.device))
 
 
-def row_index(lengths: Sequence[int], which: Sequence[int]) -> HostInts:
-    """The row numbers of the sequences `which`, one after the other."""
-    sizes = np.asarray(lengths, dtype=np.int64)
-    starts = np.cumsum(sizes) - sizes
-    chosen = np.asarray(which, dtype=np.int64)
-    taken = sizes[chosen]
-    shift = starts[chosen] - (np.cumsum(taken) - taken)
-    return np.repeat(shift, taken) + np.arange(int(taken.sum()), dtype=np.int64)
+def row_index(starts: HostInts, lengths: HostInts) -> HostInts:
+    """The numbers of all rows of sequences that start here and are so long, one after another."""
+    shift = starts - (np.cumsum(lengths) - lengths)
+    return np.repeat(shift, lengths) + np.arange(int(lengths.sum()), dtype=np.int64)
 
 
 def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
@@ -117,6 +124,18 @@ def pad(rows: Tensor, lengths: HostInts) -> Tensor:
     return torch.nn.utils.rnn.pad_sequence(rows.split(lengths.tolist()), batch_first=True)
 
 
+def cut(sizes: HostInts, limit: int) -> list[slice]:
+    """Consecutive pieces of a list whose sizes add up to at most `limit`, or that are one long."""
+    ends = np.cumsum(sizes)
+    pieces, start = [], 0
+    while start < len(sizes):
+        before = int(ends[start - 1]) if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + limit, side="right")))
+        pieces.append(slice(start, stop))
+        start = stop
+    return pieces
+
+
 @dataclass(frozen=True)
 class Links:
     """Which sequence of queries reads which sequence of keys and values, N times."""
@@ -128,6 +147,12 @@ class Links:
     def to_itself(cls, count: int) -> Links:
         """Every sequence of queries reads the context of the same number."""
         return cls(tuple(range(count)), tuple(range(count)))
+
+    @classmethod
+    def across(cls, pairs: int) -> Links:
+        """Sequences 2 i and 2 i + 1 read each other."""
+        numbers = range(2 * pairs)
+        return cls(tuple(numbers), tuple(i ^ 1 for i in numbers))
 
 
 def attend(
@@ -150,6 +175,8 @@ def attend(
         Rows (R, heads, width): what each link's queries read, link after link.
     """
     if takes_all_lengths_at_once(queries.rows, dropout):
+        dtype = _computing_dtype(queries.rows)
+        queries, contexts = queries.to(dtype), contexts.to(dtype)
         return _attend_at_once(queries, contexts, links, scale)
     return _attend_one_by_one(queries, contexts, links, dropout, scale)
 
@@ -157,35 +184,31 @@ def attend(
 def takes_all_lengths_at_once(queries: Tensor, dropout: float) -> bool:
     """Whether one kernel can do it: half precision on a GPU, narrow heads, no dropout."""
     width = queries.shape[-1]
-    fits = width <= KERNEL_MAX_WIDTH and width % 8 == 0 and queries.dtype in KERNEL_DTYPES
-    return queries.is_cuda and fits and dropout == 0.0 and _kernel() is not None
+    fits = width <= KERNEL_MAX_WIDTH and width % 8 == 0 and dropout == 0.0
+    return queries.is_cuda and fits and _computing_dtype(queries) in KERNEL_DTYPES
 
 
-@lru_cache
-def _kernel() -> Callable[..., Tensor] | None:
-    """PyTorch's variable-length flash attention, or None in a version without it."""
-    try:
-        kernel: Callable[..., Tensor] = importlib.import_module(
-            "torch.nn.attention.varlen"
-        ).varlen_attn
-    except (ImportError, AttributeError):
-        return None
-    return kernel
+def _computing_dtype(rows: Tensor) -> torch.dtype:
+    """The dtype that attention computes in: autocast's, as PyTorch's own attention does."""
+    device = rows.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else rows.dtype
 
 
 def _attend_at_once(queries: Ragged, contexts: Ragged, links: Links, scale: float | None) -> Tensor:
-    kernel = _kernel()
-    assert kernel is not None
     asking, asked = queries.take(links.queries), contexts.take(links.contexts)
-    return kernel(
+    key, value = asked.rows.unbind(1)
+    attended = varlen_attn(
         asking.rows,
-        *asked.rows.unbind(1),
+        key,
+        value,
         asking.layout.offsets,
         asked.layout.offsets,
         max(asking.layout.lengths),
         max(asked.layout.lengths),
         scale=scale,
     )
+    assert isinstance(attended, Tensor)
+    return attended
 
 
 def _attend_one_by_one(

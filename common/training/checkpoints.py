@@ -1,25 +1,30 @@
 """Checkpoints: the best model, which others load, and the last state, which `--resume` takes.
 
 `best_model/` holds config.json, model.safetensors, the resolved configuration (config.yaml) and
-decision.json: the threshold and the validation figures it was chosen by. `last_state/` holds what
-accelerate saves (weights, optimizer, random states) and progress.json. Both are written aside and
-swapped in whole.
+decision.json: the threshold, the validation figures it was chosen by, and checksums of the first
+two files. `last_state/` holds what accelerate saves (weights, optimizer, random states) and
+progress.json. Both are written aside and swapped in whole.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-from dataclasses import asdict, dataclass, replace
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import xxhash
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from transformers import AutoConfig
 
 from common.config import Config, read_resolved_config
-from common.errors import UserError
+from common.data.embedding_shards import hash_file
+from common.errors import UserError, excerpt
 from common.files import (
     explain_disk_errors,
     recover_directory,
@@ -32,6 +37,21 @@ from common.run import CONFIG_FILE, Run, on_main_process, run_directory
 
 BEST_MODEL, LAST_STATE = "best_model", "last_state"
 DECISION_FILE, PROGRESS_FILE = "decision.json", "progress.json"
+SEALED_FILES = ("config.json", "model.safetensors")
+
+# What the library makes of a damaged config.json, when it believes it.
+_UNREADABLE = (
+    OSError,
+    SafetensorError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +63,19 @@ class Decision:
     monitor_metric: str
     epoch: int
     validation: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class _SavedDecision(Decision):
+    """As decision.json holds it."""
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True)
+
+    threshold: Annotated[float, Field(ge=0, le=1)]
+    files: dict[str, str]
+
+
+_SAVED_DECISION = TypeAdapter(_SavedDecision)
 
 
 @dataclass(frozen=True)
@@ -61,14 +94,36 @@ def save_model(run: Run, model: PairModel, decision: Decision, name: str = BEST_
     temporary = temporary_beside(final)
 
     def write() -> None:
-        with explain_disk_errors(temporary):
+        # What a killed run left half-written must not get among the new files.
+        recover_directory(final)
+        with _explain_library_errors(temporary):
             model.save_pretrained(temporary)
         write_atomically(temporary / CONFIG_FILE, run.config.to_yaml())
-        write_atomically(temporary / DECISION_FILE, json.dumps(asdict(decision), indent=1))
+        files = {name: hash_file(temporary / name) for name in SEALED_FILES}
+        content = asdict(decision) | {"files": files}
+        write_atomically(temporary / DECISION_FILE, json.dumps(content, indent=1))
         replace_directory(temporary, final)
 
     on_main_process(run.accelerator, write)
     return final
+
+
+@contextlib.contextmanager
+def _explain_library_errors(path: Path) -> Iterator[None]:
+    """`explain_disk_errors`, also where a library has an error of its own for a full disk."""
+    try:
+        with explain_disk_errors(path):
+            yield
+    except (SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        full = ("PytorchStreamWriter", "iostream", "unexpected pos")
+        if isinstance(error, RuntimeError) and not any(word in reason for word in full):
+            raise
+        free = shutil.disk_usage(path.parent).free
+        raise UserError(
+            f"cannot write {path}: {reason}; {free} bytes are free there: make room, or choose"
+            " another directory with run_config.output_dir"
+        ) from None
 
 
 def load_checkpoint(path: Path, expected_model: str | None = None) -> Checkpoint:
@@ -91,7 +146,7 @@ def load_checkpoint(path: Path, expected_model: str | None = None) -> Checkpoint
     name = config.model.model
     if expected_model is not None and name != expected_model:
         raise UserError(
-            f"the checkpoint {path} is of the model '{name}', but model_config.model is"
+            f"the checkpoint {path} is of the model '{excerpt(name)}', but model_config.model is"
             f" '{expected_model}'; give a checkpoint of '{expected_model}' or change the config"
         )
     return Checkpoint(path, load_weights(path, name), config, _read_decision(path))
@@ -135,23 +190,26 @@ def load_weights(path: Path, name: str) -> PairModel:
     """The model of a directory, refusing weights that are missing, left over or misshapen."""
     models = known_models()
     if name not in models:
-        raise UserError(f"{path} is of a model '{name}' that this installation does not have")
+        raise UserError(
+            f"{path} is of a model '{excerpt(name)}' that this installation does not have"
+        )
     try:
-        config = AutoConfig.from_pretrained(path)
+        # Else the library asks on the terminal whether to run the code that a config.json names.
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         _check_is_of(models[name], config, path)
         loaded: Any = models[name].from_pretrained(
             # Misshapen weights are let through to be told below in one sentence.
             path, config=config, output_loading_info=True, ignore_mismatched_sizes=True
         )  # fmt: skip
-    except (OSError, ValueError, RuntimeError, SafetensorError, TypeError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
+    except _UNREADABLE as error:
+        reason = excerpt(" ".join(str(error).split()) or type(error).__name__, limit=200)
         raise UserError(f"the checkpoint {path} cannot be read: {reason}") from None
     model: PairModel = loaded[0]
     info = loaded[1]
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         # transformers would fill missing weights with whatever memory holds.
         if info[kind]:
-            first = sorted(map(str, info[kind]))[0]
+            first = excerpt(sorted(map(str, info[kind]))[0], limit=120)
             raise UserError(
                 f"the checkpoint {path} does not fit the model '{name}': {len(info[kind])}"
                 f" {kind.replace('_', ' ')}, the first is {first}"
@@ -168,11 +226,26 @@ def _check_is_of(model: type[PairModel], config: object, path: Path) -> None:
 
 
 def _read_decision(path: Path) -> Decision:
+    """The decision, after comparing the files that it seals.
+
+    A digit of config.json (the number of heads) or a bit of the weights can change without any
+    name or shape: the model would load, and score something else.
+    """
+    file = path / DECISION_FILE
     try:
-        decision = Decision(**json.loads((path / DECISION_FILE).read_text()))
-        return replace(decision, threshold=float(decision.threshold))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path / DECISION_FILE} is damaged: {error}") from None
+        saved = _SAVED_DECISION.validate_json(file.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        reason = excerpt(f"{key} {first['msg']}, not {first['input']!r}", limit=200)
+        raise UserError(f"{file} is damaged: {reason}") from None
+    for name in SEALED_FILES:
+        if hash_file(path / name) != saved.files.get(name):
+            raise UserError(
+                f"{path / name} has changed since it was saved, so the model would not score as it"
+                " did; restore it, or train again"
+            )
+    return Decision(**{key: value for key, value in vars(saved).items() if key != "files"})
 
 
 def newest_checkpoint(config: Config, stages: tuple[str, ...]) -> Path:
@@ -197,13 +270,14 @@ def save_state(run: Run, progress: dict[str, Any]) -> None:
     accelerator = run.accelerator
     final = run.model_dir / LAST_STATE
     temporary = temporary_beside(final)
-    with explain_disk_errors(temporary):
+    on_main_process(accelerator, partial(recover_directory, final))
+    with _explain_library_errors(temporary):
         accelerator.save_state(str(temporary))
     accelerator.wait_for_everyone()
 
     def finish() -> None:
         content = {"processes": accelerator.num_processes, "files": _checksums(temporary)}
-        write_atomically(temporary / PROGRESS_FILE, json.dumps({**content, **progress}))
+        write_atomically(temporary / PROGRESS_FILE, seal_progress({**content, **progress}))
         replace_directory(temporary, final)
 
     on_main_process(accelerator, finish)
@@ -219,6 +293,16 @@ def _checksums(directory: Path) -> dict[str, str]:
     }
 
 
+def seal_progress(content: dict[str, Any]) -> str:
+    """The text of progress.json: the content, and the checksum by which a change is noticed."""
+    plain = json.loads(json.dumps(content))
+    return json.dumps({**plain, "seal": _seal(plain)})
+
+
+def _seal(content: dict[str, Any]) -> str:
+    return xxhash.xxh3_64_hexdigest(json.dumps(content, sort_keys=True).encode())
+
+
 def load_state(run: Run) -> dict[str, Any] | None:
     """Restore the last complete state; None where the run was cut off before its first.
 
@@ -226,8 +310,7 @@ def load_state(run: Run) -> dict[str, Any] | None:
         UserError: The state is damaged, or of another configuration or number of processes.
     """
     directory = run.model_dir / LAST_STATE
-    for name in (LAST_STATE, BEST_MODEL):
-        on_main_process(run.accelerator, partial(recover_directory, run.model_dir / name))
+    on_main_process(run.accelerator, partial(_clear_remains, run))
     if (run.log_dir / CONFIG_FILE).is_file():
         check_same_config(run)
     if not directory.is_dir():
@@ -243,6 +326,15 @@ def load_state(run: Run) -> dict[str, Any] | None:
     return progress
 
 
+def _clear_remains(run: Run) -> None:
+    """Undo or delete what a killed run left half-done."""
+    for name in (LAST_STATE, BEST_MODEL):
+        recover_directory(run.model_dir / name)
+    for file in run.log_dir.glob(".*.tmp"):
+        with explain_disk_errors(file):
+            file.unlink()
+
+
 def _read_progress(directory: Path) -> dict[str, Any]:
     """What `save_state` wrote beside the files, which must be as it left them.
 
@@ -250,11 +342,13 @@ def _read_progress(directory: Path) -> dict[str, Any]:
     but not as it would have.
     """
     try:
-        progress: dict[str, Any] = json.loads((directory / PROGRESS_FILE).read_text())
+        progress: dict[str, Any] = json.loads((directory / PROGRESS_FILE).read_bytes())
+        if not isinstance(progress, dict) or progress.pop("seal", None) != _seal(progress):
+            raise ValueError("it has changed since it was saved")
         saved = progress["files"]
         found = _checksums(directory)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        reason = " ".join(str(error).split())
+    except (OSError, ValueError, KeyError, RecursionError) as error:
+        reason = excerpt(" ".join(str(error).split()), limit=200)
         raise _damaged(directory / PROGRESS_FILE, f"cannot be read ({reason})") from None
     for name, checksum in saved.items():
         if found.get(name) != checksum:

@@ -18,6 +18,7 @@ from common.data.batches import (
     BatchPlanner,
     PairBatch,
     RankBatches,
+    Rows,
     load_batches,
     padding_share,
 )
@@ -133,7 +134,7 @@ class FiniteCheck:
     """
 
     accelerator: Accelerator
-    rounds: list[tuple[Tensor, Tensor, tuple[str, ...]]] = field(default_factory=list)
+    rounds: list[tuple[Tensor, Rows, tuple[str, ...]]] = field(default_factory=list)
 
     def note(self, losses: Tensor, batch: PairBatch) -> None:
         """Remember a round's losses (B,) and proteins until the update."""
@@ -166,12 +167,12 @@ class FiniteCheck:
         )
 
 
-def _names_not_finite(rounds: list[tuple[Tensor, Tensor, tuple[str, ...]]]) -> list[str]:
+def _names_not_finite(rounds: list[tuple[Tensor, Rows, tuple[str, ...]]]) -> list[str]:
     """The proteins of the pairs whose loss is not finite."""
     return [
         names[row]
         for losses, pairs, names in rounds
-        for row in pairs[~torch.isfinite(losses)].flatten().tolist()
+        for row in pairs[~torch.isfinite(losses).cpu().numpy()].ravel().tolist()
     ]
 
 

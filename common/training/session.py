@@ -25,7 +25,7 @@ from common.evaluation.figures import plot_training
 from common.models import PairModel
 from common.run import Run
 from common.training.checkpoints import BEST_MODEL, load_state, save_model, save_state
-from common.training.loop import EpochSteps
+from common.training.loop import EpochSteps, FiniteCheck
 from common.training.losses import PairLoss
 from common.training.ohem import Miner
 from common.training.optimization import StagedUnfreezing, build_optimizer, build_scheduler
@@ -50,6 +50,7 @@ class Session:
         loss: Of pairs, in training and validation.
         validator: Figures and threshold after each epoch.
         unfreezing: What stands still at first.
+        finite: Stops what is not finite before the optimizer's step.
         progress: How far the stage has come.
     """
 
@@ -63,6 +64,7 @@ class Session:
     loss: PairLoss
     validator: Validator
     unfreezing: StagedUnfreezing
+    finite: FiniteCheck
     progress: Progress
 
     def epochs(self) -> Iterator[int]:
@@ -183,6 +185,7 @@ def prepare_session(run: Run, model: PairModel, splits: Splits) -> Session:
         loss=loss,
         validator=Validator(validation, loss, config, accelerator),
         unfreezing=unfreezing,
+        finite=FiniteCheck(accelerator),
         progress=progress,
     )
 

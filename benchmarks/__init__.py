@@ -1,0 +1,1 @@
+"""Ratios against named baselines: one script each, run by hand."""

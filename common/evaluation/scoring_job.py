@@ -1,0 +1,89 @@
+"""What is scored by what and how, and the sizes that follow from it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from accelerate import Accelerator
+from tqdm import tqdm
+
+from common.config import ScoringConfig
+from common.data.batches import PairData
+from common.models.base import PairModel
+from common.models.ragged import HostInts
+
+GIB = 2**30
+CPU_MEMORY_GIB = 4.0
+GPU_SHARE = 0.8
+# Large enough to fill a device, small enough to show progress and to keep the work's memory low.
+CPU_TILE, GPU_TILE = 2**14, 2**16
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+MIXED = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class ScoringJob:
+    """A model, the pairs it is to score, and how.
+
+    Attributes:
+        model: The unwrapped model.
+        data: Pairs and embeddings.
+        settings: Sizes of tiles and of the memory for states.
+        accelerator: Tells the ranks, the device and the precision.
+        describe: What progress bars are called.
+    """
+
+    model: PairModel
+    data: PairData
+    settings: ScoringConfig
+    accelerator: Accelerator
+    describe: str
+
+    @cached_property
+    def state_lengths(self) -> HostInts:
+        """(P,) rows that the state of each protein of the table has."""
+        return self.model.state_lengths(self.data.protein_lengths)
+
+    @property
+    def tile_residues(self) -> int:
+        """Residues that are encoded together, and that interact together."""
+        if self.settings.tile_residues != "auto":
+            return self.settings.tile_residues
+        return GPU_TILE if self.accelerator.device.type == "cuda" else CPU_TILE
+
+    @property
+    def state_dtype(self) -> torch.dtype:
+        """What states are held in: by default what the model computes in."""
+        if self.settings.state_dtype != "auto":
+            return DTYPES[self.settings.state_dtype]
+        return MIXED.get(self.accelerator.mixed_precision, torch.float32)
+
+    @property
+    def state_bytes(self) -> float:
+        """Memory for states: half of what scoring may use; the rest is for the work on tiles."""
+        if self.settings.memory_gib != "auto":
+            return self.settings.memory_gib * GIB / 2
+        device = self.accelerator.device
+        if device.type == "cuda":
+            return torch.cuda.get_device_properties(device).total_memory * GPU_SHARE / 2
+        return CPU_MEMORY_GIB * GIB / 2
+
+    @contextlib.contextmanager
+    def inferring(self) -> Iterator[None]:
+        """The model in eval mode, without gradients, in the accelerator's precision."""
+        was_training = self.model.training
+        self.model.train(False)
+        try:
+            with torch.inference_mode(), self.accelerator.autocast():
+                yield
+        finally:
+            self.model.train(was_training)
+
+    def progress(self, total: int, unit: str) -> tqdm:
+        """A bar of all processes' work, on the main one's terminal."""
+        shown = None if self.accelerator.is_main_process else True
+        return tqdm(total=total, desc=self.describe, unit=f" {unit}", leave=False, disable=shown)

@@ -1,0 +1,93 @@
+"""Which pairs are scored together: every undirected pair once, in tiles that share proteins.
+
+A plan follows from the pairs and the proteins' lengths alone, never from the number of processes
+or from what was scored before, so that a pair is always computed among the same others.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.models.ragged import HostInts, cut
+
+# The cost of a pair of lengths a and b is a b + LINEAR (a + b): attention grows with the product,
+# everything else with the sum. At v3's width d, the terms are equal for LINEAR = 3 d.
+LINEAR = 512
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Distinct pairs in the order of their tiles.
+
+    Attributes:
+        pairs: (M, 2) proteins of each distinct pair, the longer one first.
+        slices: Which of them each tile has.
+        places: (N,) for each pair that was asked for, its place in `pairs`.
+        costs: One number per tile, proportional to its work.
+    """
+
+    pairs: HostInts
+    slices: list[slice]
+    places: HostInts
+    costs: NDArray[np.float64]
+
+    def proteins(self, tiles: Sequence[int] | None = None) -> HostInts:
+        """The distinct proteins of some tiles, or of all."""
+        if tiles is None:
+            return np.unique(self.pairs)
+        return np.unique(np.concatenate([self.pairs[self.slices[tile]] for tile in tiles]))
+
+    def deal(self, tiles: Sequence[int], processes: int) -> list[list[int]]:
+        """Share out tiles: the costliest first, each to the process that has least to do."""
+        hands: list[list[int]] = [[] for _ in range(processes)]
+        loads = [(0.0, rank) for rank in range(processes)]
+        for tile in sorted(tiles, key=lambda tile: -self.costs[tile]):
+            load, rank = heapq.heappop(loads)
+            hands[rank].append(tile)
+            heapq.heappush(loads, (load + float(self.costs[tile]), rank))
+        return hands
+
+
+def plan_tiles(pairs: HostInts, lengths: HostInts, tile_residues: int) -> Tiles:
+    """Cut pairs into tiles of at most `tile_residues` residues, both sides counted.
+
+    Proteins are ranked by length. A stripe is a few proteins of neighbouring rank, as the longer
+    partner; along a stripe the shorter partner's rank rises. Where all pairs of a set are wanted,
+    a tile is thus a square of a few proteins by a few; where not, it is of like length at least.
+
+    Args:
+        pairs: (N, 2) protein numbers; pairs may repeat, in either order.
+        lengths: (P,) rows of each protein.
+        tile_residues: The size of a tile; a longer pair is a tile of its own.
+    """
+    by_length = np.argsort(-lengths, kind="stable")
+    rank = np.empty_like(by_length)
+    rank[by_length] = np.arange(len(by_length))
+    ranks = np.sort(rank[pairs.reshape(-1, 2)], axis=1)
+    keys, places = np.unique(ranks[:, 0] * len(lengths) + ranks[:, 1], return_inverse=True)
+    distinct = np.stack(np.divmod(keys, len(lengths)), axis=1)
+    order = _along_stripes(distinct, _stripe_height(lengths[by_length][distinct], tile_residues))
+    moved_to = np.empty_like(order)
+    moved_to[order] = np.arange(len(order))
+    planned = by_length[distinct[order]]
+    sizes = lengths[planned].astype(np.float64)
+    slices = cut(lengths[planned].sum(1), tile_residues)
+    work = sizes.prod(1) + LINEAR * sizes.sum(1)
+    costs = np.array([work[piece].sum() for piece in slices])
+    return Tiles(planned, slices, moved_to[places], costs)
+
+
+def _stripe_height(sizes: HostInts, tile_residues: int) -> int:
+    """Longer partners per stripe: as many as make the tiles of a complete set square."""
+    pairs = tile_residues * len(sizes) / max(int(sizes.sum()), 1)
+    return max(1, round(math.sqrt(pairs)))
+
+
+def _along_stripes(ranks: HostInts, height: int) -> HostInts:
+    return np.lexsort((ranks[:, 0], ranks[:, 1], ranks[:, 0] // height))
