@@ -124,22 +124,26 @@ def ensure_demo(root: Path, seed: int = 47, spec: DemoSpec | None = None) -> Dem
     return DemoPaths(root, root / "functional", root / "esm")
 
 
-def _read_marker(root: Path) -> Any:
+def _read_marker(root: Path) -> dict[str, Any] | None:
     """What an existing demo says of itself; None where there is nothing or an empty directory."""
     try:
         if not root.exists() or (root.is_dir() and not any(root.iterdir())):
             return None
-        return json.loads((root / _MARKER).read_text(encoding="utf-8"))
+        marker = json.loads((root / _MARKER).read_text(encoding="utf-8"))
+        if isinstance(marker, dict) and marker.get("synthetic") is True:
+            return marker
     except (OSError, ValueError):
-        raise UserError(
-            f"data_config.benchmark.root_dir ({root}) is no synthetic benchmark and will not be"
-            " replaced by one; name a directory that does not exist yet"
-        ) from None
+        pass  # told below
+    raise UserError(
+        f"data_config.benchmark.root_dir ({root}) is no synthetic benchmark and will not be"
+        " replaced by one; name a directory that does not exist yet"
+    )
 
 
 @contextmanager
 def _replacing(root: Path) -> Iterator[Path]:
     """A directory beside `root` that takes its place at the end, or vanishes on any error."""
+    root = root.absolute()  # "." has no name of its own
     token = secrets.token_hex(4)
     fresh = root.with_name(f".{root.name}.{token}.new")
     old = root.with_name(f".{root.name}.{token}.old")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import pickle
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -322,7 +323,12 @@ def load_state(run: Run) -> dict[str, Any] | None:
             f"{directory} was saved by {progress['processes']} processes and cannot go on exactly"
             f" on {processes}; launch as many"
         )
-    run.accelerator.load_state(str(directory))
+    try:
+        run.accelerator.load_state(str(directory))
+    except pickle.UnpicklingError as error:
+        # The library runs no code of a state file, but says so in a page.
+        reason = excerpt(" ".join(str(error).split()), limit=120)
+        raise _damaged(directory, f"cannot be loaded ({reason})") from None
     return progress
 
 
