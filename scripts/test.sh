@@ -8,4 +8,5 @@ checked=(pretrain.py finetune.py evaluate.py common tests benchmarks)
 ruff format --check .
 ruff check .
 mypy "${checked[@]}"
-python -m pytest "$@"
+# Two at a time, a file's tests on one worker (they share launched projects).
+OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile "$@"
