@@ -32,7 +32,7 @@ def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
     from common.launch import start_accelerator
     from common.run import open_run
     from common.training.checkpoints import load_checkpoint, newest_checkpoint, warn_if_differs
-    from common.training.loop import EpochRecord, check_finite
+    from common.training.loop import EpochRecord
     from common.training.losses import share_of_global_mean
     from common.training.optimization import current_rate
     from common.training.session import prepare_session
@@ -65,11 +65,12 @@ def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
                     batch = session.mine(batch, epoch)
                     output = session.model(batch.proteins, batch.lengths, batch.pairs)
                     losses = session.loss.per_pair(output.logits, batch.labels)
+                    session.finite.note(losses, batch)
                     accelerator.backward(share_of_global_mean(losses, batch, accelerator))
                     if accelerator.sync_gradients:
                         session.unfreezing.drop_frozen_gradients(epoch)
                         norm = accelerator.clip_grad_norm_(session.model.parameters(), max_norm)
-                        check_finite(norm, batch, losses, accelerator)
+                        session.finite.verify(norm)
                         session.optimizer.step()
                         session.scheduler.step()
                         session.optimizer.zero_grad()

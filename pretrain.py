@@ -31,7 +31,7 @@ def pretrain(config: Config, resume: bool) -> None:
     from common.launch import start_accelerator
     from common.models import build_model
     from common.run import open_run
-    from common.training.loop import EpochRecord, check_finite
+    from common.training.loop import EpochRecord
     from common.training.losses import share_of_global_mean
     from common.training.optimization import current_rate
     from common.training.session import prepare_session
@@ -59,11 +59,12 @@ def pretrain(config: Config, resume: bool) -> None:
                     batch = session.mine(batch, epoch)
                     output = session.model(batch.proteins, batch.lengths, batch.pairs)
                     losses = session.loss.per_pair(output.logits, batch.labels)
+                    session.finite.note(losses, batch)
                     accelerator.backward(share_of_global_mean(losses, batch, accelerator))
                     if accelerator.sync_gradients:
                         session.unfreezing.drop_frozen_gradients(epoch)
                         norm = accelerator.clip_grad_norm_(session.model.parameters(), max_norm)
-                        check_finite(norm, batch, losses, accelerator)
+                        session.finite.verify(norm)
                         session.optimizer.step()
                         session.scheduler.step()
                         session.optimizer.zero_grad()

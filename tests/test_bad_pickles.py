@@ -88,7 +88,7 @@ go_terms = st.dictionaries(
 )
 
 
-@cases(100)
+@cases(80)
 @given(graphs(), node_sets, go_terms, st.integers(2, 5))
 def test_what_was_written_is_read_in_any_protocol(
     folder: Path, graph: nx.Graph, sets: Any, terms: Any, protocol: int
@@ -155,7 +155,7 @@ def are_go_terms(value: Any) -> bool:
     )
 
 
-@cases(300)
+@cases(150)
 @given(plain_values, st.integers(2, 5))
 def test_a_container_of_anything_else_is_refused(folder: Path, value: Any, protocol: int) -> None:
     content = pickle.dumps(value, protocol)
@@ -167,7 +167,7 @@ def test_a_container_of_anything_else_is_refused(folder: Path, value: Any, proto
     assert isinstance(load(folder, content, load_graphs), Refused) != are_graphs
 
 
-@cases(200)
+@cases(150)
 @given(st.one_of(graphs(), node_sets, go_terms), st.integers(2, 5), st.data())
 def test_a_damaged_pickle_is_refused_or_still_one_of_them(
     folder: Path, value: Any, protocol: int, data: st.DataObject
@@ -211,7 +211,7 @@ PHRASES = [
 ]  # fmt: skip
 
 
-@cases(250)
+@cases(150)
 @given(st.lists(st.sampled_from(OPCODES + 3 * PHRASES), max_size=30), st.integers(0, 5))
 def test_no_program_does_more_than_build_containers(
     folder: Path, program: list[bytes], protocol: int
@@ -319,4 +319,4 @@ def test_the_registry_of_extensions_is_not_asked(folder: Path) -> None:
 
 
 def test_so_many_cases_are_tried(request: pytest.FixtureRequest) -> None:
-    assert_tried(request, sys.modules[__name__], {"pickles": 3500})
+    assert_tried(request, sys.modules[__name__], {"pickles": 2300})

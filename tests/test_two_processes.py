@@ -32,7 +32,6 @@ from tests.rank_program import CASES, HARD, Recording, evaluate_as, record_all, 
 from tests.tiny_benchmark import (
     ROOT,
     TinyProject,
-    call_main,
     environment_of,
     make_project,
     run_command,
@@ -301,9 +300,7 @@ def test_one_process_with_workers_resumes_as_if_never_stopped(project: TinyProje
     settings = [*HARD, *workers]
     train_hard(project, "whole", *workers)
     launch_and_kill_all(project, "cut", settings, "epoch_complete | epoch=2", processes=1)
-    call_main(
-        project, "pretrain.py", "--resume", "--set", *settings, "run_config.pretrain_run_id=cut"
-    )
+    train_hard(project, "cut", *workers, resume=True)
     runs = project.output / "models" / "v3" / "pretrain"
     assert_same_run(runs / "cut", runs / "whole")
 

@@ -100,8 +100,7 @@ def save_model(run: Run, model: PairModel, decision: Decision, name: str = BEST_
         with _explain_library_errors(temporary):
             model.save_pretrained(temporary)
         write_atomically(temporary / CONFIG_FILE, run.config.to_yaml())
-        files = {name: hash_file(temporary / name) for name in SEALED_FILES}
-        content = asdict(decision) | {"files": files}
+        content = asdict(decision) | {"files": checksums_of(temporary)}
         write_atomically(temporary / DECISION_FILE, json.dumps(content, indent=1))
         replace_directory(temporary, final)
 
@@ -150,7 +149,8 @@ def load_checkpoint(path: Path, expected_model: str | None = None) -> Checkpoint
             f"the checkpoint {path} is of the model '{excerpt(name)}', but model_config.model is"
             f" '{expected_model}'; give a checkpoint of '{expected_model}' or change the config"
         )
-    return Checkpoint(path, load_weights(path, name), config, _read_decision(path))
+    decision = _read_decision(path)
+    return Checkpoint(path, load_weights(path, name), config, decision)
 
 
 def check_fits(checkpoint: Checkpoint, config: Config, dim: int) -> list[str]:
@@ -226,6 +226,11 @@ def _check_is_of(model: type[PairModel], config: object, path: Path) -> None:
         )
 
 
+def checksums_of(path: Path) -> dict[str, str]:
+    """Of the files of a model directory in which a change could go unnoticed."""
+    return {name: hash_file(path / name) for name in SEALED_FILES}
+
+
 def _read_decision(path: Path) -> Decision:
     """The decision, after comparing the files that it seals.
 
@@ -240,8 +245,8 @@ def _read_decision(path: Path) -> Decision:
         key = ".".join(map(str, first["loc"]))
         reason = excerpt(f"{key} {first['msg']}, not {first['input']!r}", limit=200)
         raise UserError(f"{file} is damaged: {reason}") from None
-    for name in SEALED_FILES:
-        if hash_file(path / name) != saved.files.get(name):
+    for name, checksum in checksums_of(path).items():
+        if saved.files.get(name) != checksum:
             raise UserError(
                 f"{path / name} has changed since it was saved, so the model would not score as it"
                 " did; restore it, or train again"
@@ -325,7 +330,7 @@ def load_state(run: Run) -> dict[str, Any] | None:
         )
     try:
         run.accelerator.load_state(str(directory))
-    except pickle.UnpicklingError as error:
+    except (pickle.UnpicklingError, SafetensorError) as error:
         # The library runs no code of a state file, but says so in a page.
         reason = excerpt(" ".join(str(error).split()), limit=120)
         raise _damaged(directory, f"cannot be loaded ({reason})") from None

@@ -174,10 +174,3 @@ def _names_not_finite(rounds: list[tuple[Tensor, Rows, tuple[str, ...]]]) -> lis
         for losses, pairs, names in rounds
         for row in pairs[~torch.isfinite(losses).cpu().numpy()].ravel().tolist()
     ]
-
-
-def check_finite(norm: Tensor, batch: PairBatch, losses: Tensor, accelerator: Accelerator) -> None:
-    """`FiniteCheck` of an update that is one round."""
-    check = FiniteCheck(accelerator)
-    check.note(losses, batch)
-    check.verify(norm)
