@@ -21,7 +21,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from common.models.base import PairHead
-from common.models.v3 import Attention, CrossBlock, EncoderLayer, FeedForward, V3Config, V3Model
+from common.models.v3 import (
+    FEED_FORWARD_FACTOR,
+    Attention,
+    CrossBlock,
+    EncoderLayer,
+    V3Config,
+    V3Model,
+)
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -104,6 +111,7 @@ class NaiveV3(nn.Module):
         )
         self.head_norm = _copy(model.head_norm, nn.LayerNorm(width))
         self.head = _copy(model.head, PairHead(width, cast(V3Config, model.config)))
+        self.train(model.training)
 
     def forward(self, batch: NaiveBatch) -> Tensor:
         """Logits (B,)."""
@@ -133,13 +141,15 @@ class NaiveEncoderLayer(nn.Module):
         self.attention_norm = _copy(layer.attention_norm, nn.LayerNorm(width))
         self.attention = _copy_attention(layer.attention)
         self.feed_forward_norm = _copy(layer.feed_forward_norm, nn.LayerNorm(width))
-        self.feed_forward = _copy(layer.feed_forward, FeedForward(width, 0.0))
+        self.feed_forward = _copy(layer.feed_forward, _feed_forward(width, layer.dropout.rate))
+        self.dropout = nn.Dropout(layer.dropout.rate)
 
     def forward(self, states: Tensor, padding: Tensor) -> Tensor:
         """One layer over (B, L, d)."""
         normed = self.attention_norm(states)
-        states = states + self.attention(normed, normed, normed, key_padding_mask=padding)[0]
-        branch: Tensor = self.feed_forward(self.feed_forward_norm(states))
+        attended = self.attention(normed, normed, normed, key_padding_mask=padding)[0]
+        states = states + self.dropout(attended)
+        branch: Tensor = self.dropout(self.feed_forward(self.feed_forward_norm(states)))
         return states + branch
 
 
@@ -155,23 +165,32 @@ class NaiveCrossBlock(nn.Module):
         self.sides_norm = _copy(block.sides_norm, nn.LayerNorm(width))
         self.cls_attention = _copy_attention(block.cls_attention)
         self.feed_forward_norm = _copy(block.feed_forward_norm, nn.LayerNorm(width))
-        self.feed_forward = _copy(block.feed_forward, FeedForward(width, 0.0))
+        self.feed_forward = _copy(block.feed_forward, _feed_forward(width, block.dropout.rate))
+        self.dropout = nn.Dropout(block.dropout.rate)
 
     def forward(
         self, a: Tensor, b: Tensor, cls: Tensor, pad_a: Tensor, pad_b: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One block over (B, La, d), (B, Lb, d) and CLS (B, 1, d)."""
         na, nb = self.cross_norm(a), self.cross_norm(b)
-        a = self._transform(a + self.cross_attention(na, nb, nb, key_padding_mask=pad_b)[0])
-        b = self._transform(b + self.cross_attention(nb, na, na, key_padding_mask=pad_a)[0])
+        read_a = self.cross_attention(na, nb, nb, key_padding_mask=pad_b)[0]
+        read_b = self.cross_attention(nb, na, na, key_padding_mask=pad_a)[0]
+        a = self._transform(a + self.dropout(read_a))
+        b = self._transform(b + self.dropout(read_b))
         both, padding = self.sides_norm(torch.cat([a, b], 1)), torch.cat([pad_a, pad_b], 1)
         query = self.cls_norm(cls)
         read = self.cls_attention(query, both, both, key_padding_mask=padding)[0]
-        return a, b, self._transform(cls + read)
+        return a, b, self._transform(cls + self.dropout(read))
 
     def _transform(self, states: Tensor) -> Tensor:
-        branch: Tensor = self.feed_forward(self.feed_forward_norm(states))
+        branch: Tensor = self.dropout(self.feed_forward(self.feed_forward_norm(states)))
         return states + branch
+
+
+def _feed_forward(width: int, dropout: float) -> nn.Sequential:
+    inner = FEED_FORWARD_FACTOR * width
+    layers = nn.Linear(width, inner), nn.GELU(), nn.Dropout(dropout), nn.Linear(inner, width)
+    return nn.Sequential(*layers)
 
 
 def _padding(residues: Tensor, lengths: Tensor) -> Tensor:

@@ -181,8 +181,8 @@ def test_wrong_values_of_a_stage_and_of_set_are_refused_there(
 
 SNIPPETS = [
     "\t", "\0", "\x1b", "\ufeff", "\u2028", "\x85", "\r", "\n", " ", "é", "&a ", "*a", "<<: ", "- ",
-    "? ", ": ", "'", '"', "{", "}", "[", "]", "|\n", ">", "%YAML 9.9\n", "---\n", "...", "@", "`", "!",
-    "!!int ", "!!float ", "!!bool ", "!!timestamp ", "!!set ", "!!map ", "!!binary ", "!!omap ",
+    "? ", ": ", "'", '"', "{", "}", "[", "]", "|\n", ">", "%YAML 9.9\n", "---\n", "...", "@", "`",
+    "!!int ", "!!float ", "!!bool ", "!!timestamp ", "!!set ", "!!map ", "!!binary ", "!!omap ", "!",
     "1: ", "~: ", "= ", "x: 1\n", "run_config:\n", "047", "1:30", "1e5", "null", "pretrain: ",
     "finetune: {}\n",
 ]  # fmt: skip
@@ -224,10 +224,10 @@ def means(text: Any, value: Any) -> bool:
         )
     if value is None:
         return (text or "").lower() in {"", "null", "~"}
-    return text == value if isinstance(value, str) else float(text.replace("_", "")) == value
+    return bool(text == value if isinstance(value, str) else float(text.replace("_", "")) == value)
 
 
-@cases(500)
+@cases(200)
 @given(damaged_configs())
 def test_a_damaged_config_is_read_as_it_stands_or_refused(folder: Path, content: bytes) -> None:
     config = load(folder, content)
@@ -241,7 +241,7 @@ def test_a_damaged_config_is_read_as_it_stands_or_refused(folder: Path, content:
         assert means(text, setting(config, ".".join(key))), key
 
 
-@cases(300)
+@cases(150)
 @given(
     st.sampled_from(sorted(SETTINGS)),
     st.lists(st.sampled_from([*VALUES, *SNIPPETS]), min_size=1, max_size=3).map("".join),
@@ -318,4 +318,4 @@ def test_no_value_of_a_config_runs_code(folder: Path) -> None:
 
 
 def test_so_many_cases_are_tried(request: pytest.FixtureRequest) -> None:
-    assert_tried(request, sys.modules[__name__], {"config": 4000})
+    assert_tried(request, sys.modules[__name__], {"config": 4100})

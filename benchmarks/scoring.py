@@ -1,0 +1,342 @@
+"""What scoring all pairs of a set costs, against the naive pipeline and against bare matmuls.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.scoring [--parts ratio growth] [--output FILE.json]
+    python -m benchmarks.scoring --parts matmul             (on all threads)
+
+Parts: `ratio` interleaves naive and ours and compares their logits; `matmul` times the very matrix
+products of a scoring alone; `growth` varies the number of proteins and their lengths; `processes`
+compares one process with two, `memory` measures the peak of a process that scores 5,000 proteins.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from benchmarks.baseline import (
+    FolderOfProteins,
+    NaiveBatch,
+    NaiveV3,
+    draw_lengths,
+    naive_batches,
+)
+from benchmarks.operations import Shape
+from benchmarks.workload import (
+    Seconds,
+    all_against_all,
+    machine,
+    make_model,
+    make_pairs,
+    print_table,
+    take_time,
+    write_report,
+)
+from common.config import ScoringConfig
+from common.data.batches import PairData
+from common.evaluation.scoring import score_pairs
+from common.models.v3 import V3Model
+
+PROTEINS, NAIVE_BATCH, TOLERANCE = 64, 32, 1e-5
+TWO_PROCESSES = Path(__file__).parents[1] / "accelerate_configs" / "cpu_2proc.yaml"
+
+Row = dict[str, Any]
+
+
+def score(
+    model: V3Model, data: PairData, settings: ScoringConfig | None = None
+) -> NDArray[np.float32]:
+    """All logits, on this process's share of the accelerator."""
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    return score_pairs(model, data, settings or ScoringConfig(), accelerator)
+
+
+def operations(shape: Shape, data: PairData) -> float:
+    """The least that scoring the data takes, self-pairs computed like any other."""
+    lengths = data.protein_lengths
+    alone = shape.encoding(lengths) + shape.preparing(lengths)
+    return alone + shape.interacting(lengths[data.table.pairs])
+
+
+def measure_ratio(shape: Shape, runs: int, naive_share: int) -> list[Row]:
+    """Pairs per second of CPU, naive and ours, in turns; and how far the logits differ."""
+    data = make_pairs(PROTEINS, all_against_all(PROTEINS), shape.input_dim)
+    model = make_model(shape)
+    naive = NaiveV3(model).eval()
+    score(model, make_pairs(4, all_against_all(4), shape.input_dim))
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+        files = FolderOfProteins(Path(folder))
+        for name in data.table.proteins:
+            files.save(name, torch.from_numpy(data.store[name]))
+        batches = file_order(data)
+        for run in range(runs):
+            logits, ours = score_timed(model, data)
+            row = compare(naive, files, batches[run::naive_share], logits, ours)
+            row["GFLOP/s"] = operations(shape, data) / ours.cpu / 1e9
+            row["against forward"] = difference_to_forward(model, data, logits)
+            rows.append({"heads": shape.heads, **row})
+    return rows
+
+
+def score_timed(model: V3Model, data: PairData) -> tuple[NDArray[np.float32], Seconds]:
+    """All logits, and how long they took."""
+    logits: list[NDArray[np.float32]] = []
+    taken = take_time(lambda: logits.append(score(model, data)))
+    return logits[0], taken
+
+
+def file_order(data: PairData) -> list[list[int]]:
+    """The row numbers of the naive pipeline's batches."""
+    return [
+        list(range(start, min(start + NAIVE_BATCH, len(data))))
+        for start in range(0, len(data), NAIVE_BATCH)
+    ]
+
+
+def compare(
+    naive: NaiveV3,
+    files: FolderOfProteins,
+    batches: list[list[int]],
+    logits: NDArray[np.float32],
+    ours: Seconds,
+) -> Row:
+    """One run's line: some of the naive pipeline's batches beside a whole scoring of ours."""
+    names = [[(str(a), str(b)) for a, b in all_against_all(PROTEINS)[rows]] for rows in batches]
+    found: list[Tensor] = []
+    padding: list[float] = []
+
+    def run(batch: NaiveBatch) -> None:
+        found.append(naive(batch))
+        padding.append(batch.padding)
+
+    def run_all() -> None:
+        for batch in names:
+            for padded in naive_batches(files, batch, NAIVE_BATCH):
+                run(padded)
+
+    taken = take_time(run_all)
+    chosen = np.concatenate([np.array(rows) for rows in batches])
+    naive_rate, our_rate = len(chosen) / taken.cpu, len(logits) / ours.cpu
+    return {
+        "naive pairs/s": naive_rate,
+        "naive padding": float(np.mean(padding)),
+        "our pairs/s": our_rate,
+        "ratio": our_rate / naive_rate,
+        "against naive": float(np.abs(torch.cat(found).numpy() - logits[chosen]).max()),
+    }
+
+
+def difference_to_forward(
+    model: V3Model, data: PairData, logits: NDArray[np.float32], count: int = 64
+) -> float:
+    """The largest difference of a logit to that of `forward` on the pair alone."""
+    largest = 0.0
+    for row in np.linspace(0, len(data) - 1, count).astype(int):
+        batch = data.collate(np.array([row]), 1, np.ones(1, dtype=np.float32))
+        alone = model(batch.proteins, batch.lengths, batch.pairs).logits
+        largest = max(largest, abs(float(alone) - float(logits[row])))
+    return largest
+
+
+class MatmulRecorder(TorchDispatchMode):
+    """Notes the matrix products that run under it, as (batch, m, k, n)."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.products: list[tuple[int, ...]] = []
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        name = function.__name__.partition(".")[0]
+        shapes = [tuple(x.shape) for x in args if isinstance(x, Tensor)]
+        if name == "addmm":
+            self.products.append((1, *shapes[1], shapes[2][1]))
+        elif name == "bmm":
+            self.products.append((*shapes[0], shapes[1][2]))
+        elif name == "_scaled_dot_product_flash_attention_for_cpu":
+            _, heads, queries, width = shapes[0]
+            keys = shapes[1][2]
+            self.products += [(heads, queries, width, keys), (heads, queries, keys, width)]
+        return function(*args, **(kwargs or {}))
+
+
+def measure_matmul(shape: Shape, runs: int) -> list[Row]:
+    """The time of a scoring beside that of its matrix products alone, on all threads."""
+    data = make_pairs(24, all_against_all(24), shape.input_dim)
+    model = make_model(shape)
+    with MatmulRecorder() as recorder:
+        score(model, data)
+    operands = torch.randn(2, max(max(b * m * k, b * k * n) for b, m, k, n in recorder.products))
+    target = torch.empty(max(b * m * n for b, m, k, n in recorder.products))
+
+    def multiply() -> None:
+        for batch, m, k, n in recorder.products:
+            left = operands[0, : batch * m * k].view(batch, m, k)
+            right = operands[1, : batch * k * n].view(batch, k, n)
+            torch.bmm(left, right, out=target[: batch * m * n].view(batch, m, n))
+
+    flops = sum(2.0 * b * m * k * n for b, m, k, n in recorder.products)
+    rows = []
+    with torch.inference_mode():
+        for _ in range(runs):
+            alone, scoring = take_time(multiply), take_time(lambda: score(model, data))
+            rows.append(
+                {
+                    "heads": shape.heads,
+                    "threads": torch.get_num_threads(),
+                    "products GFLOP/s": flops / alone.wall / 1e9,
+                    "scoring GFLOP/s": flops / scoring.wall / 1e9,
+                    "share (wall)": alone.wall / scoring.wall,
+                    "share (CPU)": alone.cpu / scoring.cpu,
+                }
+            )
+    return rows
+
+
+def measure_growth(shape: Shape) -> list[Row]:
+    """Pairs per second of CPU as the set, and as its proteins, grow."""
+    model = make_model(shape)
+    cases = [("proteins", count, draw_lengths(count)) for count in (8, 16, 32, 64)]
+    cases += [("residues", size, np.full(12, size)) for size in (50, 100, 200, 400, 800)]
+    rows = []
+    for name, size, lengths in cases:
+        data = make_pairs(len(lengths), all_against_all(len(lengths)), shape.input_dim)
+        store: Any = data.store
+        store.lengths = data.protein_lengths = lengths
+        taken = min(take_time(lambda: score(model, data)).cpu for _ in range(2))  # noqa: B023
+        rows.append(
+            {
+                "what": name,
+                "size": size,
+                "pairs": len(data),
+                "pairs/s": len(data) / taken,
+                "GFLOP/s": operations(shape, data) / taken / 1e9,
+            }
+        )
+    return rows
+
+
+def measure_processes(shape: Shape, runs: int) -> list[Row]:
+    """One process and two, one thread each, in turns."""
+    rows = []
+    for _ in range(runs):
+        one, two = (launch_worker(shape, processes, 40, None, 1.0) for processes in (1, 2))
+        rows.append(
+            {
+                "one, s": one["wall"],
+                "two, s": two["wall"],
+                "speed-up (wall)": one["wall"] / two["wall"],
+                "speed-up (CPU)": one["cpu"] / two["cpu"],
+            }
+        )
+    return rows
+
+
+def measure_memory(shape: Shape) -> list[Row]:
+    """The peak of a process that scores 2,000 pairs of 5,000 proteins, by its budget."""
+    rows = []
+    for budget in (4.0, 2.0, 1.0):
+        peak = launch_worker(shape, 1, 5000, 2000, budget)
+        rows.append({"budget, GiB": budget, **{k: peak[k] for k in ("before", "peak", "cpu")}})
+    return rows
+
+
+def launch_worker(
+    shape: Shape, processes: int, proteins: int, pairs: int | None, budget: float
+) -> Row:
+    """What the main one of some fresh processes reports, each with one thread."""
+    command = [sys.executable, "-m", "benchmarks.scoring"]
+    if processes == 2:
+        launcher = ["-m", "accelerate.commands.launch", "--config_file", str(TWO_PROCESSES)]
+        command = [sys.executable, *launcher, "-m", "benchmarks.scoring"]
+    order = {"shape": vars(shape), "proteins": proteins, "pairs": pairs, "budget": budget}
+    done = subprocess.run(
+        [*command, "--worker", json.dumps(order)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=Path(__file__).parents[1],
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    report: Row = json.loads(done.stdout.splitlines()[-1])
+    return report
+
+
+def work(order: Row) -> None:
+    """A worker's part: score, and say how long it took and how much memory."""
+    shape, count = Shape(**order["shape"]), order["proteins"]
+    pairs = all_against_all(count) if order["pairs"] is None else None
+    if pairs is None:
+        pairs = np.random.default_rng(0).permutation(count)[: 2 * order["pairs"]].reshape(-1, 2)
+    data, model = make_pairs(count, pairs, shape.input_dim), make_model(shape)
+    score(model, make_pairs(4, all_against_all(4), shape.input_dim))
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    accelerator.wait_for_everyone()
+    before = peak_memory()
+    taken = take_time(lambda: score(model, data, ScoringConfig(memory_gib=order["budget"])))
+    slowest = max(gather_object([taken.cpu]))
+    report = {"wall": taken.wall, "cpu": slowest, "before": before, "peak": peak_memory()}
+    if accelerator.is_main_process:
+        print(json.dumps(report))
+    accelerator.end_training()
+
+
+def peak_memory() -> float:
+    """GiB that this process has had in memory at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def parts(arguments: argparse.Namespace) -> Iterator[tuple[str, list[Row]]]:
+    """Each part that is asked for."""
+    shape = Shape(heads=arguments.heads)
+    measures = {
+        "ratio": lambda: measure_ratio(shape, arguments.runs, arguments.naive_share),
+        "matmul": lambda: measure_matmul(shape, arguments.runs),
+        "growth": lambda: measure_growth(shape),
+        "processes": lambda: measure_processes(shape, arguments.runs),
+        "memory": lambda: measure_memory(shape),
+    }
+    for name in arguments.parts:
+        yield name, measures[name]()
+
+
+def main() -> None:
+    """Measure, print tables, write the report."""
+    parser = argparse.ArgumentParser(description="Time all-against-all scoring.")
+    known = ("ratio", "matmul", "growth", "processes", "memory")
+    parser.add_argument("--parts", nargs="+", choices=known, default=["ratio", "growth"])
+    parser.add_argument("--heads", type=int, default=4, help="attention heads of the model")
+    parser.add_argument("--runs", type=int, default=3, help="repetitions, interleaved")
+    parser.add_argument("--naive-share", type=int, default=16, help="every so-manieth naive batch")
+    parser.add_argument("--output", help="JSON file to write")
+    parser.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        work(arguments.worker)
+        return
+    report: dict[str, Any] = {"machine": machine()}
+    for name, rows in parts(arguments):
+        report[name] = rows
+        print(name)
+        print_table(rows)
+    write_report(arguments.output, report)
+
+
+if __name__ == "__main__":
+    main()
