@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import shutil
 from pathlib import Path
 
 import datasets
@@ -141,7 +140,8 @@ def test_the_second_of_two_processes_yields_to_the_first(
     def save_and_be_overtaken(dataset: datasets.Dataset, target: str) -> None:
         save(dataset, target)
         final = Path(target).name.removeprefix(".").rsplit(".", 2)[0]
-        shutil.copytree(target, cache / final)
+        monkeypatch.setattr(datasets.Dataset, "save_to_disk", save)
+        fasta._store(dataset, cache / final)
 
     monkeypatch.setattr(datasets.Dataset, "save_to_disk", save_and_be_overtaken)
     assert read_sequences(simple, cache) == read_fasta(simple)
