@@ -182,9 +182,9 @@ def test_wrong_values_of_a_stage_and_of_set_are_refused_there(
 SNIPPETS = [
     "\t", "\0", "\x1b", "\ufeff", "\u2028", "\x85", "\r", "\n", " ", "é", "&a ", "*a", "<<: ", "- ",
     "? ", ": ", "'", '"', "{", "}", "[", "]", "|\n", ">", "%YAML 9.9\n", "---\n", "...", "@", "`",
-    "!!int ", "!!float ", "!!bool ", "!!timestamp ", "!!set ", "!!map ", "!!binary ", "!!omap ", "!",
+    "!!int ", "!!float ", "!!bool ", "!!timestamp ", "!!set ", "!!map ", "!!binary ", "!!omap ",
     "1: ", "~: ", "= ", "x: 1\n", "run_config:\n", "047", "1:30", "1e5", "null", "pretrain: ",
-    "finetune: {}\n",
+    "finetune: {}\n", "!",
 ]  # fmt: skip
 
 
@@ -306,6 +306,21 @@ def test_texts_that_cannot_be_seen_whole_are_refused(folder: Path) -> None:
     for value in ('"a\\0b"', '"a\\nb"', "hum\u200ban", '"\\ud800"'):
         refused = load(folder, f"data_config: {{benchmark: {{species: {value}}}}}\n")
         assert "data_config.benchmark.species" in refused.sentence
+
+
+def test_a_section_for_a_setting_of_several_kinds_is_refused_by_its_own_name(folder: Path) -> None:
+    """`input_dim: {a: 1}` was said to be wrong in "input_dim.constrained-int", without a line."""
+    refused = load(folder, "model_config:\n  input_dim: {a: 1}\n")
+    assert named_line(refused, folder / "c.yaml") == 2
+    assert "model_config.input_dim must be a valid integer or 'auto'" in refused.sentence
+
+
+def test_what_a_config_holds_cannot_break_the_sentence(folder: Path) -> None:
+    """A value with a line end made two lines of the refusal, one of a megabyte a page."""
+    for wrong in ('"a\\nb"', "x" * 1_000_000, '"\\e[31m"', "[" + "1, " * 900 + "1]"):
+        for text in (f"training_config: {{epochs: {wrong}}}\n", f"{wrong}: 1\n"):
+            assert isinstance(load(folder, text), Refused)
+        assert isinstance(load(folder, SHIPPED[0], f"training_config.epochs={wrong}"), Refused)
 
 
 def test_no_value_of_a_config_runs_code(folder: Path) -> None:

@@ -9,8 +9,10 @@ import math
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +30,7 @@ from tests.bad_input import (
     cases,
     check,
     lines_of,
+    named_line,
     packings,
     text_of,
 )
@@ -255,6 +258,73 @@ def test_prediction_files(folder: Path, header: str, text: str, packing: Packing
         assert isinstance(read, Refused)
     else:
         check(read, *expected_scores(known), path)
+
+
+# Stories
+
+
+def store(folder: Path, content: str | bytes, name: str = "story.txt") -> Path:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+@pytest.mark.parametrize("odd", ODD_IDS[:5])
+def test_ids_that_cannot_be_seen_whole_are_refused(folder: Path, odd: str) -> None:
+    """Two files put together left a byte order mark within: its protein became another one."""
+    readers: list[tuple[str, Callable[[Path], Any]]] = [
+        (f"P1\tP2\t1\n{odd}\tP2\t0\n", lambda path: read_pairs(path, folder / "cache")),
+        (f"P1\tP2\t1\n{odd}\tP2\t0\n", read_predictions),
+        (f"P1\tP2\t0\t0\t1\n{odd}\tP2\t0\t0\t1\n", read_predictions),
+        (f">P1\n>{odd}\nAC\n".replace("P1\n", "P1 AC\nAC\n"), read_fasta),
+    ]
+    for text, reader in readers:
+        path = store(folder, text)
+        refused = attempt("stories", partial(reader, path), path)
+        assert isinstance(refused, Refused)
+        assert named_line(refused, path) in (2, 3)
+
+
+def test_a_line_of_a_megabyte_is_not_repeated_in_the_refusal(folder: Path) -> None:
+    long = "x" * 1_000_000
+    for text in (f"P1\tP2\t{long}\n", f"{long}\tP2\t2\n", f"P1\tP2\t1\t{long}\n"):
+        path = store(folder, text)
+        pairs = attempt("stories", lambda: read_pairs(path, folder / "cache"), path)  # noqa: B023
+        assert isinstance(pairs, Refused)
+    path = store(folder, f">{long}\n>P2\nAC\n")
+    assert isinstance(attempt("stories", lambda: read_fasta(path), path), Refused)
+
+
+def test_a_packed_prediction_file_of_no_bytes_is_cut_short(folder: Path) -> None:
+    """It counted as an empty prediction: every figure of it was that of predicting nothing."""
+    path = store(folder, b"", "empty.gz")
+    refused = attempt("stories", lambda: read_predictions(path), path)
+    assert isinstance(refused, Refused)
+    assert "not even the head of a gzip file" in refused.sentence
+
+
+@pytest.mark.parametrize(
+    ("written", "score"), [("nan(ind)", None), ("-nan(ind)", None), ("1_0", ...), ("\u0663", ...)]
+)
+def test_numbers_are_the_same_for_both_parsers(folder: Path, written: str, score: Any) -> None:
+    """`1_0` was 10 and an Arabic three was 3; `nan(ind)` was a header on line 1, else a NaN."""
+    for other in ("A\tB\t0.5", "A B  0.5"):
+        for lines in ([f"C\tD\t{written}", other], [other, f"C\tD\t{written}"]):
+            path = store(folder, "\n".join(lines))
+            read = attempt("stories", lambda: read_predictions(path), path)  # noqa: B023
+            if score is None:
+                assert not isinstance(read, Refused)
+                assert read.notes == ("1 lines have the score NaN: not predicted",)
+            elif lines[0] == other:
+                assert isinstance(read, Refused)
+
+
+def test_infinite_scores_are_scores(folder: Path) -> None:
+    """They warned of invalid values; beside an infinite p_negative they were not predicted."""
+    path = store(folder, "A B inf\nA C -inf\n")
+    assert scores_by_pair(read_predictions(path)) == {("A", "B"): math.inf, ("A", "C"): -math.inf}
+    path = store(folder, "A B 1 -inf inf\n")
+    assert scores_by_pair(read_predictions(path)) == {("A", "B"): math.inf}
 
 
 def test_so_many_cases_are_tried(request: pytest.FixtureRequest) -> None:

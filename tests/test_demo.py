@@ -517,6 +517,18 @@ def test_a_failed_replacement_leaves_the_old_demo(
     assert read_all(root) == before
 
 
+def test_what_killed_processes_left_is_removed_once_it_is_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "build_language_model", lambda *_: None)
+    old, young = tmp_path / ".demo.0a.new", tmp_path / ".demo.0b.new"
+    for leftover in (old, young):
+        leftover.mkdir()
+    os.utime(old, (0, 0))
+    ensure_demo(tmp_path / "demo", 47, MINIATURE)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".demo.0b.new", "demo"]
+
+
 @pytest.mark.parametrize("marker", [None, "{}", "[]", "not json"])
 def test_a_directory_that_is_no_demo_is_left_alone(tmp_path: Path, marker: str | None) -> None:
     root = tmp_path / "precious"
@@ -534,7 +546,7 @@ def test_a_file_in_the_way_and_a_place_that_cannot_be_made_are_told(tmp_path: Pa
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError, match="will not be replaced"):
         ensure_demo(tmp_path / "file", 47, MINIATURE)
-    with pytest.raises(UserError, match="cannot write the synthetic benchmark"):
+    with pytest.raises(UserError, match=r"cannot write .*below: "):
         ensure_demo(tmp_path / "file" / "below", 47, MINIATURE)
     assert (tmp_path / "file").read_text() == "mine"
 
