@@ -135,7 +135,13 @@ def packings(draw: st.DrawFn) -> Packing:
         encodings = ["utf-8-sig", "utf-16", "utf-16-le", "latin-1"]
         misfits = [Packing("plain.txt", encoding) for encoding in encodings]
         return draw(st.sampled_from([*misfits, Packing("plain.gz"), Packing("packed.txt")]))
-    rests = [b"\0", b"\0" * 700, b"garbage", b"\x1f\x8b", gzip.compress(b"P1 P2 1\n", mtime=0)]
+    rests = [
+        b"\0",
+        b"\0" * 700,
+        b"garbage",
+        b"\x1f\x8b",
+        gzip.compress(b"P1 P2 1\n", mtime=0),
+    ]
     damages = st.one_of(
         st.integers(1, 400).map(lambda size: _damaged(lambda content: content[:-size])),
         st.integers(80, 4000).map(lambda bit: _damaged(_flip_behind_the_header(bit))),

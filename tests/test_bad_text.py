@@ -1,6 +1,6 @@
 """Bad text files: pairs, FASTA and predictions are read as a slow oracle reads them, or refused.
 
-At least 1050 generated cases (see `test_so_many_cases_are_tried`).
+Cases: pairs 350, FASTA 350, predictions 350 (`test_so_many_cases_are_tried`).
 """
 
 from __future__ import annotations
