@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from common.evaluation.judgement import Judgement
     from common.run import Run
 
-PREDICTIONS_FILE = "predictions.txt.gz"
+PREDICTIONS_FILE, PARTIAL_SCORES = "predictions.txt.gz", "partial_scores"
 
 
 def main() -> None:
@@ -83,6 +83,7 @@ def judge_checkpoint(config: Config, checkpoint_path: str | None) -> None:
     from common.evaluation.judgement import Criteria, judge
     from common.evaluation.materials import open_materials
     from common.evaluation.metrics import measure_pairs
+    from common.evaluation.partial_scores import clear_partial_scores
     from common.evaluation.predictions import Predictions, write_predictions
     from common.evaluation.scoring import probabilities, score_pairs
     from common.launch import start_accelerator
@@ -98,10 +99,11 @@ def judge_checkpoint(config: Config, checkpoint_path: str | None) -> None:
         prepare_benchmark(config.data, config.run.seed, accelerator)
         materials = open_materials(config)
         tables = {"scored": materials.needed_pairs()}
-        parts, notes = embed_tables(config, tables, materials.sequences(), accelerator)
+        parts, _ = embed_tables(config, tables, materials.sequences(), accelerator)
         data = parts["scored"]
         warn_if_differs(run, checkpoint, data.store.dim)
-        run.event("data_ready", **materials.describe(), scored=notes["scored"])
+        scored = f"{len(data)} pairs of {len(data.table.proteins)} proteins"
+        run.event("data_ready", **materials.describe(), scored=scored)
 
         model = checkpoint.model.to(accelerator.device)
         threshold = decide_threshold(checkpoint, config, accelerator)
@@ -109,7 +111,9 @@ def judge_checkpoint(config: Config, checkpoint_path: str | None) -> None:
 
         run.begin(fix_threshold(config, threshold))
         run.event("stage_start", tasks=config.evaluate.tasks, threshold=threshold)
-        logits = score_pairs(model, data, config.evaluate.scoring, accelerator)
+        # Not of this run, whose id may be new: of whatever started this before and was cut off.
+        partial = run.model_dir.parent / PARTIAL_SCORES
+        logits = score_pairs(model, data, config.evaluate.scoring, accelerator, resume_dir=partial)
         if accelerator.is_main_process:
             predictions = Predictions.gather(
                 data.table.proteins, data.table.pairs, probabilities(logits)
@@ -118,6 +122,7 @@ def judge_checkpoint(config: Config, checkpoint_path: str | None) -> None:
             write_predictions(file, predictions.ids, predictions.pairs, predictions.scores)
             criteria = Criteria(threshold, config.evaluate, measure_pairs)
             finish(run, judge(materials, predictions, criteria))
+            clear_partial_scores(partial)
 
 
 def judge_file(config: Config, file: Path) -> None:

@@ -32,7 +32,6 @@ def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
     from common.launch import start_accelerator
     from common.run import open_run
     from common.training.checkpoints import load_checkpoint, newest_checkpoint, warn_if_differs
-    from common.training.loop import EpochRecord
     from common.training.losses import share_of_global_mean
     from common.training.optimization import current_rate
     from common.training.session import prepare_session
@@ -58,10 +57,10 @@ def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
         session = prepare_session(run, model, splits)
         for epoch in session.epochs():
             steps = session.steps(epoch)
-            record = EpochRecord(run, epoch, len(steps))
+            record = session.record_steps(steps)
             for batch in steps:
                 rate = current_rate(session.scheduler)
-                with accelerator.accumulate(session.model):
+                with session.step(batch):
                     batch = session.mine(batch, epoch)
                     output = session.model(batch.proteins, batch.lengths, batch.pairs)
                     losses = session.loss.per_pair(output.logits, batch.labels)
@@ -75,6 +74,7 @@ def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
                         session.scheduler.step()
                         session.optimizer.zero_grad()
                 record.note(losses, batch.weights, rate)
+                session.pause_if_asked(record)
             train_loss = record.mean_loss()
             validation = session.validator.validate(session.bare, epoch + 1)
             improved = session.record(record.row(train_loss, validation))

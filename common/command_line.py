@@ -9,13 +9,17 @@ import argparse
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
 from common.errors import UserError
+from common.pausing import PAUSE, Paused
 
-EXIT_OK, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 2, 130
+EXIT_OK, EXIT_DEFECT, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
+# What sysexits.h calls EX_TEMPFAIL: nothing is wrong, try again.
+EXIT_PAUSED = 75
 
 
 def stage_parser(
@@ -29,7 +33,7 @@ def stage_parser(
             f"Launch: accelerate launch [--config_file accelerate_configs/X.yaml] {program}"
             f" --config FILE; on one process also: python {program} --config FILE."
             " Exit codes: 0 success, 2 a mistake in what was asked (one sentence on stderr),"
-            " 130 stopped with Ctrl-C."
+            " 75 paused by SIGTERM or SIGUSR1, 130 stopped with Ctrl-C."
         ),
     )
     parser.add_argument(
@@ -72,6 +76,7 @@ def global_rank() -> int:
 def run_script(main: Callable[[], None]) -> NoReturn:
     """Run a script's main function and leave with the documented exit code."""
     signal.signal(signal.SIGINT, _interrupt_once)
+    PAUSE.listen()
     try:
         main()
     except UserError as error:
@@ -81,13 +86,25 @@ def run_script(main: Callable[[], None]) -> NoReturn:
         _leave(EXIT_USER_ERROR)
     except KeyboardInterrupt:
         if global_rank() == 0:
-            print(f"{_program()}: stopped; --resume goes on", file=sys.stderr)  # noqa: T201
+            print(f"{_program()}: stopped; {_remedy()}", file=sys.stderr)  # noqa: T201
         _leave(EXIT_INTERRUPTED)
-    sys.exit(EXIT_OK)
+    except Paused as paused:
+        if global_rank() == 0:
+            print(f"{_program()}: paused {paused}; {_remedy()}", file=sys.stderr)  # noqa: T201
+        _leave(EXIT_PAUSED)
+    except Exception:
+        traceback.print_exc()
+        _leave(EXIT_DEFECT)
+    _leave(EXIT_OK)
 
 
 def _program() -> str:
     return os.path.basename(sys.argv[0])  # noqa: PTH119 (a name, not a path)
+
+
+def _remedy() -> str:
+    again = "the same command" if _program() == "evaluate.py" else "the same command with --resume"
+    return f"{again} goes on"
 
 
 def _interrupt_once(signum: int, frame: FrameType | None) -> None:
@@ -97,7 +114,7 @@ def _interrupt_once(signum: int, frame: FrameType | None) -> None:
 
 
 def _leave(code: int) -> NoReturn:
-    """Leave at once: a process group with ranks in different places must not be waited for."""
+    """Leave at once: neither ranks in other places nor threads of libraries are waited for."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

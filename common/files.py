@@ -143,8 +143,12 @@ def _rename_or_restore(temporary: Path, final: Path, aside: Path) -> None:
 
 
 @contextlib.contextmanager
-def explain_disk_errors(path: str | Path) -> Iterator[None]:
+def explain_disk_errors(path: str | Path, needed: int | None = None) -> Iterator[None]:
     """Turn a library's failure to write at `path` into the user's sentence.
+
+    Args:
+        path: What is being written.
+        needed: How many bytes that takes, where it is known.
 
     Raises:
         UserError: The disk is full, the place may not be written, and the like.
@@ -153,9 +157,14 @@ def explain_disk_errors(path: str | Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(
-            f"cannot write {path}: {_explain(error)}; make room or permit writing there, or choose"
-            " another directory"
+            f"cannot write {path}{tell_bytes(needed)}: {_explain(error)}; make room or permit"
+            " writing there, or choose another directory"
         ) from None
+
+
+def tell_bytes(needed: int | None) -> str:
+    """` (so many bytes)`, where it is known how many."""
+    return "" if needed is None else f" ({needed} bytes)"
 
 
 def _explain(error: OSError) -> str:

@@ -6,6 +6,7 @@ import datetime
 import os
 
 import torch
+import torch.distributed
 import transformers
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
@@ -15,6 +16,8 @@ from common.errors import UserError
 
 # How long ranks wait for one that downloads a model or finishes its share of the embeddings.
 PATIENCE = datetime.timedelta(hours=2)
+
+_GROUPS: list[object] = []
 
 
 def start_accelerator(config: Config) -> Accelerator:
@@ -41,6 +44,37 @@ def start_accelerator(config: Config) -> Accelerator:
             " part; use a file of accelerate_configs/ (cpu_2proc.yaml shows how two CPU processes"
             " are launched) or run `accelerate config`"
         )
+    if torch.distributed.is_initialized():
+        hold_group(torch.distributed.group.WORLD)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     return accelerator
+
+
+def hold_group(group: object) -> None:
+    """Keep a process group until the process has gone.
+
+    Where a model under DDP is the last that holds its group, letting go of the model waits, with
+    the interpreter's lock held, for a thread that may be waiting for that lock: forever.
+    """
+    _GROUPS.append(group)
+
+
+class Agreement:
+    """Lets the processes agree on a yes or no, on the hosts: no GPU is waited for."""
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._together = accelerator.num_processes > 1
+        self._group: torch.distributed.ProcessGroup | None = None
+        if self._together and torch.distributed.get_backend() != "gloo":
+            # A way to talk beside the one between GPUs.
+            self._group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
+            hold_group(self._group)
+
+    def any(self, own: bool) -> bool:
+        """Whether it holds on any process; every process must ask."""
+        if not self._together:
+            return own
+        answer = torch.tensor([int(own)])
+        torch.distributed.all_reduce(answer, torch.distributed.ReduceOp.MAX, self._group)
+        return bool(answer)

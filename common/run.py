@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
+import fcntl
 import importlib.metadata
 import logging
 import os
@@ -26,7 +28,8 @@ from tqdm import tqdm
 
 from common.config import Config, Stage
 from common.errors import UserError
-from common.files import write_atomically
+from common.files import explain_disk_errors, write_atomically
+from common.pausing import Paused
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -117,23 +120,28 @@ def open_run(
     """Open a run's directories and log; whatever ends the stage early is logged as such.
 
     Raises:
-        UserError: The configured run id exists already, or there is nothing to resume.
+        UserError: The configured run id exists already, is in use by another process, or there is
+            nothing to resume.
     """
     run_id = on_main_process(accelerator, lambda: _choose_run_id(stage, config, resume))
     log_dir = run_directory("logs", stage, config) / run_id
     model_dir = run_directory("models", stage, config) / run_id
     run = Run(stage, run_id, config, accelerator, log_dir, model_dir, resume)
-    handlers = _start_logging(log_dir, accelerator)
-    try:
-        _announce(run)
-        yield run
-    except BaseException as error:
-        _log_failure(run, error)
-        raise
-    else:
-        accelerator.end_training()
-    finally:
-        _stop_logging(handlers)
+    with _claim(run):
+        handlers = _start_logging(log_dir, accelerator)
+        try:
+            _announce(run)
+            yield run
+        except Paused as paused:
+            run.event("stage_paused", stage=stage, reason=paused)
+            raise
+        except BaseException as error:
+            _log_failure(run, error)
+            raise
+        else:
+            accelerator.end_training()
+        finally:
+            _stop_logging(handlers)
 
 
 def run_directory(kind: str, stage: Stage, config: Config) -> Path:
@@ -145,21 +153,52 @@ def _choose_run_id(stage: Stage, config: Config, resume: bool) -> str:
     """The configured id, the newest run's when resuming, or a timestamp; its directory is made."""
     logs = run_directory("logs", stage, config)
     run_id = config.run.run_id(stage)
-    if run_id is None:
-        run_id = _newest_run(logs) if resume else _free_timestamp(logs)
-    elif not resume and (logs / run_id / CONFIG_FILE).exists():
-        raise UserError(
-            f"the run {logs / run_id} exists already; choose another run_config.{_id_key(stage)},"
-            " or go on with it with --resume"
-        )
+    if run_id is None and resume:
+        run_id = _newest_run(logs)
     try:
+        if run_id is None:
+            return _take_timestamp(logs)
         (logs / run_id).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"cannot create {logs / run_id}: {error.strerror}; set run_config.output_dir to a"
+            f"cannot create a run in {logs}: {error.strerror}; set run_config.output_dir to a"
             " folder that you may write to"
         ) from None
     return run_id
+
+
+@contextlib.contextmanager
+def _claim(run: Run) -> Iterator[None]:
+    """Hold a run for this launch alone; however the process ends, the system lets go of it.
+
+    The lock is on the log itself and of the kind that forked workers do not inherit: a data
+    loader's worker that outlives its killed process for a moment does not keep the run.
+    """
+    with contextlib.ExitStack() as held:
+        on_main_process(run.accelerator, lambda: _lock(run, held))
+        yield
+
+
+def _lock(run: Run, held: contextlib.ExitStack) -> None:
+    with explain_disk_errors(run.log_dir / LOG_FILE):
+        log = held.enter_context((run.log_dir / LOG_FILE).open("a"))
+    try:
+        fcntl.lockf(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        # A file system that has no locks is used without.
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            raise UserError(
+                f"the run {run.log_dir} is in use by another process; wait for its end, or choose"
+                f" another run_config.{_id_key(run.stage)}"
+            ) from None
+    if not run.resuming and (run.log_dir / CONFIG_FILE).exists():
+        raise UserError(
+            f"the run {run.log_dir} exists already; choose another"
+            f" run_config.{_id_key(run.stage)}{_OR_RESUME.get(run.stage, '')}"
+        )
+
+
+_OR_RESUME = dict.fromkeys(("pretrain", "finetune"), ", or go on with it with --resume")
 
 
 def _id_key(stage: Stage) -> str:
@@ -173,10 +212,14 @@ def _newest_run(logs: Path) -> str:
     return begun[-1].parent.name
 
 
-def _free_timestamp(logs: Path) -> str:
+def _take_timestamp(logs: Path) -> str:
+    """A name that no other run has, also not one that starts in the same moment."""
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    names = [stamp, *(f"{stamp}-{n}" for n in range(2, 100))]
-    return next(name for name in names if not (logs / name).exists())
+    for name in (stamp, *(f"{stamp}-{n}" for n in range(2, 10_000))):
+        with contextlib.suppress(FileExistsError):
+            (logs / name).mkdir(parents=True)
+            return name
+    raise UserError(f"too many runs were started in {logs} within this second; try again")
 
 
 @contextlib.contextmanager
@@ -198,6 +241,18 @@ class _BarFriendlyHandler(logging.StreamHandler):  # type: ignore[type-arg]
             super().emit(record)
 
 
+class _LogFile(logging.FileHandler):
+    """The run's log. On a full disk its lines are on the console alone, without a page of alarm."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the library's name)
+        """Leave it at that: what matters more stops the run where it cannot be written."""
+
+    def close(self) -> None:
+        """Close, also with lines that cannot be written any more."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 def _start_logging(
     log_dir: Path | None, accelerator: Accelerator | OneProcess
 ) -> list[logging.Handler]:
@@ -207,7 +262,7 @@ def _start_logging(
     if accelerator.is_main_process:
         handlers = [_BarFriendlyHandler()]
         if log_dir is not None:
-            handlers.append(logging.FileHandler(log_dir / LOG_FILE))
+            handlers.append(_LogFile(log_dir / LOG_FILE))
     elif log_dir is not None and os.environ.get(ALL_RANKS_SWITCH) == "1":
         handlers = [logging.FileHandler(log_dir / f"log.rank{accelerator.process_index}.log")]
     for handler in handlers or [logging.NullHandler()]:

@@ -40,23 +40,9 @@ from common.data.model_files import locate_model
 from common.data.pickles import load_go_terms, load_graph, load_graphs
 from common.data.pring import Benchmark, all_pairs, open_benchmark, overlap
 from common.errors import UserError
+from tests.tiny_demo import MINIATURE
 
 ROOT = Path(__file__).parents[1]
-MINIATURE = DemoSpec(
-    proteins=120,
-    transfer_proteins=40,
-    lengths=(40, 60),
-    families=4,
-    hub_partners=0,
-    homotypic=1,
-    mean_degree=14.0,
-    transfer_mean_degree=5.0,
-    train_positives=120,
-    set_sizes=(8, 16),
-    sets_per_size=3,
-    unlabelled=40,
-    language_model_steps=2,
-)
 
 
 @pytest.fixture(scope="module")

@@ -98,6 +98,7 @@ def test_ranks_other_than_0_write_nothing_but_their_failure(
     monkeypatch.setattr(Accelerator, "is_main_process", False)
     monkeypatch.setattr(Accelerator, "process_index", 1)
     monkeypatch.setattr(run_module, "on_main_process", lambda accelerator, action: action())
+    monkeypatch.setattr(run_module, "_lock", lambda run, held: None)
     with open_run("pretrain", config_in(tmp_path), Accelerator(cpu=True)) as run:
         run.event("data_ready")
         run.begin()
@@ -116,6 +117,7 @@ def test_the_debug_switch_gives_every_rank_a_log(
     monkeypatch.setattr(Accelerator, "is_main_process", False)
     monkeypatch.setattr(Accelerator, "process_index", 1)
     monkeypatch.setattr(run_module, "on_main_process", lambda accelerator, action: action())
+    monkeypatch.setattr(run_module, "_lock", lambda run, held: None)
     monkeypatch.setenv("RELIC_LOG_ALL_RANKS", "1")
     with open_run("pretrain", config_in(tmp_path), Accelerator(cpu=True)) as run:
         run.event("data_ready")

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from safetensors.torch import load_file
 
 from common.errors import UserError
 from tests.tiny_benchmark import ROOT, SPECIES, TinyProject, call_main, run_command
@@ -119,30 +118,6 @@ def test_the_default_checkpoint_is_the_newest_pretrained(
     finished = project.launch("finetune.py", "--set", "run_config.finetune_run_id=default_start")
     log = (log_dir_of(finished.result) / "log.log").read_text()
     assert f"checkpoint={best}" in log
-
-
-def test_resuming_equals_never_having_stopped(project: TinyProject) -> None:
-    """Killed in its second epoch of three, a run ends with the weights and rows of a whole one."""
-    three = ["--set", "training_config.epochs=3", "model_config.regularization.dropout=0.2"]
-    whole = project.launch("pretrain.py", *three, "run_config.pretrain_run_id=whole").result
-    cut = [*three, "run_config.pretrain_run_id=cut"]
-    project.launch_and_kill("pretrain.py", *cut, at="epoch_start | epoch=2", run_id="cut")
-    assert not (project.output / "models" / "v3" / "pretrain" / "cut" / "epoch_003").exists()
-    again = project.launch("pretrain.py", *cut, "--resume").result
-    assert_same_run(again, whole)
-    log = (log_dir_of(again) / "log.log").read_text()
-    assert "first_epoch=2" in log or "first_epoch=3" in log
-
-
-def assert_same_run(one: Path, other: Path) -> None:
-    """The same weights to the last bit and the same CSV but for the times."""
-    ours, theirs = (load_file(path / "model.safetensors") for path in (one, other))
-    assert ours.keys() == theirs.keys()
-    for name, value in ours.items():
-        assert value.equal(theirs[name]), name
-    tables = [read_csv(log_dir_of(path) / "training_step.csv") for path in (one, other)]
-    timeless = [[row[:1] + row[2:] for row in table] for table in tables]
-    assert timeless[0] == timeless[1]
 
 
 USER_ERRORS = {

@@ -6,20 +6,16 @@ launch; the same functions, called here, do them on one process.
 
 from __future__ import annotations
 
-import csv
 import json
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from common.config import LossConfig, load_config
@@ -28,11 +24,10 @@ from common.data.splits import open_splits
 from common.models import PairModel
 from common.training.checkpoints import load_checkpoint
 from common.training.losses import PairLoss
-from tests.rank_program import CASES, HARD, Recording, evaluate_as, record_all, train_hard
+from tests.rank_program import CASES, Recording, evaluate_as, record_all
 from tests.tiny_benchmark import (
     ROOT,
     TinyProject,
-    environment_of,
     make_project,
     run_command,
 )
@@ -253,117 +248,3 @@ def test_rank_1_writes_nothing(recorded: Recorded) -> None:
     assert sorted(entry.name for entry in models.iterdir()) == [
         "best_model", "epoch_001", "epoch_002", "epoch_003", "last_state",
     ]  # fmt: skip
-
-
-def launch_and_kill_all(
-    project: TinyProject, run_id: str, settings: list[str], moment: str, processes: int
-) -> None:
-    """Start a hard pretraining and kill all of it, without warning, once its log holds a text."""
-    command = project.command(
-        "pretrain.py", "--set", *settings, f"run_config.pretrain_run_id={run_id}",
-        processes=processes,
-    )  # fmt: skip
-    started = subprocess.Popen(
-        command,
-        cwd=project.folder,
-        env=environment_of(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    log = project.output / "logs" / "v3" / "pretrain" / run_id / "log.log"
-    while not (log.exists() and moment in log.read_text()):
-        assert started.poll() is None, "it ended before it could be killed"
-        time.sleep(0.002)
-    parent = psutil.Process(started.pid)
-    everyone = [parent, *parent.children(recursive=True)]
-    for process in everyone:
-        process.kill()
-    started.wait()
-    psutil.wait_procs(everyone, timeout=10)
-    assert "stage_complete" not in log.read_text(), "it was killed too late"
-
-
-def test_two_processes_resume_as_if_never_stopped(recorded: Recorded) -> None:
-    """Killed in the third epoch."""
-    project, settings = recorded.project, [*HARD, "training_config.batch_size=4"]
-    launch_and_kill_all(project, "cut", settings, "epoch_start | epoch=3", processes=2)
-    again = project.launch(
-        "pretrain.py", "--resume", "--set", *settings, "run_config.pretrain_run_id=cut",
-        processes=2,
-    ).result  # fmt: skip
-    assert_same_run(again.parent, recorded.path("models", "pretrain", "whole"))
-
-
-def test_one_process_with_workers_resumes_as_if_never_stopped(project: TinyProject) -> None:
-    """Killed after its second epoch, about where it saves."""
-    workers = ["training_config.batch_size=8", "data_config.dataloader.num_workers=2"]
-    settings = [*HARD, *workers]
-    train_hard(project, "whole", *workers)
-    launch_and_kill_all(project, "cut", settings, "epoch_complete | epoch=2", processes=1)
-    train_hard(project, "cut", *workers, resume=True)
-    runs = project.output / "models" / "v3" / "pretrain"
-    assert_same_run(runs / "cut", runs / "whole")
-
-
-def logs_of(models: Path) -> Path:
-    """The log directory of the run with this model directory."""
-    return models.parents[3] / "logs" / Path(*models.parts[-3:])
-
-
-def assert_same_run(one: Path, other: Path) -> None:
-    """Weights, optimizer, random states, schedule and rows are the same to the last bit."""
-    files = sorted(path.relative_to(other) for path in other.rglob("*") if path.is_file())
-    assert sorted(path.relative_to(one) for path in one.rglob("*") if path.is_file()) == files
-    for name in files:
-        compare = COMPARISONS.get(name.suffix, same_json)
-        if name.name != "config.yaml":
-            assert compare(one / name, other / name), name
-    logs = [sorted(entry.name for entry in logs_of(run).iterdir()) for run in (one, other)]
-    assert logs[0] == logs[1]
-    tables = [timeless_rows(logs_of(run) / "training_step.csv") for run in (one, other)]
-    assert tables[0] == tables[1]
-    assert [row[0] for row in tables[0]] == ["Epoch", "1", "2", "3"]
-
-
-def timeless_rows(path: Path) -> list[list[str]]:
-    with path.open(newline="") as file:
-        return [row[:1] + row[2:] for row in csv.reader(file)]
-
-
-def same_tensors(one: Path, other: Path) -> bool:
-    ours, theirs = load_file(one), load_file(other)
-    return ours.keys() == theirs.keys() and all(ours[key].equal(theirs[key]) for key in ours)
-
-
-def same_pickle(one: Path, other: Path) -> bool:
-    loaded = [torch.load(path, weights_only=False) for path in (one, other)]
-    same: bool = numbers_of(loaded[0]) == numbers_of(loaded[1])
-    return same
-
-
-def numbers_of(value: Any) -> Any:
-    """Something that compares by every number in it."""
-    if isinstance(value, dict):
-        return {key: numbers_of(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [numbers_of(inner) for inner in value]
-    return value.tolist() if hasattr(value, "tolist") else value
-
-
-def same_json(one: Path, other: Path) -> bool:
-    """But for what tells times, and checksums over that."""
-    contents = [json.loads(path.read_text()) for path in (one, other)]
-    for content in contents:
-        for checksum in ("files", "seal"):
-            content.pop(checksum, None)
-        for row in content.get("rows", []):
-            row.pop("seconds")
-    same: bool = contents[0] == contents[1]
-    return same
-
-
-COMPARISONS: dict[str, Callable[[Path, Path], bool]] = {
-    ".safetensors": same_tensors,
-    ".bin": same_pickle,
-    ".pkl": same_pickle,
-}

@@ -7,7 +7,6 @@ import os
 import pickle
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,21 +51,6 @@ class TinyProject:
     def run_code(self, code: str) -> Finished:
         """Run Python code that may use the name ROOT, the checkout."""
         return run_command([sys.executable, "-c", f"ROOT = {str(ROOT)!r}\n{code}"], self.folder)
-
-    def launch_and_kill(self, script: str, *arguments: str, at: str, run_id: str) -> None:
-        """Start an entry script and kill it, without warning, once its log holds a text."""
-        started = subprocess.Popen(
-            self.command(script, *arguments),
-            cwd=self.folder,
-            env=environment_of(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        while not any(at in log.read_text() for log in self.output.glob(f"**/{run_id}/log.log")):
-            assert started.poll() is None, "it ended before it could be killed"
-            time.sleep(0.005)
-        started.kill()
-        started.wait()
 
 
 @dataclass(frozen=True)

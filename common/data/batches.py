@@ -22,6 +22,7 @@ from common.config import Batching, DataloaderConfig, SamplingConfig, TrainingCo
 from common.data.embeddings import EmbeddingStore
 from common.data.pring import PairTable
 from common.errors import UserError
+from common.pausing import outlive_signals
 
 Rows = NDArray[np.int64]
 
@@ -296,14 +297,10 @@ def load_batches(
         batch_size=None,
         sampler=range(first, len(batches)),
         num_workers=settings.num_workers,
+        worker_init_fn=outlive_signals,
         pin_memory=settings.pin_memory and torch.cuda.is_available(),
         # Its own generator: drawing the workers' seeds from the global one would make an
         # interrupted run differ from an uninterrupted one.
         generator=torch.Generator(),
     )
     return iter(loader)
-
-
-def padding_share(data: PairData, rounds: Sequence[Rows], processes: int) -> float:
-    """The share of a batch's rows that is padding: none, since proteins lie end to end."""
-    return 0.0

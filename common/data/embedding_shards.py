@@ -25,7 +25,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from common.files import write_atomically
+from common.files import tell_bytes, write_atomically
 
 Embedding = NDArray[np.floating[Any]]
 
@@ -145,7 +145,7 @@ class ShardWriter:
         Raises:
             UserError: The disk is full or the directory may not be written.
         """
-        with self._all_or_nothing():
+        with self._all_or_nothing(sum(row.states.nbytes for row in rows)):
             self._open = self._open or _OpenShard(self._directory)
             self._open.append(rows)
         age = time.monotonic() - self._open.started
@@ -160,10 +160,10 @@ class ShardWriter:
             self._open = None
 
     @contextmanager
-    def _all_or_nothing(self) -> Iterator[None]:
+    def _all_or_nothing(self, needed: int | None = None) -> Iterator[None]:
         """Drop the shard under way if a write to it breaks off, be it by Ctrl-C."""
         try:
-            with _telling_write_errors(self._directory):
+            with _telling_write_errors(self._directory, needed):
                 yield
         except BaseException:
             if self._open is not None:
@@ -203,12 +203,13 @@ class _OpenShard:
 
 
 @contextmanager
-def _telling_write_errors(directory: Path) -> Iterator[None]:
+def _telling_write_errors(directory: Path, needed: int | None = None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise UserError(
-            f"cannot write the embedding cache {directory}: {error.strerror or error};"
+            f"cannot write the embedding cache {directory}{tell_bytes(needed)}:"
+            f" {error.strerror or error};"
             " make room or permit writing there, or choose another"
             " data_config.embeddings.cache_dir"
         ) from None

@@ -7,15 +7,17 @@ and the next one goes on from there. With an unchanged cache the model is not ev
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
+import numpy as np
 import torch
 import xxhash
 from accelerate import Accelerator
@@ -45,11 +47,13 @@ from common.data.model_files import (
     locate_model,
 )
 from common.errors import UserError
+from common.files import write_atomically
+from common.memory import explain_out_of_memory
 from common.run import LOGGER, format_event, on_main_process
 
 __all__ = ["EmbeddingStore", "StoreIdentity", "check_length_fits", "prepare_store"]
 
-LOCK_FILE = "build.lock"
+LOCK_FILE, PLAN_FILE = "build.lock", "plan.json"
 # Well below the minutes after which waiting processes give up on a collective.
 LOCK_SECONDS = 20.0
 # Ids, offsets and the file format beside the values, per protein.
@@ -114,6 +118,8 @@ def prepare_store(
     computed = 0
     if survey.missing or survey.damaged:
         survey, computed = _complete(cache, requests)
+    else:
+        on_main_process(accelerator, lambda: _tidy(cache.directory, requests))
     store = _in_step(accelerator, lambda: _open_store(cache, survey.shards, requests))
     LOGGER.info(
         format_event(
@@ -221,7 +227,7 @@ def _complete(cache: _Cache, requests: Sequence[Request]) -> tuple[_Survey, int]
         if missing:
             # Identical sequences are computed once, for the first protein that has them.
             wanted = {request.sequence_hash: request for request in reversed(requests)}
-            _compute(cache, [wanted[key] for key in missing])
+            _compute(cache, wanted, missing)
         survey = on_main_process(accelerator, lambda: _finish(cache.directory, requests))
     return survey, len(missing)
 
@@ -264,7 +270,26 @@ def _clean_up(directory: Path, requests: Sequence[Request]) -> _Survey:
 def _finish(directory: Path, requests: Sequence[Request]) -> _Survey:
     survey = _survey(directory, requests)
     write_dataset_files(directory, survey.shards)
+    planned = {key for batch in _read_plan(directory / PLAN_FILE) for key in batch}
+    if planned <= stored_hashes(survey.shards):
+        (directory / PLAN_FILE).unlink(missing_ok=True)
     return survey
+
+
+def _tidy(directory: Path, requests: Sequence[Request]) -> None:
+    """Bring to its end what a run left that was cut off after its last shard."""
+    if not (directory / PLAN_FILE).exists():
+        return
+    lock = FileLock(directory / LOCK_FILE)
+    # Another run may be embedding what this one does not need, or the cache be read-only.
+    with suppress(UserError):
+        if not _try_lock(lock, 0.0):
+            return
+        try:
+            _clean_up(directory, requests)
+            _finish(directory, requests)
+        finally:
+            lock.release()
 
 
 def _open_store(
@@ -281,18 +306,61 @@ def _open_store(
         ) from None
 
 
-def _compute(cache: _Cache, requests: Sequence[Request]) -> None:
-    """Compute and store the states of all requests, each process its share of the batches."""
+def _compute(cache: _Cache, wanted: Mapping[str, Request], missing: set[str]) -> None:
+    """Compute and store the states that are missing, each process its share of the batches.
+
+    Args:
+        cache: The store, whose lock is held.
+        wanted: What the run asks for, by sequence hash.
+        missing: Which of it the store lacks.
+    """
     accelerator = cache.accelerator
     bfloat16 = accelerator.mixed_precision == "bf16"
     model = _in_step(
         accelerator,
         lambda: LanguageModel.load(cache.files, cache.identity.layer, accelerator.device, bfloat16),
     )
-    on_main_process(accelerator, lambda: _check_space(cache, requests, model.dim))
-    batches = plan_batches(requests, cache.settings.tokens_per_batch, model.special_tokens)
+    absent = [request for key, request in wanted.items() if key in missing]
+    on_main_process(accelerator, lambda: _check_space(cache, absent, model.dim))
+    plan = on_main_process(
+        accelerator, lambda: _settle_plan(cache, wanted, missing, model.special_tokens)
+    )
+    batches = [[wanted[key] for key in batch] for batch in plan]
     own = batches[accelerator.process_index :: accelerator.num_processes]
-    _in_step(accelerator, lambda: _embed(cache, model, own))
+    _in_step(accelerator, lambda: _embed(cache, model, own, missing))
+
+
+def _settle_plan(
+    cache: _Cache, wanted: Mapping[str, Request], missing: set[str], special_tokens: int
+) -> list[list[str]]:
+    """The batches to compute, as sequence hashes, and note them for whoever has to go on.
+
+    A state depends a little on what else is in its batch. So batches that an interrupted run
+    had planned are computed as it would have computed them, and only the rest is planned anew.
+    """
+    file = cache.directory / PLAN_FILE
+    limit = cache.settings.tokens_per_batch
+    noted = [
+        batch
+        for batch in _read_plan(file, limit)
+        if not missing.isdisjoint(batch) and wanted.keys() >= set(batch)
+    ]
+    rest = missing.difference(*noted)
+    new = plan_batches([wanted[key] for key in rest], limit, special_tokens)
+    plan = noted + [[request.sequence_hash for request in batch] for batch in new]
+    write_atomically(file, json.dumps({"tokens_per_batch": limit, "batches": plan}))
+    return plan
+
+
+def _read_plan(file: Path, tokens_per_batch: int | None = None) -> list[list[str]]:
+    """What an interrupted run noted, unless it was under another limit or cannot be read."""
+    try:
+        content = json.loads(file.read_bytes())
+        batches = [[str(key) for key in batch] for batch in content["batches"]]
+        return batches if tokens_per_batch in (None, content["tokens_per_batch"]) else []
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+        # It costs the last bit of some numbers, no more.
+        return []
 
 
 def _check_space(cache: _Cache, requests: Sequence[Request], dim: int) -> None:
@@ -307,12 +375,15 @@ def _check_space(cache: _Cache, requests: Sequence[Request], dim: int) -> None:
         )
 
 
-def _embed(cache: _Cache, model: LanguageModel, batches: Sequence[Sequence[Request]]) -> None:
+def _embed(
+    cache: _Cache, model: LanguageModel, batches: Sequence[Sequence[Request]], missing: set[str]
+) -> None:
     max_bytes = cache.settings.shard_mib * 2**20
     with ShardWriter(cache.directory, max_bytes) as writer, _progress(cache, batches) as bar:
         proteins = 0
         for batch in batches:
-            writer.add(_embed_batch(model, batch, getattr(torch, cache.identity.dtype)))
+            rows = _embed_batch(model, batch, getattr(torch, cache.identity.dtype))
+            writer.add([row for row in rows if row.sequence_hash in missing])
             proteins += len(batch)
             bar.set_postfix(proteins=proteins, refresh=False)
             bar.update(sum(len(request.residues) for request in batch))
@@ -331,15 +402,12 @@ def _progress(cache: _Cache, batches: Sequence[Sequence[Request]]) -> tqdm:
 
 
 def _embed_batch(model: LanguageModel, batch: Sequence[Request], dtype: torch.dtype) -> list[Row]:
-    try:
+    lengths = np.array([len(request.residues) for request in batch])
+    remedy = "lower data_config.embeddings.tokens_per_batch or data_config.max_sequence_length"
+    with explain_out_of_memory("embedding", lengths, remedy):
         states = model.residue_states([request.residues for request in batch])
         stored = torch.cat(states).to(dtype)
         finite = bool(stored.isfinite().all())
-    except torch.OutOfMemoryError:
-        raise UserError(
-            f"{len(batch)} proteins of up to {len(batch[0].residues)} residues do not fit into the"
-            " GPU's memory at once; lower data_config.embeddings.tokens_per_batch"
-        ) from None
     if not finite:
         _refuse_not_finite(batch, states, dtype)
     values = stored.cpu().numpy()

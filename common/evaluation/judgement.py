@@ -82,7 +82,7 @@ def judge(materials: Materials, predictions: Predictions, criteria: Criteria) ->
     predicted = predictions.edges(criteria.threshold)
     own = materials.scopes[0]
     if own.network is not None:
-        judgement.notes += predictions.describe_on(own.network.nodes)
+        judgement.notes += predictions.describe_on(own.network.nodes, materials.proteins())
         judgement.degrees = (predicted.on(own.network.nodes).degrees(), own.network.degrees())
     for scope in materials.scopes:
         if "pairs" in materials.tasks:

@@ -68,6 +68,14 @@ class Materials:
     scopes: tuple[Scope, ...]
     functional: FunctionalData | None
 
+    def proteins(self) -> set[str]:
+        """All whose pairs some task looks at."""
+        functional = self.functional.complexes if self.functional is not None else ()
+        networks = [scope.network for scope in self.scopes if scope.network is not None]
+        tables = [scope.table for scope in self.scopes if scope.table is not None]
+        named = [network.nodes for network in (*networks, *functional)]
+        return set().union(*named, *(table.proteins for table in tables))
+
     def needed_pairs(self) -> PairTable:
         """Every pair that some task looks at, once, unlabelled (label 0)."""
         parts = []

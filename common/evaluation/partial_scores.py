@@ -53,20 +53,35 @@ class PartialScores:
         file = io.BytesIO()
         np.save(file, scores)
         path = self.folder / f"{self.identity}.{self.accelerator.process_index}.npy"
+        self._make_folder()
         write_atomically(path, file.getvalue())
 
     def _collect(self, known: Scores) -> None:
-        with explain_disk_errors(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
+        self._make_folder()
         for path in self.folder.glob("*.npy"):
             if not path.name.startswith(f"{self.identity}."):
-                path.unlink()
+                path.unlink(missing_ok=True)
                 continue
             # A file that cannot be read costs its tiles, no more.
             with contextlib.suppress(OSError, ValueError, EOFError):
                 found = np.load(path)
                 if found.shape == known.shape:
                     np.copyto(known, found, where=np.isnan(known))
+
+    def _make_folder(self) -> None:
+        with explain_disk_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+
+
+def clear_partial_scores(folder: Path) -> None:
+    """Delete what is kept there: the scores are where they are wanted.
+
+    Another evaluation that keeps its scores in the same folder writes them again within a minute.
+    """
+    for path in folder.glob("*.npy"):
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def identify(job: ScoringJob) -> str:

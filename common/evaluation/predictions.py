@@ -107,21 +107,23 @@ class Predictions:
         found[listed] = self.scores[places[listed]]
         return found
 
-    def describe_on(self, nodes: Collection[str]) -> list[str]:
+    def describe_on(self, nodes: Collection[str], others: Collection[str] = ()) -> list[str]:
         """Says in one line each how the listed pairs cover a test network; none if they all do.
 
         Args:
             nodes: The proteins of the network: all their pairs, self-pairs too, could be listed.
+            others: Proteins whose pairs are judged elsewhere, such as those of other species.
         """
         wanted = set(nodes)
         inside = np.array([name in wanted for name in self.ids], dtype=bool)
         covered = inside[self.pairs].all(axis=1)
-        listed, outside = int(covered.sum()), int((~covered).sum())
+        judged = inside | np.isin(self.ids, list(others))
+        listed, outside = int(covered.sum()), int((~judged[self.pairs].all(axis=1)).sum())
         missing = len(wanted) * (len(wanted) + 1) // 2 - listed
         loops = int((covered & (self.pairs[:, 0] == self.pairs[:, 1])).sum())
         notes = []
         if outside:
-            foreign = len(inside) - int(inside.sum())
+            foreign = len(judged) - int(judged.sum())
             notes.append(
                 f"{outside} pairs name one of {foreign} proteins outside the test graph and are "
                 "ignored"

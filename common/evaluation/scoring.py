@@ -59,7 +59,9 @@ def score_pairs(
         with job.inferring():
             states = encode_proteins(job, tiles.proteins(), tiles.proteins(unscored))
             for tile in own_tiles(job, tiles, unscored):
-                sheet.enter(tile, score_tile(model, states, tiles.pairs[tiles.slices[tile]]))
+                pairs = tiles.pairs[tiles.slices[tile]]
+                with job.explaining_memory(f"scoring {len(pairs)} pairs", np.unique(pairs)):
+                    sheet.enter(tile, score_tile(model, states, pairs))
     return sheet.complete(unscored)[tiles.places]
 
 

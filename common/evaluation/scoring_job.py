@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,6 +14,7 @@ from tqdm import tqdm
 
 from common.config import ScoringConfig
 from common.data.batches import PairData
+from common.memory import explain_out_of_memory
 from common.models.base import PairModel
 from common.models.ragged import HostInts
 
@@ -82,6 +84,14 @@ class ScoringJob:
                 yield
         finally:
             self.model.train(was_training)
+
+    def explaining_memory(self, task: str, proteins: HostInts) -> AbstractContextManager[None]:
+        """Tell in one sentence if these proteins of the table do not fit into memory."""
+        remedy = (
+            "lower evaluate.scoring.tile_residues (now"
+            f" {self.tile_residues}) or evaluate.scoring.memory_gib"
+        )
+        return explain_out_of_memory(task, self.data.protein_lengths[proteins], remedy)
 
     def progress(self, total: int, unit: str) -> tqdm:
         """A bar of all processes' work, on the main one's terminal."""

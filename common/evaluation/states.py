@@ -101,7 +101,10 @@ def encode_proteins(job: ScoringJob, proteins: HostInts, unscored: HostInts) -> 
     with job.progress(sum(map(len, needed)), "proteins") as bar:
         for first in range(0, len(needed), processes):
             turns = needed[first : first + processes]
-            own = encode_batch(job, turns[rank], states) if rank < len(turns) else None
+            own = None
+            if rank < len(turns):
+                with job.explaining_memory("encoding", turns[rank]):
+                    own = encode_batch(job, turns[rank], states)
             for owner, batch in enumerate(turns):
                 states.put(batch, share_rows(own, owner, batch, states, job))
                 bar.update(len(batch))

@@ -108,6 +108,12 @@ class PairModel(PreTrainedModel):
         states = self.encode(pad(residues, lengths), to_device(lengths, residues.device))
         return pack(states, self.state_lengths(lengths))
 
+    def padding(self, lengths: HostInts) -> int:
+        """Rows of padding with which a batch of U proteins of these lengths is encoded."""
+        if type(self).encode_rows is not PairModel.encode_rows:
+            return 0
+        return int(len(lengths) * lengths.max() - lengths.sum())
+
     def prepare(self, rows: Tensor) -> Tensor:
         """Rows (R', p) that hold all that `interact_rows` needs of each protein alone."""
         return rows

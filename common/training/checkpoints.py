@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+import torch
 import xxhash
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError
@@ -30,6 +31,7 @@ from common.files import (
     explain_disk_errors,
     recover_directory,
     replace_directory,
+    tell_bytes,
     temporary_beside,
     write_atomically,
 )
@@ -97,7 +99,7 @@ def save_model(run: Run, model: PairModel, decision: Decision, name: str = BEST_
     def write() -> None:
         # What a killed run left half-written must not get among the new files.
         recover_directory(final)
-        with _explain_library_errors(temporary):
+        with _explain_library_errors(final, weight_bytes(model)):
             model.save_pretrained(temporary)
         write_atomically(temporary / CONFIG_FILE, run.config.to_yaml())
         content = asdict(decision) | {"files": checksums_of(temporary)}
@@ -108,11 +110,16 @@ def save_model(run: Run, model: PairModel, decision: Decision, name: str = BEST_
     return final
 
 
+def weight_bytes(model: torch.nn.Module) -> int:
+    """What a model's weights take on disk."""
+    return sum(tensor.nbytes for tensor in model.state_dict().values())
+
+
 @contextlib.contextmanager
-def _explain_library_errors(path: Path) -> Iterator[None]:
+def _explain_library_errors(path: Path, needed: int) -> Iterator[None]:
     """`explain_disk_errors`, also where a library has an error of its own for a full disk."""
     try:
-        with explain_disk_errors(path):
+        with explain_disk_errors(path, needed):
             yield
     except (SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -121,8 +128,8 @@ def _explain_library_errors(path: Path) -> Iterator[None]:
             raise
         free = shutil.disk_usage(path.parent).free
         raise UserError(
-            f"cannot write {path}: {reason}; {free} bytes are free there: make room, or choose"
-            " another directory with run_config.output_dir"
+            f"cannot write {path}{tell_bytes(needed)}: {reason}; {free} bytes are free there: make"
+            " room, or choose another directory with run_config.output_dir"
         ) from None
 
 
@@ -277,7 +284,9 @@ def save_state(run: Run, progress: dict[str, Any]) -> None:
     final = run.model_dir / LAST_STATE
     temporary = temporary_beside(final)
     on_main_process(accelerator, partial(recover_directory, final))
-    with _explain_library_errors(temporary):
+    # AdamW keeps two numbers for each weight.
+    needed = 3 * sum(weight_bytes(model) for model in accelerator._models)
+    with _explain_library_errors(final, needed):
         accelerator.save_state(str(temporary))
     accelerator.wait_for_everyone()
 

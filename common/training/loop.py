@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
@@ -20,20 +21,31 @@ from common.data.batches import (
     RankBatches,
     Rows,
     load_batches,
-    padding_share,
 )
 from common.errors import UserError
+from common.models.base import PairModel
 from common.run import Run
+from common.training.progress import EpochPart
 from common.training.validation import Validation
 
 
 @dataclass(frozen=True)
 class EpochSteps:
-    """One epoch's batches on this rank, with a progress bar and the log's heartbeats."""
+    """One epoch's batches on this rank, under a progress bar.
+
+    Attributes:
+        run: The stage.
+        planner: Which pairs each round has.
+        model: The unwrapped model, which knows what it pads.
+        epoch: Counted from 0.
+        first: The round to begin with: not 0 in an epoch that was paused.
+    """
 
     run: Run
     planner: BatchPlanner
+    model: PairModel
     epoch: int
+    first: int = 0
 
     def __len__(self) -> int:
         return self.planner.updates(self.epoch) * self.planner.accumulation
@@ -49,13 +61,15 @@ class EpochSteps:
             steps=len(rounds),
             pairs=sum(map(len, rounds)),
             mining=self.planner.mines(self.epoch),
-            padding=round(padding_share(self.planner.data, rounds, processes), 4),
+            padding=round(padding_share(self.model, self.planner, rounds, processes), 4),
+            **({"steps_done": self.first} if self.first else {}),
         )
         batches = RankBatches(self.planner.data, rounds, accelerator.process_index, processes)
         shown = None if accelerator.is_main_process else True
         name = f"epoch {self.epoch + 1}"
         for batch in tqdm(
-            load_batches(batches, settings),
+            load_batches(batches, settings, self.first),
+            initial=self.first,
             total=len(rounds),
             desc=name,
             leave=False,
@@ -64,17 +78,33 @@ class EpochSteps:
             yield batch.to(accelerator.device)
 
 
+def padding_share(
+    model: PairModel, planner: BatchPlanner, rounds: Sequence[Rows], processes: int
+) -> float:
+    """The share of the rows that a model encodes in these rounds which are no residues."""
+    data = planner.data
+    padded = residues = 0
+    for rows in rounds:
+        for rank in range(min(processes, len(rows))):
+            proteins = np.unique(data.table.pairs[rows[rank::processes]])
+            lengths = data.protein_lengths[proteins]
+            padded += model.padding(lengths)
+            residues += int(lengths.sum())
+    return padded / (padded + residues)
+
+
 @dataclass
 class EpochRecord:
     """Adds up an epoch's loss on the device, and logs a step now and then.
 
     The first step is logged, every N-th, and the last; only those make the host wait for the
-    device.
+    device. `part` is what is known of an epoch that was paused.
     """
 
     run: Run
     epoch: int
     steps: int
+    part: EpochPart | None = None
     rate: float = 0.0
     step: int = 0
     started: float = field(default_factory=time.perf_counter)
@@ -83,6 +113,11 @@ class EpochRecord:
     def __post_init__(self) -> None:
         device = self.run.accelerator.device
         self.sums = torch.zeros(2, dtype=torch.float64, device=device)
+        if self.part is not None:
+            self.step, self.rate = self.part.rounds, self.part.rate
+            self.started -= self.part.seconds
+            own = self.part.sums[self.run.accelerator.process_index]
+            self.sums = torch.tensor(own, dtype=torch.float64, device=device)
 
     def note(self, losses: Tensor, weights: Tensor, rate: float) -> None:
         """Count a step: losses (B,) at their weights (B,), made at a learning rate."""
@@ -102,6 +137,11 @@ class EpochRecord:
                 lr=rate,
                 steps_per_second=self.step / max(self.seconds, 1e-9),
             )
+
+    def to_part(self) -> EpochPart:
+        """What to resume the epoch from; every process must ask."""
+        sums = gather_object([self.sums.tolist()])
+        return EpochPart(self.step, self.seconds, self.rate, sums)
 
     @property
     def seconds(self) -> float:

@@ -26,7 +26,8 @@ class PairLoss:
         """The loss (B,) of each pair, in float32."""
         smoothing = self.settings.label_smoothing
         targets = labels.float() * (1 - smoothing) + smoothing / 2
-        weight = torch.tensor(self.settings.pos_weight, device=logits.device)
+        # Filled where it is needed: copied there, it would make the host wait for a GPU.
+        weight = torch.full((), self.settings.pos_weight, device=logits.device)
         return binary_cross_entropy_with_logits(
             logits.float(), targets, pos_weight=weight, reduction="none"
         )

@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from common.csv_log import EpochRow
+
+
+@dataclass(frozen=True)
+class EpochPart:
+    """Where an epoch stood when it was paused, between two updates.
+
+    Attributes:
+        rounds: How many are done.
+        seconds: That they took.
+        rate: The learning rate of the last of them.
+        sums: For each process, its pairs' losses times weights, and its weights.
+    """
+
+    rounds: int
+    seconds: float
+    rate: float
+    sums: list[list[float]]
 
 
 @dataclass
@@ -19,6 +36,7 @@ class Progress:
         best: The best monitored value so far, in the direction "higher is better".
         best_epoch: When it was reached, counted from 1.
         scheduler: The learning-rate schedule's own state.
+        part: What is done of the epoch to do next, if it was paused on its way.
     """
 
     epoch: int = 0
@@ -26,21 +44,25 @@ class Progress:
     best: float | None = None
     best_epoch: int = 0
     scheduler: dict[str, Any] = field(default_factory=dict)
+    part: EpochPart | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can hold."""
-        return {**vars(self), "rows": [row.to_dict() for row in self.rows]}
+        part = None if self.part is None else asdict(self.part)
+        return {**vars(self), "rows": [row.to_dict() for row in self.rows], "part": part}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Progress:
         """The progress that `to_dict` wrote; keys of others are left alone."""
         known = {name: content[name] for name in cls.__dataclass_fields__}
-        return cls(**{**known, "rows": [EpochRow.from_dict(row) for row in known["rows"]]})
+        rows = [EpochRow.from_dict(row) for row in known["rows"]]
+        part = None if known["part"] is None else EpochPart(**known["part"])
+        return cls(**{**known, "rows": rows, "part": part})
 
     def note_epoch(self, row: EpochRow, monitor: str) -> bool:
         """Add an epoch's row; whether it is the best so far."""
         self.rows.append(row)
-        self.epoch = row.epoch
+        self.epoch, self.part = row.epoch, None
         value = _monitored(row, monitor)
         if value is None or (self.best is not None and value <= self.best):
             return False

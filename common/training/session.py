@@ -7,6 +7,7 @@ them is in the scripts; `Session.record` and `Session.save` end an epoch, `Sessi
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +23,13 @@ from common.data.batches import BatchPlanner, PairBatch, PairData
 from common.data.splits import Splits
 from common.errors import UserError
 from common.evaluation.figures import plot_training
+from common.launch import Agreement
+from common.memory import explain_out_of_memory
 from common.models import PairModel
+from common.pausing import PAUSE, Paused
 from common.run import Run
 from common.training.checkpoints import BEST_MODEL, load_state, save_model, save_state
-from common.training.loop import EpochSteps, FiniteCheck
+from common.training.loop import EpochRecord, EpochSteps, FiniteCheck
 from common.training.losses import PairLoss
 from common.training.ohem import Miner
 from common.training.optimization import StagedUnfreezing, build_optimizer, build_scheduler
@@ -51,6 +55,7 @@ class Session:
         validator: Figures and threshold after each epoch.
         unfreezing: What stands still at first.
         finite: Stops what is not finite before the optimizer's step.
+        agreement: Lets the ranks pause after the same update.
         progress: How far the stage has come.
     """
 
@@ -65,23 +70,62 @@ class Session:
     validator: Validator
     unfreezing: StagedUnfreezing
     finite: FiniteCheck
+    agreement: Agreement
     progress: Progress
 
     def epochs(self) -> Iterator[int]:
         """The epochs left to do, counted from 0, until the last or an early stop."""
         training = self.run.config.training
         self.bare.train()
-        while self.progress.epoch < training.epochs:
-            if self.progress.stalled(training.early_stopping_patience):
-                self.run.event(
-                    "early_stop", epoch=self.progress.epoch, best_epoch=self.progress.best_epoch
-                )
-                return
-            yield self.progress.epoch
+        with PAUSE.until_asked():
+            while self.progress.epoch < training.epochs:
+                if self.progress.stalled(training.early_stopping_patience):
+                    self.run.event(
+                        "early_stop", epoch=self.progress.epoch, best_epoch=self.progress.best_epoch
+                    )
+                    return
+                yield self.progress.epoch
 
     def steps(self, epoch: int) -> EpochSteps:
-        """The rounds of an epoch on this rank."""
-        return EpochSteps(self.run, self.planner, epoch)
+        """The rounds of an epoch on this rank that are still to do."""
+        part = self.progress.part
+        return EpochSteps(self.run, self.planner, self.bare, epoch, part.rounds if part else 0)
+
+    def record_steps(self, steps: EpochSteps) -> EpochRecord:
+        """The record of an epoch, which knows of the rounds before these."""
+        return EpochRecord(self.run, steps.epoch, len(steps), self.progress.part)
+
+    @contextmanager
+    def step(self, batch: PairBatch) -> Iterator[None]:
+        """One step, with gradients accumulated as configured.
+
+        Raises:
+            UserError: It does not fit into memory.
+        """
+        task = f"training on {len(batch.pairs)} pairs"
+        remedy = (
+            "lower training_config.batch_size (and raise gradient_accumulation_steps as much) or"
+            " data_config.max_sequence_length"
+        )
+        with (
+            explain_out_of_memory(task, batch.lengths, remedy),
+            self.run.accelerator.accumulate(self.model),
+        ):
+            yield
+
+    def pause_if_asked(self, record: EpochRecord) -> None:
+        """After an update: if a signal has asked any rank for it, save the state and stop.
+
+        Raises:
+            Paused: The state holds where the epoch stands.
+        """
+        if not self.run.accelerator.sync_gradients:
+            return
+        if self.agreement.any(PAUSE.heard is not None):
+            self.progress.part = record.to_part()
+            self._save_state()
+            where = f"in epoch {record.epoch + 1} after step {record.step}/{record.steps}"
+            raise Paused(f"{where} on {PAUSE.heard or 'the signal of another process'}")
 
     def mine(self, batch: PairBatch, epoch: int) -> PairBatch:
         """The pairs of a round to train on: all, or the hardest of a pool."""
@@ -112,6 +156,9 @@ class Session:
         if not self.run.config.run.save_best_only:
             save_model(self.run, self.bare, validation.decision, name=f"epoch_{epoch:03d}")
         self.write_curves()
+        self._save_state()
+
+    def _save_state(self) -> None:
         self.progress.scheduler = self.scheduler.state_dict()
         save_state(self.run, self.progress.to_dict())
 
@@ -186,6 +233,7 @@ def prepare_session(run: Run, model: PairModel, splits: Splits) -> Session:
         validator=Validator(validation, loss, config, accelerator),
         unfreezing=unfreezing,
         finite=FiniteCheck(accelerator),
+        agreement=Agreement(accelerator),
         progress=progress,
     )
 

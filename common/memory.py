@@ -1,0 +1,43 @@
+"""What the user is told when a batch does not fit into memory."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from common.errors import UserError
+from common.models.ragged import HostInts
+
+# PyTorch has no error class of its own for a host that runs out.
+_HOST_IS_FULL = "can't allocate memory"
+
+
+@contextlib.contextmanager
+def explain_out_of_memory(task: str, lengths: HostInts, remedy: str) -> Iterator[None]:
+    """Tell an allocation that fails within this as one sentence.
+
+    Args:
+        task: What was going on, such as "training on 32 pairs".
+        lengths: Residues of each protein that took part.
+        remedy: Which settings to change, and how.
+
+    Raises:
+        UserError: Memory ran out, on the device or on the host.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError):
+        raise UserError(_describe(task, lengths, remedy)) from None
+    except RuntimeError as error:
+        if _HOST_IS_FULL not in str(error):
+            raise
+        raise UserError(_describe(task, lengths, remedy)) from None
+
+
+def _describe(task: str, lengths: HostInts, remedy: str) -> str:
+    return (
+        f"out of memory while {task} with {len(lengths)} proteins of {lengths.min()} to"
+        f" {lengths.max()} residues, {lengths.sum()} in all; {remedy}"
+    )

@@ -1,0 +1,122 @@
+"""A disk that fills up under a CSV, a checkpoint or a shard: what was there stays whole."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.config import Config, RunConfig
+from common.csv_log import EpochRow, write_training_csv
+from common.data.embedding_shards import Row, ShardWriter, read_shards
+from common.errors import UserError
+from common.run import open_run
+from tests.faults import EPOCHS, Launch, Training, live, log_tells, make_stage, started, wait_for
+from tests.same_run import assert_same_run
+from tests.tiny_benchmark import run_command
+from tests.tiny_pairs import one_process
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of four MiB, where mounting one is permitted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a small disk is not permitted here")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(disk: Path, leaving: int = 0) -> Path:
+    """Take up all of a disk but so many bytes; the ballast can be thrown off."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    size = ballast.stat().st_size
+    with ballast.open("r+b") as file:
+        file.truncate(max(0, size - leaving))
+    return ballast
+
+
+def row(epoch: int) -> EpochRow:
+    return EpochRow(epoch, 1.5, 0.7, 0.6, {"auroc": 0.5}, 1e-4)
+
+
+def write_shards(folder: Path, rows: list[Row]) -> None:
+    with ShardWriter(folder, max_bytes=200_000) as writer:
+        for one in rows:
+            writer.add([one])
+
+
+def test_a_csv_that_does_not_fit_leaves_the_one_before(disk: Path) -> None:
+    path = disk / "training_step.csv"
+    write_training_csv(path, [row(1)], ["auroc"])
+    before = path.read_bytes()
+    fill(disk)
+    with pytest.raises(UserError) as told:
+        write_training_csv(path, [row(epoch) for epoch in range(1, 500)], ["auroc"])
+    assert str(path) in str(told.value)
+    assert "bytes): No space left on device; make room" in str(told.value)
+    assert path.read_bytes() == before
+    assert sorted(entry.name for entry in disk.iterdir()) == ["ballast", "training_step.csv"]
+
+
+def test_a_shard_that_does_not_fit_leaves_those_before(disk: Path) -> None:
+    states = np.ones((1000, 64), dtype=np.float16)
+    with pytest.raises(UserError) as told:
+        write_shards(disk, [Row(f"P{number}", f"{number:032x}", states) for number in range(40)])
+    assert f"cannot write the embedding cache {disk} (128000 bytes): No space left" in str(
+        told.value
+    )
+    shards, broken = read_shards(disk)
+    assert not broken
+    assert sum(shard.rows for shard in shards) == 32
+    assert not list(disk.glob(".*"))
+
+
+def test_a_checkpoint_that_does_not_fit_leaves_the_state_to_go_on_from(
+    disk: Path, tmp_path: Path
+) -> None:
+    """Then, with room again, the run ends as if nothing had happened."""
+    stage = make_stage("pretrain", tmp_path / "project", Launch(1))
+    assert isinstance(stage, Training)
+    moved = f"run_config.output_dir={disk}"
+    live(stage, "whole", False, None)
+    with started(stage, "cut") as process:
+        wait_for(log_tells(stage, "cut", "epoch_start | epoch=3"), process)
+    runs = stage.project.output
+    subprocess.run(["cp", "-r", str(runs / "logs"), str(runs / "models"), str(disk)], check=True)
+    state = disk / "models" / "v3" / "pretrain" / "cut" / "last_state" / "progress.json"
+    before = state.read_bytes()
+    ballast = fill(disk, leaving=24_000)
+    command = [*stage.command("cut", True), moved]
+    full = run_command(command, stage.project.folder)
+    assert full.code == 2, full.stderr
+    assert "Traceback" not in full.stderr
+    assert "cannot write " in full.stderr.splitlines()[-1]
+    assert " bytes)" in full.stderr.splitlines()[-1]
+    assert state.read_bytes() == before
+    ballast.unlink()
+    again = run_command(command, stage.project.folder)
+    assert again.code == 0, again.stderr
+    assert_same_run(disk / "models" / "v3" / "pretrain" / "cut", stage.folders("whole")[0], EPOCHS)
+
+
+def test_a_log_that_does_not_fit_is_still_told_on_the_console(
+    disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = Config(run_config=RunConfig(output_dir=str(disk), pretrain_run_id="mine"))
+    with open_run("pretrain", config, one_process()) as run:
+        fill(disk)
+        for number in range(100):
+            run.event("step", text="x" * 100, number=number)
+    told = capsys.readouterr().err
+    assert "number=99" in told
+    assert "Traceback" not in told
