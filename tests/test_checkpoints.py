@@ -354,7 +354,10 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(run: Run, size: int) -> N
         pytest.raises(UserError, match=r"cannot write .*best_model \(\d+ bytes\)"),
     ):
         save_model(run, model_of(run.config, seed=1), DECISION)
-    with files_of_at_most(min(size, 2000)), pytest.raises(UserError, match=r"last_state.tmp: "):
+    with (
+        files_of_at_most(min(size, 2000)),
+        pytest.raises(UserError, match=r"last_state \(\d+ bytes\): "),
+    ):
         save_state(trained.run, {"epoch": 2})
     content = load_state(trained.run)
     assert content is not None
