@@ -89,6 +89,7 @@ def judge_checkpoint(config: Config, checkpoint_path: str | None) -> None:
     from common.launch import start_accelerator
     from common.run import open_run
     from common.training.checkpoints import load_checkpoint, newest_checkpoint, warn_if_differs
+    from common.training.compiling import compile_rows
     from common.training.validation import decide_threshold
 
     accelerator = start_accelerator(config)
@@ -106,6 +107,7 @@ def judge_checkpoint(config: Config, checkpoint_path: str | None) -> None:
         run.event("data_ready", **materials.describe(), scored=scored)
 
         model = checkpoint.model.to(accelerator.device)
+        compile_rows(model, accelerator)
         threshold = decide_threshold(checkpoint, config, accelerator)
         run.event("model_ready", model=config.model.model, checkpoint=path)
 

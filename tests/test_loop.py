@@ -29,7 +29,7 @@ def names_of(row: int) -> list[str]:
 
 def noted(losses: list[Tensor], accelerator: Accelerator | None = None) -> FiniteCheck:
     """A check that has seen an update's rounds, four pairs each."""
-    check = FiniteCheck(accelerator or one_process())
+    check = FiniteCheck(accelerator or one_process(), torch.optim.SGD([torch.zeros(1)]))
     for number, loss in enumerate(losses):
         check.note(loss, whole_batch(DATA, list(range(4 * number, 4 * number + 4))))
     return check
@@ -110,3 +110,29 @@ def test_gradients_that_overflow_alone_name_every_protein_up_to_twenty() -> None
     check.note(torch.ones(60), whole_batch(DATA, list(range(60))))
     with pytest.raises(UserError, match=r"P019 and 10 more; lower"):
         check.verify(torch.tensor(torch.inf))
+
+
+def test_a_deferred_verdict_leaves_the_weights_alone_and_comes_before_the_next_step() -> None:
+    """As on a GPU: the host does not wait for the norm, the optimizer skips the step by itself."""
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.AdamW([weight], lr=0.1, fused=True)
+    check = FiniteCheck(one_process(), optimizer, deferred=True)
+
+    def update(loss: float) -> None:
+        weight.grad = torch.full((3,), loss)
+        check.note(torch.tensor([1.0, loss]), whole_batch(DATA, [0, 1]))
+        check.verify(weight.grad.norm())
+        optimizer.step()
+
+    update(1.0)
+    before = weight.detach().clone()
+    update(torch.nan)
+    assert weight.equal(before)
+    with pytest.raises(UserError, match=", ".join(names_of(1))):
+        update(1.0)
+    assert weight.equal(before)
+    update(1.0)
+    assert not weight.equal(before)
+    update(torch.nan)
+    with pytest.raises(UserError, match="not finite"):
+        check.settle()

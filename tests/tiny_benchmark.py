@@ -46,7 +46,11 @@ class TinyProject:
 
     def launch(self, script: str, *arguments: str, processes: int = 1) -> Finished:
         """Run an entry script to its end."""
-        return run_command(self.command(script, *arguments, processes=processes), self.folder)
+        return self.run(self.command(script, *arguments, processes=processes))
+
+    def run(self, command: Sequence[str]) -> Finished:
+        """Run any command here to its end."""
+        return run_command(command, self.folder)
 
     def run_code(self, code: str) -> Finished:
         """Run Python code that may use the name ROOT, the checkout."""

@@ -86,6 +86,8 @@ class PairModel(PreTrainedModel):
     base_model_prefix = ""
     main_input_name = "proteins"
     pools_residues: ClassVar[bool] = False
+    # Parts that treat each row alone, whatever the number of rows: worth compiling.
+    row_wise: ClassVar[tuple[type[nn.Module], ...]] = ()
 
     input_mean: Tensor
     input_scale: Tensor

@@ -233,6 +233,7 @@ class V3Model(PairModel):
     """The siamese cross-attention model."""
 
     config_class = V3Config
+    row_wise = (FeedForward,)
 
     def __init__(self, config: V3Config) -> None:
         super().__init__(config)

@@ -6,12 +6,14 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
+from torch.optim import Optimizer
 from tqdm import tqdm
 
 from common.csv_log import EpochRow
@@ -28,6 +30,9 @@ from common.run import Run
 from common.training.progress import EpochPart
 from common.training.validation import Validation
 
+# A round's losses (B,), pairs (B, 2) and the names of its proteins.
+Round = tuple[Tensor, Rows, tuple[str, ...]]
+
 
 @dataclass(frozen=True)
 class EpochSteps:
@@ -37,6 +42,7 @@ class EpochSteps:
         run: The stage.
         planner: Which pairs each round has.
         model: The unwrapped model, which knows what it pads.
+        finite: Is asked for its last verdict when the steps are done.
         epoch: Counted from 0.
         first: The round to begin with: not 0 in an epoch that was paused.
     """
@@ -44,6 +50,7 @@ class EpochSteps:
     run: Run
     planner: BatchPlanner
     model: PairModel
+    finite: FiniteCheck
     epoch: int
     first: int = 0
 
@@ -76,6 +83,7 @@ class EpochSteps:
             disable=shown,
         ):
             yield batch.to(accelerator.device)
+        self.finite.settle()
 
 
 def padding_share(
@@ -165,16 +173,44 @@ class EpochRecord:
         return float(loss / count) if count else math.nan
 
 
+@dataclass(frozen=True)
+class _Question:
+    """Whether an update was finite, asked of a device that has not got there yet."""
+
+    wrong: Tensor
+    arrived: torch.cuda.Event | None
+    rounds: list[Round]
+
+    def answer(self) -> bool:
+        """Whether it was not; waits for the device if need be."""
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        return bool(self.wrong)
+
+
 @dataclass
 class FiniteCheck:
     """Stops every rank before the optimizer step if a loss or gradient is not finite.
 
-    Remembers the rounds since the last update: with gradient accumulation any of them may be the
-    cause.
+    The gradients are synchronised, so their norm is the same on all ranks and all come to the same
+    verdict without asking each other. Float16 is left to its loss scaler, which skips steps.
+
+    A host that waited for each verdict would leave its GPU without work meanwhile. There
+    (`deferred`) the fused optimizer itself leaves the weights alone where the verdict is bad, and
+    the host hears of it one update later, before the next step.
+
+    Attributes:
+        accelerator: The processes and the precision.
+        optimizer: Fused, where deferred.
+        deferred: Whether to hear the verdict one update later.
+        rounds: Those since the last update: with accumulation any of them may be the cause.
     """
 
     accelerator: Accelerator
-    rounds: list[tuple[Tensor, Rows, tuple[str, ...]]] = field(default_factory=list)
+    optimizer: Optimizer
+    deferred: bool = False
+    rounds: list[Round] = field(default_factory=list)
+    _open: _Question | None = None
 
     def note(self, losses: Tensor, batch: PairBatch) -> None:
         """Remember a round's losses (B,) and proteins until the update."""
@@ -183,19 +219,46 @@ class FiniteCheck:
     def verify(self, norm: Tensor) -> None:
         """Let the update pass, or stop.
 
-        The gradients are synchronised, so their norm is the same on all ranks and all come to
-        the same verdict without asking each other. Float16 is left to its loss scaler, which
-        skips steps.
-
         Args:
             norm: Of the update's gradients, a scalar.
 
         Raises:
-            UserError: Names the proteins of the pairs that caused it.
+            UserError: Names the proteins of the pairs that caused it, or caused it in the update
+                before.
         """
         rounds, self.rounds = self.rounds, []
-        if self.accelerator.mixed_precision == "fp16" or bool(torch.isfinite(norm)):
+        if self.accelerator.mixed_precision == "fp16":
             return
+        self.settle()
+        self._open = self._ask(~torch.isfinite(norm), rounds)
+        if not self.deferred:
+            self.settle()
+
+    def settle(self) -> None:
+        """Hear the verdict on the last update.
+
+        Raises:
+            UserError: It is bad.
+        """
+        question, self._open = self._open, None
+        if question is not None and question.answer():
+            self._refuse(question.rounds)
+
+    def _ask(self, wrong: Tensor, rounds: list[Round]) -> _Question:
+        if not self.deferred:
+            return _Question(wrong, None, rounds)
+        # The way by which gradient scalers tell fused optimizers to skip a step.
+        self.optimizer.found_inf = wrong.float()  # type: ignore[attr-defined]
+        self.optimizer.grad_scale = None  # type: ignore[attr-defined]
+        if not wrong.is_cuda:
+            return _Question(wrong, None, rounds)
+        told = torch.empty((), dtype=torch.bool, pin_memory=True)
+        told.copy_(wrong, non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record()
+        return _Question(told, arrived, rounds)
+
+    def _refuse(self, rounds: list[Round]) -> NoReturn:
         # With finite losses it is the gradients that overflowed; any pair may be the cause.
         guilty = gather_object(_names_not_finite(rounds))
         names = sorted(set(guilty or gather_object([n for *_, names in rounds for n in names])))
@@ -207,7 +270,7 @@ class FiniteCheck:
         )
 
 
-def _names_not_finite(rounds: list[tuple[Tensor, Rows, tuple[str, ...]]]) -> list[str]:
+def _names_not_finite(rounds: list[Round]) -> list[str]:
     """The proteins of the pairs whose loss is not finite."""
     return [
         names[row]

@@ -29,6 +29,7 @@ from common.models import PairModel
 from common.pausing import PAUSE, Paused
 from common.run import Run
 from common.training.checkpoints import BEST_MODEL, load_state, save_model, save_state
+from common.training.compiling import compile_rows
 from common.training.loop import EpochRecord, EpochSteps, FiniteCheck
 from common.training.losses import PairLoss
 from common.training.ohem import Miner
@@ -89,7 +90,8 @@ class Session:
     def steps(self, epoch: int) -> EpochSteps:
         """The rounds of an epoch on this rank that are still to do."""
         part = self.progress.part
-        return EpochSteps(self.run, self.planner, self.bare, epoch, part.rounds if part else 0)
+        first = part.rounds if part else 0
+        return EpochSteps(self.run, self.planner, self.bare, self.finite, epoch, first)
 
     def record_steps(self, steps: EpochSteps) -> EpochRecord:
         """The record of an epoch, which knows of the rounds before these."""
@@ -122,6 +124,7 @@ class Session:
         if not self.run.accelerator.sync_gradients:
             return
         if self.agreement.any(PAUSE.heard is not None):
+            self.finite.settle()
             self.progress.part = record.to_part()
             self._save_state()
             where = f"in epoch {record.epoch + 1} after step {record.step}/{record.steps}"
@@ -205,6 +208,7 @@ def prepare_session(run: Run, model: PairModel, splits: Splits) -> Session:
     )
     unfreezing = StagedUnfreezing.from_settings(model, config.training.strategy)
     bare = model.to(accelerator.device)
+    compiled = compile_rows(bare, accelerator)
     plain_optimizer = build_optimizer(bare, config.training.optimizer)
     updates = sum(planner.updates(epoch) for epoch in range(config.training.epochs))
     scheduler = build_scheduler(plain_optimizer, config.training, updates)
@@ -220,6 +224,7 @@ def prepare_session(run: Run, model: PairModel, splits: Splits) -> Session:
         first_epoch=progress.epoch + 1,
         updates=updates,
         trainable=unfreezing.trainable(bare, progress.epoch),
+        **({"compiled": compiled} if compiled else {}),
     )
     return Session(
         run=run,
@@ -232,7 +237,7 @@ def prepare_session(run: Run, model: PairModel, splits: Splits) -> Session:
         loss=loss,
         validator=Validator(validation, loss, config, accelerator),
         unfreezing=unfreezing,
-        finite=FiniteCheck(accelerator),
+        finite=FiniteCheck(accelerator, plain_optimizer, accelerator.device.type == "cuda"),
         agreement=Agreement(accelerator),
         progress=progress,
     )

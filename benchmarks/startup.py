@@ -1,0 +1,88 @@
+"""How long a user waits for an answer: help, a wrong config, a first event, against bare imports.
+
+    python -m benchmarks.startup [--runs 3] [--output FILE.json]
+
+The baseline is a script that imports its libraries at the top, as most do: it has not even parsed
+its arguments when they are loaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.workload import machine, print_table, take_time, write_report
+
+ROOT = Path(__file__).parents[1]
+NAIVE = "import torch, accelerate, transformers, datasets, evaluate"
+# Every path that a launch takes through the library before its first event.
+WAITS = {
+    "imports at the top (baseline)": ["-c", NAIVE],
+    "pretrain.py --help": ["pretrain.py", "--help"],
+    "evaluate.py --help": ["evaluate.py", "--help"],
+    "wrong config key": [
+        *("pretrain.py", "--config", "configs/demo.yaml", "--set", "training_config.epoch=3")
+    ],
+    "evaluate.py --predictions, no such file": [
+        *("evaluate.py", "--config", "configs/demo.yaml", "--predictions", "/nowhere/file")
+    ],
+    "imports of pretrain.py": [
+        "-c",
+        "import common.data.splits, common.launch, common.training.session",
+    ],
+}
+
+
+def run(arguments: list[str]) -> None:
+    """A fresh interpreter, its output thrown away."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    with tempfile.TemporaryDirectory() as folder:
+        if "-c" in arguments:
+            # Else `evaluate` would be this project's script.
+            environment["PYTHONPATH"] = "" if NAIVE in arguments else str(ROOT)
+            command = [sys.executable, *arguments]
+        else:
+            given = [a.replace("configs/", f"{ROOT}/configs/") for a in arguments[1:]]
+            command = [sys.executable, str(ROOT / arguments[0]), *given]
+        subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
+
+
+def measure(runs: int) -> list[dict[str, Any]]:
+    """Seconds of every wait, interleaved, the files of all of them in the system's cache."""
+    taken: dict[str, list[float]] = {name: [] for name in WAITS}
+    for arguments in WAITS.values():
+        run(arguments)
+    for _ in range(runs):
+        for name, arguments in WAITS.items():
+            taken[name].append(take_time(lambda: run(arguments)).wall)  # noqa: B023
+    naive = np.array(next(iter(taken.values())))
+    return [
+        {
+            "wait": name,
+            "seconds": min(seconds),
+            "share of the baseline": float(np.median(np.array(seconds) / naive)),
+        }
+        for name, seconds in taken.items()
+    ]
+
+
+def main() -> None:
+    """Measure, print the table, write the report."""
+    parser = argparse.ArgumentParser(description="Time how long the scripts take to answer.")
+    parser.add_argument("--runs", type=int, default=3, help="repetitions, interleaved")
+    parser.add_argument("--output", help="JSON file to write")
+    arguments = parser.parse_args()
+    rows = measure(arguments.runs)
+    print_table(rows)
+    write_report(arguments.output, {"machine": machine(), "rows": rows})
+
+
+if __name__ == "__main__":
+    main()

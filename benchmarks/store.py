@@ -1,0 +1,160 @@
+"""What reading a protein's embedding costs: our store against a raw memory map and other ways.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.store [--proteins 2000] [--dim 320] [--output FILE.json]
+
+Every way gives a protein, in random order, as a float32 tensor. `memory map` is the floor: one
+numpy.memmap and known offsets. `one file each` is the naive pipeline (`torch.save` per protein),
+`datasets` the same shards through `load_from_disk(...).with_format("torch")`. All files are in the
+system's cache. `opening` times a store of 10,000 short proteins.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmarks.baseline import FolderOfProteins, draw_lengths
+from benchmarks.workload import machine, print_table, take_time, write_report
+from common.data.embedding_shards import Row, ShardWriter, read_shards, write_dataset_files
+from common.data.embedding_store import EmbeddingStore
+
+SHARD_BYTES = 2**28
+MANY, SHORT = 10_000, 40
+
+Read = Callable[[int], Tensor]
+Table = list[dict[str, Any]]
+
+
+def write_store(folder: Path, lengths: NDArray[np.int64], dim: int) -> EmbeddingStore:
+    """A store of random states, protein n under the name str(n)."""
+    rng = np.random.default_rng(0)
+    with ShardWriter(folder, SHARD_BYTES) as writer:
+        for number, length in enumerate(lengths.tolist()):
+            states = rng.random((length, dim), "f4").astype(np.float16)
+            writer.add([Row(str(number), f"{number:032x}", states)])
+    return open_store(folder, len(lengths))
+
+
+def open_store(folder: Path, count: int) -> EmbeddingStore:
+    """As a run opens it: sidecars read and compared, shards mapped, rows found."""
+    shards, broken = read_shards(folder)
+    assert not broken
+    return EmbeddingStore(shards, "float16", {str(n): f"{n:032x}" for n in range(count)})
+
+
+def map_raw(folder: Path, store: EmbeddingStore, lengths: NDArray[np.int64]) -> Read:
+    """One file of all states, and a dictionary of offsets."""
+    path = folder / "raw"
+    with path.open("wb") as file:
+        for number in range(len(lengths)):
+            file.write(store[str(number)].tobytes())
+    mapped = np.memmap(path, np.float16, "r").reshape(-1, store.dim)
+    ends = np.cumsum(lengths).tolist()
+    places = {
+        str(n): (end - length, end)
+        for n, (end, length) in enumerate(zip(ends, lengths, strict=True))
+    }
+
+    def read(number: int) -> Tensor:
+        start, end = places[str(number)]
+        return torch.from_numpy(mapped[start:end].astype(np.float32))
+
+    return read
+
+
+def from_store(store: EmbeddingStore) -> Read:
+    """Ours."""
+    return lambda number: torch.from_numpy(store[str(number)].astype(np.float32))
+
+
+def from_files(folder: Path, store: EmbeddingStore) -> Read:
+    """The naive pipeline's."""
+    files = FolderOfProteins(folder)
+    for name in store:
+        files.save(name, torch.from_numpy(store[name].copy()))
+    return lambda number: files.load(str(number)).float()
+
+
+def from_datasets(folder: Path, dim: int) -> Read:
+    """The library's own way to tensors, row by row."""
+    shards, _ = read_shards(folder)
+    write_dataset_files(folder, shards)
+    table = datasets.load_from_disk(str(folder))
+    rows = {name: row for row, name in enumerate(table["id"])}
+    table = table.with_format("numpy")
+
+    def read(number: int) -> Tensor:
+        content = table[rows[str(number)]]["embedding"]
+        states = np.frombuffer(bytes(content), np.float16).reshape(-1, dim)
+        return torch.from_numpy(states.astype(np.float32))
+
+    return read
+
+
+def measure_reading(folder: Path, proteins: int, dim: int, runs: int) -> Table:
+    """Microseconds per protein of every way, interleaved; all give the same numbers."""
+    lengths = draw_lengths(proteins)
+    (folder / "store").mkdir()
+    (folder / "files").mkdir()
+    store = write_store(folder / "store", lengths, dim)
+    ways = {
+        "memory map": map_raw(folder, store, lengths),
+        "ours": from_store(store),
+        "one file each": from_files(folder / "files", store),
+        "datasets": from_datasets(folder / "store", dim),
+    }
+    for read in ways.values():
+        assert read(7).equal(ways["memory map"](7))
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for run in range(runs):
+        order = np.random.default_rng(run).permutation(proteins)[:500].tolist()
+        for name, read in ways.items():
+            taken[name].append(take_time(lambda: [read(n) for n in order]).wall / len(order))  # noqa: B023
+    floor = np.array(taken["memory map"])
+    return [
+        {
+            "from": name,
+            "µs per protein": 1e6 * min(seconds),
+            "times the memory map": float(np.median(np.array(seconds) / floor)),
+        }
+        for name, seconds in taken.items()
+    ]
+
+
+def measure_opening(folder: Path, runs: int) -> Table:
+    """Seconds to open a store of many proteins."""
+    (folder / "many").mkdir()
+    write_store(folder / "many", np.full(MANY, SHORT), 64)
+    seconds = [take_time(lambda: open_store(folder / "many", MANY)).wall for _ in range(runs)]
+    return [{"proteins": MANY, "opening, s": min(seconds), "worst, s": max(seconds)}]
+
+
+def main() -> None:
+    """Measure, print tables, write the report."""
+    parser = argparse.ArgumentParser(description="Time reading the embedding cache.")
+    parser.add_argument("--proteins", type=int, default=2000)
+    parser.add_argument("--dim", type=int, default=320)
+    parser.add_argument("--runs", type=int, default=5, help="repetitions, interleaved")
+    parser.add_argument("--output", help="JSON file to write")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        reading = measure_reading(folder, arguments.proteins, arguments.dim, arguments.runs)
+        print_table(reading)
+        opening = measure_opening(folder, arguments.runs)
+        print_table(opening)
+    report = {"machine": machine(), "reading": reading, "opening": opening}
+    write_report(arguments.output, report)
+
+
+if __name__ == "__main__":
+    main()
