@@ -22,8 +22,9 @@ DATA = make_pairs(60)
 def make_model() -> V3Model:
     torch.manual_seed(0)
     config: Any = V3Config(
-        input_dim=DATA.store.dim, d_model=16, n_heads=2, hidden_dims=[8], dropout=0.0
-    )
+        input_dim=DATA.store.dim, d_model=16, n_heads=2, hidden_dims=[8],
+        dropout=0.0, head_dropout=0.0,
+    )  # fmt: skip
     return V3Model(config)
 
 
