@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from common.command_line import add_checkpoint, global_rank, run_script, stage_parser
 from common.config import TASKS, Config, DecisionThresholdConfig, load_config
+from common.errors import UserError
 
 if TYPE_CHECKING:
     from common.evaluation.judgement import Judgement
@@ -30,10 +31,13 @@ def main() -> None:
     """Parse, check the configuration, and do one of the three things."""
     arguments = parse_arguments()
     if arguments.pairs:
-        config = load_config(
-            Path(arguments.checkpoint) / "config.yaml", "evaluate", arguments.overrides
-        )
-        score_own_pairs(config, arguments)
+        saved = Path(arguments.checkpoint) / "config.yaml"
+        if not saved.is_file():
+            raise UserError(
+                f"--checkpoint {arguments.checkpoint} is not a best_model directory: it has no"
+                " config.yaml; name one that pretrain.py or finetune.py has printed"
+            )
+        score_own_pairs(load_config(saved, "evaluate", arguments.overrides), arguments)
         return
     overrides = list(arguments.overrides)
     if arguments.tasks:
@@ -83,7 +87,7 @@ def judge_checkpoint(config: Config, checkpoint_path: str | None) -> None:
     from common.evaluation.judgement import Criteria, judge
     from common.evaluation.materials import open_materials
     from common.evaluation.metrics import measure_pairs
-    from common.evaluation.partial_scores import clear_partial_scores
+    from common.evaluation.partial_scores import PartialScores
     from common.evaluation.predictions import Predictions, write_predictions
     from common.evaluation.scoring import probabilities, score_pairs
     from common.launch import start_accelerator
@@ -102,7 +106,7 @@ def judge_checkpoint(config: Config, checkpoint_path: str | None) -> None:
         tables = {"scored": materials.needed_pairs()}
         parts, _ = embed_tables(config, tables, materials.sequences(), accelerator)
         data = parts["scored"]
-        warn_if_differs(run, checkpoint, data.store.dim)
+        warn_if_differs(run, checkpoint, data.store)
         scored = f"{len(data)} pairs of {len(data.table.proteins)} proteins"
         run.event("data_ready", **materials.describe(), scored=scored)
 
@@ -111,11 +115,10 @@ def judge_checkpoint(config: Config, checkpoint_path: str | None) -> None:
         threshold = decide_threshold(checkpoint, config, accelerator)
         run.event("model_ready", model=config.model.model, checkpoint=path)
 
-        run.begin(fix_threshold(config, threshold))
         run.event("stage_start", tasks=config.evaluate.tasks, threshold=threshold)
         # Not of this run, whose id may be new: of whatever started this before and was cut off.
-        partial = run.model_dir.parent / PARTIAL_SCORES
-        logits = score_pairs(model, data, config.evaluate.scoring, accelerator, resume_dir=partial)
+        partial = PartialScores(run.model_dir.parent / PARTIAL_SCORES, accelerator)
+        logits = score_pairs(model, data, config.evaluate.scoring, accelerator, partial=partial)
         if accelerator.is_main_process:
             predictions = Predictions.gather(
                 data.table.proteins, data.table.pairs, probabilities(logits)
@@ -123,8 +126,9 @@ def judge_checkpoint(config: Config, checkpoint_path: str | None) -> None:
             file = run.log_dir / PREDICTIONS_FILE
             write_predictions(file, predictions.ids, predictions.pairs, predictions.scores)
             criteria = Criteria(threshold, config.evaluate, measure_pairs)
+            run.begin(resolve(config, threshold))
             finish(run, judge(materials, predictions, criteria))
-            clear_partial_scores(partial)
+            partial.clear()
 
 
 def judge_file(config: Config, file: Path) -> None:
@@ -144,10 +148,16 @@ def judge_file(config: Config, file: Path) -> None:
         run.event("model_ready", predictions=file, pairs=len(predictions.pairs))
 
         threshold = config.evaluate.decision_threshold.value
-        run.begin(fix_threshold(config, threshold))
         run.event("stage_start", tasks=config.evaluate.tasks, threshold=threshold)
         criteria = Criteria(threshold, config.evaluate, pair_metrics)
-        finish(run, judge(materials, predictions, criteria))
+        judgement = judge(materials, predictions, criteria)
+        if config.evaluate.decision_threshold.mode != "fixed":
+            judgement.notes.append(
+                f"evaluate.decision_threshold.value ({threshold}) is the threshold: a file has no"
+                " validation pairs to choose one by"
+            )
+        run.begin(resolve(config, threshold))
+        finish(run, judgement)
 
 
 def finish(run: Run, judgement: Judgement) -> None:
@@ -162,11 +172,15 @@ def finish(run: Run, judgement: Judgement) -> None:
     run.event("stage_complete", directory=run.log_dir)
 
 
-def fix_threshold(config: Config, threshold: float) -> Config:
-    """The configuration with the threshold as found: with it, a prediction file gives the same."""
+def resolve(config: Config, threshold: float) -> Config:
+    """The configuration with the threshold as found, and free to be used for a run of another id.
+
+    With it, the prediction file that the run leaves gives the same figures.
+    """
     fixed = DecisionThresholdConfig(mode="fixed", value=threshold)
     evaluate = config.evaluate.model_copy(update={"decision_threshold": fixed})
-    return config.model_copy(update={"evaluate": evaluate})
+    run = config.run.model_copy(update={"eval_run_id": None})
+    return config.model_copy(update={"evaluate": evaluate, "run": run})
 
 
 def score_own_pairs(config: Config, arguments: argparse.Namespace) -> None:
@@ -177,15 +191,17 @@ def score_own_pairs(config: Config, arguments: argparse.Namespace) -> None:
     from common.data.batches import PairData
     from common.data.embeddings import prepare_store
     from common.data.fasta import read_fasta
-    from common.evaluation.own_pairs import read_own_pairs, write_own_pairs
+    from common.evaluation.own_pairs import check_output, read_own_pairs, write_own_pairs
+    from common.evaluation.partial_scores import PartialScores
     from common.evaluation.scoring import probabilities, score_pairs
     from common.launch import start_accelerator
     from common.run import log_to_console
-    from common.training.checkpoints import load_checkpoint
+    from common.training.checkpoints import check_same_language_model, load_checkpoint
 
     accelerator = start_accelerator(config)
     with log_to_console(accelerator):
-        fasta = Path(arguments.fasta)
+        fasta, output = Path(arguments.fasta), Path(arguments.output)
+        check_output(output)
         sequences = read_fasta(fasta)
         table = read_own_pairs(Path(arguments.pairs), sequences, fasta)
         checkpoint = load_checkpoint(Path(arguments.checkpoint))
@@ -193,11 +209,14 @@ def score_own_pairs(config: Config, arguments: argparse.Namespace) -> None:
         store = prepare_store(
             used, config.data.embeddings, config.data.max_sequence_length, accelerator
         )
-        model = checkpoint.model.to(accelerator.device)
-        data = PairData(table, store)
-        scores = probabilities(score_pairs(model, data, config.evaluate.scoring, accelerator))
+        check_same_language_model(checkpoint, store)
+        model, data = checkpoint.model.to(accelerator.device), PairData(table, store)
+        partial = PartialScores(output.with_name(f".{output.name}.partial"), accelerator)
+        logits = score_pairs(model, data, config.evaluate.scoring, accelerator, partial=partial)
         if accelerator.is_main_process:
-            write_own_pairs(Path(arguments.output), table, scores, checkpoint.decision.threshold)
+            threshold = checkpoint.decision.threshold
+            write_own_pairs(output, table, probabilities(logits), threshold)
+            partial.clear()
 
 
 if __name__ == "__main__":

@@ -31,7 +31,12 @@ def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
     from common.data.splits import open_splits
     from common.launch import start_accelerator
     from common.run import open_run
-    from common.training.checkpoints import load_checkpoint, newest_checkpoint, warn_if_differs
+    from common.training.checkpoints import (
+        check_same_model,
+        load_checkpoint,
+        newest_checkpoint,
+        warn_if_differs,
+    )
     from common.training.losses import share_of_global_mean
     from common.training.optimization import current_rate
     from common.training.session import prepare_session
@@ -42,8 +47,9 @@ def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
         named = checkpoint_path or config.run.load_checkpoint_path
         path = Path(named) if named else newest_checkpoint(config, ("pretrain",))
         checkpoint = load_checkpoint(path, config.model.model)
+        check_same_model(checkpoint, config)
         splits = open_splits(config, ("train", "val"), accelerator)
-        warn_if_differs(run, checkpoint, splits.store.dim)
+        warn_if_differs(run, checkpoint, splits.store)
         run.event("data_ready", **splits.notes)
 
         model = checkpoint.model

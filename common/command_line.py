@@ -33,7 +33,8 @@ def stage_parser(
             f"Launch: accelerate launch [--config_file accelerate_configs/X.yaml] {program}"
             f" --config FILE; on one process also: python {program} --config FILE."
             " Exit codes: 0 success, 2 a mistake in what was asked (one sentence on stderr),"
-            " 75 paused by SIGTERM or SIGUSR1, 130 stopped with Ctrl-C."
+            " 75 paused by SIGTERM or SIGUSR1, 130 stopped with Ctrl-C. (`accelerate launch` itself"
+            " returns 1 for all but success.)"
         ),
     )
     parser.add_argument(
@@ -81,19 +82,17 @@ def run_script(main: Callable[[], None]) -> NoReturn:
         main()
     except UserError as error:
         # Every rank finds the same mistake in the same config; one sentence is enough.
-        if global_rank() == 0:
-            print(f"{_program()}: error: {error}", file=sys.stderr)  # noqa: T201 (a script's end)
+        _say(f"error: {error}", everywhere=error.own)
         _leave(EXIT_USER_ERROR)
     except KeyboardInterrupt:
-        if global_rank() == 0:
-            print(f"{_program()}: stopped; {_remedy()}", file=sys.stderr)  # noqa: T201
+        _say("stopped; start it again, with --resume if it was training")
         _leave(EXIT_INTERRUPTED)
     except Paused as paused:
-        if global_rank() == 0:
-            print(f"{_program()}: paused {paused}; {_remedy()}", file=sys.stderr)  # noqa: T201
+        _say(f"paused {paused}", everywhere=True)
         _leave(EXIT_PAUSED)
-    except Exception:
+    except Exception as error:
         traceback.print_exc()
+        _say(f"failed: {type(error).__name__} on rank {global_rank()}, a defect", everywhere=True)
         _leave(EXIT_DEFECT)
     _leave(EXIT_OK)
 
@@ -102,9 +101,10 @@ def _program() -> str:
     return os.path.basename(sys.argv[0])  # noqa: PTH119 (a name, not a path)
 
 
-def _remedy() -> str:
-    again = "the same command" if _program() == "evaluate.py" else "the same command with --resume"
-    return f"{again} goes on"
+def _say(sentence: str, everywhere: bool = False) -> None:
+    """A script's last line on stderr: rank 0's, or every rank's own."""
+    if everywhere or global_rank() == 0:
+        print(f"{_program()}: {sentence}", file=sys.stderr)  # noqa: T201 (a script's end)
 
 
 def _interrupt_once(signum: int, frame: FrameType | None) -> None:

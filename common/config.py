@@ -329,11 +329,11 @@ def load_config(path: str | Path, stage: Stage, overrides: Sequence[str] = ()) -
             _assign(document, key, value)
     _refuse_device_config(document, assignments, path)
     # Every stage's merge is checked, not only this one's: a slip under `finetune:` should not
-    # surface after a day of pretraining.
+    # surface after a day of pretraining. What is set on the command line is meant for this one.
     for other in (*OVERRIDING_STAGES, "evaluate"):
         merged = _merge_stage(document, other, path)
         for key, value in assignments:
-            if key[0] not in OVERRIDING_STAGES:
+            if key[0] not in OVERRIDING_STAGES and other == stage:
                 _assign(merged, key, value)
         config = _validate(merged, path, lines, other, {key for key, _ in assignments})
         if other == stage:

@@ -6,7 +6,14 @@ class UserError(Exception):
 
     The entry scripts print it without a traceback and leave with exit code 2; everything else
     that is raised is a defect of ours and keeps its traceback.
+
+    Attributes:
+        own: It happened to this process alone, and so is told by it, whatever its rank.
     """
+
+    def __init__(self, sentence: str, own: bool = False) -> None:
+        super().__init__(sentence)
+        self.own = own
 
 
 def excerpt(text: str, limit: int = 60) -> str:

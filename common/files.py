@@ -13,7 +13,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import xxhash
+
 from common.errors import UserError
+
+READ_BYTES = 1 << 24
 
 
 def write_atomically(path: str | Path, data: bytes | str) -> None:
@@ -37,7 +41,8 @@ def write_atomically(path: str | Path, data: bytes | str) -> None:
     except OSError as error:
         raise UserError(
             f"cannot write {path} ({len(content)} bytes): {_explain(error)};"
-            " make room or permit writing there, or choose another directory"
+            " make room or permit writing there, or choose another directory",
+            own=True,
         ) from None
     finally:
         _remove_file(temporary)
@@ -158,7 +163,8 @@ def explain_disk_errors(path: str | Path, needed: int | None = None) -> Iterator
     except OSError as error:
         raise UserError(
             f"cannot write {path}{tell_bytes(needed)}: {_explain(error)}; make room or permit"
-            " writing there, or choose another directory"
+            " writing there, or choose another directory",
+            own=True,
         ) from None
 
 
@@ -169,3 +175,26 @@ def tell_bytes(needed: int | None) -> str:
 
 def _explain(error: OSError) -> str:
     return error.strerror or str(error)
+
+
+def hash_file(path: Path) -> str:
+    """The xxh3 checksum of a file's content."""
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while block := file.read(READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sync_directory(directory: Path) -> None:
+    """Write all files of a directory through to the disk, as libraries do not.
+
+    A rename that outruns its data leaves hollow files after a power cut, and the older directory
+    is gone by then.
+    """
+    for path in (*directory.rglob("*"), directory):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

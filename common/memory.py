@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from common.errors import UserError
-from common.models.ragged import HostInts
 
 # PyTorch has no error class of its own for a host that runs out.
 _HOST_IS_FULL = "can't allocate memory"
 
 
 @contextlib.contextmanager
-def explain_out_of_memory(task: str, lengths: HostInts, remedy: str) -> Iterator[None]:
+def explain_out_of_memory(task: str, lengths: NDArray[np.int64], remedy: str) -> Iterator[None]:
     """Tell an allocation that fails within this as one sentence.
 
     Args:
@@ -29,14 +30,14 @@ def explain_out_of_memory(task: str, lengths: HostInts, remedy: str) -> Iterator
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError):
-        raise UserError(_describe(task, lengths, remedy)) from None
+        raise UserError(_describe(task, lengths, remedy), own=True) from None
     except RuntimeError as error:
         if _HOST_IS_FULL not in str(error):
             raise
-        raise UserError(_describe(task, lengths, remedy)) from None
+        raise UserError(_describe(task, lengths, remedy), own=True) from None
 
 
-def _describe(task: str, lengths: HostInts, remedy: str) -> str:
+def _describe(task: str, lengths: NDArray[np.int64], remedy: str) -> str:
     return (
         f"out of memory while {task} with {len(lengths)} proteins of {lengths.min()} to"
         f" {lengths.max()} residues, {lengths.sum()} in all; {remedy}"

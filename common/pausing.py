@@ -1,8 +1,8 @@
 """SIGTERM and SIGUSR1: clusters send them before they take a machine away. Stop, losing nothing.
 
-Outside of training everything worth keeping is on disk already, and a signal ends the process at
-once, as Ctrl-C does. While training it is kept in mind until the next update: there the session
-asks, on all ranks together, and saves where the epoch stands.
+Outside of training what is worth keeping is on disk already, or written on the way out, and a
+signal ends the process at once, as Ctrl-C does. While training it is kept in mind until the next
+update: there the session asks, on all ranks together, and saves where the epoch stands.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ from types import FrameType
 
 SIGNALS = ("SIGTERM", "SIGUSR1")
 # What a data loader's worker outlives a signal by; its process saves its state meanwhile.
-WORKER_SECONDS = 30
+WORKER_SECONDS = 3600
 
 
-class Paused(Exception):  # noqa: N818 (no error)
-    """A signal asked this process to stop; what was done is on disk and can be gone on with."""
+class Paused(BaseException):
+    """A signal asked this process to stop; the text says where, and how to go on.
+
+    Like KeyboardInterrupt no `Exception`: a library's `except Exception` must not swallow it.
+    """
 
 
 @dataclass
@@ -50,9 +53,10 @@ class PauseRequest:
             self.waiting = False
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        self.heard = signal.Signals(number).name
-        if not self.waiting:
-            raise Paused(f"on {self.heard}")
+        # Launchers and schedulers repeat themselves; what the first one set off is not disturbed.
+        first, self.heard = self.heard is None, signal.Signals(number).name
+        if first and not self.waiting:
+            raise Paused(f"on {self.heard}; start it again to go on")
 
 
 # One for the process, as its signal handlers are.

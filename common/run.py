@@ -308,5 +308,6 @@ def _log_failure(run: Run, error: BaseException) -> None:
         LOGGER.error(text)
         return
     record = LOGGER.makeRecord(LOGGER.name, logging.ERROR, "", 0, text, (), None)
-    with (run.log_dir / LOG_FILE).open("a") as log:
+    # The reason itself matters more than that it cannot be logged.
+    with contextlib.suppress(OSError), (run.log_dir / LOG_FILE).open("a") as log:
         log.write(LINE_FORMAT.format(record) + "\n")

@@ -39,7 +39,7 @@ from common.training.checkpoints import (
 from tests.bad_input import Refused, assert_tried, attempt, cases, flip_bit
 from tests.tiny_pairs import one_process
 
-DECISION = Decision(0.25, "fixed", "auprc", 3, {"auprc": 0.5, "auroc": None})
+DECISION = Decision(0.25, "fixed", "auprc", 3, {"auprc": 0.5, "auroc": None}, "weights")
 FILES = ("config.json", "model.safetensors", "config.yaml", "decision.json")
 WRONG_VALUES = [None, "x", "", "a\nb", -1, 0, 3, True, 0.5, [], [1], ["x"], {}, {"a": 1}]
 

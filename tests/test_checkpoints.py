@@ -28,6 +28,8 @@ from common.training.checkpoints import (
     LAST_STATE,
     Decision,
     check_fits,
+    check_same_language_model,
+    check_same_model,
     checksums_of,
     load_checkpoint,
     load_state,
@@ -36,10 +38,11 @@ from common.training.checkpoints import (
     save_state,
     seal_progress,
 )
-from tests.tiny_pairs import one_process
+from tests.tiny_pairs import MemoryStore, one_process
 
 DIM = 6
-DECISION = Decision(0.1 + 0.2, "best_f1_on_valid", "auprc", 3, {"auprc": 1 / 3, "auroc": None})
+FIGURES = {"auprc": 1 / 3, "auroc": None}
+DECISION = Decision(0.1 + 0.2, "best_f1_on_valid", "auprc", 3, FIGURES, "weights")
 SMALL = {
     "d_model": 8,
     "n_heads": 2,
@@ -236,15 +239,38 @@ def test_a_checkpoint_of_another_model_is_refused(run: Run) -> None:
         load_checkpoint(path, "pooled")
 
 
+def store_of(dim: int, language_model: str = "weights") -> MemoryStore:
+    """Embeddings of a width, by a language model of this hash."""
+    store = MemoryStore({"P": np.zeros((1, dim), dtype=np.float16)})
+    store.language_model = language_model
+    return store
+
+
+def test_a_model_goes_on_as_it_is_or_not_at_all(run: Run) -> None:
+    """`--set model_config.d_model=64` changed nothing but the configuration that was saved."""
+    checkpoint = load_checkpoint(save_model(run, model_of(run.config), DECISION))
+    check_same_model(checkpoint, run.config)
+    settings = run.config.model.model_copy(update={"d_model": 64})
+    other = run.config.model_copy(update={"model": settings})
+    with pytest.raises(UserError, match=r"model_config.d_model is 64, but .* was trained with 8"):
+        check_same_model(checkpoint, other)
+
+
 def test_embeddings_of_another_width_are_refused_and_other_ones_told(run: Run) -> None:
     checkpoint = load_checkpoint(save_model(run, model_of(run.config), DECISION))
-    assert check_fits(checkpoint, run.config, DIM) == []
+    assert check_fits(checkpoint, run.config, store_of(DIM)) == []
+    assert check_fits(checkpoint, run.config, store_of(DIM, "others")) == [
+        "the files of data_config.embeddings.model_name"
+    ]
+    check_same_language_model(checkpoint, store_of(DIM))
+    with pytest.raises(UserError, match="its files have changed"):
+        check_same_language_model(checkpoint, store_of(DIM, "others"))
     with pytest.raises(UserError, match=r"takes embeddings of 6 dimensions, but .* have 7; set"):
-        check_fits(checkpoint, run.config, 7)
+        check_fits(checkpoint, run.config, store_of(7))
     other = configure(
         data_config={"embeddings": {"layer": 3, "shard_mib": 8}, "max_sequence_length": 500}
     )
-    assert check_fits(checkpoint, other, DIM) == [
+    assert check_fits(checkpoint, other, store_of(DIM)) == [
         "data_config.embeddings.layer",
         "data_config.max_sequence_length",
     ]

@@ -23,12 +23,12 @@ from common.data.embedding_shards import (
     ShardWriter,
     StoreIdentity,
     discard_broken_shards,
-    hash_file,
     read_shards,
     write_dataset_files,
 )
 from common.data.embedding_store import EmbeddingStore, stored_hashes
 from common.errors import UserError
+from common.files import hash_file
 
 DIM = 4
 STATES: dict[str, Embedding] = {

@@ -23,7 +23,6 @@ from transformers import (
 
 from common.config import EmbeddingsConfig
 from common.data import model_files
-from common.data.embedding_shards import hash_file
 from common.data.language_model import LanguageModel, ResidueTokens
 from common.data.model_files import (
     ModelFiles,
@@ -33,6 +32,7 @@ from common.data.model_files import (
     residue_limit,
 )
 from common.errors import UserError
+from common.files import hash_file
 from tests.tiny_esm import DIM, VOCABULARY, save_tiny_esm
 
 CPU = torch.device("cpu")

@@ -49,7 +49,7 @@ def test_the_epochs_loss_is_the_mean_over_pairs_not_over_steps(tmp_path: Path) -
     epoch.note(torch.tensor([1.0, 2.0, 50.0]), torch.tensor([1.0, 1.0, 0.0]), 0.1)
     epoch.note(torch.tensor([6.0]), torch.tensor([1.0]), 0.2)
     assert epoch.mean_loss() == 3.0
-    validation = Validation(0.5, {"auprc": None}, Decision(0.5, "fixed", "auprc", 2, {}))
+    validation = Validation(0.5, {"auprc": None}, Decision(0.5, "fixed", "auprc", 2, {}, "weights"))
     row = epoch.row(3.0, validation)
     assert (row.epoch, row.train_loss, row.val_loss, row.learning_rate) == (2, 3.0, 0.5, 0.2)
 

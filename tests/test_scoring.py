@@ -18,13 +18,14 @@ from common.config import MlpHeadConfig, ModelConfig, ScoringConfig
 from common.data.batches import PairData
 from common.data.pring import PairTable
 from common.errors import UserError
-from common.evaluation import scoring, states
+from common.evaluation import scoring, scoring_job, states
 from common.evaluation.partial_scores import PartialScores
 from common.evaluation.scoring import score_pairs
 from common.evaluation.scoring_job import GIB, ScoringJob
 from common.evaluation.states import encode_proteins
 from common.evaluation.tiles import plan_tiles
 from common.models import PairModel, build_model
+from common.pausing import Paused
 from tests.tiny_pairs import MemoryStore, one_process
 
 ROOT = Path(__file__).parents[1]
@@ -222,19 +223,25 @@ class StoppedError(Exception):
     """Stands for whatever ends a run."""
 
 
-def stop_after(monkeypatch: pytest.MonkeyPatch, tiles: int) -> list[int]:
+def stop_after(
+    monkeypatch: pytest.MonkeyPatch, tiles: int, error: BaseException | None = None
+) -> list[int]:
     """Makes scoring stop after some tiles; the list fills with each tile's number of pairs."""
     computed: list[int] = []
     whole = scoring.score_tile
 
     def few(model: Any, held: Any, pairs: NDArray[np.int64]) -> torch.Tensor:
         if len(computed) == tiles:
-            raise StoppedError
+            raise error or StoppedError
         computed.append(len(pairs))
         return whole(model, held, pairs)
 
     monkeypatch.setattr(scoring, "score_tile", few)
     return computed
+
+
+def kept_in(folder: Path) -> PartialScores:
+    return PartialScores(folder, one_process())
 
 
 def test_an_interrupted_scoring_goes_on_to_the_same_scores(
@@ -246,43 +253,76 @@ def test_an_interrupted_scoring_goes_on_to_the_same_scores(
     with monkeypatch.context() as patch:
         before = stop_after(patch, 30)
         with pytest.raises(StoppedError):
-            score(model, data, resume_dir=tmp_path)
+            score(model, data, partial=kept_in(tmp_path))
     with monkeypatch.context() as patch:
         after = stop_after(patch, 10_000)
-        assert np.array_equal(score(model, data, resume_dir=tmp_path), uninterrupted)
+        assert np.array_equal(score(model, data, partial=kept_in(tmp_path)), uninterrupted)
     assert sum(before) + sum(after) == len(data)
     with monkeypatch.context() as patch:
         again = stop_after(patch, 10_000)
-        assert np.array_equal(score(model, data, resume_dir=tmp_path), uninterrupted)
+        assert np.array_equal(score(model, data, partial=kept_in(tmp_path)), uninterrupted)
     assert again == []
 
 
 def test_scores_of_another_model_or_of_other_embeddings_are_not_taken_up(tmp_path: Path) -> None:
     data, model = every_pair(), make_model()
-    score(model, data, resume_dir=tmp_path)
+    score(model, data, partial=kept_in(tmp_path))
     other = make_model()
     with torch.no_grad():
         other.get_parameter("encoder_norm.bias").add_(0.5)
-    assert np.array_equal(score(other, data, resume_dir=tmp_path), score(other, data))
+    assert np.array_equal(score(other, data, partial=kept_in(tmp_path)), score(other, data))
     moved = every_pair(seed=1)
-    assert np.array_equal(score(model, moved, resume_dir=tmp_path), score(model, moved))
-    assert len(list(tmp_path.iterdir())) == 1
+    assert np.array_equal(score(model, moved, partial=kept_in(tmp_path)), score(model, moved))
+    assert len(list(tmp_path.iterdir())) == 3
+    kept = kept_in(tmp_path)
+    score(model, data, partial=kept)
+    kept.clear()
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_damaged_file_of_scores_costs_its_tiles_only(tmp_path: Path) -> None:
     data, model = every_pair(), make_model()
-    expected = score(model, data, resume_dir=tmp_path)
+    expected = score(model, data, partial=kept_in(tmp_path))
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:100])
-    assert np.array_equal(score(model, data, resume_dir=tmp_path), expected)
+    assert np.array_equal(score(model, data, partial=kept_in(tmp_path)), expected)
 
 
 def test_what_several_processes_left_is_put_together(tmp_path: Path) -> None:
-    accelerator = one_process()
     for rank, known in enumerate(([1.0, np.nan, np.nan], [np.nan, np.nan, 3.0])):
-        np.save(tmp_path / f"same.{rank}.npy", np.array(known, dtype=np.float32))
-    found = PartialScores(tmp_path, "same", accelerator).load(3)
+        kept = kept_in(tmp_path)
+        kept.identity = "same"
+        kept.save(np.array(known, dtype=np.float32))
+        (tmp_path / "same.0.f32").rename(tmp_path / f"same.{rank + 1}.f32")
+    found = kept_in(tmp_path).load("same", 3)
     np.testing.assert_array_equal(found, np.array([1.0, np.nan, 3.0], dtype=np.float32))
+
+
+def test_scores_of_another_plan_are_not_taken_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Kept by places in the plan of a GPU, they were taken up in that of a CPU: on other pairs."""
+    data, model = every_pair(), make_model()
+    for size in (200, 500):
+        monkeypatch.setattr(scoring_job, "CPU_TILE", size)
+        expected = score_pairs(model, data, ScoringConfig(), one_process())
+        kept = kept_in(tmp_path)
+        again = score_pairs(model, data, ScoringConfig(), one_process(), partial=kept)
+        assert np.array_equal(again, expected)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_signal_keeps_what_is_scored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    data, model = every_pair(), make_model()
+    uninterrupted = score(model, data)
+    with monkeypatch.context() as patch:
+        before = stop_after(patch, 30, Paused("on SIGTERM"))
+        with pytest.raises(Paused):
+            score(model, data, partial=kept_in(tmp_path))
+    with monkeypatch.context() as patch:
+        after = stop_after(patch, 10_000)
+        assert np.array_equal(score(model, data, partial=kept_in(tmp_path)), uninterrupted)
+    assert sum(before) + sum(after) == len(data)
 
 
 DRIVER = """

@@ -25,7 +25,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from common.files import tell_bytes, write_atomically
+from common.files import hash_file, tell_bytes, write_atomically
 
 Embedding = NDArray[np.floating[Any]]
 
@@ -39,7 +39,6 @@ SCHEMA = pa.schema(
 )
 # A killed run loses no more than this much work, however slowly a shard fills.
 FLUSH_SECONDS = 60.0
-READ_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -228,15 +227,6 @@ def _to_record_batch(rows: Sequence[Row]) -> pa.RecordBatch:
         embeddings,
     ]
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
-
-
-def hash_file(path: Path) -> str:
-    """The xxh3 checksum of a file's content."""
-    digest = xxhash.xxh3_128()
-    with path.open("rb") as file:
-        while block := file.read(READ_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def create_store_directory(directory: Path, identity: StoreIdentity) -> None:

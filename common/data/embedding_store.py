@@ -2,7 +2,7 @@
 
 Nothing is copied and nothing is read ahead: a view costs less than a microsecond, and the
 operating system keeps what is used in memory, once for all processes of a machine. Light on
-purpose: DataLoader workers import this module and need neither torch nor transformers for it.
+purpose: it needs neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class EmbeddingStore:
         shards: The complete shards to read from, at least one.
         dtype: The dtype that they hold.
         hashes: For every protein the hash that its sequence is stored under.
+        language_model: The hash of the files of the model that made the states.
 
     Raises:
         KeyError: A hash is in no shard.
@@ -36,9 +37,17 @@ class EmbeddingStore:
     """
 
     dim: int
+    language_model: str = ""
 
-    def __init__(self, shards: Sequence[Shard], dtype: str, hashes: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        shards: Sequence[Shard],
+        dtype: str,
+        hashes: Mapping[str, str],
+        language_model: str = "",
+    ) -> None:
         self.dim = shards[0].dim
+        self.language_model = language_model
         self._dtype = dtype
         self._paths = [shard.path.absolute() for shard in shards]
         batches = _map_batches(self._paths)

@@ -297,7 +297,8 @@ def _open_store(
 ) -> EmbeddingStore:
     hashes = {request.protein: request.sequence_hash for request in requests}
     try:
-        return EmbeddingStore(shards, cache.identity.dtype, hashes)
+        identity = cache.identity
+        return EmbeddingStore(shards, identity.dtype, hashes, identity.weights_hash)
     except (KeyError, OSError):
         raise UserError(
             f"{cache.directory} lacks embeddings that were just found or computed;"

@@ -23,8 +23,8 @@ import datasets
 import pyarrow as pa
 from datasets.table import InMemoryTable
 
-from common.data.embedding_shards import hash_file
 from common.errors import UserError, excerpt
+from common.files import hash_file
 
 # Part of the cache's key: raise it when the same text shall be parsed into something else.
 _CACHE_VERSION = 1

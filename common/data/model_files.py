@@ -16,9 +16,8 @@ import xxhash
 from huggingface_hub import snapshot_download
 
 from common.config import EmbeddingsConfig
-from common.data.embedding_shards import hash_file
 from common.errors import UserError
-from common.files import write_atomically
+from common.files import hash_file, write_atomically
 
 KEY = "data_config.embeddings.model_name"
 CONFIG_FILE = "config.json"

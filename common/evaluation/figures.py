@@ -84,15 +84,17 @@ def plot_topology(rows: Sequence[TopologyRow], title: str, path: Path) -> None:
         axes.set_title(name)
         axes.set_xlabel("node size")
         axes.grid(alpha=0.3)
+        axes.legend()
     save_figure(figure, path)
 
 
-def plot_degrees(predicted: IntArray, true: IntArray, path: Path) -> None:
+def plot_degrees(predicted: IntArray, true: IntArray, species: str, path: Path) -> None:
     """Draw which share of proteins has at least a degree, predicted against true, log-log.
 
     Args:
         predicted: (N,) degrees in the predicted network.
         true: (N,) degrees in the true one.
+        species: Whose network it is.
         path: The PNG to write.
     """
     figure = Figure(figsize=(5, 3.6), layout="constrained")
@@ -100,21 +102,22 @@ def plot_degrees(predicted: IntArray, true: IntArray, path: Path) -> None:
     for degrees, label in ((true, "true"), (predicted, "predicted")):
         ordered = np.sort(degrees)
         share = 1.0 - np.arange(len(ordered)) / len(ordered)
-        axes.step(ordered[ordered > 0], share[ordered > 0], label=label, where="post")
+        axes.step(ordered[ordered > 0], share[ordered > 0], label=label, where="pre")
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_title("degree distribution")
+    axes.set_title(f"degree distribution, {species}")
     axes.set_xlabel("degree")
     axes.set_ylabel("share of proteins with at least it")
     axes.legend()
     save_figure(figure, path)
 
 
-def plot_centralities(figures: EssentialFigures, path: Path) -> None:
+def plot_centralities(figures: EssentialFigures, species: str, path: Path) -> None:
     """Draw the predicted centralities of essential and of other proteins.
 
     Args:
         figures: Holds both groups' centralities.
+        species: Whose proteins they are.
         path: The PNG to write.
     """
     figure = Figure(figsize=(5, 3.6), layout="constrained")
@@ -123,7 +126,7 @@ def plot_centralities(figures: EssentialFigures, path: Path) -> None:
     bins = np.linspace(0.0, float(highest), 31)
     axes.hist(figures.essential, bins.tolist(), alpha=0.6, density=True, label="essential")
     axes.hist(figures.non_essential, bins.tolist(), alpha=0.6, density=True, label="non-essential")
-    axes.set_title(f"overlap {figures.distribution_overlap:.3f}")
+    axes.set_title(f"{species}: overlap {figures.distribution_overlap:.3f}")
     axes.set_xlabel("predicted network centrality")
     axes.set_ylabel("density")
     axes.legend()

@@ -42,6 +42,7 @@ class Judgement:
     """The figures of all tasks, filled in task by task.
 
     Attributes:
+        species: The configured species.
         pairs: Figures by split: `test`, `test_without_self_pairs`, and `test_{species}` of others.
         topology: Rows by species and strategy, the configured one first.
         functional: What `functional.json` holds, by task.
@@ -50,6 +51,7 @@ class Judgement:
         notes: What was ignored, missing or undefined, one line each.
     """
 
+    species: str
     pairs: dict[str, Figures] = field(default_factory=dict)
     topology: dict[tuple[str, Strategy], list[TopologyRow]] = field(default_factory=dict)
     functional: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -78,9 +80,9 @@ def judge(materials: Materials, predictions: Predictions, criteria: Criteria) ->
 
     A pair that is not listed counts as not predicted.
     """
-    judgement = Judgement(notes=list(predictions.notes))
-    predicted = predictions.edges(criteria.threshold)
     own = materials.scopes[0]
+    judgement = Judgement(own.species, notes=list(predictions.notes))
+    predicted = predictions.edges(criteria.threshold)
     if own.network is not None:
         judgement.notes += predictions.describe_on(own.network.nodes, materials.proteins())
         judgement.degrees = (predicted.on(own.network.nodes).degrees(), own.network.degrees())
@@ -126,7 +128,8 @@ def scores_of_table(table: PairTable, predictions: Predictions) -> tuple[NDArray
     scores = predictions.scores_of(first.tolist(), second.tolist())
     missing = np.isnan(scores)
     scores[missing] = min(0.0, float(predictions.scores.min(initial=0.0)))
-    return scores, int(missing.sum())
+    # An infinite score is a rank like any other: above, or below, all that are finite.
+    return np.nan_to_num(scores), int(missing.sum())
 
 
 def _judge_topology(scope: Scope, predicted: Network, judgement: Judgement) -> None:

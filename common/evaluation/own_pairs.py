@@ -44,6 +44,17 @@ def read_own_pairs(path: Path, known: Container[str], fasta: Path) -> PairTable:
     return _number(names)
 
 
+def check_output(path: Path) -> None:
+    """Refuse before hours of scoring what could not be written after them.
+
+    Raises:
+        UserError: The output's folder does not exist, or the output is one.
+    """
+    if path.is_dir() or not path.parent.is_dir():
+        reason = "is a directory" if path.is_dir() else "lies in a folder that does not exist"
+        raise UserError(f"--output {path} {reason}; name a file in an existing folder")
+
+
 def _number(names: Sequence[tuple[str, str]]) -> PairTable:
     proteins = tuple(sorted({protein for pair in names for protein in pair}))
     index = {protein: place for place, protein in enumerate(proteins)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,30 +15,40 @@ from accelerate.utils import broadcast
 from numpy.typing import NDArray
 
 from common.evaluation.scoring_job import ScoringJob
+from common.evaluation.tiles import Tiles
 from common.files import explain_disk_errors, write_atomically
+from common.run import on_main_process
 
 Scores = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
+# What nobody has gone on with for so long is nobody's any more.
+ABANDONED_AFTER = 7 * 24 * 3600.0  # seconds
+
+
+@dataclass
 class PartialScores:
     """One file per process: the logit of each planned pair, NaN where it is not known yet.
 
     Attributes:
-        folder: Where the files are.
-        identity: Of what is being scored; files of anything else are removed.
+        folder: Where the files are; those of other scorings may lie beside them.
         accelerator: Tells the rank.
+        identity: Of what is being scored; known once it has begun.
     """
 
     folder: Path
-    identity: str
     accelerator: Accelerator
+    identity: str = ""
 
-    def load(self, count: int) -> Scores:
-        """(count,) what all processes of earlier runs left, the same on every process."""
+    def load(self, identity: str, count: int) -> Scores:
+        """(count,) what all processes of earlier runs left, the same on every process.
+
+        Raises:
+            UserError: The folder cannot be made.
+        """
+        self.identity = identity
         known = np.full(count, np.nan, dtype=np.float32)
-        if self.accelerator.is_main_process:
-            self._collect(known)
+        on_main_process(self.accelerator, lambda: self._collect(known))
         # Read by one and told to all: a file may appear while another process looks.
         shared = torch.from_numpy(known).to(self.accelerator.device)
         told: Scores = broadcast(shared, from_process=0).cpu().numpy()
@@ -50,50 +60,47 @@ class PartialScores:
         Raises:
             UserError: It cannot be written.
         """
-        file = io.BytesIO()
-        np.save(file, scores)
-        path = self.folder / f"{self.identity}.{self.accelerator.process_index}.npy"
+        content = scores.tobytes()
         self._make_folder()
-        write_atomically(path, file.getvalue())
+        path = self.folder / f"{self.identity}.{self.accelerator.process_index}.f32"
+        write_atomically(path, xxhash.xxh3_128_digest(content) + content)
+
+    def clear(self) -> None:
+        """Delete what is kept of this scoring: its scores are where they are wanted."""
+        for path in self.folder.glob(f"{self.identity}.*.f32"):
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
 
     def _collect(self, known: Scores) -> None:
         self._make_folder()
-        for path in self.folder.glob("*.npy"):
-            if not path.name.startswith(f"{self.identity}."):
-                path.unlink(missing_ok=True)
-                continue
+        for path in self.folder.glob("*.f32"):
             # A file that cannot be read costs its tiles, no more.
-            with contextlib.suppress(OSError, ValueError, EOFError):
-                found = np.load(path)
-                if found.shape == known.shape:
-                    np.copyto(known, found, where=np.isnan(known))
+            with contextlib.suppress(OSError):
+                if path.name.startswith(f"{self.identity}."):
+                    content = path.read_bytes()
+                    if content[:16] == xxhash.xxh3_128_digest(content[16:]):
+                        found = np.frombuffer(content[16:], dtype=np.float32)
+                        np.copyto(known, found, where=np.isnan(known))
+                elif time.time() - path.stat().st_mtime > ABANDONED_AFTER:
+                    path.unlink()
 
     def _make_folder(self) -> None:
         with explain_disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
 
 
-def clear_partial_scores(folder: Path) -> None:
-    """Delete what is kept there: the scores are where they are wanted.
-
-    Another evaluation that keeps its scores in the same folder writes them again within a minute.
-    """
-    for path in folder.glob("*.npy"):
-        path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        folder.rmdir()
-
-
-def identify(job: ScoringJob) -> str:
-    """A digest of everything that the scores follow from."""
+def identify(job: ScoringJob, tiles: Tiles) -> str:
+    """A digest of everything that the scores, and their places in the plan, follow from."""
     model, data = job.model, job.data
     digest = xxhash.xxh3_128()
-    described = (type(model).__name__, job.settings, job.accelerator.mixed_precision)
-    digest.update(repr(described).encode())
+    precision = (job.accelerator.mixed_precision, job.accelerator.device.type, job.state_dtype)
+    sizes = (job.settings, job.tile_residues)
+    digest.update(repr((type(model).__name__, precision, sizes)).encode())
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.cpu().numpy().tobytes())
-    digest.update(data.table.pairs.tobytes())
+    digest.update(tiles.pairs.tobytes())
     for protein in data.table.proteins:
         digest.update(protein.encode())
         digest.update(data.store[protein].tobytes())

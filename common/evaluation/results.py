@@ -43,9 +43,10 @@ def _write_each(judgement: Judgement, directory: Path) -> Iterator[Path]:
         write_atomically(path, json.dumps(judgement.functional, indent=1) + "\n")
         yield path
     if judgement.degrees is not None:
-        plot_degrees(*judgement.degrees, directory / "degrees.png")
+        plot_degrees(*judgement.degrees, judgement.species, directory / "degrees.png")
     if judgement.essential is not None:
-        plot_centralities(judgement.essential, directory / "essential_proteins.png")
+        path = directory / "essential_proteins.png"
+        plot_centralities(judgement.essential, judgement.species, path)
 
 
 def format_results(judgement: Judgement) -> str:

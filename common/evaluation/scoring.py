@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from common.evaluation.scoring_job import ScoringJob
 from common.evaluation.states import ProteinStates, encode_proteins
 from common.evaluation.tiles import Tiles, plan_tiles
 from common.models.base import PairModel
+from common.pausing import Paused
 
 SAVE_EVERY = 60.0  # seconds
 
@@ -36,7 +37,7 @@ def score_pairs(
     settings: ScoringConfig,
     accelerator: Accelerator,
     describe: str = "scoring",
-    resume_dir: Path | None = None,
+    partial: PartialScores | None = None,
 ) -> Scores:
     """Logits (N,) of all pairs of `data`, in their order, complete on every process.
 
@@ -46,17 +47,17 @@ def score_pairs(
         settings: Sizes of tiles and of the memory for states.
         accelerator: Tells the rank, the device and the precision.
         describe: What the progress bar is called.
-        resume_dir: Where the scores of finished tiles are kept, every minute or so; a later call
-            with the same model and pairs goes on from there.
+        partial: Where the scores of finished tiles are kept, every minute or so and when a signal
+            ends the scoring; a later call with the same model and pairs goes on from there.
     """
     job = ScoringJob(model, data, settings, accelerator, describe)
     tiles = plan_tiles(data.table.pairs, job.state_lengths, job.tile_residues)
     sheet = ScoreSheet(tiles, accelerator)
-    if resume_dir is not None:
-        sheet.keep_in(PartialScores(resume_dir, identify(job), accelerator))
+    if partial is not None:
+        sheet.keep_in(partial, identify(job, tiles))
     unscored = sheet.unscored()
     if unscored:
-        with job.inferring():
+        with job.inferring(), sheet.saving_when_paused():
             states = encode_proteins(job, tiles.proteins(), tiles.proteins(unscored))
             for tile in own_tiles(job, tiles, unscored):
                 pairs = tiles.pairs[tiles.slices[tile]]
@@ -120,9 +121,18 @@ class ScoreSheet:
         self.known = np.full(count, np.nan, dtype=np.float32)
         self.added = torch.zeros(count, device=self.accelerator.device)
 
-    def keep_in(self, partial: PartialScores) -> None:
-        """Start from what is kept there, and keep there what is added."""
-        self.known, self.partial = partial.load(len(self.known)), partial
+    def keep_in(self, partial: PartialScores, identity: str) -> None:
+        """Start from what is kept there of the same scoring, and keep there what is added."""
+        self.known, self.partial = partial.load(identity, len(self.known)), partial
+
+    @contextmanager
+    def saving_when_paused(self) -> Iterator[None]:
+        """Keep what has been added also where a signal ends the work."""
+        try:
+            yield
+        except (Paused, KeyboardInterrupt):
+            self.save()
+            raise
 
     def unscored(self) -> list[int]:
         """The tiles of which a pair is not known."""

@@ -25,12 +25,14 @@ from safetensors import SafetensorError
 from transformers import AutoConfig
 
 from common.config import Config, read_resolved_config
-from common.data.embedding_shards import hash_file
+from common.data.embedding_store import EmbeddingStore
 from common.errors import UserError, excerpt
 from common.files import (
     explain_disk_errors,
+    hash_file,
     recover_directory,
     replace_directory,
+    sync_directory,
     tell_bytes,
     temporary_beside,
     write_atomically,
@@ -59,13 +61,23 @@ _UNREADABLE = (
 
 @dataclass(frozen=True)
 class Decision:
-    """From which probability on a pair is called, and the validation figures of the choice."""
+    """From which probability on a pair is called, and the validation figures of the choice.
+
+    Attributes:
+        threshold: The probability.
+        mode: How it was chosen.
+        monitor_metric: By which figure the epoch was.
+        epoch: Counted from 1.
+        validation: The figures.
+        language_model: The hash of the language model's files, by which the embeddings were made.
+    """
 
     threshold: float
     mode: str
     monitor_metric: str
     epoch: int
     validation: dict[str, float | None]
+    language_model: str
 
 
 @dataclass(frozen=True)
@@ -104,6 +116,7 @@ def save_model(run: Run, model: PairModel, decision: Decision, name: str = BEST_
         write_atomically(temporary / CONFIG_FILE, run.config.to_yaml())
         content = asdict(decision) | {"files": checksums_of(temporary)}
         write_atomically(temporary / DECISION_FILE, json.dumps(content, indent=1))
+        sync_directory(temporary)
         replace_directory(temporary, final)
 
     on_main_process(run.accelerator, write)
@@ -129,7 +142,8 @@ def _explain_library_errors(path: Path, needed: int) -> Iterator[None]:
         free = shutil.disk_usage(path.parent).free
         raise UserError(
             f"cannot write {path}{tell_bytes(needed)}: {reason}; {free} bytes are free there: make"
-            " room, or choose another directory with run_config.output_dir"
+            " room, or choose another directory with run_config.output_dir",
+            own=True,
         ) from None
 
 
@@ -160,7 +174,21 @@ def load_checkpoint(path: Path, expected_model: str | None = None) -> Checkpoint
     return Checkpoint(path, load_weights(path, name), config, decision)
 
 
-def check_fits(checkpoint: Checkpoint, config: Config, dim: int) -> list[str]:
+def check_same_language_model(checkpoint: Checkpoint, store: EmbeddingStore) -> None:
+    """Refuse embeddings of another language model, where the checkpoint alone names it.
+
+    Raises:
+        UserError: Its files are not those of the training.
+    """
+    if store.language_model != checkpoint.decision.language_model:
+        name = checkpoint.config.data.embeddings.model_name
+        raise UserError(
+            f"{name} is not the language model that {checkpoint.path} was trained on: its files"
+            " have changed; set data_config.embeddings.model_name or revision to the one that was"
+        )
+
+
+def check_fits(checkpoint: Checkpoint, config: Config, store: EmbeddingStore) -> list[str]:
     """Refuse embeddings that a checkpoint's model cannot take; tell what else differs.
 
     Returns:
@@ -170,7 +198,7 @@ def check_fits(checkpoint: Checkpoint, config: Config, dim: int) -> list[str]:
         UserError: The embeddings have another width.
     """
     trained, given = checkpoint.config.data, config.data
-    width = checkpoint.model.config.input_dim
+    width, dim = checkpoint.model.config.input_dim, store.dim
     if width != dim:
         raise UserError(
             f"the checkpoint {checkpoint.path} takes embeddings of {width} dimensions, but those"
@@ -184,14 +212,31 @@ def check_fits(checkpoint: Checkpoint, config: Config, dim: int) -> list[str]:
     ]
     if trained.max_sequence_length != given.max_sequence_length:
         differing.append("data_config.max_sequence_length")
+    if store.language_model != checkpoint.decision.language_model:
+        differing.append("the files of data_config.embeddings.model_name")
     return differing
 
 
-def warn_if_differs(run: Run, checkpoint: Checkpoint, dim: int) -> None:
+def warn_if_differs(run: Run, checkpoint: Checkpoint, store: EmbeddingStore) -> None:
     """`check_fits`, with a warning in the log about what differs but may be meant."""
-    differing = check_fits(checkpoint, run.config, dim)
+    differing = check_fits(checkpoint, run.config, store)
     if differing:
         run.warn("embeddings_differ", keys=differing, checkpoint=checkpoint.path)
+
+
+def check_same_model(checkpoint: Checkpoint, config: Config) -> None:
+    """Refuse a configuration of another model than the checkpoint's, which is taken as it is.
+
+    Raises:
+        UserError: Names the first key of `model_config` that differs.
+    """
+    trained = _flatten(checkpoint.config.model.model_dump())
+    for key, value in _flatten(config.model.model_dump()).items():
+        if trained.get(key) != value and key != "input_dim":
+            raise UserError(
+                f"model_config.{key} is {value}, but {checkpoint.path} was trained with"
+                f" {trained.get(key)}; a model goes on as it is, so make them equal"
+            )
 
 
 def load_weights(path: Path, name: str) -> PairModel:
@@ -291,6 +336,7 @@ def save_state(run: Run, progress: dict[str, Any]) -> None:
     accelerator.wait_for_everyone()
 
     def finish() -> None:
+        sync_directory(temporary)
         content = {"processes": accelerator.num_processes, "files": _checksums(temporary)}
         write_atomically(temporary / PROGRESS_FILE, seal_progress({**content, **progress}))
         replace_directory(temporary, final)
@@ -302,7 +348,7 @@ def _checksums(directory: Path) -> dict[str, str]:
     """The checksum of every file of a state, by its path in the directory."""
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     return {
-        str(path.relative_to(directory)): xxhash.xxh3_128_hexdigest(path.read_bytes())
+        str(path.relative_to(directory)): hash_file(path)
         for path in files
         if path.name != PROGRESS_FILE
     }
@@ -325,12 +371,10 @@ def load_state(run: Run) -> dict[str, Any] | None:
         UserError: The state is damaged, or of another configuration or number of processes.
     """
     directory = run.model_dir / LAST_STATE
-    on_main_process(run.accelerator, partial(_clear_remains, run))
-    if (run.log_dir / CONFIG_FILE).is_file():
-        check_same_config(run)
-    if not directory.is_dir():
+    # Looked at by one for all: on a shared file system each may see another moment.
+    progress = on_main_process(run.accelerator, partial(_find_state, run, directory))
+    if progress is None:
         return None
-    progress = on_main_process(run.accelerator, partial(_read_progress, directory))
     processes = run.accelerator.num_processes
     if progress["processes"] != processes:
         raise UserError(
@@ -339,11 +383,18 @@ def load_state(run: Run) -> dict[str, Any] | None:
         )
     try:
         run.accelerator.load_state(str(directory))
-    except (pickle.UnpicklingError, SafetensorError) as error:
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError) as error:
         # The library runs no code of a state file, but says so in a page.
         reason = excerpt(" ".join(str(error).split()), limit=120)
         raise _damaged(directory, f"cannot be loaded ({reason})") from None
     return progress
+
+
+def _find_state(run: Run, directory: Path) -> dict[str, Any] | None:
+    _clear_remains(run)
+    if (run.log_dir / CONFIG_FILE).is_file():
+        check_same_config(run)
+    return _read_progress(directory) if directory.is_dir() else None
 
 
 def _clear_remains(run: Run) -> None:

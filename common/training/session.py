@@ -106,8 +106,8 @@ class Session:
         """
         task = f"training on {len(batch.pairs)} pairs"
         remedy = (
-            "lower training_config.batch_size (and raise gradient_accumulation_steps as much) or"
-            " data_config.max_sequence_length"
+            "lower training_config.batch_size (and raise gradient_accumulation_steps as much),"
+            " data_config.max_sequence_length or, where it mines, sampling.pool_multiplier"
         )
         with (
             explain_out_of_memory(task, batch.lengths, remedy),
@@ -128,7 +128,8 @@ class Session:
             self.progress.part = record.to_part()
             self._save_state()
             where = f"in epoch {record.epoch + 1} after step {record.step}/{record.steps}"
-            raise Paused(f"{where} on {PAUSE.heard or 'the signal of another process'}")
+            signal = PAUSE.heard or "the signal of another process"
+            raise Paused(f"{where} on {signal}; --resume goes on (run id {self.run.run_id})")
 
     def mine(self, batch: PairBatch, epoch: int) -> PairBatch:
         """The pairs of a round to train on: all, or the hardest of a pool."""

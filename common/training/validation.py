@@ -48,7 +48,8 @@ class Validator:
         monitor = self.config.training.monitor_metric
         wanted = {*self.config.training.logging.validation_metrics, monitor}
         metrics = pair_metrics(scores, labels, threshold, [n for n in METRIC_NAMES if n in wanted])
-        decision = Decision(threshold, settings.decision_threshold.mode, monitor, epoch, metrics)
+        mode, language_model = settings.decision_threshold.mode, self.data.store.language_model
+        decision = Decision(threshold, mode, monitor, epoch, metrics, language_model)
         return Validation(loss, metrics, decision)
 
 
