@@ -83,7 +83,8 @@ def parse_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 def judge_checkpoint(config: Config, checkpoint_path: str | None) -> None:
     """From a trained model to its figures: score every pair that a task looks at, then judge."""
     # These take seconds to import (torch, transformers); a wrong configuration is told before.
-    from common.data.splits import embed_tables, prepare_benchmark
+    from common.data.provision import prepare_benchmark
+    from common.data.splits import embed_tables
     from common.evaluation.judgement import Criteria, judge
     from common.evaluation.materials import open_materials
     from common.evaluation.metrics import measure_pairs
@@ -101,14 +102,15 @@ def judge_checkpoint(config: Config, checkpoint_path: str | None) -> None:
         named = checkpoint_path or config.run.load_checkpoint_path
         path = Path(named) if named else newest_checkpoint(config, ("finetune", "pretrain"))
         checkpoint = load_checkpoint(path, config.model.model)
-        prepare_benchmark(config.data, config.run.seed, accelerator)
+        species = config.evaluate.cross_species
+        prepare_benchmark(config.data, config.run.seed, accelerator, species)
         materials = open_materials(config)
         tables = {"scored": materials.needed_pairs()}
-        parts, _ = embed_tables(config, tables, materials.sequences(), accelerator)
+        parts, notes = embed_tables(config, tables, materials.sequences(), accelerator)
         data = parts["scored"]
         warn_if_differs(run, checkpoint, data.store)
-        scored = f"{len(data)} pairs of {len(data.table.proteins)} proteins"
-        run.event("data_ready", **materials.describe(), scored=scored)
+        notes["scored"] = f"{len(data)} pairs of {len(data.table.proteins)} proteins"
+        run.event("data_ready", **materials.describe(), **notes)
 
         model = checkpoint.model.to(accelerator.device)
         compile_rows(model, accelerator)
@@ -133,6 +135,7 @@ def judge_checkpoint(config: Config, checkpoint_path: str | None) -> None:
 
 def judge_file(config: Config, file: Path) -> None:
     """From any predictor's file to its figures; no model, and one process does it all."""
+    from common.data.provision import prepare_benchmark
     from common.evaluation.judgement import Criteria, judge
     from common.evaluation.materials import open_materials
     from common.evaluation.pair_figures import pair_metrics
@@ -142,6 +145,8 @@ def judge_file(config: Config, file: Path) -> None:
     if global_rank() != 0:
         return
     with open_run("evaluate", config, OneProcess()) as run:
+        species = config.evaluate.cross_species
+        prepare_benchmark(config.data, config.run.seed, OneProcess(), species)
         materials = open_materials(config)
         run.event("data_ready", **materials.describe())
         predictions = read_predictions(file)

@@ -4,7 +4,9 @@
 # figures of each are printed and lie in runs/logs/{v3,pooled}/evaluate/.
 #
 #   scripts/demo.sh
-#   SET="run_config.seed=1 data_config.benchmark.root_dir=data/demo1" scripts/demo.sh
+#   d=data_config.benchmark; SET="run_config.seed=1 $d.root_dir=data/demo1 \
+#     $d.functional_dir=data/demo1/functional data_config.embeddings.model_name=data/demo1/esm" \
+#     scripts/demo.sh                         (another seed: another benchmark, another language model)
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 

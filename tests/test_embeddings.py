@@ -230,6 +230,103 @@ def test_a_lost_or_damaged_shard_is_rebuilt_and_nothing_else(
 # ------------------------------------------------------------------------- what is refused
 
 
+def cut_off(monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
+    """Embedding stops, as if killed, after so many batches."""
+    flush_every_batch(monkeypatch)
+    embed = embeddings._embed_batch
+    done: list[int] = []
+
+    def embed_some(*arguments: Any) -> Any:
+        if len(done) == batches:
+            raise KeyboardInterrupt
+        done.append(1)
+        return embed(*arguments)
+
+    monkeypatch.setattr(embeddings, "_embed_batch", embed_some)
+
+
+def plan_of(settings: EmbeddingsConfig) -> Path:
+    return cache_directory(settings) / "plan.json"
+
+
+def test_a_cut_off_run_goes_on_with_the_batches_it_had_planned(
+    settings: EmbeddingsConfig,
+    accelerator: Accelerator,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Planned anew over what was missing, the batches were padded otherwise: other last bits."""
+    exact = changed(settings, dtype="float32")
+    with monkeypatch.context() as patch:
+        cut_off(patch, 3)
+        with pytest.raises(KeyboardInterrupt):
+            prepare_store(SEQUENCES, exact, MAX_LENGTH, accelerator)
+    assert plan_of(exact).exists()
+    # Proteins that join meanwhile are planned for themselves.
+    more = {**SEQUENCES, "P900": "MKTAYIAKQR", "P901": "GSHMLEDPVA"}
+    store = contents(prepare_store(more, exact, MAX_LENGTH, accelerator))
+    assert not plan_of(exact).exists()
+    whole = changed(exact, cache_dir=str(tmp_path / "whole"))
+    expected = contents(prepare_store(SEQUENCES, whole, MAX_LENGTH, accelerator))
+    assert {name: store[name] for name in SEQUENCES} == expected
+    rows = datasets.load_from_disk(str(cache_directory(exact)))["sequence_hash"]
+    assert len(rows) == len(set(rows)) == len(more)
+
+
+def test_a_plan_under_another_budget_is_left_aside(
+    settings: EmbeddingsConfig, accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever lowers it after running out of memory does not want the old batches."""
+    with monkeypatch.context() as patch:
+        cut_off(patch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            prepare_store(SEQUENCES, settings, MAX_LENGTH, accelerator)
+    sizes = []
+    with monkeypatch.context() as patch:
+        embed = embeddings._embed_batch
+        patch.setattr(
+            embeddings,
+            "_embed_batch",
+            lambda model, batch, dtype: sizes.append(len(batch)) or embed(model, batch, dtype),  # type: ignore[func-returns-value]
+        )
+        lower = changed(settings, tokens_per_batch=60)
+        assert set(prepare_store(SEQUENCES, lower, MAX_LENGTH, accelerator)) == set(SEQUENCES)
+    assert max(sizes) * 5 < 60
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"batches": 3}', b"\xff"])
+def test_a_plan_that_cannot_be_read_costs_nothing(
+    content: bytes,
+    settings: EmbeddingsConfig,
+    accelerator: Accelerator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        cut_off(patch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            prepare_store(SEQUENCES, settings, MAX_LENGTH, accelerator)
+    plan_of(settings).write_bytes(content)
+    assert set(prepare_store(SEQUENCES, settings, MAX_LENGTH, accelerator)) == set(SEQUENCES)
+    assert not plan_of(settings).exists()
+
+
+def test_a_run_cut_off_after_its_last_shard_is_brought_to_its_end(
+    settings: EmbeddingsConfig, accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(embeddings, "write_dataset_files", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepare_store(SEQUENCES, settings, MAX_LENGTH, accelerator)
+    (cache_directory(settings) / ".rest.tmp").write_bytes(b"half a shard")
+    prepare_store(SEQUENCES, settings, MAX_LENGTH, accelerator)
+    assert not plan_of(settings).exists()
+    assert not list(cache_directory(settings).glob(".*.tmp"))
+    assert len(datasets.load_from_disk(str(cache_directory(settings)))) == len(SEQUENCES)
+
+
 def test_too_long_for_the_model(settings: EmbeddingsConfig, accelerator: Accelerator) -> None:
     with pytest.raises(UserError, match=r"data_config\.max_sequence_length is 127"):
         prepare_store(SEQUENCES, settings, 127, accelerator)

@@ -247,3 +247,23 @@ def test_a_protein_with_two_sequences_is_refused(project: TinyProject) -> None:
     config: Config = load_config(project.config, "evaluate", ["evaluate.tasks=[complexes]"])
     with pytest.raises(UserError, match=r"P040 has one sequence in tiny and another in the compl"):
         open_materials(config).sequences()
+
+
+def test_infinite_scores_rank_above_and_below_all_others(
+    judged: tuple[TinyProject, Path, Path], tmp_path: Path
+) -> None:
+    """One of them in a file ended in a traceback."""
+    project, _, logs = judged
+    figures = []
+    for high, low in (("inf", "-inf"), ("7", "-7")):
+        lines = [line.split() for line in read_lines(logs)]
+        lines[0][2], lines[1][2] = high, low
+        file = tmp_path / f"{high}.txt"
+        file.write_text("".join(" ".join(line) + "\n" for line in lines))
+        copy = TinyProject(project.folder, logs / "config.yaml")
+        run_id = f"run_config.eval_run_id=high-{high}"
+        call_main(
+            copy, "evaluate.py", "--predictions", str(file), "--tasks", "pairs", "--set", run_id
+        )
+        figures.append((logs.parent / f"high-{high}" / "evaluate.csv").read_bytes())
+    assert figures[0] == figures[1]

@@ -26,7 +26,7 @@ from common.data import model_files
 from common.data.language_model import LanguageModel, ResidueTokens
 from common.data.model_files import (
     ModelFiles,
-    check_length_fits,
+    check_residue_limit,
     hash_model,
     locate_model,
     residue_limit,
@@ -207,13 +207,6 @@ def test_the_limit_is_what_absolute_positions_take(tmp_path: Path) -> None:
         model.residue_states(["M" * (limit + 1)])
 
 
-def test_length_is_checked_before_anything_is_loaded(tiny: Path) -> None:
-    settings = EmbeddingsConfig(model_name=str(tiny))
-    check_length_fits(settings, 126)
-    with pytest.raises(UserError, match=r"data_config\.max_sequence_length is 127.*at most 126"):
-        check_length_fits(settings, 127)
-
-
 def test_a_directory_without_weights_is_refused(copy: Path) -> None:
     (copy / "model.safetensors").unlink()
     with pytest.raises(UserError, match=r"model\.safetensors.*data_config\.embeddings\.model_name"):
@@ -259,7 +252,7 @@ def test_a_downloaded_model_is_found_without_the_network(
     files = locate_model(settings)
     assert (files.directory, files.weights) == (snapshot, (snapshot / "model.safetensors",))
     with pytest.raises(UserError, match="at most 126"):
-        check_length_fits(settings, 127)
+        check_residue_limit(files, settings.model_name, 127)
     # An interrupted download: the tokenizer has not arrived.
     (snapshot / "vocab.txt").unlink()
     (snapshot / "tokenizer_config.json").unlink()

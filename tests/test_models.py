@@ -236,6 +236,9 @@ def test_v3_at_full_size_has_the_parameters_that_its_layers_add_up_to() -> None:
     head = (d * 512 + 512 + 2 * 512) + (512 * 256 + 256 + 2 * 256) + (256 + 1)
     norms_and_cls = 2 * d + 2 * d + d
     assert model.num_parameters() == projection + encoder + cross + head + norms_and_cls
+    # The plan's "about 26 M" is all but the cross blocks.
+    assert model.num_parameters() == 58_900_993
+    assert model.num_parameters() - cross == 26_065_793
 
 
 def test_stochastic_depth_rises_linearly_with_the_layer() -> None:

@@ -95,8 +95,8 @@ def test_a_file_without_pairs_predicts_nothing_and_says_so(read: Reader, text: s
     assert predictions.edges().edges.shape == (0, 2)
     assert len(predictions.notes) == 1
     assert np.isnan(predictions.scores_of(["A"], ["B"])).all()
-    assert predictions.describe_on(["A", "B"]) == [
-        "3 pairs of the test graph are not listed: not predicted"
+    assert predictions.describe_on(["A", "B"], "yeast") == [
+        "3 pairs of the yeast test graph are not listed: not predicted"
     ]
 
 
@@ -155,15 +155,18 @@ def test_scores_of_given_pairs_come_in_their_order_and_are_nan_where_not_listed(
 
 def test_coverage_of_a_test_graph_is_counted(read: Reader) -> None:
     predictions = read("A B 0.1\nC B 0.2\nC C 0.3\nA X 1\nX Y 1\n")
-    assert predictions.describe_on(["A", "B", "C"]) == [
-        "2 pairs name one of 2 proteins outside the test graph and are ignored",
-        "3 pairs of the test graph are not listed: not predicted",
-        "1 listed pairs are self-pairs; they count as the benchmark does",
+    assert predictions.describe_outside(["A", "B", "C", "Z"]) == [
+        "2 pairs name one of 2 proteins that no task looks at and are ignored"
     ]
-    assert read("A B 1\nA A 0\nB B 0\n").describe_on(["A", "B"])[0].startswith("2 listed")
-    assert read("A B 1\n").describe_on(["A"])[1] == (
-        "1 pairs of the test graph are not listed: not predicted"
-    )
+    assert predictions.describe_outside(["A", "B", "C", "X", "Y"]) == []
+    assert predictions.describe_on(["A", "B", "C"], "yeast") == [
+        "3 pairs of the yeast test graph are not listed: not predicted",
+        "1 listed pairs of yeast are self-pairs; they count as the benchmark does",
+    ]
+    assert read("A B 1\nA A 0\nB B 0\n").describe_on(["A", "B"], "y")[0].startswith("2 listed")
+    assert read("A B 1\n").describe_on(["A"], "y") == [
+        "1 pairs of the y test graph are not listed: not predicted"
+    ]
 
 
 # What is refused

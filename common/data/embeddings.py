@@ -41,7 +41,6 @@ from common.data.embedding_store import EmbeddingStore, stored_hashes
 from common.data.language_model import LanguageModel
 from common.data.model_files import (
     ModelFiles,
-    check_length_fits,
     check_residue_limit,
     hash_model,
     locate_model,
@@ -51,7 +50,7 @@ from common.files import write_atomically
 from common.memory import explain_out_of_memory
 from common.run import LOGGER, format_event, on_main_process
 
-__all__ = ["EmbeddingStore", "StoreIdentity", "check_length_fits", "prepare_store"]
+__all__ = ["EmbeddingStore", "StoreIdentity", "prepare_store"]
 
 LOCK_FILE, PLAN_FILE = "build.lock", "plan.json"
 # Well below the minutes after which waiting processes give up on a collective.

@@ -73,20 +73,6 @@ def locate_model(settings: EmbeddingsConfig) -> ModelFiles:
     return _find_cached(settings) or _download(settings)
 
 
-def check_length_fits(settings: EmbeddingsConfig, max_sequence_length: int) -> None:
-    """Refuse a length that the model cannot take, if its files are on this machine already.
-
-    Quick, and never goes to the network; `prepare_store` checks the same again.
-
-    Raises:
-        UserError: `data_config.max_sequence_length` is too large.
-    """
-    local = Path(settings.model_name).expanduser()
-    files = ModelFiles(local, ()) if local.is_dir() else _find_cached(settings)
-    if files is not None:
-        check_residue_limit(files, settings.model_name, max_sequence_length)
-
-
 def check_residue_limit(files: ModelFiles, model_name: str, max_sequence_length: int) -> None:
     """Refuse a length beyond the positions that the model was made for.
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from common.config import Config, DataConfig
+from common.config import Config
 from common.data.batches import PairData
 from common.data.embeddings import EmbeddingStore, prepare_store
 from common.data.pring import (
@@ -19,10 +18,9 @@ from common.data.pring import (
     PairTable,
     Split,
     check_sequences,
-    open_benchmark,
 )
+from common.data.provision import prepare_benchmark
 from common.errors import UserError
-from common.run import on_main_process
 
 
 @dataclass(frozen=True)
@@ -96,20 +94,6 @@ def describe_table(table: PairTable) -> str:
     """How many pairs, positives and proteins."""
     positives = int(table.labels.sum())
     return f"{len(table)} pairs ({positives} positive, {len(table.proteins)} proteins)"
-
-
-def prepare_benchmark(settings: DataConfig, seed: int, accelerator: Accelerator) -> Benchmark:
-    """Open the benchmark; where the configuration says so, rank 0 generates or fetches it first."""
-
-    def provide() -> None:
-        if settings.benchmark.name == "demo":
-            from common.data.demo import ensure_demo  # generating is a rare thing
-
-            ensure_demo(Path(settings.benchmark.root_dir), seed)
-        open_benchmark(settings.benchmark)
-
-    on_main_process(accelerator, provide)
-    return open_benchmark(settings.benchmark.model_copy(update={"download": False}))
 
 
 def check_width(config: Config, dim: int) -> None:

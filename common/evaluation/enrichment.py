@@ -18,7 +18,7 @@ import urllib.request
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ from common.evaluation.networks import FloatArray, IntArray
 GoTerms = Mapping[str, Mapping[str, Collection[str]]]
 ASPECTS = {"GO:BP": "go_p", "GO:MF": "go_f", "GO:CC": "go_c"}
 SIGNIFICANCE = 0.05
+# Species of the benchmark, and what g:Profiler calls them.
+ORGANISMS = {"human": "hsapiens", "yeast": "scerevisiae", "arath": "athaliana"}
 GPROFILER_URL = "https://biit.cs.ut.ee/gprofiler/api/gost/profile/"
 
 
@@ -173,6 +175,20 @@ class GProfiler:
     timeout: float = 120.0
 
     name = "g:Profiler, g:SCS at 0.05"
+
+    @classmethod
+    def of_species(cls, species: str) -> Self:
+        """The service, asked about a species of the benchmark.
+
+        Raises:
+            UserError: It does not know the species.
+        """
+        if species not in ORGANISMS:
+            raise UserError(
+                f"g:Profiler is not known to have the species '{species}' (but"
+                f" {', '.join(ORGANISMS)}); set evaluate.enrichment: offline"
+            )
+        return cls(organism=ORGANISMS[species])
 
     def __call__(self, proteins: Collection[str]) -> frozenset[str]:
         """The terms that the service calls significant.

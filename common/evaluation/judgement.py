@@ -27,7 +27,7 @@ from common.evaluation.functional import (
     essential_proteins,
     go_modules,
 )
-from common.evaluation.materials import FunctionalData, Materials, Scope
+from common.evaluation.materials import FunctionalData, Materials, Scope, pairs_within
 from common.evaluation.networks import Network
 from common.evaluation.pair_figures import Figures
 from common.evaluation.predictions import Predictions
@@ -83,16 +83,19 @@ def judge(materials: Materials, predictions: Predictions, criteria: Criteria) ->
     own = materials.scopes[0]
     judgement = Judgement(own.species, notes=list(predictions.notes))
     predicted = predictions.edges(criteria.threshold)
+    judgement.notes += predictions.describe_outside(materials.proteins())
     if own.network is not None:
-        judgement.notes += predictions.describe_on(own.network.nodes, materials.proteins())
         judgement.degrees = (predicted.on(own.network.nodes).degrees(), own.network.degrees())
     for scope in materials.scopes:
+        if scope.network is not None:
+            judgement.notes += predictions.describe_on(scope.network.nodes, scope.species)
         if "pairs" in materials.tasks:
             name = "test" if scope is own else f"test_{scope.species}"
             _judge_pairs(name, scope, predictions, criteria, judgement)
         if "topology" in materials.tasks:
             _judge_topology(scope, predicted, judgement)
     if materials.functional is not None:
+        judgement.notes += describe_complexes(materials.functional.complexes, predictions)
         _judge_functions(own, materials.functional, predicted, criteria, judgement)
     return judgement
 
@@ -132,6 +135,16 @@ def scores_of_table(table: PairTable, predictions: Predictions) -> tuple[NDArray
     return np.nan_to_num(scores), int(missing.sum())
 
 
+def describe_complexes(complexes: Sequence[Network], predictions: Predictions) -> list[str]:
+    """Says in a line how many pairs inside complexes are not listed; none if they all are."""
+    names, pairs = pairs_within(complexes)
+    first, second = np.array(names, dtype=object)[pairs].T
+    missing = int(np.isnan(predictions.scores_of(first.tolist(), second.tolist())).sum())
+    if not missing:
+        return []
+    return [f"{missing} of {len(pairs)} pairs inside complexes are not listed: not predicted"]
+
+
 def _judge_topology(scope: Scope, predicted: Network, judgement: Judgement) -> None:
     assert scope.network is not None
     for strategy, node_sets in scope.node_sets.items():
@@ -151,7 +164,9 @@ def _judge_functions(
     if data.complexes:
         judgement.functional["complexes"] = vars(complexes(predicted, data.complexes))
     if data.go_terms is not None and true is not None:
-        enrichment = GProfiler() if criteria.settings.enrichment == "gprofiler" else None
+        enrichment = None
+        if criteria.settings.enrichment == "gprofiler":
+            enrichment = GProfiler.of_species(scope.species)
         modules = go_modules(predicted, true, data.go_terms, enrichment=enrichment)
         judgement.functional["go_modules"] = vars(modules)
     if data.essential and true is not None:

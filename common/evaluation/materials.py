@@ -86,7 +86,7 @@ class Materials:
                 table = all_pairs_of(scope.network.nodes)
                 parts.append((table.proteins, table.pairs))
         if self.functional is not None:
-            parts.append(_pairs_within(self.functional.complexes))
+            parts.append(pairs_within(self.functional.complexes))
         return _unite(parts)
 
     def describe(self) -> dict[str, object]:
@@ -185,7 +185,7 @@ def all_pairs_of(nodes: Sequence[str]) -> PairTable:
     return PairTable(tuple(nodes), pairs, np.zeros(len(pairs), dtype=np.int8))
 
 
-def _pairs_within(complexes: Iterable[Network]) -> tuple[tuple[str, ...], np.ndarray]:
+def pairs_within(complexes: Iterable[Network]) -> tuple[tuple[str, ...], np.ndarray]:
     """Every pair of different proteins within a complex, as the benchmark's own pair file has."""
     pairs = {pair for network in complexes for pair in itertools.combinations(network.nodes, 2)}
     names = tuple(sorted({name for pair in pairs for name in pair}))

@@ -107,31 +107,41 @@ class Predictions:
         found[listed] = self.scores[places[listed]]
         return found
 
-    def describe_on(self, nodes: Collection[str], others: Collection[str] = ()) -> list[str]:
+    def describe_outside(self, judged: Collection[str]) -> list[str]:
+        """Says in a line how many listed pairs no task looks at; none if there are none.
+
+        Args:
+            judged: All proteins that some task looks at.
+        """
+        known = np.isin(self.ids, list(judged))
+        outside = int((~known[self.pairs].all(axis=1)).sum())
+        if not outside:
+            return []
+        foreign = len(known) - int(known.sum())
+        return [
+            f"{outside} pairs name one of {foreign} proteins that no task looks at and are ignored"
+        ]
+
+    def describe_on(self, nodes: Collection[str], name: str) -> list[str]:
         """Says in one line each how the listed pairs cover a test network; none if they all do.
 
         Args:
             nodes: The proteins of the network: all their pairs, self-pairs too, could be listed.
-            others: Proteins whose pairs are judged elsewhere, such as those of other species.
+            name: The species.
         """
         wanted = set(nodes)
         inside = np.array([name in wanted for name in self.ids], dtype=bool)
         covered = inside[self.pairs].all(axis=1)
-        judged = inside | np.isin(self.ids, list(others))
-        listed, outside = int(covered.sum()), int((~judged[self.pairs].all(axis=1)).sum())
+        listed = int(covered.sum())
         missing = len(wanted) * (len(wanted) + 1) // 2 - listed
         loops = int((covered & (self.pairs[:, 0] == self.pairs[:, 1])).sum())
         notes = []
-        if outside:
-            foreign = len(judged) - int(judged.sum())
-            notes.append(
-                f"{outside} pairs name one of {foreign} proteins outside the test graph and are "
-                "ignored"
-            )
         if missing:
-            notes.append(f"{missing} pairs of the test graph are not listed: not predicted")
+            notes.append(f"{missing} pairs of the {name} test graph are not listed: not predicted")
         if loops:
-            notes.append(f"{loops} listed pairs are self-pairs; they count as the benchmark does")
+            notes.append(
+                f"{loops} listed pairs of {name} are self-pairs; they count as the benchmark does"
+            )
         return notes
 
 

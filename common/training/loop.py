@@ -193,7 +193,8 @@ class FiniteCheck:
     """Stops every rank before the optimizer step if a loss or gradient is not finite.
 
     The gradients are synchronised, so their norm is the same on all ranks and all come to the same
-    verdict without asking each other. Float16 is left to its loss scaler, which skips steps.
+    verdict without asking each other. Under float16, where the loss scaler skips steps whose
+    gradients overflow, it is the losses that must be finite.
 
     A host that waited for each verdict would leave its GPU without work meanwhile. There
     (`deferred`) the fused optimizer itself leaves the weights alone where the verdict is bad, and
@@ -227,10 +228,8 @@ class FiniteCheck:
                 before.
         """
         rounds, self.rounds = self.rounds, []
-        if self.accelerator.mixed_precision == "fp16":
-            return
         self.settle()
-        self._open = self._ask(~torch.isfinite(norm), rounds)
+        self._open = self._ask(self._judge(norm, rounds), rounds)
         if not self.deferred:
             self.settle()
 
@@ -244,12 +243,26 @@ class FiniteCheck:
         if question is not None and question.answer():
             self._refuse(question.rounds)
 
+    def _judge(self, norm: Tensor, rounds: list[Round]) -> Tensor:
+        """Whether the update is wrong, a truth value on the device, the same on all ranks."""
+        if not self._scales:
+            return ~torch.isfinite(norm)
+        # Scaled gradients overflow now and then, and the scaler skips the step; a loss must not.
+        losses = torch.stack([(~torch.isfinite(losses)).any() for losses, _, _ in rounds])
+        total: Tensor = self.accelerator.reduce(losses.any().float(), reduction="sum")
+        return total > 0
+
+    @property
+    def _scales(self) -> bool:
+        return str(self.accelerator.mixed_precision) == "fp16"
+
     def _ask(self, wrong: Tensor, rounds: list[Round]) -> _Question:
         if not self.deferred:
             return _Question(wrong, None, rounds)
-        # The way by which gradient scalers tell fused optimizers to skip a step.
-        self.optimizer.found_inf = wrong.float()  # type: ignore[attr-defined]
-        self.optimizer.grad_scale = None  # type: ignore[attr-defined]
+        if not self._scales:
+            # The way by which gradient scalers tell fused optimizers to skip a step.
+            self.optimizer.found_inf = wrong.float()  # type: ignore[attr-defined]
+            self.optimizer.grad_scale = None  # type: ignore[attr-defined]
         if not wrong.is_cuda:
             return _Question(wrong, None, rounds)
         told = torch.empty((), dtype=torch.bool, pin_memory=True)
