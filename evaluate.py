@@ -128,8 +128,7 @@ def judge_checkpoint(config: Config, checkpoint_path: str | None) -> None:
             file = run.log_dir / PREDICTIONS_FILE
             write_predictions(file, predictions.ids, predictions.pairs, predictions.scores)
             criteria = Criteria(threshold, config.evaluate, measure_pairs)
-            run.begin(resolve(config, threshold))
-            finish(run, judge(materials, predictions, criteria))
+            finish(run, judge(materials, predictions, criteria), resolve(config, threshold))
             partial.clear()
 
 
@@ -161,18 +160,21 @@ def judge_file(config: Config, file: Path) -> None:
                 f"evaluate.decision_threshold.value ({threshold}) is the threshold: a file has no"
                 " validation pairs to choose one by"
             )
-        run.begin(resolve(config, threshold))
-        finish(run, judgement)
+        finish(run, judgement, resolve(config, threshold))
 
 
-def finish(run: Run, judgement: Judgement) -> None:
-    """Write, log and print what was judged."""
+def finish(run: Run, judgement: Judgement, resolved: Config) -> None:
+    """Write, log and print what was judged.
+
+    The configuration comes last: only with it the run counts as one whose id is taken.
+    """
     from common.evaluation.results import format_results, write_results
 
     for note in judgement.notes:
         run.warn("prediction_note", note=note)
     for path in write_results(judgement, run.log_dir):
         run.event("csv_written", path=path)
+    run.begin(resolved)
     print(format_results(judgement))
     run.event("stage_complete", directory=run.log_dir)
 

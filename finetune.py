@@ -32,7 +32,7 @@ def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
     from common.launch import start_accelerator
     from common.run import open_run
     from common.training.checkpoints import (
-        check_same_model,
+        continue_model,
         load_checkpoint,
         newest_checkpoint,
         warn_if_differs,
@@ -47,12 +47,11 @@ def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
         named = checkpoint_path or config.run.load_checkpoint_path
         path = Path(named) if named else newest_checkpoint(config, ("pretrain",))
         checkpoint = load_checkpoint(path, config.model.model)
-        check_same_model(checkpoint, config)
+        model = continue_model(checkpoint, config)
         splits = open_splits(config, ("train", "val"), accelerator)
         warn_if_differs(run, checkpoint, splits.store)
         run.event("data_ready", **splits.notes)
 
-        model = checkpoint.model
         run.event(
             "model_ready",
             model=config.model.model,

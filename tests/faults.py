@@ -58,7 +58,6 @@ class Stage(ABC):
 
     project: TinyProject
     launch: Launch
-    lives: Iterator[int] = field(default_factory=itertools.count)
 
     @abstractmethod
     def command(self, name: str, again: bool) -> list[str]:
@@ -144,13 +143,12 @@ class Scoring(Stage):
     last: dict[str, Path] = field(default_factory=dict)
 
     def command(self, name: str, again: bool) -> list[str]:
-        """Every life is a run of its own: scores belong to model and pairs, not to a run."""
-        run_id = f"{name}-{next(self.lives)}"
-        self.last[name] = self.project.output / "logs" / "v3" / "evaluate" / run_id
+        """The same command again goes on."""
+        self.last[name] = self.project.output / "logs" / "v3" / "evaluate" / name
         return self.launch.command(
             "evaluate.py", "--config", str(self.project.config), "--checkpoint",
             str(self.checkpoint), "--tasks", "pairs", "topology", "--set",
-            f"run_config.eval_run_id={run_id}", "evaluate.scoring.tile_residues=200",
+            f"run_config.eval_run_id={name}", "evaluate.scoring.tile_residues=200",
         )  # fmt: skip
 
     def folders(self, name: str) -> list[Path]:
@@ -358,17 +356,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--stage", choices=STAGES, nargs="+", default=STAGES)
     parser.add_argument("--processes", type=int, choices=(1, 2), nargs="+", default=(1, 2))
-    parser.add_argument("--workers", type=int, nargs="+", default=(0,))
+    parser.add_argument("--workers", type=int, nargs="+", default=(0, 2), help="of training")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=47)
     asked = parser.parse_args()
     for name, processes, workers in itertools.product(asked.stage, asked.processes, asked.workers):
+        if workers and name not in ("pretrain", "finetune"):
+            continue
         with tempfile.TemporaryDirectory() as folder:
             stage = make_stage(name, Path(folder), Launch(processes, workers))
             report = torment(stage, asked.kills, asked.seed)
         sys.stdout.write(
             f"{name}: {processes} process(es), {workers} workers: {report.kills} kills"
-            f" ({report.while_saving} while saving), {report.rounds} works finished,"
+            f" ({report.while_saving} aimed at saving), {report.rounds} works finished,"
             " all the same to the last bit\n"
         )
         sys.stdout.flush()

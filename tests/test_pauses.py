@@ -46,7 +46,7 @@ def test_a_signal_saves_in_mid_epoch_and_the_run_goes_on_from_there(
         finished = ended(process)
     assert finished.code == code, finished.stderr
     assert "pretrain.py: paused in epoch 3 after step" in finished.stderr
-    assert f"on {number.name}; the same command with --resume goes on" in finished.stderr
+    assert f"on {number.name}; --resume goes on (run id cut)" in finished.stderr
     lines = log_of(stage, "cut").read_text().splitlines()
     assert "stage_paused | stage=pretrain | reason=in epoch 3 after step" in lines[-1]
     assert "stage_failed" not in "".join(lines)
@@ -68,7 +68,7 @@ def test_a_signal_before_training_ends_at_once(tmp_path: Path) -> None:
         finished = ended(process)
     assert finished.code == EXIT_PAUSED, finished.stderr
     assert finished.stderr.splitlines()[-1] == (
-        "pretrain.py: paused on SIGTERM; the same command with --resume goes on"
+        "pretrain.py: paused on SIGTERM; start it again to go on"
     )
 
 

@@ -27,11 +27,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+# Not where it is used: importing it draws from the global random state, which a resumed run must
+# find as it was left.
+from sklearn.metrics import average_precision_score, roc_auc_score
+
 from common.config import METRIC_NAMES
 
 logger = logging.getLogger("relic")
 
 Figures = dict[str, float | None]
+
+RANKINGS = {"auroc": roc_auc_score, "auprc": average_precision_score}
 
 
 def pair_metrics(
@@ -164,10 +170,7 @@ class Calls:
 def _compute_ranking(
     name: str, scores: NDArray[np.float64], truth: NDArray[np.bool_]
 ) -> float | None:
-    # Takes a second to import, which tasks that look at no labelled pairs need not wait for.
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
-    compute = {"auroc": roc_auc_score, "auprc": average_precision_score}[name]
+    compute = RANKINGS[name]
     return float(compute(truth, scores)) if truth.any() and not truth.all() else None
 
 

@@ -24,7 +24,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from transformers import AutoConfig
 
-from common.config import Config, read_resolved_config
+from common.config import Config, RegularizationConfig, read_resolved_config
 from common.data.embedding_store import EmbeddingStore
 from common.errors import UserError, excerpt
 from common.files import (
@@ -37,12 +37,20 @@ from common.files import (
     temporary_beside,
     write_atomically,
 )
-from common.models import PairModel, known_models
+from common.models import PairModel, build_model, known_models
 from common.run import CONFIG_FILE, Run, on_main_process, run_directory
 
 BEST_MODEL, LAST_STATE = "best_model", "last_state"
 DECISION_FILE, PROGRESS_FILE = "decision.json", "progress.json"
 SEALED_FILES = ("config.json", "model.safetensors")
+# Of `model_config`, what weights do not depend on.
+MAY_CHANGE = frozenset(
+    {
+        "input_dim",
+        "mlp_head.dropout",
+        *(f"regularization.{name}" for name in RegularizationConfig.model_fields),
+    }
+)
 
 # What the library makes of a damaged config.json, when it believes it.
 _UNREADABLE = (
@@ -224,19 +232,22 @@ def warn_if_differs(run: Run, checkpoint: Checkpoint, store: EmbeddingStore) -> 
         run.warn("embeddings_differ", keys=differing, checkpoint=checkpoint.path)
 
 
-def check_same_model(checkpoint: Checkpoint, config: Config) -> None:
-    """Refuse a configuration of another model than the checkpoint's, which is taken as it is.
+def continue_model(checkpoint: Checkpoint, config: Config) -> PairModel:
+    """The checkpoint's weights in the configured model, which may drop out more or less.
 
     Raises:
-        UserError: Names the first key of `model_config` that differs.
+        UserError: Names the first key of `model_config` by which it would be another model.
     """
     trained = _flatten(checkpoint.config.model.model_dump())
     for key, value in _flatten(config.model.model_dump()).items():
-        if trained.get(key) != value and key != "input_dim":
+        if trained.get(key) != value and key not in MAY_CHANGE:
             raise UserError(
                 f"model_config.{key} is {value}, but {checkpoint.path} was trained with"
-                f" {trained.get(key)}; a model goes on as it is, so make them equal"
+                f" {trained.get(key)}; its weights fit no other, so make them equal"
             )
+    model = build_model(config.model, checkpoint.model.config.input_dim)
+    model.load_state_dict(checkpoint.model.state_dict())
+    return model
 
 
 def load_weights(path: Path, name: str) -> PairModel:
