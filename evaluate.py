@@ -44,6 +44,8 @@ def main() -> None:
         overrides.append(f"evaluate.tasks=[{','.join(arguments.tasks)}]")
     config = load_config(arguments.config, "evaluate", overrides)
     if arguments.predictions:
+        if not Path(arguments.predictions).is_file():
+            raise UserError(f"--predictions {arguments.predictions} is no existing file")
         judge_file(config, Path(arguments.predictions))
     else:
         judge_checkpoint(config, arguments.checkpoint)

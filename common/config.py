@@ -101,7 +101,7 @@ class EmbeddingsConfig(Section):
     cache_dir: str = "cache/embeddings"
     dtype: Literal["float16", "float32"] = "float16"
     layer: int = -1
-    tokens_per_batch: Count = 8192
+    tokens_per_batch: Count | Literal["auto"] = "auto"
     shard_mib: Count = 256
 
 

@@ -55,6 +55,9 @@ __all__ = ["EmbeddingStore", "StoreIdentity", "prepare_store"]
 LOCK_FILE, PLAN_FILE = "build.lock", "plan.json"
 # Well below the minutes after which waiting processes give up on a collective.
 LOCK_SECONDS = 20.0
+# Padding costs a CPU what it costs to compute, and small batches fill its cores already: twice as
+# fast as 8,192 (`benchmarks/embedding.py`). A GPU wants to be filled; not measured on one yet.
+CPU_TOKENS, GPU_TOKENS = 1024, 16384
 # Ids, offsets and the file format beside the values, per protein.
 BYTES_PER_ROW = 256
 
@@ -79,6 +82,13 @@ class _Cache:
     files: ModelFiles
     settings: EmbeddingsConfig
     accelerator: Accelerator
+
+    @property
+    def tokens_per_batch(self) -> int:
+        """The configured budget, or what was measured to be best on such a device."""
+        if self.settings.tokens_per_batch != "auto":
+            return self.settings.tokens_per_batch
+        return GPU_TOKENS if self.accelerator.device.type == "cuda" else CPU_TOKENS
 
 
 @dataclass(frozen=True)
@@ -339,7 +349,7 @@ def _settle_plan(
     had planned are computed as it would have computed them, and only the rest is planned anew.
     """
     file = cache.directory / PLAN_FILE
-    limit = cache.settings.tokens_per_batch
+    limit = cache.tokens_per_batch
     noted = [
         batch
         for batch in _read_plan(file, limit)
