@@ -166,11 +166,14 @@ class MatmulRecorder(TorchDispatchMode):
     ) -> Any:
         name = function.__name__.partition(".")[0]
         shapes = [tuple(x.shape) for x in args if isinstance(x, Tensor)]
-        if name == "addmm":
+        # Without gradients a linear layer and attention arrive whole.
+        if name == "linear":
+            self.products.append((1, *shapes[0], shapes[1][0]))
+        elif name == "addmm":
             self.products.append((1, *shapes[1], shapes[2][1]))
         elif name == "bmm":
             self.products.append((*shapes[0], shapes[1][2]))
-        elif name == "_scaled_dot_product_flash_attention_for_cpu":
+        elif name.strip("_").startswith("scaled_dot_product"):
             _, heads, queries, width = shapes[0]
             keys = shapes[1][2]
             self.products += [(heads, queries, width, keys), (heads, queries, keys, width)]
