@@ -22,6 +22,7 @@ from common.errors import UserError
 
 if TYPE_CHECKING:
     from common.evaluation.judgement import Judgement
+    from common.evaluation.partial_scores import PartialScores
     from common.run import Run
 
 PREDICTIONS_FILE, PARTIAL_SCORES = "predictions.txt.gz", "partial_scores"
@@ -130,8 +131,8 @@ def judge_checkpoint(config: Config, checkpoint_path: str | None) -> None:
             file = run.log_dir / PREDICTIONS_FILE
             write_predictions(file, predictions.ids, predictions.pairs, predictions.scores)
             criteria = Criteria(threshold, config.evaluate, measure_pairs)
-            finish(run, judge(materials, predictions, criteria), resolve(config, threshold))
-            partial.clear()
+            judgement = judge(materials, predictions, criteria)
+            finish(run, judgement, resolve(config, threshold), partial)
 
 
 def judge_file(config: Config, file: Path) -> None:
@@ -165,7 +166,9 @@ def judge_file(config: Config, file: Path) -> None:
         finish(run, judgement, resolve(config, threshold))
 
 
-def finish(run: Run, judgement: Judgement, resolved: Config) -> None:
+def finish(
+    run: Run, judgement: Judgement, resolved: Config, partial: PartialScores | None = None
+) -> None:
     """Write, log and print what was judged.
 
     The configuration comes last: only with it the run counts as one whose id is taken.
@@ -176,6 +179,8 @@ def finish(run: Run, judgement: Judgement, resolved: Config) -> None:
         run.warn("prediction_note", note=note)
     for path in write_results(judgement, run.log_dir):
         run.event("csv_written", path=path)
+    if partial is not None:
+        partial.clear()
     run.begin(resolved)
     print(format_results(judgement))
     run.event("stage_complete", directory=run.log_dir)

@@ -67,6 +67,10 @@ class Stage(ABC):
     def folders(self, name: str) -> list[Path]:
         """Where it saves."""
 
+    def is_done(self, name: str) -> bool:
+        """Whether the work had reached its end when it was killed, and may not be done again."""
+        return False
+
     @abstractmethod
     def compare(self, name: str, other: str) -> None:
         """Assert that two works left the same."""
@@ -155,6 +159,10 @@ class Scoring(Stage):
         """Of the scores of finished tiles, and of the log."""
         kept = self.project.output / "models" / "v3" / "evaluate" / "partial_scores"
         return [kept, *filter(None, [self.last.get(name)])]
+
+    def is_done(self, name: str) -> bool:
+        """With its configuration written, which comes last, its id is taken."""
+        return (self.last[name] / "config.yaml").exists()
 
     def compare(self, name: str, other: str) -> None:
         """Predictions and figures; and no partial scores stay behind."""
@@ -323,6 +331,8 @@ def torment(stage: Stage, kills: int, seed: int) -> Report:
             again = True
             report.kills += 1
             report.while_saving += moment is not None and moment.saving is not None
+            if stage.is_done(name):
+                break
         stage.compare(name, "whole")
         report.rounds += 1
     return report
