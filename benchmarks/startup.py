@@ -22,7 +22,6 @@ from benchmarks.workload import machine, print_table, take_time, write_report
 
 ROOT = Path(__file__).parents[1]
 NAIVE = "import torch, accelerate, transformers, datasets, evaluate"
-# Every path that a launch takes through the library before its first event.
 WAITS = {
     "imports at the top (baseline)": ["-c", NAIVE],
     "pretrain.py --help": ["pretrain.py", "--help"],
