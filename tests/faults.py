@@ -230,6 +230,8 @@ def started(stage: Stage, name: str, again: bool = False) -> Iterator[subprocess
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN),
+        # In a group of its own: the kernel continues a stopped one whose group loses its session.
+        start_new_session=True,
     )
     try:
         yield process

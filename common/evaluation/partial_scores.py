@@ -67,8 +67,10 @@ class PartialScores:
 
     def clear(self) -> None:
         """Delete what is kept of this scoring: its scores are where they are wanted."""
-        for path in self.folder.glob(f"{self.identity}.*.f32"):
-            path.unlink(missing_ok=True)
+        # What a killed process had begun to write bears the name too, hidden.
+        for pattern in (f"{self.identity}.*.f32", f".{self.identity}.*.tmp"):
+            for path in self.folder.glob(pattern):
+                path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.folder.rmdir()
 
