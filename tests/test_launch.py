@@ -41,7 +41,7 @@ print("ended")
 
 
 def test_letting_go_of_a_model_does_not_wait_for_its_group_forever(tmp_path: Path) -> None:
-    """At the end of one launch in about thirty, a rank never left.
+    """Once, at the end of a launch, a rank never left.
 
     A model under DDP was the last to hold the process group. Letting go of it with Python's lock
     held, it waited for the group's thread, which waited for that lock to let go of a broadcast's
