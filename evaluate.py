@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.command_line import add_checkpoint, global_rank, run_script, stage_parser
-from common.config import TASKS, Config, DecisionThresholdConfig, load_config
+from common.config import TASKS, Config, DecisionThresholdConfig
+from common.config_file import load_config
 from common.errors import UserError
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from common.command_line import add_checkpoint, add_resume, run_script, stage_parser
-from common.config import Config, load_config
+from common.config import Config
+from common.config_file import load_config
 
 
 def main() -> None:

@@ -10,7 +10,8 @@ run_config.output_dir, and prints the best model's directory, alone, on stdout.
 from __future__ import annotations
 
 from common.command_line import add_resume, run_script, stage_parser
-from common.config import Config, load_config
+from common.config import Config
+from common.config_file import load_config
 
 
 def main() -> None:

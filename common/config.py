@@ -1,30 +1,24 @@
-"""The typed schema of the YAML configuration, how it is loaded, and what it says when it is wrong.
+"""The typed schema of the configuration: every section, every key, its type and its default.
 
-A file has the shared sections `run_config`, `data_config`, `model_config`, `training_config` and
-`evaluate`, and may have `pretrain:` and `finetune:`, whose entries override the shared sections for
-that stage alone. `load_config` merges, applies `--set key.path=value`, validates, and returns a
-`Config`. Only PyYAML and pydantic are imported here: a wrong config is told in a blink.
+Each section is a class, which refuses what it does not know and checks its own values; what concerns
+two sections is checked by `Config`. `common/config_file.py` reads a file into it.
 """
 
 from __future__ import annotations
 
-import copy
-import difflib
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     field_validator,
     model_validator,
 )
 
-from common.errors import UserError, excerpt
-from common.yaml_file import Lines, NotYamlError, format_yaml, parse_yaml, read_yaml
+from common.errors import excerpt
+from common.yaml_file import format_yaml
 
 Stage = Literal["pretrain", "finetune", "evaluate"]
 Strategy = Literal["BFS", "DFS", "RANDOM_WALK"]
@@ -37,7 +31,6 @@ Task = Literal["pairs", "topology", "complexes", "go_modules", "essential_protei
 METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 TASKS: tuple[Task, ...] = get_args(Task)
-OVERRIDING_STAGES = ("pretrain", "finetune")
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -307,212 +300,6 @@ class Config(BaseModel):
         """The resolved configuration as YAML that `load_config` takes again."""
         content = self.model_dump(mode="json", by_alias=True)
         return format_yaml(content)
-
-
-def load_config(path: str | Path, stage: Stage, overrides: Sequence[str] = ()) -> Config:
-    """Load, merge, override and check a configuration file for one stage.
-
-    Args:
-        path: The YAML file.
-        stage: Whose section (`pretrain:` or `finetune:`) overrides the shared ones.
-        overrides: `key.path=value` texts as `--set` takes them; values are read as YAML and win
-            over the stage's section.
-
-    Raises:
-        UserError: One sentence that names the file, the line, the key path and the remedy.
-    """
-    path = Path(path)
-    document, lines = _read_document(path)
-    assignments = [_parse_assignment(text) for text in overrides]
-    for key, value in assignments:
-        if key[0] in OVERRIDING_STAGES:
-            _assign(document, key, value)
-    _refuse_device_config(document, assignments, path)
-    # Every stage's merge is checked, not only this one's: a slip under `finetune:` should not
-    # surface after a day of pretraining. What is set on the command line is meant for this one.
-    for other in (*OVERRIDING_STAGES, "evaluate"):
-        merged = _merge_stage(document, other, path)
-        for key, value in assignments:
-            if key[0] not in OVERRIDING_STAGES and other == stage:
-                _assign(merged, key, value)
-        config = _validate(merged, path, lines, other, {key for key, _ in assignments})
-        if other == stage:
-            chosen = config
-    return chosen
-
-
-def read_resolved_config(path: Path) -> Config:
-    """Load the configuration that a run saved (`Config.to_yaml`)."""
-    return load_config(path, "evaluate")
-
-
-def _read_document(path: Path) -> tuple[dict[str, Any], Lines]:
-    document, lines = read_yaml(path)
-    if not isinstance(document, dict) or not document:
-        raise UserError(f"{path} holds no sections; expected run_config, data_config, …")
-    return document, lines
-
-
-def _parse_assignment(text: str) -> tuple[tuple[str, ...], Any]:
-    key, equals, value = text.partition("=")
-    parts = tuple(key.strip().split("."))
-    if not equals or not all(parts) or not key.isprintable():
-        raise UserError(
-            f"--set takes key.path=value, such as training_config.epochs=5, not '{excerpt(text)}'"
-        )
-    try:
-        return parts, parse_yaml(value)[0]
-    except NotYamlError:
-        raise UserError(
-            f"--set {excerpt(key, limit=120)}: the value '{excerpt(value)}' is not valid YAML"
-        ) from None
-
-
-def _assign(document: dict[str, Any], key: tuple[str, ...], value: Any) -> None:
-    for part in key[:-1]:
-        inner = document.get(part)
-        if not isinstance(inner, dict):
-            inner = document[part] = {}
-        document = inner
-    document[key[-1]] = value
-
-
-def _refuse_device_config(
-    document: Mapping[str, Any], assignments: Sequence[tuple[tuple[str, ...], Any]], path: Path
-) -> None:
-    """Tell where settings of the device belong: other programs take them in the same file."""
-    assigned = any("device_config" in key[:2] for key, _ in assignments)
-    sections = [document, *(document.get(stage) for stage in OVERRIDING_STAGES)]
-    if assigned or any("device_config" in part for part in sections if isinstance(part, Mapping)):
-        raise UserError(
-            f"{'--set' if assigned else path}: device_config does not exist here; device,"
-            " processes and precision belong to `accelerate config` or accelerate_configs/*.yaml,"
-            " so remove it"
-        )
-
-
-def _merge_stage(document: Mapping[str, Any], stage: str, path: Path) -> dict[str, Any]:
-    """The shared sections with the stage's own laid over them."""
-    shared = {key: value for key, value in document.items() if key not in OVERRIDING_STAGES}
-    overriding = document.get(stage) if stage in OVERRIDING_STAGES else None
-    if overriding is None:
-        return copy.deepcopy(shared)
-    if not isinstance(overriding, dict):
-        raise UserError(f"{path}: '{stage}' must be a section (key: value lines)")
-    return _deep_merge(shared, overriding)
-
-
-def _deep_merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = copy.deepcopy(dict(base))
-    for key, value in over.items():
-        if isinstance(value, dict) and isinstance(merged.get(key), dict):
-            merged[key] = _deep_merge(merged[key], value)
-        else:
-            merged[key] = copy.deepcopy(value)
-    return merged
-
-
-def _validate(
-    merged: dict[str, Any],
-    path: Path,
-    lines: Mapping[tuple[str, ...], int],
-    stage: str,
-    assigned: set[tuple[str, ...]],
-) -> Config:
-    try:
-        # YAML knows lists only; the schema's tuples are lists there.
-        return Config.model_validate(_lists_to_tuples(merged))
-    except ValidationError as error:
-        errors = error.errors()
-    first = errors[0]
-    key = _written_path(first["loc"], merged)
-    # One for every kind of value that the key may have.
-    reasons = [each["msg"] for each in errors if _written_path(each["loc"], merged) == key]
-    prefix: tuple[str, ...] = ()
-    if _is_assigned(key, assigned):
-        where = "--set"
-    elif _is_assigned((stage, *key), assigned):
-        where, prefix = "--set", (stage,)
-    else:
-        if key and (stage, *key) in lines:
-            prefix = (stage,)
-        line = lines.get((stage, *key)) or lines.get(key)
-        where = f"{path}, line {line}" if line else str(path)
-        if not prefix and (stage,) in lines and first["type"] == "value_error":
-            where += f" (for {stage})"
-    raise UserError(f"{where}: {_explain({**first, 'msg': _join(reasons)}, key, prefix)}")
-
-
-def _is_assigned(key: tuple[str, ...], assigned: set[tuple[str, ...]]) -> bool:
-    """Whether `--set` gave this key, a section that holds it, or something below it."""
-    return any(
-        given[: len(key)] == key[: len(given)] for given in assigned if key and key[0] == given[0]
-    )
-
-
-def _lists_to_tuples(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _lists_to_tuples(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return tuple(_lists_to_tuples(inner) for inner in value)
-    return value
-
-
-def _written_path(location: Sequence[Any], document: Mapping[str, Any]) -> tuple[str, ...]:
-    """The part of a pydantic location that the user wrote: no indices, no union members."""
-    key: list[str] = []
-    node: Any = document
-    for part in location:
-        if not isinstance(node, Mapping) or part not in node:
-            break
-        key.append(part)
-        node = node[part]
-    return tuple(key)
-
-
-def _join(reasons: Sequence[str]) -> str:
-    """What pydantic says of one value, as one sentence."""
-    first, *others = dict.fromkeys(reasons)
-    return " or ".join([first, *(reason.removeprefix("Input should be ") for reason in others)])
-
-
-def _explain(error: Mapping[str, Any], key: tuple[str, ...], prefix: tuple[str, ...]) -> str:
-    name = excerpt(".".join((*prefix, *key)), limit=120)
-    kind, given = error["type"], error.get("input")
-    if kind in ("extra_forbidden", "invalid_key"):
-        nearest = _nearest_key(key)
-        hint = f"; did you mean '{'.'.join((*prefix, nearest))}'?" if nearest else "; remove it"
-        return f"unknown key '{name}'{hint}"
-    if kind == "value_error":
-        reason = str(error["ctx"]["error"])
-        return f"{name}: {reason}" if name else reason
-    if kind in ("model_type", "model_attributes_type"):
-        return f"'{name}' must be a section (key: value lines), not {_describe(given)}"
-    reason = str(error["msg"]).replace("Input should be", "must be").replace("tuple", "list")
-    return f"{name} {reason[0].lower()}{reason[1:]}, not {_describe(given)}"
-
-
-def _describe(value: Any) -> str:
-    if value is None:
-        return "empty"
-    if isinstance(value, tuple):
-        value = list(value)
-    return f"'{excerpt(value)}' (text)" if isinstance(value, str) else excerpt(repr(value))
-
-
-def _nearest_key(key: tuple[str, ...]) -> str | None:
-    """The known key path most like an unknown one: a slip in its last part, or a wrong section."""
-    known = [
-        k for k in (*known_keys(), *OVERRIDING_STAGES) if not ".".join(key).startswith(f"{k}.")
-    ]
-    siblings = [k for k in known if k.rpartition(".")[0] == ".".join(key[:-1])]
-    close = difflib.get_close_matches(key[-1], [k.rpartition(".")[2] for k in siblings], 1, 0.6)
-    if close:
-        return ".".join((*key[:-1], close[0]))
-    elsewhere = [k for k in known if k.rpartition(".")[2] == key[-1]]
-    if elsewhere:
-        return elsewhere[0]
-    return next(iter(difflib.get_close_matches(".".join(key), known, 1, 0.6)), None)
 
 
 def known_keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[str]:

@@ -21,7 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from common.config import Config, Stage, known_keys, load_config
+from common.config import Config, Stage, known_keys
+from common.config_file import load_config
 from tests.bad_input import Refused, assert_tried, attempt, cases, flip_bit, named_line
 from tests.tiny_benchmark import ROOT
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.config import Config, load_config
+from common.config import Config
+from common.config_file import load_config
 from common.data.pring import PairTable
 from common.errors import UserError
 from common.evaluation.judgement import scores_of_table

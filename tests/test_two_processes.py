@@ -18,7 +18,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from common.config import LossConfig, load_config
+from common.config import LossConfig
+from common.config_file import load_config
 from common.data.batches import PairData
 from common.data.splits import open_splits
 from common.models import PairModel

@@ -24,7 +24,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from transformers import AutoConfig
 
-from common.config import Config, RegularizationConfig, read_resolved_config
+from common.config import Config, RegularizationConfig
+from common.config_file import read_resolved_config
 from common.data.embedding_store import EmbeddingStore
 from common.errors import UserError, excerpt
 from common.files import (
