@@ -20,7 +20,7 @@ from benchmarks.operations import Shape
 from common.data.batches import PairData
 from common.data.embedding_shards import Embedding
 from common.data.embedding_store import EmbeddingStore
-from common.data.pring import PairTable
+from common.data.pairs import PairTable
 from common.files import write_atomically
 from common.models.v3 import V3Config, V3Model
 

@@ -1,7 +1,7 @@
 """The typed schema of the configuration: every section, every key, its type and its default.
 
-Each section is a class, which refuses what it does not know and checks its own values; what concerns
-two sections is checked by `Config`. `common/config_file.py` reads a file into it.
+Each section is a class, which refuses what it does not know and checks its own values; what
+concerns two sections is checked by `Config`. `common/config_file.py` reads a file into it.
 """
 
 from __future__ import annotations

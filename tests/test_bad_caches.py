@@ -29,7 +29,7 @@ from common.data.embedding_store import EmbeddingStore, stored_hashes
 from common.data.embeddings import prepare_store
 from common.data.fasta import read_sequences
 from common.data.model_files import ModelFiles, hash_model, locate_model, residue_limit
-from common.data.pring import read_pairs
+from common.data.pairs import read_pairs
 from common.files import hash_file
 from tests.bad_input import Refused, assert_tried, attempt, cases, flip_bit
 from tests.tiny_esm import MAX_LENGTH, SEQUENCES, save_tiny_esm

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.data.fasta import read_fasta
-from common.data.pring import PairTable, read_pairs
+from common.data.pairs import PairTable, read_pairs
 from common.evaluation.predictions import Predictions, read_predictions
 from tests.bad_input import (
     Packing,

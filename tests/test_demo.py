@@ -37,8 +37,9 @@ from common.data.demo_world import (
 )
 from common.data.language_model import LanguageModel
 from common.data.model_files import locate_model
+from common.data.pairs import all_pairs, overlap
 from common.data.pickles import load_go_terms, load_graph, load_graphs
-from common.data.pring import Benchmark, all_pairs, open_benchmark, overlap
+from common.data.pring import Benchmark, open_benchmark
 from common.errors import UserError
 from tests.tiny_demo import MINIATURE
 

@@ -12,7 +12,7 @@ import pytest
 
 from common.config import Config
 from common.config_file import load_config
-from common.data.pring import PairTable
+from common.data.pairs import PairTable
 from common.errors import UserError
 from common.evaluation.judgement import scores_of_table
 from common.evaluation.materials import open_materials

@@ -1,4 +1,4 @@
-"""The PRING reader: pair files, layouts, the download, and facts of the real data."""
+"""The PRING reader: layouts, the download, and facts of the real data."""
 
 from __future__ import annotations
 
@@ -13,28 +13,21 @@ import huggingface_hub
 import networkx as nx
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from common.config import STRATEGIES, BenchmarkConfig
-from common.data import pring
-from common.data.pring import (
-    HOLDERS,
-    MissingReport,
+from common.data.pairs import (
     PairTable,
     all_pairs,
     check_sequences,
-    open_benchmark,
     overlap,
-    read_pairs,
 )
+from common.data.pring import HOLDERS, open_benchmark
 from common.errors import UserError
 
 SHARED = Path(__file__).parents[2] / "shared"
 needs_pring = pytest.mark.skipif(
     not (SHARED / "pring").is_dir(), reason="needs the real PRING files"
 )
-LINES = "P2\tP1\t1\nP1\tP1\t0\nP3\tP2\t1\n"
 NESTED_FILES = {
     "train": "BFS/human_train_ppi.txt",
     "val": "BFS/human_val_ppi.txt",
@@ -78,160 +71,11 @@ def settings(tmp_path: Path) -> Callable[..., BenchmarkConfig]:
     return make
 
 
-# Pair files
-
-
 def rows(table: PairTable) -> list[tuple[str, str, int]]:
     return [
         (table.proteins[a], table.proteins[b], int(label))
         for (a, b), label in zip(table.pairs, table.labels, strict=True)
     ]
-
-
-EXPECTED = [("P2", "P1", 1), ("P1", "P1", 0), ("P3", "P2", 1)]
-
-
-def test_pairs_are_row_numbers_into_the_sorted_proteins(tmp_path: Path) -> None:
-    (tmp_path / "p.txt").write_text(LINES)
-    table = read_pairs(tmp_path / "p.txt", tmp_path / "cache")
-    assert table.proteins == ("P1", "P2", "P3")
-    assert table.pairs.tolist() == [[1, 0], [0, 0], [2, 1]]
-    assert table.labels.tolist() == [1, 0, 1]
-    assert (str(table.pairs.dtype), str(table.labels.dtype)) == ("int64", "int8")
-    assert table.is_self.tolist() == [False, True, False]
-    assert len(table) == 3
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        LINES.replace("\t", " ").encode(),
-        LINES.replace("\t", "  \t ").encode(),
-        LINES.replace("\n", "\r\n").encode(),
-        LINES.replace("\n", "\r").encode(),
-        b"\xef\xbb\xbf" + LINES.encode(),
-        LINES.encode() + b"\n \n\t\n",
-        LINES.rstrip("\n").encode(),
-        LINES.replace("\n", " \n").encode(),
-    ],
-)
-def test_harmless_differences_of_form_change_nothing(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "p.txt").write_bytes(content)
-    assert rows(read_pairs(tmp_path / "p.txt", tmp_path / "cache")) == EXPECTED
-    (tmp_path / "p.txt.gz").write_bytes(gzip.compress(content, mtime=0))
-    assert rows(read_pairs(tmp_path / "p.txt.gz", tmp_path / "other")) == EXPECTED
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (LINES + "P1\tP3\t2\n", "line 4: the label '2' is neither 0 nor 1"),
-        (LINES + "P1\tP3\t1.0\n", "line 4: the label '1.0'"),
-        (LINES + "P1\tP3\t01\n", "line 4: the label '01'"),
-        (LINES + "P1\tP3\t-1\n", "line 4: the label '-1'"),
-        ("protein_a\tprotein_b\tlabel\n" + LINES, "line 1: the label 'label'"),
-        (LINES + "P1\tP3\n" + LINES, "line 4: 2 columns instead of three"),
-        (LINES + "P1\t\t1\n", "line 4: 2 columns"),
-        (LINES + "P1\tP3\t1\t0.5\n", "line 4: 4 columns"),
-        (LINES + "\n\nP1 P3\n", "line 6: 2 columns"),
-        ('"P1\tP2\t1\n' + 'P1"\tP2\n', "line 2: 2 columns"),
-        ("", "holds no pairs"),
-        ("\n\n", "holds no pairs"),
-    ],
-)
-def test_a_bad_line_is_named(tmp_path: Path, content: str, message: str) -> None:
-    path = tmp_path / "bad.txt"
-    path.write_text(content)
-    with pytest.raises(UserError) as error:
-        read_pairs(path, tmp_path / "cache")
-    assert str(path) in str(error.value)
-    assert message in str(error.value)
-    assert not (tmp_path / "cache").exists()
-
-
-def test_unreadable_pair_files_are_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"cannot read .*absent\.txt"):
-        read_pairs(tmp_path / "absent.txt", tmp_path / "cache")
-    (tmp_path / "p.txt").write_bytes(b"P1\tP\xff\t1\n")
-    with pytest.raises(UserError, match="not a text file in UTF-8"):
-        read_pairs(tmp_path / "p.txt", tmp_path / "cache")
-
-
-@given(st.lists(st.sampled_from(["P1", "P2", "é", "0", "1", "\t", "\t", "\n", "\r", " ", '"'])))
-def test_the_fast_parser_agrees_with_the_careful_one_wherever_it_answers(parts: list[str]) -> None:
-    text = "".join(parts)
-    fast = pring._parse_regular(text)
-    if fast is not None:
-        assert fast.to_pylist() == pring._parse_lines(text, Path("x")).to_pylist()
-
-
-def test_the_fast_parser_answers_for_the_benchmarks_own_form() -> None:
-    assert pring._parse_regular(LINES) is not None
-    assert pring._parse_regular(LINES.replace("\n", "\r\n")) is not None
-
-
-def test_a_changed_file_is_never_served_from_the_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "p.txt"
-    path.write_text(LINES)
-    first = read_pairs(path, tmp_path / "cache")
-    path.write_text(LINES.replace("P3\tP2\t1", "P3\tP2\t0"))
-    assert read_pairs(path, tmp_path / "cache").labels.tolist() == [1, 0, 0]
-    path.write_text(LINES)
-    monkeypatch.setattr(pring, "_parse_pairs", None)
-    assert rows(read_pairs(path, tmp_path / "cache")) == rows(first)
-
-
-def test_select_keeps_only_the_proteins_still_named(tmp_path: Path) -> None:
-    (tmp_path / "p.txt").write_text(LINES)
-    table = read_pairs(tmp_path / "p.txt", tmp_path / "cache")
-    kept = table.select(np.array([False, False, True]))
-    assert kept.proteins == ("P2", "P3")
-    assert rows(kept) == EXPECTED[2:]
-    assert rows(table.select(np.array([2, 0]))) == [EXPECTED[2], EXPECTED[0]]
-    assert len(table.select(np.zeros(3, bool))) == 0
-
-
-def test_all_pairs_by_hand() -> None:
-    table = all_pairs(nx.Graph([("b", "a"), ("c", "c")]))
-    assert rows(table) == [
-        ("a", "a", 0), ("a", "b", 1), ("a", "c", 0), ("b", "b", 0), ("b", "c", 0), ("c", "c", 1),
-    ]  # fmt: skip
-
-
-# Sequences of the pairs
-
-
-@pytest.fixture
-def table(tmp_path: Path) -> PairTable:
-    (tmp_path / "p.txt").write_text(LINES)
-    return read_pairs(tmp_path / "p.txt", tmp_path / "cache")
-
-
-def test_complete_sequences_pass(table: PairTable) -> None:
-    sequences = dict.fromkeys(["P1", "P2", "P3", "P4"], "AC")
-    assert check_sequences(table, sequences, "refuse", "x") == (table, None)
-
-
-def test_missing_sequences_are_refused_with_count_names_and_remedy(table: PairTable) -> None:
-    with pytest.raises(UserError) as error:
-        check_sequences(table, {"P1": "AC", "P2": "AC"}, "refuse", "human train pairs")
-    assert str(error.value) == (
-        "human train pairs: 1 of 3 proteins (P3) have no sequence, which concerns 1 of 3 pairs;"
-        " add them, or set data_config.benchmark.missing_sequences: drop"
-    )
-
-
-def test_missing_sequences_are_dropped_and_reported(table: PairTable) -> None:
-    kept, report = check_sequences(table, {"P1": "AC", "P2": "AC"}, "drop", "x")
-    assert rows(kept) == EXPECTED[:2]
-    assert report == MissingReport(pairs=1, proteins=1, names=("P3",))
-
-
-def test_dropping_every_pair_is_refused(table: PairTable) -> None:
-    with pytest.raises(UserError, match=r"3 of 3 proteins \(P1, P2, P3\) have no sequence"):
-        check_sequences(table, {}, "drop", "x")
 
 
 # Layouts
@@ -282,7 +126,7 @@ def test_flat_files_beside_nested_splits_are_not_mixed_in(
     """They belong to another split: its train proteins may be the nested split's test proteins."""
     nested = {kind: name for kind, name in NESTED_FILES.items() if kind != "train"}
     folder = write_species(tmp_path / "root/human", nested)
-    (folder / "human_train_ppi.txt").write_text(LINES)
+    (folder / "human_train_ppi.txt").write_text("mine")
     with pytest.raises(UserError, match=r"BFS/human_train_ppi\.txt is missing"):
         open_benchmark(settings()).pairs("train")
     with pytest.raises(UserError, match=r"DFS/human_train_ppi\.txt is missing"):
@@ -397,11 +241,11 @@ def test_download_leaves_alone_what_is_there(
 ) -> None:
     write_species(hub.repository / "human", NESTED_FILES)
     mine = write_species(tmp_path / "root/human", {"train": NESTED_FILES["train"]})
-    (mine / NESTED_FILES["train"]).write_text(LINES)
+    (mine / NESTED_FILES["train"]).write_text("mine")
     open_benchmark(settings(download=True))
     assert "human/BFS/human_train_ppi.txt" not in hub.fetched
     assert len(hub.fetched) == 5
-    assert (mine / NESTED_FILES["train"]).read_text() == LINES
+    assert (mine / NESTED_FILES["train"]).read_text() == "mine"
     # Complete now: the hub is not even asked.
     open_benchmark(settings(download=True))
     assert (len(hub.fetched), hub.listings) == (5, 1)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from common.config import MlpHeadConfig, ModelConfig, ScoringConfig
 from common.data.batches import PairData
-from common.data.pring import PairTable
+from common.data.pairs import PairTable
 from common.errors import UserError
 from common.evaluation import scoring, scoring_job, states
 from common.evaluation.partial_scores import PartialScores

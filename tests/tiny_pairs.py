@@ -12,7 +12,7 @@ from accelerate.state import AcceleratorState
 from common.data.batches import PairBatch, PairData
 from common.data.embedding_shards import Embedding
 from common.data.embedding_store import EmbeddingStore
-from common.data.pring import PairTable
+from common.data.pairs import PairTable
 
 
 class MemoryStore(EmbeddingStore):

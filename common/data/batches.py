@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from common.config import Batching, DataloaderConfig, SamplingConfig, TrainingConfig
 from common.data.embeddings import EmbeddingStore
-from common.data.pring import PairTable
+from common.data.pairs import PairTable
 from common.errors import UserError
 from common.pausing import outlive_signals
 

@@ -13,12 +13,8 @@ from torch import Tensor
 from common.config import Config
 from common.data.batches import PairData
 from common.data.embeddings import EmbeddingStore, prepare_store
-from common.data.pring import (
-    Benchmark,
-    PairTable,
-    Split,
-    check_sequences,
-)
+from common.data.pairs import PairTable, check_sequences
+from common.data.pring import Benchmark, Split
 from common.data.provision import prepare_benchmark
 from common.errors import UserError
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.config import EvaluateConfig, Strategy
-from common.data.pring import PairTable
+from common.data.pairs import PairTable
 from common.evaluation.enrichment import GProfiler
 from common.evaluation.functional import (
     EssentialFigures,

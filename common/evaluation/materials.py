@@ -15,8 +15,9 @@ import numpy as np
 
 from common.config import STRATEGIES, BenchmarkConfig, Config, Strategy, Task
 from common.data.fasta import read_sequences
+from common.data.pairs import PairTable
 from common.data.pickles import load_go_terms, load_graphs, load_node_sets
-from common.data.pring import Benchmark, PairTable, open_benchmark
+from common.data.pring import Benchmark, open_benchmark
 from common.errors import UserError
 from common.evaluation.functional import read_protein_list
 from common.evaluation.networks import Network

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.data.fasta import read_text
-from common.data.pring import PairTable
+from common.data.pairs import PairTable
 from common.errors import UserError
 from common.evaluation.pair_figures import call_pairs
 from common.files import write_atomically
