@@ -6,7 +6,7 @@ concerns two sections is checked by `Config`. `common/config_file.py` reads a fi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -309,3 +309,16 @@ def known_keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[
         yield key
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from known_keys(field.annotation, f"{key}.")
+
+
+def flat_values(section: BaseModel) -> dict[str, Any]:
+    """Every value of a section by its key path below it, such as `mlp_head.dropout`."""
+    return dict(_walk(section.model_dump(by_alias=True), ""))
+
+
+def _walk(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _walk(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value

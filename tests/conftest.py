@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from common.run import Run
 from tests.tiny_benchmark import TinyProject, make_project
+from tests.tiny_run import begin_run
 
 
 @pytest.fixture
@@ -20,3 +22,9 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> tuple[TinyProject, P
     """A tiny project with one pretrained model, for tests that only read it."""
     shared = make_project(tmp_path_factory.mktemp("pretrained"))
     return shared, shared.launch("pretrain.py").result
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """A run that has begun, in this process."""
+    return begin_run(tmp_path)

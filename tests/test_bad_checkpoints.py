@@ -25,17 +25,8 @@ from torch import Tensor, nn
 from common.config import Config
 from common.models import PairModel, build_model
 from common.run import Run
-from common.training.checkpoints import (
-    LAST_STATE,
-    PROGRESS_FILE,
-    Checkpoint,
-    Decision,
-    load_checkpoint,
-    load_state,
-    save_model,
-    save_state,
-    seal_progress,
-)
+from common.training.checkpoints import Checkpoint, Decision, load_checkpoint, save_model
+from common.training.states import LAST_STATE, PROGRESS_FILE, load_state, save_state, seal_progress
 from tests.bad_input import Refused, assert_tried, attempt, cases, flip_bit
 from tests.tiny_pairs import one_process
 

@@ -1,30 +1,26 @@
-"""Checkpoints: the best model, which others load, and the last state, which `--resume` takes.
+"""Checkpoints: the directory of a trained model that other runs, and other people, load.
 
 `best_model/` holds config.json, model.safetensors, the resolved configuration (config.yaml) and
 decision.json: the threshold, the validation figures it was chosen by, and checksums of the first
-two files. `last_state/` holds what accelerate saves (weights, optimizer, random states) and
-progress.json. Both are written aside and swapped in whole.
+two files. It is written aside and swapped in whole.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import pickle
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import torch
-import xxhash
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from transformers import AutoConfig
 
-from common.config import Config, RegularizationConfig
+from common.config import Config, RegularizationConfig, flat_values
 from common.config_file import read_resolved_config
 from common.data.embedding_store import EmbeddingStore
 from common.errors import UserError, excerpt
@@ -41,8 +37,7 @@ from common.files import (
 from common.models import PairModel, build_model, known_models
 from common.run import CONFIG_FILE, Run, on_main_process, run_directory
 
-BEST_MODEL, LAST_STATE = "best_model", "last_state"
-DECISION_FILE, PROGRESS_FILE = "decision.json", "progress.json"
+BEST_MODEL, DECISION_FILE = "best_model", "decision.json"
 SEALED_FILES = ("config.json", "model.safetensors")
 # Of `model_config`, what weights do not depend on.
 MAY_CHANGE = frozenset(
@@ -120,7 +115,7 @@ def save_model(run: Run, model: PairModel, decision: Decision, name: str = BEST_
     def write() -> None:
         # What a killed run left half-written must not get among the new files.
         recover_directory(final)
-        with _explain_library_errors(final, weight_bytes(model)):
+        with explain_library_errors(final, weight_bytes(model)):
             model.save_pretrained(temporary)
         write_atomically(temporary / CONFIG_FILE, run.config.to_yaml())
         content = asdict(decision) | {"files": checksums_of(temporary)}
@@ -138,7 +133,7 @@ def weight_bytes(model: torch.nn.Module) -> int:
 
 
 @contextlib.contextmanager
-def _explain_library_errors(path: Path, needed: int) -> Iterator[None]:
+def explain_library_errors(path: Path, needed: int) -> Iterator[None]:
     """`explain_disk_errors`, also where a library has an error of its own for a full disk."""
     try:
         with explain_disk_errors(path, needed):
@@ -239,8 +234,8 @@ def continue_model(checkpoint: Checkpoint, config: Config) -> PairModel:
     Raises:
         UserError: Names the first key of `model_config` by which it would be another model.
     """
-    trained = _flatten(checkpoint.config.model.model_dump())
-    for key, value in _flatten(config.model.model_dump()).items():
+    trained = flat_values(checkpoint.config.model)
+    for key, value in flat_values(config.model).items():
         if trained.get(key) != value and key not in MAY_CHANGE:
             raise UserError(
                 f"model_config.{key} is {value}, but {checkpoint.path} was trained with"
@@ -333,139 +328,3 @@ def newest_checkpoint(config: Config, stages: tuple[str, ...]) -> Path:
             return found[-1].parent
     wanted = " or ".join(str(run_directory("models", stage, config)) for stage in stages)  # type: ignore[arg-type]
     raise UserError(f"there is no {BEST_MODEL} under {wanted}; train one, or name --checkpoint DIR")
-
-
-def save_state(run: Run, progress: dict[str, Any]) -> None:
-    """Save everything that the run needs to go on, swapped in whole."""
-    accelerator = run.accelerator
-    final = run.model_dir / LAST_STATE
-    temporary = temporary_beside(final)
-    on_main_process(accelerator, partial(recover_directory, final))
-    # AdamW keeps two numbers for each weight.
-    needed = 3 * sum(weight_bytes(model) for model in accelerator._models)
-    with _explain_library_errors(final, needed):
-        accelerator.save_state(str(temporary))
-    accelerator.wait_for_everyone()
-
-    def finish() -> None:
-        sync_directory(temporary)
-        content = {"processes": accelerator.num_processes, "files": _checksums(temporary)}
-        write_atomically(temporary / PROGRESS_FILE, seal_progress({**content, **progress}))
-        replace_directory(temporary, final)
-
-    on_main_process(accelerator, finish)
-
-
-def _checksums(directory: Path) -> dict[str, str]:
-    """The checksum of every file of a state, by its path in the directory."""
-    files = sorted(path for path in directory.rglob("*") if path.is_file())
-    return {
-        str(path.relative_to(directory)): hash_file(path)
-        for path in files
-        if path.name != PROGRESS_FILE
-    }
-
-
-def seal_progress(content: dict[str, Any]) -> str:
-    """The text of progress.json: the content, and the checksum by which a change is noticed."""
-    plain = json.loads(json.dumps(content))
-    return json.dumps({**plain, "seal": _seal(plain)})
-
-
-def _seal(content: dict[str, Any]) -> str:
-    return xxhash.xxh3_64_hexdigest(json.dumps(content, sort_keys=True).encode())
-
-
-def load_state(run: Run) -> dict[str, Any] | None:
-    """Restore the last complete state; None where the run was cut off before its first.
-
-    Raises:
-        UserError: The state is damaged, or of another configuration or number of processes.
-    """
-    directory = run.model_dir / LAST_STATE
-    # Looked at by one for all: on a shared file system each may see another moment.
-    progress = on_main_process(run.accelerator, partial(_find_state, run, directory))
-    if progress is None:
-        return None
-    processes = run.accelerator.num_processes
-    if progress["processes"] != processes:
-        raise UserError(
-            f"{directory} was saved by {progress['processes']} processes and cannot go on exactly"
-            f" on {processes}; launch as many"
-        )
-    try:
-        run.accelerator.load_state(str(directory))
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError) as error:
-        # The library runs no code of a state file, but says so in a page.
-        reason = excerpt(" ".join(str(error).split()), limit=120)
-        raise _damaged(directory, f"cannot be loaded ({reason})") from None
-    return progress
-
-
-def _find_state(run: Run, directory: Path) -> dict[str, Any] | None:
-    _clear_remains(run)
-    if (run.log_dir / CONFIG_FILE).is_file():
-        check_same_config(run)
-    return _read_progress(directory) if directory.is_dir() else None
-
-
-def _clear_remains(run: Run) -> None:
-    """Undo or delete what a killed run left half-done."""
-    for name in (LAST_STATE, BEST_MODEL):
-        recover_directory(run.model_dir / name)
-    for file in run.log_dir.glob(".*.tmp"):
-        with explain_disk_errors(file):
-            file.unlink()
-
-
-def _read_progress(directory: Path) -> dict[str, Any]:
-    """What `save_state` wrote beside the files, which must be as it left them.
-
-    The library would go on without random states that it cannot read: the run would continue,
-    but not as it would have.
-    """
-    try:
-        progress: dict[str, Any] = json.loads((directory / PROGRESS_FILE).read_bytes())
-        if not isinstance(progress, dict) or progress.pop("seal", None) != _seal(progress):
-            raise ValueError("it has changed since it was saved")
-        saved = progress["files"]
-        found = _checksums(directory)
-    except (OSError, ValueError, KeyError, RecursionError) as error:
-        reason = excerpt(" ".join(str(error).split()), limit=200)
-        raise _damaged(directory / PROGRESS_FILE, f"cannot be read ({reason})") from None
-    for name, checksum in saved.items():
-        if found.get(name) != checksum:
-            change = "has changed since it was saved" if name in found else "is missing"
-            raise _damaged(directory / name, change)
-    return progress
-
-
-def _damaged(path: Path, how: str) -> UserError:
-    return UserError(
-        f"{path} {how}, so the run cannot go on exactly; restore it, or start a new run"
-    )
-
-
-def check_same_config(run: Run) -> None:
-    """Refuse to resume under another configuration than the run was begun with."""
-    path = run.log_dir / CONFIG_FILE
-    before = _flatten(read_resolved_config(path).model_dump(by_alias=True))
-    now = _flatten(run.config.model_dump(by_alias=True))
-    for key in now:
-        # Where a run lies may change; what its numbers follow from may not.
-        fixed = key == "run_config.seed" or not key.startswith("run_config.")
-        if fixed and before.get(key) != now[key]:
-            raise UserError(
-                f"cannot resume {run.log_dir}: {key} was {before.get(key)} and is now {now[key]};"
-                " resume with the configuration saved there, or start a new run"
-            )
-
-
-def _flatten(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in section.items():
-        if isinstance(value, dict):
-            flat.update(_flatten(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat

@@ -28,13 +28,14 @@ from common.memory import explain_out_of_memory
 from common.models import PairModel
 from common.pausing import PAUSE, Paused
 from common.run import Run
-from common.training.checkpoints import BEST_MODEL, load_state, save_model, save_state
+from common.training.checkpoints import BEST_MODEL, save_model
 from common.training.compiling import compile_rows
 from common.training.loop import EpochRecord, EpochSteps, FiniteCheck
 from common.training.losses import PairLoss
 from common.training.ohem import Miner
 from common.training.optimization import StagedUnfreezing, build_optimizer, build_scheduler
 from common.training.progress import Progress
+from common.training.states import load_state, save_state
 from common.training.validation import Validation, Validator
 
 TRAINING_CSV, TRAINING_FIGURE = "training_step.csv", "training_curves.png"

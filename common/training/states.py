@@ -1,0 +1,160 @@
+"""The state that `--resume` takes: all that a run needs to go on as if it had never stopped.
+
+`last_state/` holds what accelerate saves (weights, optimizer, random states) and progress.json:
+where the run is, by how many processes, and the checksum of every file. It is written aside and
+swapped in whole; a run that was killed meanwhile finds the one before.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import xxhash
+from safetensors import SafetensorError
+
+from common.config import flat_values
+from common.config_file import read_resolved_config
+from common.errors import UserError, excerpt
+from common.files import (
+    explain_disk_errors,
+    hash_file,
+    recover_directory,
+    replace_directory,
+    sync_directory,
+    temporary_beside,
+    write_atomically,
+)
+from common.run import CONFIG_FILE, Run, on_main_process
+from common.training.checkpoints import BEST_MODEL, explain_library_errors, weight_bytes
+
+LAST_STATE, PROGRESS_FILE = "last_state", "progress.json"
+
+
+def save_state(run: Run, progress: dict[str, Any]) -> None:
+    """Save everything that the run needs to go on, swapped in whole."""
+    accelerator = run.accelerator
+    final = run.model_dir / LAST_STATE
+    temporary = temporary_beside(final)
+    on_main_process(accelerator, partial(recover_directory, final))
+    # AdamW keeps two numbers for each weight.
+    needed = 3 * sum(weight_bytes(model) for model in accelerator._models)
+    with explain_library_errors(final, needed):
+        accelerator.save_state(str(temporary))
+    accelerator.wait_for_everyone()
+
+    def finish() -> None:
+        sync_directory(temporary)
+        content = {"processes": accelerator.num_processes, "files": _checksums(temporary)}
+        write_atomically(temporary / PROGRESS_FILE, seal_progress({**content, **progress}))
+        replace_directory(temporary, final)
+
+    on_main_process(accelerator, finish)
+
+
+def _checksums(directory: Path) -> dict[str, str]:
+    """The checksum of every file of a state, by its path in the directory."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {
+        str(path.relative_to(directory)): hash_file(path)
+        for path in files
+        if path.name != PROGRESS_FILE
+    }
+
+
+def seal_progress(content: dict[str, Any]) -> str:
+    """The text of progress.json: the content, and the checksum by which a change is noticed."""
+    plain = json.loads(json.dumps(content))
+    return json.dumps({**plain, "seal": _seal(plain)})
+
+
+def _seal(content: dict[str, Any]) -> str:
+    return xxhash.xxh3_64_hexdigest(json.dumps(content, sort_keys=True).encode())
+
+
+def load_state(run: Run) -> dict[str, Any] | None:
+    """Restore the last complete state; None where the run was cut off before its first.
+
+    Raises:
+        UserError: The state is damaged, or of another configuration or number of processes.
+    """
+    directory = run.model_dir / LAST_STATE
+    # Looked at by one for all: on a shared file system each may see another moment.
+    progress = on_main_process(run.accelerator, partial(_find_state, run, directory))
+    if progress is None:
+        return None
+    processes = run.accelerator.num_processes
+    if progress["processes"] != processes:
+        raise UserError(
+            f"{directory} was saved by {progress['processes']} processes and cannot go on exactly"
+            f" on {processes}; launch as many"
+        )
+    try:
+        run.accelerator.load_state(str(directory))
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError) as error:
+        # The library runs no code of a state file, but says so in a page.
+        reason = excerpt(" ".join(str(error).split()), limit=120)
+        raise _damaged(directory, f"cannot be loaded ({reason})") from None
+    return progress
+
+
+def _find_state(run: Run, directory: Path) -> dict[str, Any] | None:
+    _clear_remains(run)
+    if (run.log_dir / CONFIG_FILE).is_file():
+        check_same_config(run)
+    return _read_progress(directory) if directory.is_dir() else None
+
+
+def _clear_remains(run: Run) -> None:
+    """Undo or delete what a killed run left half-done."""
+    for name in (LAST_STATE, BEST_MODEL):
+        recover_directory(run.model_dir / name)
+    for file in run.log_dir.glob(".*.tmp"):
+        with explain_disk_errors(file):
+            file.unlink()
+
+
+def _read_progress(directory: Path) -> dict[str, Any]:
+    """What `save_state` wrote beside the files, which must be as it left them.
+
+    The library would go on without random states that it cannot read: the run would continue,
+    but not as it would have.
+    """
+    try:
+        progress: dict[str, Any] = json.loads((directory / PROGRESS_FILE).read_bytes())
+        if not isinstance(progress, dict) or progress.pop("seal", None) != _seal(progress):
+            raise ValueError("it has changed since it was saved")
+        saved = progress["files"]
+        found = _checksums(directory)
+    except (OSError, ValueError, KeyError, RecursionError) as error:
+        reason = excerpt(" ".join(str(error).split()), limit=200)
+        raise _damaged(directory / PROGRESS_FILE, f"cannot be read ({reason})") from None
+    for name, checksum in saved.items():
+        if found.get(name) != checksum:
+            change = "has changed since it was saved" if name in found else "is missing"
+            raise _damaged(directory / name, change)
+    return progress
+
+
+def _damaged(path: Path, how: str) -> UserError:
+    return UserError(
+        f"{path} {how}, so the run cannot go on exactly; restore it, or start a new run"
+    )
+
+
+def check_same_config(run: Run) -> None:
+    """Refuse to resume under another configuration than the run was begun with."""
+    path = run.log_dir / CONFIG_FILE
+    before = flat_values(read_resolved_config(path))
+    now = flat_values(run.config)
+    for key in now:
+        # Where a run lies may change; what its numbers follow from may not.
+        fixed = key == "run_config.seed" or not key.startswith("run_config.")
+        if fixed and before.get(key) != now[key]:
+            raise UserError(
+                f"cannot resume {run.log_dir}: {key} was {before.get(key)} and is now {now[key]};"
+                " resume with the configuration saved there, or start a new run"
+            )

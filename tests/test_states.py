@@ -1,0 +1,217 @@
+"""The state of a run: written whole, read back exactly, refused when it is not right."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from accelerate import Accelerator
+from torch import nn
+
+from common.errors import UserError
+from common.run import CONFIG_FILE, Run
+from common.training.checkpoints import BEST_MODEL, load_checkpoint, save_model
+from common.training.states import LAST_STATE, load_state, save_state, seal_progress
+from tests.tiny_pairs import one_process
+from tests.tiny_run import (
+    DECISION,
+    SMALL,
+    Killed,
+    configure,
+    die_on_the_second_call,
+    files_of_at_most,
+    model_of,
+    same_numbers,
+)
+
+
+@dataclass
+class Trained:
+    """A prepared model and optimizer that have made a few updates."""
+
+    run: Run
+    model: Any
+    optimizer: Any
+
+    @classmethod
+    def start(cls, run: Run, seed: int, accumulation: int = 1) -> Trained:
+        """As in a fresh process: a new accelerator, new weights."""
+        accelerator: Accelerator = one_process()
+        accelerator.gradient_accumulation_steps = accumulation
+        torch.manual_seed(seed)
+        plain = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 1))
+        model, optimizer = accelerator.prepare(plain, torch.optim.AdamW(plain.parameters(), lr=0.1))
+        return cls(replace(run, accelerator=accelerator), model, optimizer)
+
+    def train(self, rounds: int) -> None:
+        """Rounds whose batches and dropout come from the global random states."""
+        for _ in range(rounds):
+            with self.run.accelerator.accumulate(self.model):
+                scale = random.random() + float(np.random.rand())
+                self.run.accelerator.backward(scale * self.model(torch.randn(5, 3)).sum())
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_a_state_brings_back_weights_optimizer_and_random_states(
+    run: Run, accumulation: int
+) -> None:
+    """Training goes on as if it had never stopped, accumulation in step."""
+    whole = Trained.start(run, seed=0, accumulation=accumulation)
+    whole.train(6)
+    save_state(whole.run, {"epoch": 2})
+    whole.train(6)
+    again = Trained.start(run, seed=1, accumulation=accumulation)
+    content = load_state(again.run)
+    assert content is not None
+    assert content["epoch"] == 2
+    assert again.run.accelerator.step == 6
+    again.train(6)
+    assert same_numbers(again.model, whole.model)
+    ours, theirs = again.optimizer.state_dict(), whole.optimizer.state_dict()
+    assert ours["param_groups"] == theirs["param_groups"]
+    for key, moments in theirs["state"].items():
+        assert all(torch.equal(ours["state"][key][name], moments[name]) for name in moments)
+
+
+def test_a_resumed_run_clears_what_was_half_written_beside_its_log(run: Run) -> None:
+    (run.log_dir / ".training_step.csv.0123456789ab.tmp").write_text("Epoch,")
+    load_state(run)
+    assert [entry.name for entry in run.log_dir.iterdir()] == [CONFIG_FILE]
+
+
+def test_a_kill_while_saving_a_state_leaves_the_older_one(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = Trained.start(run, seed=0)
+    save_state(trained.run, {"epoch": 1})
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", die_on_the_second_call(Path.rename))
+        with pytest.raises(Killed):
+            save_state(trained.run, {"epoch": 2})
+    content = load_state(trained.run)
+    assert content is not None
+    assert content["epoch"] == 1
+
+
+@pytest.mark.parametrize("size", [100, 2000, 8000])
+def test_a_full_disk_is_told_and_leaves_what_was_there(run: Run, size: int) -> None:
+    """Each library has its own error for it, none of them an OSError."""
+    trained, model = Trained.start(run, seed=0), model_of(run.config)
+    trained.train(1)
+    save_model(run, model, DECISION)
+    save_state(trained.run, {"epoch": 1})
+    with (
+        files_of_at_most(size),
+        pytest.raises(UserError, match=r"cannot write .*best_model \(\d+ bytes\)"),
+    ):
+        save_model(run, model_of(run.config, seed=1), DECISION)
+    with (
+        files_of_at_most(min(size, 2000)),
+        pytest.raises(UserError, match=r"last_state \(\d+ bytes\): "),
+    ):
+        save_state(trained.run, {"epoch": 2})
+    content = load_state(trained.run)
+    assert content is not None
+    assert content["epoch"] == 1
+    assert same_numbers(load_checkpoint(run.model_dir / BEST_MODEL).model, model)
+
+
+def test_without_a_state_there_is_nothing_to_load(run: Run) -> None:
+    assert load_state(run) is None
+
+
+def damage_progress(state: Path) -> None:
+    (state / "progress.json").write_text("{")
+
+
+def remove_progress(state: Path) -> None:
+    (state / "progress.json").unlink()
+
+
+def damage_file(name: str) -> Callable[[Path], None]:
+    def flip(state: Path) -> None:
+        content = bytearray((state / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (state / name).write_bytes(content)
+
+    return flip
+
+
+def remove_file(name: str) -> Callable[[Path], None]:
+    return lambda state: (state / name).unlink()
+
+
+STATE_FILES = ("model.safetensors", "optimizer.bin", "random_states_0.pkl")
+STATE_DAMAGE = {
+    "progress damaged": (damage_progress, r"last_state/progress.json cannot be read \("),
+    "progress gone": (remove_progress, r"last_state/progress.json cannot be read \("),
+    **{f"{f} flipped": (damage_file(f), rf"last_state/{f} has changed since") for f in STATE_FILES},
+    **{f"{f} gone": (remove_file(f), rf"last_state/{f} is missing, so") for f in STATE_FILES},
+}
+
+
+@pytest.mark.parametrize("case", STATE_DAMAGE)
+def test_a_damaged_state_is_refused(run: Run, case: str) -> None:
+    """The library went on without random states that it could not read: not the same run."""
+    damage, message = STATE_DAMAGE[case]
+    trained = Trained.start(run, seed=0)
+    trained.train(1)
+    save_state(trained.run, {"epoch": 2})
+    damage(run.model_dir / LAST_STATE)
+    with pytest.raises(UserError, match=message + r".*restore it, or start a new run"):
+        load_state(trained.run)
+
+
+def test_a_state_of_more_processes_is_refused(run: Run) -> None:
+    trained = Trained.start(run, seed=0)
+    save_state(trained.run, {"epoch": 2})
+    path = run.model_dir / LAST_STATE / "progress.json"
+    content = json.loads(path.read_text())
+    del content["seal"]
+    path.write_text(seal_progress({**content, "processes": 4}))
+    with pytest.raises(UserError, match=r"saved by 4 processes and cannot go on exactly on 1"):
+        load_state(trained.run)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "message"),
+    [
+        ("run_config", {"seed": 48}, r"run_config.seed was 47 and is now 48"),
+        ("training_config", {"epochs": 3}, r"training_config.epochs was 10 and is now 3"),
+        (
+            "data_config",
+            {"dataloader": {"sampling": {"strategy": "ohem"}}},
+            r"data_config.dataloader.sampling.strategy was none and is now ohem",
+        ),
+    ],
+)
+@pytest.mark.parametrize("saved", [True, False])
+def test_another_configuration_cannot_resume(
+    run: Run, section: str, key: dict[str, Any], message: str, saved: bool
+) -> None:
+    """Another seed went unnoticed, as did whatever was changed before the first state."""
+    trained = Trained.start(run, seed=0)
+    if saved:
+        save_state(trained.run, {"epoch": 2})
+    content = yaml.safe_load((run.log_dir / CONFIG_FILE).read_text())
+    other = configure(**{section: key, "model_config": SMALL})
+    with pytest.raises(UserError, match=message):
+        load_state(replace(trained.run, config=other))
+    assert yaml.safe_load((run.log_dir / CONFIG_FILE).read_text()) == content
+
+
+def test_a_run_may_be_resumed_from_another_place(run: Run) -> None:
+    trained = Trained.start(run, seed=0)
+    save_state(trained.run, {"epoch": 2})
+    moved = configure(run_config={"output_dir": "elsewhere", "save_best_only": False})
+    assert load_state(replace(trained.run, config=moved)) is not None
