@@ -24,7 +24,7 @@ from transformers import EsmConfig, EsmForMaskedLM, EsmTokenizer
 from benchmarks.baseline import draw_lengths
 from benchmarks.workload import machine, print_table, take_time, write_report
 from common.config import EmbeddingsConfig
-from common.data.embeddings import make_requests, plan_batches
+from common.data.embedding_plan import make_requests, plan_batches
 from common.data.language_model import LanguageModel
 from common.data.model_files import locate_model
 

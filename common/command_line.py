@@ -104,7 +104,7 @@ def _program() -> str:
 def _say(sentence: str, everywhere: bool = False) -> None:
     """A script's last line on stderr: rank 0's, or every rank's own."""
     if everywhere or global_rank() == 0:
-        print(f"{_program()}: {sentence}", file=sys.stderr)  # noqa: T201 (a script's end)
+        sys.stderr.write(f"{_program()}: {sentence}\n")
 
 
 def _interrupt_once(signum: int, frame: FrameType | None) -> None:

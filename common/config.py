@@ -254,6 +254,7 @@ class EvaluateConfig(Section):
 
     metrics: tuple[MetricName, ...] = METRIC_NAMES
     tasks: tuple[Task, ...] = ("pairs",)
+    strategies: tuple[Strategy, ...] | Literal["all"] = "all"
     cross_species: tuple[str, ...] = ()
     enrichment: Literal["offline", "gprofiler"] = "offline"
     decision_threshold: DecisionThresholdConfig = DecisionThresholdConfig()

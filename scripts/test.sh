@@ -8,5 +8,5 @@ checked=(pretrain.py finetune.py evaluate.py common tests benchmarks)
 ruff format --check .
 ruff check .
 mypy "${checked[@]}"
-# Two at a time, a file's tests on one worker (they share launched projects).
-OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile "$@"
+# Two at a time, a file's tests on one worker (they share launched projects), in the given order.
+OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"

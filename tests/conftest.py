@@ -7,8 +7,14 @@ from pathlib import Path
 import pytest
 
 from common.run import Run
+from tests.faults import Workshop
 from tests.tiny_benchmark import TinyProject, make_project
 from tests.tiny_run import begin_run
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Launches first: of what takes longest nothing is left to wait for in the end."""
+    items.sort(key=lambda item: item.get_closest_marker("launch") is None)
 
 
 @pytest.fixture
@@ -22,6 +28,12 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> tuple[TinyProject, P
     """A tiny project with one pretrained model, for tests that only read it."""
     shared = make_project(tmp_path_factory.mktemp("pretrained"))
     return shared, shared.launch("pretrain.py").result
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """Where stages are interrupted; they share what was never interrupted."""
+    return Workshop.open(tmp_path_factory.mktemp("workshop"))
 
 
 @pytest.fixture

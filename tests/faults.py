@@ -23,7 +23,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -144,11 +144,9 @@ class Scoring(Stage):
     """`evaluate.py` on all pairs of the test side, a few pairs to a tile."""
 
     checkpoint: Path = Path()
-    last: dict[str, Path] = field(default_factory=dict)
 
     def command(self, name: str, again: bool) -> list[str]:
         """The same command again goes on."""
-        self.last[name] = self.project.output / "logs" / "v3" / "evaluate" / name
         return self.launch.command(
             "evaluate.py", "--config", str(self.project.config), "--checkpoint",
             str(self.checkpoint), "--tasks", "pairs", "topology", "--set",
@@ -158,19 +156,70 @@ class Scoring(Stage):
     def folders(self, name: str) -> list[Path]:
         """Of the scores of finished tiles, and of the log."""
         kept = self.project.output / "models" / "v3" / "evaluate" / "partial_scores"
-        return [kept, *filter(None, [self.last.get(name)])]
+        return [kept, self._logs(name)]
 
     def is_done(self, name: str) -> bool:
         """With its configuration written, which comes last, its id is taken."""
-        return (self.last[name] / "config.yaml").exists()
+        return (self._logs(name) / "config.yaml").exists()
 
     def compare(self, name: str, other: str) -> None:
         """Predictions and figures; and no partial scores stay behind."""
+        ours, theirs = self._logs(name), self._logs(other)
         for file in ("evaluate.csv", "topology.csv"):
-            assert (self.last[name] / file).read_bytes() == (self.last[other] / file).read_bytes()
-        files = [self.last[one] / "predictions.txt.gz" for one in (name, other)]
+            assert (ours / file).read_bytes() == (theirs / file).read_bytes()
+        files = [logs / "predictions.txt.gz" for logs in (ours, theirs)]
         assert gzip.decompress(files[0].read_bytes()) == gzip.decompress(files[1].read_bytes())
         assert not self.folders(name)[0].exists()
+
+    def _logs(self, name: str) -> Path:
+        return self.project.output / "logs" / "v3" / "evaluate" / name
+
+
+@dataclass
+class Workshop:
+    """A project in which stages are interrupted, beside those that never were.
+
+    Attributes:
+        project: Where they run.
+        spans: How many seconds the uninterrupted ones were seen to work, by their names.
+    """
+
+    project: TinyProject
+    spans: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, folder: Path) -> Workshop:
+        """With a fresh tiny project."""
+        return cls(make_project(folder))
+
+    def stage(self, name: str, launch: Launch) -> Stage:
+        """A stage by its name, with the checkpoint that it needs."""
+        if name == "pretrain":
+            return Training(self.project, launch)
+        pretraining = Training(self.project, Launch(1))
+        checkpoint = pretraining.folders(self.whole(pretraining))[0] / "best_model"
+        if name == "finetune":
+            return Training(self.project, launch, name="finetune", checkpoint=checkpoint)
+        if name == "embedding":
+            return Embedding(self.project, launch, checkpoint=checkpoint)
+        return Scoring(self.project, launch, checkpoint=checkpoint)
+
+    def training(self, launch: Launch) -> Training:
+        """A pretraining."""
+        return Training(self.project, launch)
+
+    def whole(self, stage: Stage) -> str:
+        """The name of a work like this stage's that was never interrupted, done when first asked.
+
+        Workers must change nothing, so those with them are compared to one without.
+        """
+        kind = stage.name if isinstance(stage, Training) else type(stage).__name__
+        name = f"whole-{kind}-{stage.launch.processes}"
+        if name not in self.spans:
+            plain = replace(stage, launch=Launch(stage.launch.processes))
+            killed, self.spans[name] = live(plain, name, False, None)
+            assert not killed
+        return name
 
 
 @dataclass
@@ -268,6 +317,15 @@ def signal_all(process: subprocess.Popen[str], number: signal.Signals) -> None:
         os.kill(one.pid, number)
 
 
+def process_of_rank(process: subprocess.Popen[str], rank: int) -> int:
+    """The id of a launched process by its rank."""
+    ranks: dict[str | None, int] = {
+        child.environ().get("RANK"): child.pid
+        for child in psutil.Process(process.pid).children(recursive=True)
+    }
+    return ranks[str(rank)]
+
+
 def snapshot(folders: list[Path]) -> dict[Path, int]:
     """When each file there was written."""
     found: dict[Path, int] = {}
@@ -316,14 +374,14 @@ def is_time(moment: Moment, began: float, saves: int) -> bool:
     return time.monotonic() - began > moment.seconds
 
 
-def torment(stage: Stage, kills: int, seed: int) -> Report:
+def torment(workshop: Workshop, stage: Stage, kills: int, seed: int) -> Report:
     """Kill a stage so many times, going on after each, and compare all that reach their end."""
     rng = random.Random(seed)
-    killed, span = live(stage, "whole", False, None)
-    assert not killed
+    whole = workshop.whole(stage)
+    span = workshop.spans[whole]
     report = Report()
     while report.kills < kills:
-        name = f"cut{report.rounds}"
+        name = f"{whole.replace('whole', 'cut')}-{stage.launch.workers}-{report.rounds}"
         again = False
         while True:
             moment = choose_moment(rng, span) if report.kills < kills else None
@@ -335,7 +393,7 @@ def torment(stage: Stage, kills: int, seed: int) -> Report:
             report.while_saving += moment is not None and moment.saving is not None
             if stage.is_done(name):
                 break
-        stage.compare(name, "whole")
+        stage.compare(name, whole)
         report.rounds += 1
     return report
 
@@ -345,19 +403,6 @@ def choose_moment(rng: random.Random, span: float) -> Moment:
     if rng.random() < 0.5:
         return Moment(rng.uniform(0, span), None)
     return Moment(rng.uniform(0, 0.01), rng.randrange(8))
-
-
-def make_stage(name: str, folder: Path, launch: Launch) -> Stage:
-    """A stage in a fresh tiny project, with the checkpoint that it needs."""
-    project = make_project(folder)
-    if name == "pretrain":
-        return Training(project, launch)
-    checkpoint = project.launch("pretrain.py").result
-    if name == "finetune":
-        return Training(project, launch, name="finetune", checkpoint=checkpoint)
-    if name == "embedding":
-        return Embedding(project, launch, checkpoint=checkpoint)
-    return Scoring(project, launch, checkpoint=checkpoint)
 
 
 STAGES = ("pretrain", "finetune", "embedding", "scoring")
@@ -372,18 +417,21 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=47)
     asked = parser.parse_args()
-    for name, processes, workers in itertools.product(asked.stage, asked.processes, asked.workers):
-        if workers and name not in ("pretrain", "finetune"):
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            stage = make_stage(name, Path(folder), Launch(processes, workers))
-            report = torment(stage, asked.kills, asked.seed)
-        sys.stdout.write(
-            f"{name}: {processes} process(es), {workers} workers: {report.kills} kills"
-            f" ({report.while_saving} aimed at saving), {report.rounds} works finished,"
-            " all the same to the last bit\n"
-        )
-        sys.stdout.flush()
+    with tempfile.TemporaryDirectory() as folder:
+        workshop = Workshop.open(Path(folder))
+        for name, processes, workers in itertools.product(
+            asked.stage, asked.processes, asked.workers
+        ):
+            if workers and name not in ("pretrain", "finetune"):
+                continue
+            stage = workshop.stage(name, Launch(processes, workers))
+            report = torment(workshop, stage, asked.kills, asked.seed)
+            sys.stdout.write(
+                f"{name}: {processes} process(es), {workers} workers: {report.kills} kills"
+                f" ({report.while_saving} aimed at saving), {report.rounds} works finished,"
+                " all the same to the last bit\n"
+            )
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -17,8 +17,9 @@ import torch
 from accelerate import Accelerator
 
 from common.config import EmbeddingsConfig
+from common.data.embedding_plan import make_requests, plan_batches
 from common.data.embedding_shards import Shard, read_shards
-from common.data.embeddings import make_requests, plan_batches, prepare_store
+from common.data.embeddings import prepare_store
 from tests.tiny_esm import MAX_LENGTH, SEQUENCES, record_log, save_tiny_esm
 
 DRIVER = """

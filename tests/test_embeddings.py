@@ -17,8 +17,9 @@ from accelerate import Accelerator
 
 from common.config import EmbeddingsConfig
 from common.data import embeddings
+from common.data.embedding_plan import make_requests, plan_batches
 from common.data.embedding_shards import ShardWriter, read_shards
-from common.data.embeddings import EmbeddingStore, plan_batches, prepare_store
+from common.data.embeddings import EmbeddingStore, prepare_store
 from common.data.language_model import LanguageModel
 from common.data.model_files import locate_model
 from common.errors import UserError
@@ -390,7 +391,7 @@ def test_a_cache_directory_that_cannot_be_made(
 
 
 def test_batches_keep_to_the_token_budget() -> None:
-    requests = embeddings.make_requests(SEQUENCES, MAX_LENGTH)
+    requests = make_requests(SEQUENCES, MAX_LENGTH)
     batches = plan_batches(requests, tokens_per_batch=200, special_tokens=2)
     lengths = [len(request.residues) for batch in batches for request in batch]
     assert lengths == sorted(map(len, SEQUENCES.values()), reverse=True)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import gzip
 import json
+import pickle
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import networkx as nx
 import numpy as np
 import pytest
 
-from common.config import Config
+from common.config import BenchmarkConfig, Config, DataConfig, EvaluateConfig
 from common.config_file import load_config
 from common.data.pairs import PairTable
 from common.errors import UserError
@@ -230,6 +234,43 @@ def test_other_species_get_rows_of_their_own(
     assert rows[0][1:] == rows[2][1:]
     for name in ("topology.other.BFS.csv", "topology.other.DFS.csv"):
         assert (logs / name).read_bytes() == (logs / "topology.csv").read_bytes()
+
+
+def write_flat(folder: Path, strategies: Sequence[str]) -> Config:
+    """A species that is all test, with a node set for each strategy, and a config that names it."""
+    folder.mkdir(parents=True)
+    graph = nx.Graph([("A", "B"), ("C", "C")])
+    (folder / "flat_test_graph.pkl").write_bytes(pickle.dumps(graph))
+    for strategy in strategies:
+        sets = {2: [{"A", strategy[0]}]}
+        (folder / f"flat_{strategy}_sampled_nodes.pkl").write_bytes(pickle.dumps(sets))
+    settings = BenchmarkConfig(root_dir=str(folder.parent), species="flat", split_strategy="DFS")
+    return Config(
+        data_config=DataConfig(benchmark=settings), evaluate=EvaluateConfig(tasks=("topology",))
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "looked_at"),
+    [("all", ["DFS", "BFS"]), (("BFS", "DFS"), ["DFS", "BFS"]), (("BFS",), ["BFS"])],
+)
+def test_topology_looks_at_the_strategies_asked_for_the_configured_one_first(
+    tmp_path: Path, asked: Any, looked_at: list[str]
+) -> None:
+    """The first is what topology.csv holds; it was always BFS."""
+    config = write_flat(tmp_path / "flat", ["BFS", "DFS"])
+    evaluate = config.evaluate.model_copy(update={"strategies": asked})
+    (scope,) = open_materials(config.model_copy(update={"evaluate": evaluate})).scopes
+    assert list(scope.node_sets) == looked_at
+
+
+def test_a_strategy_without_node_sets_is_refused_where_it_is_asked_for(tmp_path: Path) -> None:
+    config = write_flat(tmp_path / "flat", ["DFS"])
+    asked = config.evaluate.model_copy(update={"strategies": ("BFS", "DFS")})
+    with pytest.raises(
+        UserError, match=r"evaluate\.strategies names BFS, but flat has no node sets"
+    ):
+        open_materials(config.model_copy(update={"evaluate": asked}))
 
 
 def test_pairs_that_are_not_listed_count_as_surely_not() -> None:

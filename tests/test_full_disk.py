@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,10 +17,11 @@ from common.csv_log import EpochRow, write_training_csv
 from common.data.embedding_shards import Row, ShardWriter, read_shards
 from common.errors import UserError
 from common.run import open_run
-from tests.faults import EPOCHS, Launch, Training, live, log_tells, make_stage, started, wait_for
+from tests.faults import EPOCHS, Launch, Workshop, log_tells, started, wait_for
 from tests.same_run import assert_same_run
 from tests.tiny_benchmark import run_command
 from tests.tiny_pairs import one_process
+from tests.tiny_run import files_of_at_most
 
 
 @pytest.fixture
@@ -81,22 +84,42 @@ def test_a_shard_that_does_not_fit_leaves_those_before(disk: Path) -> None:
     assert not list(disk.glob(".*"))
 
 
+def test_a_quota_is_told_like_a_full_disk(tmp_path: Path) -> None:
+    """A CSV and a shard that may not grow further, where no disk can be mounted too."""
+    path = tmp_path / "training_step.csv"
+    write_training_csv(path, [row(1)], ["auroc"])
+    before = path.read_bytes()
+    with files_of_at_most(2000), pytest.raises(UserError) as told:
+        write_training_csv(path, [row(epoch) for epoch in range(1, 500)], ["auroc"])
+    assert re.search(rf"{re.escape(str(path))} \(\d{{5}} bytes\): File too large", str(told.value))
+    assert path.read_bytes() == before
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    small, large = (np.ones((residues, 64), dtype=np.float16) for residues in (10, 1000))
+    rows = [Row("P0", f"{0:032x}", small), Row("P1", f"{1:032x}", large)]
+    write_shards(shards, rows[:1])
+    with files_of_at_most(50_000), pytest.raises(UserError, match=r"128000 bytes\): File too lar"):
+        write_shards(shards, rows[1:])
+    found, broken = read_shards(shards)
+    assert not broken
+    assert sum(shard.rows for shard in found) == 1
+    assert not [*tmp_path.glob(".*"), *shards.glob(".*")]
+
+
 def test_a_checkpoint_that_does_not_fit_leaves_the_state_to_go_on_from(
-    disk: Path, tmp_path: Path
+    disk: Path, workshop: Workshop
 ) -> None:
     """Then, with room again, the run ends as if nothing had happened."""
-    stage = make_stage("pretrain", tmp_path / "project", Launch(1))
-    assert isinstance(stage, Training)
+    stage = workshop.training(Launch(1))
     moved = f"run_config.output_dir={disk}"
-    live(stage, "whole", False, None)
-    with started(stage, "cut") as process:
-        wait_for(log_tells(stage, "cut", "epoch_start | epoch=3"), process)
-    runs = stage.project.output
-    subprocess.run(["cp", "-r", str(runs / "logs"), str(runs / "models"), str(disk)], check=True)
-    state = disk / "models" / "v3" / "pretrain" / "cut" / "last_state" / "progress.json"
+    with started(stage, "full") as process:
+        wait_for(log_tells(stage, "full", "epoch_start | epoch=3"), process)
+    for folder in stage.folders("full"):
+        shutil.copytree(folder, disk / folder.relative_to(stage.project.output))
+    state = disk / "models" / "v3" / "pretrain" / "full" / "last_state" / "progress.json"
     before = state.read_bytes()
     ballast = fill(disk, leaving=24_000)
-    command = [*stage.command("cut", True), moved]
+    command = [*stage.command("full", True), moved]
     full = run_command(command, stage.project.folder)
     assert full.code == 2, full.stderr
     assert "Traceback" not in full.stderr
@@ -106,7 +129,8 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_state_to_go_on_from(
     ballast.unlink()
     again = run_command(command, stage.project.folder)
     assert again.code == 0, again.stderr
-    assert_same_run(disk / "models" / "v3" / "pretrain" / "cut", stage.folders("whole")[0], EPOCHS)
+    whole = stage.folders(workshop.whole(stage))[0]
+    assert_same_run(disk / "models" / "v3" / "pretrain" / "full", whole, EPOCHS)
 
 
 def test_a_log_that_does_not_fit_is_still_told_on_the_console(

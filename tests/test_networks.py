@@ -327,3 +327,27 @@ def test_the_reference_lies_between_all_and_none_of_the_edge_eigenvalues(
     for known, none, everything in zip(figures["per_node_size"], *ends, strict=False):
         low, high = sorted([none, everything])
         assert low - 1e-6 <= known["laplacian_eigen_mmd"] <= high + 1e-6, known["node_size"]
+
+
+def test_no_rule_for_the_edge_reproduces_every_recorded_figure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Why three of 55 rows differ: each was recorded with another share of them inside.
+
+    Nearly all of these eigenvalues belong to pairs of proteins linked to nothing else, alike in
+    both cases, so a rule cannot tell them apart either.
+    """
+    fitting = []
+    for name, size in (("yeast_seed1_DFS", 40), ("yeast_seed1_RANDOM_WALK", 20)):
+        figures, (predicted, true, sets) = load_case(name)
+        known = next(row for row in figures["per_node_size"] if row["node_size"] == size)
+        shares = []
+        for share in np.linspace(0, 1, 21):
+            monkeypatch.setattr(module, "EDGE_SHARE", float(share))
+            found = topology(predicted, true, {size: sets[size]})[0].laplacian_eigen_mmd
+            if abs(found - known["laplacian_eigen_mmd"]) <= 1e-4:
+                shares.append(float(share))
+        fitting.append(shares)
+    assert fitting[0]
+    assert fitting[1]
+    assert max(fitting[0]) < min(fitting[1])

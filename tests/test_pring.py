@@ -234,6 +234,18 @@ def test_download_fetches_a_test_species_of_the_flat_layout(
     write_species(hub.repository / "yeast", FLAT_FILES)
     assert len(open_benchmark(settings(species="yeast", download=True)).pairs("test")) == 2
     assert sorted(hub.fetched) == sorted(f"yeast/{name}" for name in FLAT_FILES.values())
+    # A species that is all test is complete without training pairs: the hub is not asked again.
+    open_benchmark(settings(species="yeast", download=True))
+    assert hub.listings == 1
+
+
+def test_download_fetches_the_node_sets_of_every_strategy_that_sample_one_network(
+    hub: FakeHub, settings: Callable[..., BenchmarkConfig]
+) -> None:
+    folder = write_species(hub.repository / "yeast", FLAT_FILES)
+    shutil.copy(folder / "yeast_BFS_sampled_nodes.pkl", folder / "yeast_DFS_sampled_nodes.pkl")
+    open_benchmark(settings(species="yeast", download=True))
+    assert "yeast/yeast_DFS_sampled_nodes.pkl" in hub.fetched
 
 
 def test_download_leaves_alone_what_is_there(

@@ -207,7 +207,7 @@ def test_no_room_for_the_file_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(UserError, match="No space left on device; make room"):
+    with pytest.raises(UserError, match=r"\(400 bytes\): No space left on device; make room"):
         states.map_file((10, 10), torch.float32)
 
 

@@ -154,7 +154,7 @@ class ShardWriter:
     def flush(self) -> None:
         """Complete the shard under way, if there is one."""
         if self._open is not None:
-            with self._all_or_nothing():
+            with self._all_or_nothing(self._open.bytes):
                 self._open.complete().save_sidecar()
             self._open = None
 

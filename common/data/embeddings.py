@@ -7,7 +7,6 @@ and the next one goes on from there. With an unchanged cache the model is not ev
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +18,6 @@ from typing import NoReturn, TypeVar
 
 import numpy as np
 import torch
-import xxhash
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from filelock import FileLock, Timeout
@@ -27,6 +25,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.config import EmbeddingsConfig
+from common.data.embedding_plan import PLAN_FILE, Request, make_requests, read_plan, settle_plan
 from common.data.embedding_shards import (
     Row,
     Shard,
@@ -46,13 +45,12 @@ from common.data.model_files import (
     locate_model,
 )
 from common.errors import UserError
-from common.files import write_atomically
 from common.memory import explain_out_of_memory
 from common.run import LOGGER, format_event, on_main_process
 
 __all__ = ["EmbeddingStore", "StoreIdentity", "prepare_store"]
 
-LOCK_FILE, PLAN_FILE = "build.lock", "plan.json"
+LOCK_FILE = "build.lock"
 # Well below the minutes after which waiting processes give up on a collective.
 LOCK_SECONDS = 20.0
 # Padding costs a CPU what it costs to compute, and small batches fill its cores already: twice as
@@ -62,15 +60,6 @@ CPU_TOKENS, GPU_TOKENS = 1024, 16384
 BYTES_PER_ROW = 256
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Request:
-    """A protein whose states are wanted; `residues` is upper case and already cut."""
-
-    protein: str
-    residues: str
-    sequence_hash: str
 
 
 @dataclass(frozen=True)
@@ -141,42 +130,6 @@ def prepare_store(
         )
     )
     return store
-
-
-def make_requests(sequences: Mapping[str, str], max_sequence_length: int) -> list[Request]:
-    """Cut and hash the sequences; equal ones get equal hashes and so share a row of the store.
-
-    Raises:
-        UserError: There is no protein, or a sequence is empty.
-    """
-    if not sequences:
-        raise UserError("there are no proteins to embed; check the benchmark's files")
-    requests = []
-    for protein, sequence in sequences.items():
-        residues = sequence[:max_sequence_length].upper()
-        if not residues:
-            raise UserError(f"the sequence of {protein} is empty; remove it or give its residues")
-        digest = xxhash.xxh3_128_hexdigest(residues.encode())
-        requests.append(Request(protein, residues, digest))
-    return requests
-
-
-def plan_batches(
-    requests: Sequence[Request], tokens_per_batch: int, special_tokens: int
-) -> list[list[Request]]:
-    """Sort by length, longest first, and cut into batches of at most so many padded tokens.
-
-    The plan follows from the sequences alone, so any number of processes computes the same
-    batches; the longest come first so that memory runs out at once or never.
-    """
-    ordered = sorted(requests, key=lambda request: (-len(request.residues), request.sequence_hash))
-    batches, first = [], 0
-    while first < len(ordered):
-        width = len(ordered[first].residues) + special_tokens
-        end = first + max(1, tokens_per_batch // width)
-        batches.append(ordered[first:end])
-        first = end
-    return batches
 
 
 def _find_cache(
@@ -279,7 +232,7 @@ def _clean_up(directory: Path, requests: Sequence[Request]) -> _Survey:
 def _finish(directory: Path, requests: Sequence[Request]) -> _Survey:
     survey = _survey(directory, requests)
     write_dataset_files(directory, survey.shards)
-    planned = {key for batch in _read_plan(directory / PLAN_FILE) for key in batch}
+    planned = {key for batch in read_plan(directory / PLAN_FILE) for key in batch}
     if planned <= stored_hashes(survey.shards):
         (directory / PLAN_FILE).unlink(missing_ok=True)
     return survey
@@ -332,45 +285,14 @@ def _compute(cache: _Cache, wanted: Mapping[str, Request], missing: set[str]) ->
     )
     absent = [request for key, request in wanted.items() if key in missing]
     on_main_process(accelerator, lambda: _check_space(cache, absent, model.dim))
+    file = cache.directory / PLAN_FILE
     plan = on_main_process(
-        accelerator, lambda: _settle_plan(cache, wanted, missing, model.special_tokens)
+        accelerator,
+        partial(settle_plan, file, wanted, missing, cache.tokens_per_batch, model.special_tokens),
     )
     batches = [[wanted[key] for key in batch] for batch in plan]
     own = batches[accelerator.process_index :: accelerator.num_processes]
     _in_step(accelerator, lambda: _embed(cache, model, own, missing))
-
-
-def _settle_plan(
-    cache: _Cache, wanted: Mapping[str, Request], missing: set[str], special_tokens: int
-) -> list[list[str]]:
-    """The batches to compute, as sequence hashes, and note them for whoever has to go on.
-
-    A state depends a little on what else is in its batch. So batches that an interrupted run
-    had planned are computed as it would have computed them, and only the rest is planned anew.
-    """
-    file = cache.directory / PLAN_FILE
-    limit = cache.tokens_per_batch
-    noted = [
-        batch
-        for batch in _read_plan(file, limit)
-        if not missing.isdisjoint(batch) and wanted.keys() >= set(batch)
-    ]
-    rest = missing.difference(*noted)
-    new = plan_batches([wanted[key] for key in rest], limit, special_tokens)
-    plan = noted + [[request.sequence_hash for request in batch] for batch in new]
-    write_atomically(file, json.dumps({"tokens_per_batch": limit, "batches": plan}))
-    return plan
-
-
-def _read_plan(file: Path, tokens_per_batch: int | None = None) -> list[list[str]]:
-    """What an interrupted run noted, unless it was under another limit or cannot be read."""
-    try:
-        content = json.loads(file.read_bytes())
-        batches = [[str(key) for key in batch] for batch in content["batches"]]
-        return batches if tokens_per_batch in (None, content["tokens_per_batch"]) else []
-    except (OSError, ValueError, TypeError, LookupError, RecursionError):
-        # It costs the last bit of some numbers, no more.
-        return []
 
 
 def _check_space(cache: _Cache, requests: Sequence[Request], dim: int) -> None:

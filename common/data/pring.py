@@ -47,6 +47,8 @@ _PLACES: dict[FileKind, tuple[str, str]] = {
 }
 # `all_test` is not among what is fetched: the largest file, it follows from the test graph.
 _FETCHED = _PLACES.keys() - {"all_test"}
+# What a species has that is all test.
+_TEST_SIDE = _FETCHED - {"train", "val"}
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,12 @@ class Benchmark:
     strategy: Strategy
     files: Mapping[FileKind, Path]
     cache_dir: Path
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all is there that would be fetched; a species laid out flat may be all test."""
+        nested = _is_nested(_list_files(self.folder))
+        return self.files.keys() >= (_FETCHED if nested else _TEST_SIDE)
 
     def pairs(self, split: Split) -> PairTable:
         """The labelled pairs of a split.
@@ -204,7 +212,7 @@ def download_benchmark(settings: BenchmarkConfig) -> None:
         UserError: The hub cannot be reached or refuses, or its repository has no such files.
     """
     local = _find(settings)
-    if local and local.files.keys() >= _FETCHED:
+    if local is not None and local.is_complete:
         return
     root = Path(settings.root_dir)
     with _hub_errors_explained(settings):
@@ -223,8 +231,7 @@ def _choose(listed: list[str], settings: BenchmarkConfig) -> list[str]:
     for holder in HOLDERS:
         prefix = f"{holder}/{settings.species}/".lstrip("/")
         files = {name.removeprefix(prefix) for name in listed if name.startswith(prefix)}
-        matched = _match(files, settings)
-        choices.append([prefix + name for kind, name in matched.items() if kind in _FETCHED])
+        choices.append([prefix + name for name in _wanted(files, settings)])
     best = max(choices, key=len)
     if not best:
         raise UserError(
@@ -233,6 +240,16 @@ def _choose(listed: list[str], settings: BenchmarkConfig) -> list[str]:
             " data_process/pring_dataset of github.com/SophieSarceau/PRING to root_dir by hand"
         )
     return best
+
+
+def _wanted(files: Collection[str], settings: BenchmarkConfig) -> list[str]:
+    """Of a species' files those to fetch: its split, or all of a test species' node sets."""
+    matched = _match(files, settings)
+    wanted = {name for kind, name in matched.items() if kind in _FETCHED}
+    if not _is_nested(files):
+        for strategy in STRATEGIES:
+            wanted.update(_names("node_sets", settings.species, strategy, nested=False))
+    return sorted(wanted.intersection(files))
 
 
 @contextlib.contextmanager

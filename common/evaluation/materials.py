@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.config import STRATEGIES, BenchmarkConfig, Config, Strategy, Task
+from common.config import STRATEGIES, BenchmarkConfig, Config, EvaluateConfig, Strategy, Task
 from common.data.fasta import read_sequences
 from common.data.pairs import PairTable
 from common.data.pickles import load_go_terms, load_graphs, load_node_sets
@@ -127,37 +127,64 @@ def open_materials(config: Config) -> Materials:
     settings = config.data.benchmark
     species = dict.fromkeys((settings.species, *config.evaluate.cross_species))
     own = settings.species
-    scopes = tuple(_open_scope(settings, name, tasks, own=name == own) for name in species)
+    scopes = tuple(
+        _open_scope(settings, name, config.evaluate, own=name == own) for name in species
+    )
     return Materials(tasks, scopes, _open_functional(settings, tasks))
 
 
-def _open_scope(settings: BenchmarkConfig, species: str, tasks: Sequence[Task], own: bool) -> Scope:
+def _open_scope(
+    settings: BenchmarkConfig, species: str, evaluate: EvaluateConfig, own: bool
+) -> Scope:
     """A species; those of transfer are looked at for pairs and topology alone."""
+    tasks = evaluate.tasks
+    strategies = () if evaluate.strategies == "all" else evaluate.strategies
     chosen = settings.model_copy(update={"species": species, "download": False})
     benchmark = open_benchmark(chosen)
     networked = NETWORK_TASKS.intersection(tasks) if own else {"topology"}.intersection(tasks)
     network = Network.from_graph(benchmark.test_graph()) if networked else None
-    node_sets = _open_node_sets(chosen, benchmark) if "topology" in tasks else {}
+    node_sets = _open_node_sets(chosen, benchmark, strategies) if "topology" in tasks else {}
     table = benchmark.pairs("test") if "pairs" in tasks else None
     return Scope(benchmark, table, network, node_sets)
 
 
-def _open_node_sets(settings: BenchmarkConfig, benchmark: Benchmark) -> dict[Strategy, NodeSets]:
-    """The node sets of every strategy that samples this test network.
+def _open_node_sets(
+    settings: BenchmarkConfig, benchmark: Benchmark, strategies: Sequence[Strategy]
+) -> dict[Strategy, NodeSets]:
+    """The node sets of the strategies that sample this test network, the configured one first.
 
     Where each strategy has a split, and so a test network, of its own, that is the configured one;
     a species that is all test (the flat layout) has one network and node sets of all three.
+
+    Args:
+        settings: Of this species.
+        benchmark: Its files.
+        strategies: Whose node sets are wanted; none for all that there are.
+
+    Raises:
+        UserError: There are no node sets, or none of a strategy that is wanted.
     """
     graph = benchmark.path("test_graph")
+    own = settings.split_strategy
     found: dict[Strategy, NodeSets] = {}
-    for strategy in STRATEGIES:
+    for strategy in sorted(strategies or STRATEGIES, key=lambda name: name != own):
         other = open_benchmark(settings.model_copy(update={"split_strategy": strategy}))
         same = other.files.get("test_graph") == graph
         if same and "node_sets" in other.files:
             found[strategy] = load_node_sets(other.path("node_sets"))
+        elif strategies:
+            raise UserError(_explain_no_node_sets(settings, strategy, own))
     if not found:
         benchmark.path("node_sets")  # raises the sentence about the missing file
     return found
+
+
+def _explain_no_node_sets(settings: BenchmarkConfig, strategy: Strategy, own: Strategy) -> str:
+    return (
+        f"evaluate.strategies names {strategy}, but {settings.species} has no node sets of it on"
+        f" the test network of {own}; remove it there, or evaluate it by itself with"
+        f" data_config.benchmark.split_strategy: {strategy}"
+    )
 
 
 def _open_functional(settings: BenchmarkConfig, tasks: Sequence[Task]) -> FunctionalData | None:

@@ -27,6 +27,7 @@ from common.evaluation.states import ProteinStates, encode_proteins
 from common.evaluation.tiles import Tiles, plan_tiles
 from common.models.base import PairModel
 from common.pausing import Paused
+from common.run import LOGGER, format_event
 
 SAVE_EVERY = 60.0  # seconds
 
@@ -124,6 +125,9 @@ class ScoreSheet:
     def keep_in(self, partial: PartialScores, identity: str) -> None:
         """Start from what is kept there of the same scoring, and keep there what is added."""
         self.known, self.partial = partial.load(identity, len(self.known)), partial
+        kept = int(np.isfinite(self.known).sum())
+        if kept:
+            LOGGER.info(format_event("scoring_resumed", pairs_kept=kept, of_pairs=len(self.known)))
 
     @contextmanager
     def saving_when_paused(self) -> Iterator[None]:

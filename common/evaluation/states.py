@@ -146,7 +146,7 @@ def map_file(shape: tuple[int, int], dtype: torch.dtype) -> tuple[Tensor, mmap.m
         UserError: The directory for temporary files cannot take it.
     """
     size = shape[0] * shape[1] * dtype.itemsize
-    with explain_disk_errors(tempfile.gettempdir()), tempfile.TemporaryFile() as file:
+    with explain_disk_errors(tempfile.gettempdir(), size), tempfile.TemporaryFile() as file:
         # A file with a hole would be cheaper; but this tells now whether there is room for it.
         os.posix_fallocate(file.fileno(), 0, size)
         mapped = mmap.mmap(file.fileno(), size)

@@ -1,0 +1,46 @@
+"""How a script ends: its exit code, and which rank says why."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tiny_benchmark import ROOT, run_command
+
+ENDING = """
+import sys
+sys.path.insert(0, {root!r})
+from common.command_line import run_script
+from common.errors import UserError
+
+def main():
+    {ending}
+
+run_script(main)
+"""
+CASES = {
+    # What all ranks find alike is told once; what one met by itself, by that one.
+    "a mistake in the config": ("raise UserError('no such key')", 2, False, "error: no such key"),
+    "a full disk": ("raise UserError('disk full', own=True)", 2, True, "error: disk full"),
+    "a defect": ("[][0]", 1, True, "failed: IndexError on rank {rank}, a defect"),
+    "Ctrl-C": ("raise KeyboardInterrupt", 130, False, "stopped; start it again, with --resume"),
+    "the end": ("pass", 0, False, ""),
+}
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("case", CASES)
+def test_a_script_ends_with_its_code_and_one_sentence(case: str, rank: int, tmp_path: Path) -> None:
+    ending, code, everywhere, sentence = CASES[case]
+    script = tmp_path / "script.py"
+    script.write_text(ENDING.format(root=str(ROOT), ending=ending))
+    finished = run_command([sys.executable, str(script)], tmp_path, RANK=str(rank))
+    assert finished.code == code
+    said = [line for line in finished.stderr.splitlines() if line.startswith("script.py: ")]
+    if sentence and (rank == 0 or everywhere):
+        assert len(said) == 1
+        assert said[0].startswith("script.py: " + sentence.format(rank=rank))
+    else:
+        assert not said
