@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from common.command_line import add_checkpoint, global_rank, run_script, stage_parser
 from common.config import TASKS, Config, DecisionThresholdConfig
-from common.config_file import load_config
+from common.config_file import keys_of, load_config
 from common.errors import UserError
 
 if TYPE_CHECKING:
@@ -97,14 +97,13 @@ def judge_checkpoint(config: Config, checkpoint_path: str | None) -> None:
     from common.evaluation.scoring import probabilities, score_pairs
     from common.launch import start_accelerator
     from common.run import open_run
-    from common.training.checkpoints import load_checkpoint, newest_checkpoint, warn_if_differs
+    from common.training.checkpoints import choose_checkpoint, load_checkpoint, warn_if_differs
     from common.training.compiling import compile_rows
     from common.training.validation import decide_threshold
 
     accelerator = start_accelerator(config)
     with open_run("evaluate", config, accelerator) as run:
-        named = checkpoint_path or config.run.load_checkpoint_path
-        path = Path(named) if named else newest_checkpoint(config, ("finetune", "pretrain"))
+        path = choose_checkpoint(run, checkpoint_path, ("finetune", "pretrain"))
         checkpoint = load_checkpoint(path, config.model.model)
         species = config.evaluate.cross_species
         prepare_benchmark(config.data, config.run.seed, accelerator, species)
@@ -201,7 +200,8 @@ def resolve(config: Config, threshold: float) -> Config:
 def score_own_pairs(config: Config, arguments: argparse.Namespace) -> None:
     """From a checkpoint, pairs and sequences to probabilities and calls.
 
-    `config` is the checkpoint's own: it alone says which language model, truncation and threshold.
+    `config` is the checkpoint's own, which says which language model and truncation; the threshold
+    is the checkpoint's, unless `--set evaluate.decision_threshold.value` gives another.
     """
     from common.data.batches import PairData
     from common.data.embeddings import prepare_store
@@ -229,7 +229,9 @@ def score_own_pairs(config: Config, arguments: argparse.Namespace) -> None:
         partial = PartialScores(output.with_name(f".{output.name}.partial"), accelerator)
         logits = score_pairs(model, data, config.evaluate.scoring, accelerator, partial=partial)
         if accelerator.is_main_process:
-            threshold = checkpoint.decision.threshold
+            given = "evaluate.decision_threshold.value" in keys_of(arguments.overrides)
+            wanted = config.evaluate.decision_threshold.value
+            threshold = wanted if given else checkpoint.decision.threshold
             write_own_pairs(output, table, probabilities(logits), threshold)
             partial.clear()
 

@@ -9,8 +9,6 @@ and prints the best model's directory, alone, on stdout.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from common.command_line import add_checkpoint, add_resume, run_script, stage_parser
 from common.config import Config
 from common.config_file import load_config
@@ -33,21 +31,23 @@ def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
     from common.launch import start_accelerator
     from common.run import open_run
     from common.training.checkpoints import (
+        choose_checkpoint,
         continue_model,
         load_checkpoint,
-        newest_checkpoint,
         warn_if_differs,
     )
     from common.training.losses import share_of_global_mean
     from common.training.optimization import current_rate
     from common.training.session import prepare_session
+    from common.training.states import find_state
 
     accelerator = start_accelerator(config)
     max_norm = config.training.max_grad_norm or float("inf")
     with open_run("finetune", config, accelerator, resume) as run:
-        named = checkpoint_path or config.run.load_checkpoint_path
-        path = Path(named) if named else newest_checkpoint(config, ("pretrain",))
-        checkpoint = load_checkpoint(path, config.model.model)
+        find_state(run)  # What cannot be gone on with is told before hours of embedding.
+        start = choose_checkpoint(run, checkpoint_path, ("pretrain",))
+        run = run.begun_from(start)
+        checkpoint = load_checkpoint(start, config.model.model)
         model = continue_model(checkpoint, config)
         splits = open_splits(config, ("train", "val"), accelerator)
         warn_if_differs(run, checkpoint, splits.store)

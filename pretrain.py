@@ -30,15 +30,18 @@ def pretrain(config: Config, resume: bool) -> None:
 
     from common.data.splits import open_splits, residue_statistics
     from common.launch import start_accelerator
-    from common.models import build_model
+    from common.models import build_model, model_class
     from common.run import open_run
     from common.training.losses import share_of_global_mean
     from common.training.optimization import current_rate
     from common.training.session import prepare_session
+    from common.training.states import find_state
 
     accelerator = start_accelerator(config)
     max_norm = config.training.max_grad_norm or float("inf")
+    model_class(config.model.model)  # A name that there is not is told before anything is done.
     with open_run("pretrain", config, accelerator, resume) as run:
+        find_state(run)  # What cannot be gone on with is told before hours of embedding.
         splits = open_splits(config, ("train", "val"), accelerator)
         run.event("data_ready", **splits.notes)
 

@@ -55,7 +55,7 @@ def load_model(folder: Path, device: torch.device) -> LanguageModel:
     torch.manual_seed(0)
     EsmForMaskedLM(config).save_pretrained(folder)
     files = locate_model(EmbeddingsConfig(model_name=str(folder)))
-    return LanguageModel.load(files, -1, device, bfloat16=device.type == "cuda")
+    return LanguageModel.load(files, -1, device)
 
 
 def draw_sequences(count: int) -> list[str]:
@@ -73,7 +73,7 @@ def file_order(sequences: Sequence[str]) -> list[list[str]]:
 
 
 def ours(sequences: Sequence[str], budget: int, special_tokens: int) -> list[list[str]]:
-    """The batches of `common.data.embeddings`."""
+    """The batches of `common.data.embedding_plan`."""
     numbered = {str(number): text for number, text in enumerate(sequences)}
     requests = make_requests(numbered, max(map(len, sequences)))
     batches = plan_batches(requests, budget, special_tokens)

@@ -4,7 +4,7 @@
 
 Every way gives a protein, in random order, as a float32 tensor. `memory map` is the floor: one
 numpy.memmap and known offsets. `one file each` is the naive pipeline (`torch.save` per protein),
-`datasets` the same shards through `load_from_disk(...).with_format("torch")`. All files are in the
+`datasets` the same shards through `load_from_disk(...).with_format("numpy")`. All files are in the
 system's cache. `opening` times a store of 10,000 short proteins.
 """
 
@@ -57,7 +57,7 @@ def map_raw(folder: Path, store: EmbeddingStore, lengths: NDArray[np.int64]) -> 
     with path.open("wb") as file:
         for number in range(len(lengths)):
             file.write(store[str(number)].tobytes())
-    mapped = np.memmap(path, np.float16, "r").reshape(-1, store.dim)
+    mapped = np.memmap(path, np.float16, "r").reshape(-1, store.dim).view(np.ndarray)
     ends = np.cumsum(lengths).tolist()
     places = {
         str(n): (end - length, end)

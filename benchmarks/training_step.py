@@ -123,19 +123,22 @@ def measure_ratio(shape: Shape, dropout: float, runs: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         naive = NaiveTrainer(NaiveV3(model), data, Path(folder))
         trainer = Trainer(model, data)
-        trainer.train(np.arange(4))
+        first = np.arange(4)  # The first step of both makes room for the optimizer's moments.
+        naive.save(first)
+        naive.train(first)
+        trainer.train(first)
         for chosen in np.split(np.arange(len(data)), runs):
             naive.save(chosen)
-            taken = take_time(lambda: naive.train(chosen))  # noqa: B023
+            taken = min(take_time(lambda: naive.train(chosen)).cpu for _ in range(2))  # noqa: B023
             ours = min(take_time(lambda: trainer.train(chosen)).cpu for _ in range(2))  # noqa: B023
             rows.append(
                 {
                     "dropout": dropout,
                     "proteins": len(np.unique(data.table.pairs[chosen])),
                     "naive padding": naive.padding,
-                    "naive, s": taken.cpu,
+                    "naive, s": taken,
                     "ours, s": ours,
-                    "ratio": taken.cpu / ours,
+                    "ratio": taken / ours,
                     "gradients": difference(model, naive.model) if dropout == 0 else "",
                 }
             )
@@ -181,7 +184,7 @@ def measure_mining(shape: Shape, runs: int, pool: int = 4) -> list[Row]:
     trainer = Trainer(model, data)
     mined = {"strategy": "ohem", "warmup_epochs": 0, "pool_multiplier": pool}
     plain, mining = planner(data, "shuffled"), planner(data, "shuffled", **mined)
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    accelerator = Accelerator(cpu=True)
     miner = Miner(mining.sampling, data.table, PairLoss(LossConfig()), accelerator)
 
     def train_plainly() -> None:

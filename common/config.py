@@ -35,7 +35,8 @@ TASKS: tuple[Task, ...] = get_args(Task)
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
-RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+# What names a directory of its own.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class Section(BaseModel):
@@ -60,9 +61,9 @@ class RunConfig(Section):
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 47
     output_dir: str = "runs"
-    pretrain_run_id: RunId | None = None
-    finetune_run_id: RunId | None = None
-    eval_run_id: RunId | None = None
+    pretrain_run_id: Name | None = None
+    finetune_run_id: Name | None = None
+    eval_run_id: Name | None = None
     load_checkpoint_path: str | None = None
     save_best_only: bool = True
 
@@ -150,7 +151,7 @@ class RegularizationConfig(Section):
 class ModelConfig(Section):
     """The pair model: an architecture by its registered name, and its sizes."""
 
-    model: str = "v3"
+    model: Name = "v3"
     input_dim: Count | Literal["auto"] = "auto"
     standardize_input: bool = True
     d_model: Count = 640
@@ -253,8 +254,8 @@ class EvaluateConfig(Section):
     """What is measured, on which species, and how a score becomes a call."""
 
     metrics: tuple[MetricName, ...] = METRIC_NAMES
-    tasks: tuple[Task, ...] = ("pairs",)
-    strategies: tuple[Strategy, ...] | Literal["all"] = "all"
+    tasks: Annotated[tuple[Task, ...], Field(min_length=1)] = ("pairs",)
+    strategies: Annotated[tuple[Strategy, ...], Field(min_length=1)] | Literal["all"] = "all"
     cross_species: tuple[str, ...] = ()
     enrichment: Literal["offline", "gprofiler"] = "offline"
     decision_threshold: DecisionThresholdConfig = DecisionThresholdConfig()

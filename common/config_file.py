@@ -21,6 +21,7 @@ from common.errors import UserError, excerpt
 from common.yaml_file import Lines, NotYamlError, parse_yaml, read_yaml
 
 OVERRIDING_STAGES = ("pretrain", "finetune")
+_NONE_NAMED = "Tuple should have at least 1 item after validation, not 0"
 
 
 def load_config(path: str | Path, stage: Stage, overrides: Sequence[str] = ()) -> Config:
@@ -53,6 +54,11 @@ def load_config(path: str | Path, stage: Stage, overrides: Sequence[str] = ()) -
         if other == stage:
             chosen = config
     return chosen
+
+
+def keys_of(overrides: Sequence[str]) -> set[str]:
+    """The key paths that `--set` texts give."""
+    return {".".join(_parse_assignment(text)[0]) for text in overrides}
 
 
 def read_resolved_config(path: Path) -> Config:
@@ -203,6 +209,7 @@ def _explain(error: Mapping[str, Any], key: tuple[str, ...], prefix: tuple[str, 
     if kind in ("model_type", "model_attributes_type"):
         return f"'{name}' must be a section (key: value lines), not {_describe(given)}"
     reason = str(error["msg"]).replace("Input should be", "must be").replace("tuple", "list")
+    reason = reason.replace(_NONE_NAMED, "must name at least one")
     return f"{name} {reason[0].lower()}{reason[1:]}, not {_describe(given)}"
 
 

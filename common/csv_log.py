@@ -84,8 +84,7 @@ def write_training_csv(path: str | Path, rows: Sequence[EpochRow], metrics: Sequ
     Args:
         path: The file.
         rows: All epochs so far, in order.
-        metrics: The `validation_metrics`; one that an epoch did not compute (the list was changed
-            before a resume) stays empty there.
+        metrics: The `validation_metrics`; one that is undefined for an epoch stays empty there.
     """
     write_csv(path, training_header(metrics), [_training_cells(row, metrics) for row in rows])
 

@@ -192,9 +192,11 @@ def sync_directory(directory: Path) -> None:
     A rename that outruns its data leaves hollow files after a power cut, and the older directory
     is gone by then.
     """
-    for path in (*directory.rglob("*"), directory):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    # Some file systems tell only now that the disk, or a quota, is full.
+    with explain_disk_errors(directory):
+        for path in (*directory.rglob("*"), directory):
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)

@@ -9,13 +9,15 @@ import torch
 import torch.distributed
 import transformers
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import DistributedType, InitProcessGroupKwargs
 
 from common.config import Config
 from common.errors import UserError
 
 # How long ranks wait for one that downloads a model or finishes its share of the embeddings.
 PATIENCE = datetime.timedelta(hours=2)
+
+SHARDING = (DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM)
 
 _GROUPS: list[object] = []
 
@@ -25,7 +27,7 @@ def start_accelerator(config: Config) -> Accelerator:
 
     Raises:
         UserError: The launcher started more processes than take part (they would all believe to
-            be the main one and overwrite each other).
+            be the main one and overwrite each other), or shards models.
     """
     try:
         accelerator = Accelerator(
@@ -34,9 +36,15 @@ def start_accelerator(config: Config) -> Accelerator:
             gradient_accumulation_steps=config.training.gradient_accumulation_steps,
             kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
         )
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, ImportError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"the processes cannot start: {reason}; see accelerate_configs/") from None
+    if accelerator.distributed_type in SHARDING:
+        raise UserError(
+            f"distributed_type {accelerator.distributed_type.value} shards the model, which fits a"
+            " device many times over; use a file of accelerate_configs/, or answer `accelerate"
+            " config` without DeepSpeed and FSDP"
+        )
     promised = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != promised:
         raise UserError(

@@ -20,7 +20,7 @@ import logging
 import os
 import platform
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -93,6 +93,11 @@ class Run:
     def warn(self, name: str, **fields: object) -> None:
         """Log an event that the user should look at."""
         LOGGER.warning(format_event(name, **fields))
+
+    def begun_from(self, checkpoint: Path) -> Run:
+        """This run, with the model that it starts from noted in its configuration."""
+        named = self.config.run.model_copy(update={"load_checkpoint_path": str(checkpoint)})
+        return replace(self, config=self.config.model_copy(update={"run": named}))
 
     def begin(self, resolved: Config | None = None) -> None:
         """Save the resolved configuration; from here on the run exists."""
@@ -191,9 +196,10 @@ def _lock(run: Run, held: contextlib.ExitStack) -> None:
                 f"the run {run.log_dir} is in use by another process; wait for its end, or choose"
                 f" another run_config.{_id_key(run.stage)}"
             ) from None
-    if not run.resuming and (run.log_dir / CONFIG_FILE).exists():
+    taken = [path for path in (run.log_dir / CONFIG_FILE, run.model_dir) if path.exists()]
+    if taken and not run.resuming:
         raise UserError(
-            f"the run {run.log_dir} exists already; choose another"
+            f"the run {run.run_id} exists already ({taken[0]}); choose another"
             f" run_config.{_id_key(run.stage)}{_OR_RESUME.get(run.stage, '')}"
         )
 

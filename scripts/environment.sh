@@ -1,6 +1,6 @@
-# Sourced by the other scripts: go to the project's root and have an environment to run in.
-# An active virtual environment (or conda environment) is used as it is found, unless it lacks a
-# requirement; without one, .venv is made. Installing happens once per version of requirements.txt.
+# Sourced by the other scripts: go to the project's root and have an environment to run in: the
+# active virtual environment (or conda environment), else .venv, which is made. Whatever it lacks of
+# requirements.txt, at exactly these versions, is installed; once per version of that file.
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 if [[ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ]]; then
@@ -15,5 +15,6 @@ environment_stamp="${VIRTUAL_ENV:-${CONDA_PREFIX:-}}/.relic-requirements"
 if ! cmp --silent requirements.txt "$environment_stamp"; then
   echo "Installing requirements.txt into ${VIRTUAL_ENV:-${CONDA_PREFIX:-}}" >&2
   python -m pip install --quiet --requirement requirements.txt
-  cp requirements.txt "$environment_stamp"
+  # In an environment that somebody else keeps the stamp cannot be left; pip has found all there.
+  cp requirements.txt "$environment_stamp" 2> /dev/null || true
 fi

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from common.data.pickles import load_go_terms, load_graph, load_graphs, load_node_sets
 from tests.bad_input import Refused, assert_tried, attempt, cases, flip_bit
 
-IDS = ["P1", "P2", "Q9-2", "β", "a b", "0"]
+IDS = ["P1", "P2", "Q9-2", "β", "a|b", "0"]
 ODD_IDS = ["", "a\nb", "\ud800", "\u200b", "a\0"]
 
 Loader = Callable[[Path], Any]
@@ -269,6 +269,19 @@ def test_the_names_that_a_file_asks_for_cannot_break_the_sentence(folder: Path) 
         text = b"X" + len(encoded).to_bytes(4, "little") + encoded
         for stream in (text + b"\x8c\x01a\x93", b"c" + encoded.replace(b"\n", b" ") + b"\na\n"):
             assert isinstance(load(folder, b"\x80\x04" + stream + b".", load_graph), Refused)
+
+
+def test_a_protein_whose_id_has_a_space_is_refused_but_not_a_term(folder: Path) -> None:
+    """No file of pairs can name it; the predictions that did could not be read back."""
+    contents: list[tuple[Any, Loader]] = [
+        (nx.Graph([("P1", "a b")]), load_graph),
+        ({2: [{"P1", "a b"}]}, load_node_sets),
+        ({"a b": {"go_p": []}}, load_go_terms),
+    ]
+    for content, loader in contents:
+        assert "does not hold" in load(folder, pickle.dumps(content), loader).sentence
+    terms = {"P1": {"go p": ["heme binding"]}}
+    assert load(folder, pickle.dumps(terms), load_go_terms) == terms
 
 
 @pytest.mark.parametrize("odd", ODD_IDS)

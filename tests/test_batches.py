@@ -58,19 +58,20 @@ def test_an_epoch_has_every_pair_once(
 
 
 @pytest.mark.parametrize("count", [*SIZES, 25, 26])
+@pytest.mark.parametrize("batch", [1, 2, 8])
 @pytest.mark.parametrize("settings", [{}, ohem(warmup_epochs=1, pool_multiplier=2)])
 def test_rounds_are_a_multiple_of_the_accumulation_and_none_is_empty(
-    count: int, settings: dict[str, Any]
+    count: int, batch: int, settings: dict[str, Any]
 ) -> None:
-    """25 pairs in updates of 3 x 8 leave one pair for three rounds."""
-    planner = plan(make_pairs(count), accumulation=3, **settings)
+    """25 pairs in updates of 3 x 8 leave one pair for three rounds; of 3 x 1, too few for six."""
+    planner = plan(make_pairs(count), batch_size=batch, accumulation=3, **settings)
     for epoch in (0, 1):
         sizes = [len(rows) for rows in rows_of(planner, epoch)]
         assert len(sizes) == 3 * planner.updates(epoch)
         assert min(sizes) > 0
         pool = 2 if planner.mines(epoch) else 1
         # What is too little for a round each may join the last ones.
-        assert max(sizes) <= 8 * pool + 1
+        assert max(sizes) <= batch * pool + 1
 
 
 @pytest.mark.parametrize("settings", [{}, ohem(warmup_epochs=1, pool_multiplier=2)])
@@ -298,3 +299,9 @@ def test_to_moves_every_tensor_and_leaves_shapes_on_the_host() -> None:
     tensors = [value for value in vars(moved).values() if isinstance(value, torch.Tensor)]
     assert len(tensors) == 4
     assert {tensor.device.type for tensor in tensors} == {"meta"}
+
+
+def test_a_warm_up_that_draws_no_pair_has_no_hubs() -> None:
+    settings = ohem(warmup_epochs=1, warmup_pos_neg_ratio=0.01)
+    planner = plan(make_pairs(12), batching="hub", **settings)
+    assert sum(map(len, rows_of(planner, 0))) == 12

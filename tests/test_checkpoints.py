@@ -19,6 +19,7 @@ from common.training.checkpoints import (
     check_fits,
     check_same_language_model,
     checksums_of,
+    choose_checkpoint,
     continue_model,
     load_checkpoint,
     newest_checkpoint,
@@ -35,6 +36,19 @@ from tests.tiny_run import (
     model_of,
     same_numbers,
 )
+
+
+def test_a_run_that_goes_on_keeps_to_the_checkpoint_it_began_from(run: Run) -> None:
+    """A pretraining that ended meanwhile was taken for it, being the newest."""
+    older = save_model(replace(run, model_dir=run.model_dir.parent / "a"), model_of(run.config),
+                       DECISION)  # fmt: skip
+    assert choose_checkpoint(run, None, ("pretrain",)) == older
+    begun = run.begun_from(older)
+    begun.begin()
+    newer = save_model(run, model_of(run.config), DECISION)
+    assert choose_checkpoint(run, None, ("pretrain",)) == newer
+    assert choose_checkpoint(run, "named", ("pretrain",)) == Path("named")
+    assert choose_checkpoint(replace(run, resuming=True), None, ("pretrain",)) == older
 
 
 def test_a_checkpoint_brings_back_model_config_and_decision(run: Run) -> None:

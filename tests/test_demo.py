@@ -426,7 +426,7 @@ def test_the_language_model_never_sees_a_test_protein(
 
 def test_the_checkpoint_loads_and_gives_one_state_per_residue(miniature: DemoPaths) -> None:
     files = locate_model(EmbeddingsConfig(model_name=str(miniature.esm)))
-    model = LanguageModel.load(files, -1, torch.device("cpu"), bfloat16=False)
+    model = LanguageModel.load(files, -1, torch.device("cpu"))
     states = model.residue_states(["ACDEFGHIKL", "WY"])
     assert [tuple(state.shape) for state in states] == [(10, 64), (2, 64)]
     # Rotary positions: the same residue differs by where it stands.

@@ -35,7 +35,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def one_by_one(tiny: Path) -> dict[str, torch.Tensor]:
     """Every protein's states, computed on its own."""
     model = LanguageModel.load(
-        locate_model(EmbeddingsConfig(model_name=str(tiny))), -1, torch.device("cpu"), False
+        locate_model(EmbeddingsConfig(model_name=str(tiny))), -1, torch.device("cpu")
     )
     return {name: model.residue_states([text])[0] for name, text in SEQUENCES.items()}
 

@@ -139,11 +139,40 @@ def test_own_pairs_score_as_in_the_benchmark(
     assert [int(line[3]) for line in lines] == [int(score >= threshold) for score in expected]
 
 
-def score_own(project: TinyProject, best: Path, pairs: Path, output: Path) -> None:
+def score_own(project: TinyProject, best: Path, pairs: Path, output: Path, *arguments: str) -> None:
     """Own pairs by the checkpoint alone: the config of the project is not named."""
     fasta = project.folder / "data" / SPECIES / f"{SPECIES}_simple.fasta"
     call_main(project, "evaluate.py", "--checkpoint", str(best), "--pairs", str(pairs), "--fasta",
-              str(fasta), "--output", str(output), config=False)  # fmt: skip
+              str(fasta), "--output", str(output), *arguments, config=False)  # fmt: skip
+
+
+@pytest.mark.parametrize(("threshold", "call"), [("0.0", "1"), ("1.0", "0")])
+def test_own_pairs_may_be_called_by_another_threshold(
+    judged: tuple[TinyProject, Path, Path], tmp_path: Path, threshold: str, call: str
+) -> None:
+    """What --set said was checked, and then not used."""
+    project, best, _ = judged
+    (tmp_path / "mine.txt").write_text("P041\tP042\nP045\tP050\n")
+    given = ["--set", f"evaluate.decision_threshold.value={threshold}"]
+    score_own(project, best, tmp_path / "mine.txt", tmp_path / "scores.tsv", *given)
+    _, *lines = (tmp_path / "scores.tsv").read_text().splitlines()
+    assert [line.split("\t")[3] for line in lines] == [call] * 2
+
+
+def test_complexes_do_not_depend_on_what_else_is_judged(
+    judged: tuple[TinyProject, Path, Path],
+) -> None:
+    """Self-pairs are scored for other tasks alone, and counted as recalled where they were."""
+    project, best, logs = judged
+    figures = []
+    for name, tasks in (("alone", ["complexes"]), ("among", ["complexes", "topology"])):
+        call_main(project, "evaluate.py", "--checkpoint", str(best), "--tasks", *tasks, "--set",
+                  f"run_config.eval_run_id={name}", "evaluate.decision_threshold.value=0.0"
+                  )  # fmt: skip
+        figures.append(json.loads((logs.parent / name / "functional.json").read_text()))
+    assert figures[0] == figures[1]
+    # All but the self-pairs of the true complexes.
+    assert 0 < figures[0]["complexes"]["pathway_recall"] < 1
 
 
 @pytest.mark.parametrize(

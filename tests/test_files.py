@@ -15,6 +15,7 @@ from common.errors import UserError
 from common.files import (
     recover_directory,
     replace_directory,
+    sync_directory,
     temporary_beside,
     write_atomically,
 )
@@ -187,3 +188,15 @@ def test_remains_that_cannot_be_cleared_are_told(
     _fail(monkeypatch, shutil, "rmtree", PermissionError(13, "Permission denied"))
     with pytest.raises(UserError, match=r"cannot clear what a stopped run left beside .*denied"):
         recover_directory(final)
+
+
+def test_a_quota_that_is_told_late_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over a network a full quota shows when the data are written through, not before."""
+
+    def full(handle: int) -> None:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    (tmp_path / "weights").write_text("w")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=rf"cannot write {tmp_path}: .*quota"):
+        sync_directory(tmp_path)

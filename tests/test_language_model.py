@@ -51,7 +51,7 @@ def copy(tiny: Path, tmp_path: Path) -> Path:
 
 def load(directory: Path, layer: int = -1) -> LanguageModel:
     files = locate_model(EmbeddingsConfig(model_name=str(directory)))
-    return LanguageModel.load(files, layer, CPU, bfloat16=False)
+    return LanguageModel.load(files, layer, CPU)
 
 
 @torch.inference_mode()

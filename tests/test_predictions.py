@@ -274,3 +274,12 @@ def test_an_empty_prediction_can_be_written_and_read(tmp_path: Path) -> None:
     path = tmp_path / "p.gz"
     write_predictions(path, [], np.empty((0, 2), int), np.empty(0))
     assert read_predictions(path).notes == (f"{path} is empty: nothing predicted",)
+
+
+def test_an_id_with_a_quote_comes_back(tmp_path: Path) -> None:
+    """The writer refused it after all had been scored."""
+    path, scores = tmp_path / "p.txt", np.array([0.1, 1 / 3], np.float32)
+    write_predictions(path, ["A", 'b"c'], np.array([[0, 1], [1, 1]]), scores)
+    assert path.read_text() == 'A\tb"c\t0.1\nb"c\tb"c\t0.33333334\n'
+    known = read_predictions(path)
+    assert known.scores_of(["A"], ['b"c']) == pytest.approx(scores[:1])

@@ -234,9 +234,20 @@ def test_download_fetches_a_test_species_of_the_flat_layout(
     write_species(hub.repository / "yeast", FLAT_FILES)
     assert len(open_benchmark(settings(species="yeast", download=True)).pairs("test")) == 2
     assert sorted(hub.fetched) == sorted(f"yeast/{name}" for name in FLAT_FILES.values())
-    # A species that is all test is complete without training pairs: the hub is not asked again.
+
+
+def test_a_test_species_that_is_there_needs_no_hub(
+    hub: FakeHub, settings: Callable[..., BenchmarkConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lacks training pairs for good, so the hub is asked each time; not all nodes reach it."""
+
+    def fail(*_arguments: object, **_keywords: object) -> None:
+        raise ConnectionError("no route")
+
+    write_species(hub.repository / "yeast", FLAT_FILES)
     open_benchmark(settings(species="yeast", download=True))
-    assert hub.listings == 1
+    monkeypatch.setattr(huggingface_hub, "list_repo_files", fail)
+    assert len(open_benchmark(settings(species="yeast", download=True)).pairs("test")) == 2
 
 
 def test_download_fetches_the_node_sets_of_every_strategy_that_sample_one_network(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -125,6 +125,19 @@ def test_attention_in_one_kernel_is_attention_one_by_one(monkeypatch: pytest.Mon
     calls = pretend_gpu(monkeypatch)
     torch.testing.assert_close(attend(queries, contexts, LINKS, scale=0.2), expected)
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize(("capability", "taken"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
+def test_older_gpus_attend_one_by_one(
+    capability: tuple[int, int], taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel is missing before Ampere, where fp16 is what people use."""
+
+    class OnGpu:
+        shape, is_cuda, dtype, device = (5, 2, 8), True, torch.float16, torch.device("cuda")
+
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert ragged.takes_all_lengths_at_once(cast(Tensor, OnGpu()), 0.0) is taken
 
 
 def test_dropout_keeps_the_rest_and_its_mean() -> None:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from accelerate import Accelerator
+from accelerate.utils import DistributedType
 
 from common import launch as launch_module
 from common import run as run_module
@@ -25,7 +26,8 @@ def test_a_launch_in_which_a_process_is_alone_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Two launched CPU processes each believed to be the main one and overwrote each other."""
-    monkeypatch.setattr(launch_module, "Accelerator", lambda **_: SimpleNamespace(num_processes=1))
+    alone = SimpleNamespace(num_processes=1, distributed_type=DistributedType.NO)
+    monkeypatch.setattr(launch_module, "Accelerator", lambda **_: alone)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="started 2 processes but only 1 take part"):
         start_accelerator(config_in(tmp_path))
@@ -59,6 +61,16 @@ def test_a_run_logs_to_its_file_and_a_failure_names_its_reason(tmp_path: Path) -
     assert not any(isinstance(handler, logging.FileHandler) for handler in LOGGER.handlers)
 
 
+def test_a_launch_that_shards_models_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Mining and validation call the whole model on each process: it would hang."""
+    sharded = SimpleNamespace(num_processes=1, distributed_type=DistributedType.FSDP)
+    monkeypatch.setattr(launch_module, "Accelerator", lambda **_: sharded)
+    with pytest.raises(UserError, match=r"distributed_type FSDP shards the model.*accelerate_conf"):
+        launch_module.start_accelerator(config_in(tmp_path))
+
+
 def test_a_begun_run_id_is_taken_unless_resuming(tmp_path: Path) -> None:
     config, accelerator = config_in(tmp_path), Accelerator(cpu=True)
     for _ in range(2):  # not begun: may be repeated
@@ -67,12 +79,25 @@ def test_a_begun_run_id_is_taken_unless_resuming(tmp_path: Path) -> None:
     with open_run("pretrain", config, accelerator) as run:
         run.begin()
     with (
-        pytest.raises(UserError, match=r"mine exists already; choose another run_config"),
+        pytest.raises(
+            UserError, match=r"mine exists already \(.*config.yaml\); choose another run_config"
+        ),
         open_run("pretrain", config, accelerator),
     ):
         pass
     with open_run("pretrain", config, accelerator, resume=True) as again:
         assert again.run_id == "mine"
+
+
+def test_models_of_a_run_whose_log_is_gone_are_not_taken_over(tmp_path: Path) -> None:
+    """Begun again under its id and resumed, it went on from the state of the older one."""
+    config = config_in(tmp_path)
+    (tmp_path / "models" / "v3" / "pretrain" / "mine" / "last_state").mkdir(parents=True)
+    with (
+        pytest.raises(UserError, match=r"mine exists already \(.*models/v3/pretrain/mine\)"),
+        open_run("pretrain", config, Accelerator(cpu=True)),
+    ):
+        pass
 
 
 def test_without_an_id_the_newest_begun_run_is_resumed(tmp_path: Path) -> None:

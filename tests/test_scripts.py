@@ -147,6 +147,11 @@ USER_ERRORS = {
         ["--resume", "--set", "training_config.epochs=9"],
         r"training_config.epochs was 2 and is now 9",
     ),
+    "a model that is a path": (
+        ["--set", "model_config.model=../x"],
+        r"model_config.model .*'../x'",
+    ),
+    "no such model": (["--set", "model_config.model=v4"], r"no model 'v4'; known are pooled, v3"),
     "a prefix of nothing": (
         [
             "--set",

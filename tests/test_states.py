@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import nn
 
 from common.errors import UserError
@@ -179,8 +180,18 @@ def test_a_state_of_more_processes_is_refused(run: Run) -> None:
     content = json.loads(path.read_text())
     del content["seal"]
     path.write_text(seal_progress({**content, "processes": 4}))
-    with pytest.raises(UserError, match=r"saved by 4 processes and cannot go on exactly on 1"):
+    with pytest.raises(UserError, match=r"with processes=4 and cannot go on exactly with proc.*=1"):
         load_state(trained.run)
+
+
+def test_a_state_of_another_precision_is_refused(run: Run) -> None:
+    """With fp16 the library missed a file; with bfloat16 it went on, to other numbers."""
+    trained = Trained.start(run, seed=0)
+    save_state(trained.run, {"epoch": 2})
+    AcceleratorState._reset_state(reset_partial_state=True)
+    other = Accelerator(cpu=True, mixed_precision="bf16")
+    with pytest.raises(UserError, match=r"with mixed_precision=no and .*_precision=bf16"):
+        load_state(replace(run, accelerator=other))
 
 
 @pytest.mark.parametrize(

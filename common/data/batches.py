@@ -219,8 +219,10 @@ class BatchPlanner:
             rest = 0
         last = self.accumulation if rest else 0
         if full and 0 < rest < self.accumulation:
-            # Too few for an update of their own, of which no round may be empty.
-            full, rest, last = full - 1, rest + size * self.accumulation, 2 * self.accumulation
+            # Too few for an update of their own, of which no round may be empty: they go with the
+            # last full one into two updates or, in the smallest batches, into one.
+            full, rest = full - 1, rest + size * self.accumulation
+            last = self.accumulation * (2 if rest >= 2 * self.accumulation else 1)
         shares = np.array_split(np.arange(rest), last) if last else []
         return [size] * (full * self.accumulation) + [len(share) for share in shares]
 
@@ -247,6 +249,8 @@ class BatchPlanner:
         A pair counts to its protein of more pairs. Within a protein, and between the groups, the
         order stays random.
         """
+        if not len(order):
+            return order
         pairs = self.data.table.pairs[order]
         degrees = np.bincount(pairs.ravel(), minlength=len(self.data.table.proteins))
         hubs = np.where(degrees[pairs[:, 0]] >= degrees[pairs[:, 1]], pairs[:, 0], pairs[:, 1])

@@ -278,10 +278,9 @@ def _compute(cache: _Cache, wanted: Mapping[str, Request], missing: set[str]) ->
         missing: Which of it the store lacks.
     """
     accelerator = cache.accelerator
-    bfloat16 = accelerator.mixed_precision == "bf16"
     model = _in_step(
         accelerator,
-        lambda: LanguageModel.load(cache.files, cache.identity.layer, accelerator.device, bfloat16),
+        lambda: LanguageModel.load(cache.files, cache.identity.layer, accelerator.device),
     )
     absent = [request for key, request in wanted.items() if key in missing]
     on_main_process(accelerator, lambda: _check_space(cache, absent, model.dim))

@@ -34,24 +34,20 @@ class LanguageModel:
         model: A transformers encoder, in eval mode on its device.
         tokens: Turns sequences into token ids.
         layer: Index into the hidden states; -1 is the last one.
-        bfloat16: Compute in bfloat16 where autocast does (CUDA only).
 
     Attributes:
         dim: Width of a residue's state.
     """
 
-    def __init__(
-        self, model: torch.nn.Module, tokens: ResidueTokens, layer: int, bfloat16: bool
-    ) -> None:
+    def __init__(self, model: torch.nn.Module, tokens: ResidueTokens, layer: int) -> None:
         self._model = model
         self._tokens = tokens
         self._layer = layer
-        self._bfloat16 = bfloat16
         self._device = next(model.parameters()).device
         self.dim = self.residue_states([STANDARD_RESIDUES])[0].shape[1]
 
     @classmethod
-    def load(cls, files: ModelFiles, layer: int, device: torch.device, bfloat16: bool) -> Self:
+    def load(cls, files: ModelFiles, layer: int, device: torch.device) -> Self:
         """Load a model onto a device.
 
         Raises:
@@ -63,7 +59,7 @@ class LanguageModel:
         if layer != -1:
             _check_layer(layer, model.config.num_hidden_layers)
         tokens = ResidueTokens(_load_tokenizer(files.directory), str(files.directory))
-        return cls(model.eval().to(device), tokens, layer, bfloat16 and device.type == "cuda")
+        return cls(model.eval().to(device), tokens, layer)
 
     @property
     def special_tokens(self) -> int:
@@ -79,7 +75,8 @@ class LanguageModel:
             stripped.
         """
         ids, mask = self._tokens.encode(sequences)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
+        # Always in float32: one cache serves launches of any precision, and mixes none.
+        with torch.autocast(self._device.type, enabled=False):
             output = self._model(
                 input_ids=ids.to(self._device),
                 attention_mask=mask.to(self._device),
@@ -169,10 +166,13 @@ def _refuse_other_than_encoder(files: ModelFiles) -> None:
 
 def _load_encoder(files: ModelFiles) -> Any:
     try:
-        # float32 whatever the checkpoint was saved in: half precision is slow on CPUs, and on
-        # GPUs autocast chooses what to compute in less.
+        # Whatever the checkpoint was saved in, and whatever a launch computes in.
         model, report = AutoModel.from_pretrained(
-            files.directory, dtype=torch.float32, output_loading_info=True
+            files.directory,
+            dtype=torch.float32,
+            output_loading_info=True,
+            # Else the library asks on the terminal whether to run code of the directory.
+            trust_remote_code=False,
         )
     except Exception as error:  # a damaged file can make any part of the library stumble
         _refuse_to_load(files.directory, error)
@@ -191,7 +191,7 @@ def _load_encoder(files: ModelFiles) -> Any:
 
 def _load_tokenizer(directory: Path) -> Any:
     try:
-        return AutoTokenizer.from_pretrained(directory)
+        return AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
     except Exception as error:  # as above
         _refuse_to_load(directory, error)
 

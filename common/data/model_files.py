@@ -170,8 +170,9 @@ def _download(settings: EmbeddingsConfig) -> ModelFiles:
     try:
         # Many repositories hold the weights in several formats; one of them is enough.
         files = _snapshot(settings, "*.safetensors") or _snapshot(settings, "*.bin")
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
+    # The client also lets errors of its HTTP library through, which share no base with its own.
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise UserError(
             f"{KEY} '{settings.model_name}' is no directory here and cannot be had from the"
             f" Hugging Face hub{_describe_revision(settings)} ({reason}); correct the name, or"

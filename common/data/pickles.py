@@ -237,11 +237,11 @@ def load_go_terms(path: str | Path) -> dict[str, dict[str, list[str]]]:
     if not isinstance(proteins, dict) or not proteins or not all(map(_is_id, proteins)):
         _refuse(proteins, path, "a dict of proteins to their GO terms")
     for aspects in proteins.values():
-        if not isinstance(aspects, dict) or not all(map(_is_id, aspects)):
+        if not isinstance(aspects, dict) or not all(map(_is_text, aspects)):
             _refuse(aspects, path, "a dict of GO aspects for every protein")
         content.count(aspects)
         for terms in aspects.values():
-            if not isinstance(terms, list) or not all(map(_is_id, terms)):
+            if not isinstance(terms, list) or not all(map(_is_text, terms)):
                 _refuse(terms, path, "a list of GO terms for every aspect")
             content.count(terms)
     return proteins
@@ -313,9 +313,14 @@ def _to_ids(nodes: object, content: _Content) -> frozenset[str]:
     return frozenset(nodes)
 
 
-def _is_id(value: object) -> bool:
-    """Whether it can be an id; one with a line end or half a surrogate could not be printed."""
+def _is_text(value: object) -> bool:
+    """Whether it can be shown; a line end or half a surrogate could not be."""
     return type(value) is str and value != "" and value.isprintable()
+
+
+def _is_id(value: object) -> bool:
+    """Whether it can be a protein's id: one with a space could stand in no file of pairs."""
+    return type(value) is str and value.isprintable() and len(value.split()) == 1
 
 
 def _is_size(value: object) -> bool:

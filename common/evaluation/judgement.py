@@ -153,6 +153,17 @@ def _judge_topology(scope: Scope, predicted: Network, judgement: Judgement) -> N
         judgement.topology[scope.species, strategy] = rows
 
 
+def _without_self_pairs(predicted: Network) -> tuple[Network, list[str]]:
+    """What the complexes are compared with: the benchmark's own pairs inside them lack self-pairs.
+
+    Whether a model has scored them depends on what else it is judged on.
+    """
+    plain = predicted.without_self_pairs()
+    dropped = len(predicted.edges) - len(plain.edges)
+    notes = [f"{dropped} predicted self-pairs do not count inside complexes"] if dropped else []
+    return plain, notes
+
+
 def _judge_functions(
     scope: Scope,
     data: FunctionalData,
@@ -162,7 +173,9 @@ def _judge_functions(
 ) -> None:
     true = scope.network
     if data.complexes:
-        judgement.functional["complexes"] = vars(complexes(predicted, data.complexes))
+        inside, notes = _without_self_pairs(predicted)
+        judgement.notes += notes
+        judgement.functional["complexes"] = vars(complexes(inside, data.complexes))
     if data.go_terms is not None and true is not None:
         enrichment = None
         if criteria.settings.enrichment == "gprofiler":

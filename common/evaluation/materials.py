@@ -164,6 +164,8 @@ def _open_node_sets(
     Raises:
         UserError: There are no node sets, or none of a strategy that is wanted.
     """
+    if not strategies:
+        benchmark.path("node_sets")  # The configured strategy's must be there.
     graph = benchmark.path("test_graph")
     own = settings.split_strategy
     found: dict[Strategy, NodeSets] = {}
@@ -174,8 +176,6 @@ def _open_node_sets(
             found[strategy] = load_node_sets(other.path("node_sets"))
         elif strategies:
             raise UserError(_explain_no_node_sets(settings, strategy, own))
-    if not found:
-        benchmark.path("node_sets")  # raises the sentence about the missing file
     return found
 
 

@@ -64,6 +64,10 @@ class Network:
         """The place of every protein id in `nodes`."""
         return {name: i for i, name in enumerate(self.nodes)}
 
+    def without_self_pairs(self) -> Network:
+        """This network without the edges from a protein to itself."""
+        return Network(self.nodes, self.edges[self.edges[:, 0] != self.edges[:, 1]])
+
     def on(self, nodes: Collection[str]) -> Network:
         """This network on exactly these proteins: edges that leave them go, missing ones join."""
         names = tuple(sorted(set(nodes)))

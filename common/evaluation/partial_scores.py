@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,10 @@ def identify(job: ScoringJob, tiles: Tiles) -> str:
     digest = xxhash.xxh3_128()
     precision = (job.accelerator.mixed_precision, job.accelerator.device.type, job.state_dtype)
     sizes = (job.settings, job.tile_residues)
-    digest.update(repr((type(model).__name__, precision, sizes)).encode())
+    digest.update(repr((torch.__version__, precision, sizes)).encode())
+    # An installation may be updated, or a model be worked on, between two tries.
+    digest.update(Path(inspect.getfile(type(model))).read_bytes())
+    digest.update(model.config.to_json_string().encode())
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.cpu().numpy().tobytes())

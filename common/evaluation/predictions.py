@@ -425,6 +425,11 @@ def _write_lines(
     import pyarrow as pa
     from pyarrow import csv
 
+    if any('"' in name for name in ids):
+        # Arrow would quote them, or refuse; nobody who reads such files unquotes.
+        for (a, b), score in zip(pairs.tolist(), scores, strict=True):
+            file.write(f"{ids[a]}\t{ids[b]}\t{score!s}\n".encode())
+        return
     names = pa.array(ids, type=pa.string())
     sides = [names.take(pa.array(side)) for side in pairs.reshape(-1, 2).T]
     table = pa.table([*sides, pa.array(scores)], names=["a", "b", "score"])

@@ -21,8 +21,8 @@ from common.files import write_atomically
 def write_results(judgement: Judgement, directory: Path) -> list[Path]:
     """Write figures and pictures of them; returns the files of figures, in order.
 
-    `topology.csv` is of the configured species and strategy; further ones are
-    `topology.{species}.{strategy}.csv`.
+    `topology.csv` is of the configured species and of the first strategy looked at: the configured
+    one, unless `evaluate.strategies` leaves it out. Others are `topology.{species}.{strategy}.csv`.
     """
     return list(_write_each(judgement, directory))
 

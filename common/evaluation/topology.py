@@ -260,7 +260,7 @@ def spectrum_histograms(adjacency: Adjacencies) -> FloatArray:
 
     The benchmark's histogram ends at exactly 2.0 and drops what rounding puts beyond, so whether an
     eigenvalue 2 counts depends there on the order of the nodes, hence on Python's hash seed: that
-    moves `laplacian_eigen_mmd` of one node size by up to 2e-3 between runs (yeast DFS, 20 nodes).
+    moves `laplacian_eigen_mmd` of one node size by up to 1.4e-3 between runs (yeast DFS, 20 nodes).
     Here every eigenvalue 2 counts half, in the last bin: midway between "all are in" and "all are
     out", and nearer to recorded runs than either.
     """

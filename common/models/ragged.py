@@ -23,6 +23,7 @@ HostInts = NDArray[np.int64]
 # What the variable-length kernel takes.
 KERNEL_DTYPES = (torch.float16, torch.bfloat16)
 KERNEL_MAX_WIDTH = 256
+KERNEL_CAPABILITY = (8, 0)  # Ampere; older GPUs do not have it
 
 
 @dataclass(eq=False)
@@ -182,10 +183,12 @@ def attend(
 
 
 def takes_all_lengths_at_once(queries: Tensor, dropout: float) -> bool:
-    """Whether one kernel can do it: half precision on a GPU, narrow heads, no dropout."""
+    """Whether one kernel can do it: half precision on a recent GPU, narrow heads, no dropout."""
     width = queries.shape[-1]
     fits = width <= KERNEL_MAX_WIDTH and width % 8 == 0 and dropout == 0.0
-    return queries.is_cuda and fits and _computing_dtype(queries) in KERNEL_DTYPES
+    if not (queries.is_cuda and fits and _computing_dtype(queries) in KERNEL_DTYPES):
+        return False
+    return torch.cuda.get_device_capability(queries.device) >= KERNEL_CAPABILITY
 
 
 def _computing_dtype(rows: Tensor) -> torch.dtype:

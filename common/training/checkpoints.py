@@ -20,7 +20,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from transformers import AutoConfig
 
-from common.config import Config, RegularizationConfig, flat_values
+from common.config import Config, RegularizationConfig, Stage, flat_values
 from common.config_file import read_resolved_config
 from common.data.embedding_store import EmbeddingStore
 from common.errors import UserError, excerpt
@@ -313,18 +313,41 @@ def _read_decision(path: Path) -> Decision:
     return Decision(**{key: value for key, value in vars(saved).items() if key != "files"})
 
 
-def newest_checkpoint(config: Config, stages: tuple[str, ...]) -> Path:
+def choose_checkpoint(run: Run, named: str | None, stages: tuple[Stage, ...]) -> Path:
+    """The model directory to start from, the same on every process.
+
+    Args:
+        run: A run that goes on keeps to what it was begun from.
+        named: On the command line; else the configuration's, else the newest is taken.
+        stages: Of which the newest is looked for, the first one's first.
+
+    Raises:
+        UserError: None is named, and there is none.
+    """
+
+    def choose() -> Path:
+        begun = run.log_dir / CONFIG_FILE
+        before = None
+        if run.resuming and begun.is_file():
+            before = read_resolved_config(begun).run.load_checkpoint_path
+        chosen = before or named or run.config.run.load_checkpoint_path
+        return Path(chosen) if chosen else newest_checkpoint(run.config, stages)
+
+    return on_main_process(run.accelerator, choose)
+
+
+def newest_checkpoint(config: Config, stages: tuple[Stage, ...]) -> Path:
     """The newest best model of the first of `stages` that has one, for this config's model.
 
     Raises:
         UserError: There is none.
     """
     for stage in stages:
-        directory = run_directory("models", stage, config)  # type: ignore[arg-type]
+        directory = run_directory("models", stage, config)
         found = sorted(
             directory.glob(f"*/{BEST_MODEL}/{DECISION_FILE}"), key=lambda p: p.stat().st_mtime_ns
         )
         if found:
             return found[-1].parent
-    wanted = " or ".join(str(run_directory("models", stage, config)) for stage in stages)  # type: ignore[arg-type]
+    wanted = " or ".join(str(run_directory("models", stage, config)) for stage in stages)
     raise UserError(f"there is no {BEST_MODEL} under {wanted}; train one, or name --checkpoint DIR")

@@ -11,15 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.utils import set_seed
 from torch.optim.lr_scheduler import LRScheduler
 
-from common.config import Config
 from common.csv_log import EpochRow, write_training_csv
-from common.data.batches import BatchPlanner, PairBatch, PairData
+from common.data.batches import BatchPlanner, PairBatch
 from common.data.splits import Splits
 from common.errors import UserError
 from common.evaluation.figures import plot_training
@@ -36,7 +34,7 @@ from common.training.ohem import Miner
 from common.training.optimization import StagedUnfreezing, build_optimizer, build_scheduler
 from common.training.progress import Progress
 from common.training.states import load_state, save_state
-from common.training.validation import Validation, Validator
+from common.training.validation import Validation, Validator, check_validation
 
 TRAINING_CSV, TRAINING_FIGURE = "training_step.csv", "training_curves.png"
 
@@ -253,21 +251,3 @@ def restore_progress(run: Run, scheduler: LRScheduler) -> Progress:
     progress = Progress.from_dict(content)
     scheduler.load_state_dict(progress.scheduler)
     return progress
-
-
-def check_validation(config: Config, data: PairData) -> None:
-    """Refuse to monitor what the validation pairs leave undefined.
-
-    Raises:
-        UserError: They are of one class only.
-    """
-    monitor = config.training.monitor_metric
-    one_class = len(np.unique(data.table.labels)) < 2
-    if one_class and (
-        monitor != "loss" or config.evaluate.decision_threshold.mode == "best_f1_on_valid"
-    ):
-        raise UserError(
-            "the validation pairs are of one class only, which leaves"
-            f" training_config.monitor_metric ({monitor}) or best_f1_on_valid undefined; set"
-            " monitor_metric: loss and evaluate.decision_threshold.mode: fixed"
-        )

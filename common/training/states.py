@@ -48,8 +48,8 @@ def save_state(run: Run, progress: dict[str, Any]) -> None:
 
     def finish() -> None:
         sync_directory(temporary)
-        content = {"processes": accelerator.num_processes, "files": _checksums(temporary)}
-        write_atomically(temporary / PROGRESS_FILE, seal_progress({**content, **progress}))
+        content = {**_launch_of(run), "files": _checksums(temporary), **progress}
+        write_atomically(temporary / PROGRESS_FILE, seal_progress(content))
         replace_directory(temporary, final)
 
     on_main_process(accelerator, finish)
@@ -79,19 +79,12 @@ def load_state(run: Run) -> dict[str, Any] | None:
     """Restore the last complete state; None where the run was cut off before its first.
 
     Raises:
-        UserError: The state is damaged, or of another configuration or number of processes.
+        UserError: The state is damaged, or of another configuration or launch.
     """
     directory = run.model_dir / LAST_STATE
-    # Looked at by one for all: on a shared file system each may see another moment.
-    progress = on_main_process(run.accelerator, partial(_find_state, run, directory))
+    progress = find_state(run)
     if progress is None:
         return None
-    processes = run.accelerator.num_processes
-    if progress["processes"] != processes:
-        raise UserError(
-            f"{directory} was saved by {progress['processes']} processes and cannot go on exactly"
-            f" on {processes}; launch as many"
-        )
     try:
         run.accelerator.load_state(str(directory))
     except (pickle.UnpicklingError, SafetensorError, RuntimeError) as error:
@@ -101,11 +94,41 @@ def load_state(run: Run) -> dict[str, Any] | None:
     return progress
 
 
-def _find_state(run: Run, directory: Path) -> dict[str, Any] | None:
+def find_state(run: Run) -> dict[str, Any] | None:
+    """See that the run can go on as it began; what is noted beside its last state, if it has one.
+
+    Raises:
+        UserError: As `load_state`.
+    """
+    # Looked at by one for all: on a shared file system each may see another moment.
+    return on_main_process(run.accelerator, partial(_find_state, run))
+
+
+def _find_state(run: Run) -> dict[str, Any] | None:
+    directory = run.model_dir / LAST_STATE
     _clear_remains(run)
     if (run.log_dir / CONFIG_FILE).is_file():
         check_same_config(run)
-    return _read_progress(directory) if directory.is_dir() else None
+    if not directory.is_dir():
+        return None
+    progress = _read_progress(directory)
+    for key, now in _launch_of(run).items():
+        if progress.get(key) != now:
+            raise UserError(
+                f"{directory} was saved with {key}={progress.get(key)} and cannot go on exactly"
+                f" with {key}={now}; launch it as it was"
+            )
+    return progress
+
+
+def _launch_of(run: Run) -> dict[str, Any]:
+    """Of the launch that from which numbers follow."""
+    accelerator = run.accelerator
+    return {
+        "processes": accelerator.num_processes,
+        "device": accelerator.device.type,
+        "mixed_precision": accelerator.mixed_precision,
+    }
 
 
 def _clear_remains(run: Run) -> None:
@@ -151,7 +174,7 @@ def check_same_config(run: Run) -> None:
     before = flat_values(read_resolved_config(path))
     now = flat_values(run.config)
     for key in now:
-        # Where a run lies may change; what its numbers follow from may not.
+        # Where the run itself lies may change; what its numbers follow from may not.
         fixed = key == "run_config.seed" or not key.startswith("run_config.")
         if fixed and before.get(key) != now[key]:
             raise UserError(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 
 from common.config import METRIC_NAMES, Config, EvaluateConfig
 from common.data.batches import PairData
 from common.data.splits import open_splits
+from common.errors import UserError
 from common.evaluation.pair_figures import best_f1_threshold, pair_metrics
 from common.evaluation.scoring import probabilities, score_pairs
 from common.models import PairModel
@@ -36,9 +38,19 @@ class Validator:
     accelerator: Accelerator
 
     def validate(self, model: PairModel, epoch: int) -> Validation:
-        """Validate the unwrapped model after `epoch` (counted from 1)."""
+        """Validate the unwrapped model after `epoch` (counted from 1).
+
+        Raises:
+            UserError: A score is not finite.
+        """
         settings: EvaluateConfig = self.config.evaluate
         logits = score_pairs(model, self.data, settings.scoring, self.accelerator, "validation")
+        if not np.isfinite(logits).all():
+            raise UserError(
+                f"after epoch {epoch} the model gives validation pairs scores that are not finite:"
+                " training has diverged; lower training_config.optimizer.lr or the scheduler's"
+                " max_lr, or launch without fp16"
+            )
         labels = self.data.table.labels
         loss = self.loss.mean(torch.from_numpy(logits), torch.from_numpy(labels))
         scores = probabilities(logits)
@@ -58,6 +70,9 @@ def decide_threshold(checkpoint: Checkpoint, config: Config, accelerator: Accele
 
     A fixed one is the configuration's own. The best on the validation pairs was stored with the
     checkpoint, or is found now if it was trained under another mode.
+
+    Raises:
+        UserError: The validation pairs are of one class only.
     """
     wanted = config.evaluate.decision_threshold
     if wanted.mode == "fixed":
@@ -65,5 +80,24 @@ def decide_threshold(checkpoint: Checkpoint, config: Config, accelerator: Accele
     if checkpoint.decision.mode == wanted.mode:
         return checkpoint.decision.threshold
     validation = open_splits(config, ("val",), accelerator).parts["val"]
+    check_validation(config, validation)
     validator = Validator(validation, PairLoss(config.training.loss), config, accelerator)
     return validator.validate(checkpoint.model, checkpoint.decision.epoch).decision.threshold
+
+
+def check_validation(config: Config, data: PairData) -> None:
+    """Refuse to monitor what the validation pairs leave undefined.
+
+    Raises:
+        UserError: They are of one class only.
+    """
+    monitor = config.training.monitor_metric
+    one_class = len(np.unique(data.table.labels)) < 2
+    if one_class and (
+        monitor != "loss" or config.evaluate.decision_threshold.mode == "best_f1_on_valid"
+    ):
+        raise UserError(
+            "the validation pairs are of one class only, which leaves"
+            f" training_config.monitor_metric ({monitor}) or best_f1_on_valid undefined; set"
+            " monitor_metric: loss and evaluate.decision_threshold.mode: fixed"
+        )
