@@ -139,6 +139,40 @@ def test_own_pairs_score_as_in_the_benchmark(
     assert [int(line[3]) for line in lines] == [int(score >= threshold) for score in expected]
 
 
+def test_bfloat16_gives_nearly_the_same_scores(
+    judged: tuple[TinyProject, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What every GPU configuration launches with, here on the CPU."""
+    project, best, logs = judged
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    call_main(project, "evaluate.py", "--checkpoint", str(best), "--tasks", "topology",
+              "--set", "run_config.eval_run_id=bf16")  # fmt: skip
+    log = (logs.parent / "bf16" / "log.log").read_text()
+    assert "mixed_precision=bf16" in log
+    # The embeddings are those that were there: they do not depend on the precision.
+    assert "computed=0" in log
+    exact = read_predictions(logs / "predictions.txt.gz")
+    rounded = read_predictions(logs.parent / "bf16" / "predictions.txt.gz")
+    names = [
+        list(side) for side in zip(*[line.split()[:2] for line in read_lines(logs)], strict=True)
+    ]
+    difference = np.abs(exact.scores_of(*names) - rounded.scores_of(*names))
+    assert 0 < difference.max() < 0.02
+
+
+def test_bfloat16_trains_like_float32(
+    judged: tuple[TinyProject, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, best, _ = judged
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    call_main(project, "pretrain.py", "--set", "run_config.pretrain_run_id=bf16")
+    logs = [project.output / "logs/v3/pretrain" / name for name in (best.parent.name, "bf16")]
+    tables = [(log / "training_step.csv").read_text().splitlines()[1:] for log in logs]
+    losses = np.array([[row.split(",")[2:4] for row in table] for table in tables], dtype=float)
+    assert losses.shape == (2, 2, 2)
+    assert 0 < np.abs(losses[0] - losses[1]).max() < 0.01
+
+
 def score_own(project: TinyProject, best: Path, pairs: Path, output: Path, *arguments: str) -> None:
     """Own pairs by the checkpoint alone: the config of the project is not named."""
     fasta = project.folder / "data" / SPECIES / f"{SPECIES}_simple.fasta"
