@@ -151,7 +151,7 @@ USER_ERRORS = {
         ["--set", "model_config.model=../x"],
         r"model_config.model .*'../x'",
     ),
-    "no such model": (["--set", "model_config.model=v4"], r"no model 'v4'; known are pooled, v3"),
+    "no such model": (["--set", "model_config.model=v4"], r"no model 'v4'; known are .*pooled, v3"),
     "a prefix of nothing": (
         [
             "--set",
