@@ -346,6 +346,41 @@ def test_pairs_that_are_not_listed_count_as_surely_not() -> None:
     assert scores_of_table(table, below)[0].tolist() == [-3.0, -3.0, -3.0]
 
 
+def test_test_pairs_that_are_dropped_count_in_no_figure(
+    judged: tuple[TinyProject, Path, Path], tmp_path: Path
+) -> None:
+    """They were judged as not predicted. A model and its own file get the figures of the rest."""
+    project, best, _ = judged
+    data = tmp_path / "data"
+    shutil.copytree(project.folder / "data", data)
+    fasta = data / SPECIES / f"{SPECIES}_simple.fasta"
+    fasta.write_text("".join(f">{part}" for part in fasta.read_text().split(">")[1:]
+                             if not part.startswith("P045")))  # fmt: skip
+    pairs = data / SPECIES / "BFS" / f"{SPECIES}_test_ppi.txt"
+    there = f"data_config.benchmark.root_dir={data}"
+    drop = "data_config.benchmark.missing_sequences=drop"
+    logs = project.output / "logs" / "v3" / "evaluate"
+    call_main(project, "evaluate.py", "--checkpoint", str(best), "--tasks", "pairs", "--set",
+              "run_config.eval_run_id=dropped", there, drop)  # fmt: skip
+    log = (logs / "dropped" / "log.log").read_text()
+    assert f"{SPECIES}_dropped=" in log
+    assert "pairs of 1 proteins without a sequence (P045)" in log
+    assert "not listed" not in log
+    copy = TinyProject(project.folder, logs / "dropped" / "config.yaml")
+    call_main(copy, "evaluate.py", "--predictions", str(logs / "dropped" / "predictions.txt.gz"),
+              "--tasks", "pairs", "--set", "run_config.eval_run_id=dropped-file")  # fmt: skip
+    kept = [line for line in pairs.read_text().splitlines(True) if "P045" not in line]
+    assert len(kept) < len(pairs.read_text().splitlines())
+    pairs.write_text("".join(kept))
+    call_main(project, "evaluate.py", "--checkpoint", str(best), "--tasks", "pairs", "--set",
+              "run_config.eval_run_id=without", there)  # fmt: skip
+    tables = [
+        (logs / name / "evaluate.csv").read_bytes()
+        for name in ("dropped", "dropped-file", "without")
+    ]
+    assert tables[0] == tables[1] == tables[2]
+
+
 def test_a_protein_with_two_sequences_is_refused(project: TinyProject) -> None:
     fasta = project.folder / "functional" / "complex_proteins.fasta"
     fasta.write_text(">P040\nLAGV\n" + fasta.read_text().split(">P041")[0].split(">P040")[0])

@@ -93,6 +93,12 @@ class MissingReport:
     proteins: int
     names: tuple[str, ...]
 
+    def __str__(self) -> str:
+        return (
+            f"{self.pairs} pairs of {self.proteins} proteins without a sequence"
+            f" ({', '.join(self.names)})"
+        )
+
 
 def read_pairs(path: str | Path, cache_dir: str | Path) -> PairTable:
     """Read a pair file: lines of protein, protein, label, apart by tabs or spaces.

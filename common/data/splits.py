@@ -71,10 +71,7 @@ def embed_tables(
         kept[name], missing = check_sequences(table, sequences, policy, name)
         notes[name] = describe_table(kept[name])
         if missing is not None:
-            notes[f"{name}_dropped"] = (
-                f"{missing.pairs} pairs of {missing.proteins} proteins without a sequence"
-                f" ({', '.join(missing.names)})"
-            )
+            notes[f"{name}_dropped"] = missing
     needed = sorted({protein for table in kept.values() for protein in table.proteins})
     store = prepare_store(
         {protein: sequences[protein] for protein in needed},

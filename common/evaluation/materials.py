@@ -15,7 +15,7 @@ import numpy as np
 
 from common.config import STRATEGIES, BenchmarkConfig, Config, EvaluateConfig, Strategy, Task
 from common.data.fasta import read_sequences
-from common.data.pairs import PairTable
+from common.data.pairs import MissingReport, PairTable, check_sequences
 from common.data.pickles import load_go_terms, load_graphs, load_node_sets
 from common.data.pring import Benchmark, open_benchmark
 from common.errors import UserError
@@ -37,12 +37,14 @@ class Scope:
         table: The labelled test pairs; None where no task looks at them.
         network: The true network of the test proteins; None where no task looks at it.
         node_sets: Sampled node sets by strategy; empty where no task looks at them.
+        dropped: Test pairs left out of `table`, where the configuration says so.
     """
 
     benchmark: Benchmark
     table: PairTable | None
     network: Network | None
     node_sets: Mapping[Strategy, NodeSets]
+    dropped: MissingReport | None = None
 
     @property
     def species(self) -> str:
@@ -99,6 +101,8 @@ class Materials:
                 nodes, edges = len(scope.network.nodes), len(scope.network.edges)
                 parts.append(f"{nodes} proteins with {edges} interactions")
             told[scope.species] = ", ".join(parts) or "not looked at"
+            if scope.dropped is not None:
+                told[f"{scope.species}_dropped"] = scope.dropped
         if self.functional is not None and self.functional.complexes:
             told["complexes"] = len(self.functional.complexes)
         return told
@@ -145,7 +149,12 @@ def _open_scope(
     network = Network.from_graph(benchmark.test_graph()) if networked else None
     node_sets = _open_node_sets(chosen, benchmark, strategies) if "topology" in tasks else {}
     table = benchmark.pairs("test") if "pairs" in tasks else None
-    return Scope(benchmark, table, network, node_sets)
+    dropped = None
+    if table is not None and settings.missing_sequences == "drop":
+        # Here, and not where they are scored: a file of predictions is judged on the same pairs.
+        sequences = benchmark.sequences()
+        table, dropped = check_sequences(table, sequences, "drop", f"{species} test pairs")
+    return Scope(benchmark, table, network, node_sets, dropped)
 
 
 def _open_node_sets(
