@@ -152,6 +152,7 @@ def judge_file(config: Config, file: Path) -> None:
         materials = open_materials(config)
         run.event("data_ready", **materials.describe())
         predictions = read_predictions(file)
+        predictions.check_known(materials.proteins(), file)
         run.event("model_ready", predictions=file, pairs=len(predictions.pairs))
 
         threshold = config.evaluate.decision_threshold.value
@@ -216,7 +217,7 @@ def score_own_pairs(config: Config, arguments: argparse.Namespace) -> None:
     accelerator = start_accelerator(config)
     with log_to_console(accelerator):
         fasta, output = Path(arguments.fasta), Path(arguments.output)
-        check_output(output)
+        check_output(output, [fasta, Path(arguments.pairs)])
         sequences = read_fasta(fasta)
         table = read_own_pairs(Path(arguments.pairs), sequences, fasta)
         checkpoint = load_checkpoint(Path(arguments.checkpoint))

@@ -60,7 +60,8 @@ def add_resume(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on from the last complete state of the configured run id, or of the newest run",
+        help="go on from the last complete state of the configured run id, or of the newest run;"
+        " a run of that id that has saved none yet starts anew",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import pickle
 import shutil
 from collections.abc import Sequence
@@ -173,6 +174,38 @@ def test_bfloat16_trains_like_float32(
     assert 0 < np.abs(losses[0] - losses[1]).max() < 0.01
 
 
+def test_own_pairs_may_be_named_as_uniprot_does_and_packed(
+    judged: tuple[TinyProject, Path, Path], tmp_path: Path
+) -> None:
+    """Ids copied from the FASTA's headers were not found in it."""
+    project, best, _ = judged
+    (tmp_path / "mine.txt").write_text("sp|P041|SOME_TINY\tP042\n")
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (tmp_path / "scores.tsv.gz").symlink_to(linked / "real.tsv.gz")
+    score_own(project, best, tmp_path / "mine.txt", tmp_path / "scores.tsv.gz")
+    assert (tmp_path / "scores.tsv.gz").is_symlink()
+    _, line = gzip.decompress((linked / "real.tsv.gz").read_bytes()).decode().splitlines()
+    assert line.split("\t")[:2] == ["P041", "P042"]
+
+
+@pytest.mark.parametrize("place", ["mine.txt", "folder", "pipe", "no/where.tsv", "link.tsv"])
+def test_own_pairs_are_not_written_over_what_is_no_output(
+    judged: tuple[TinyProject, Path, Path], tmp_path: Path, place: str
+) -> None:
+    """The pairs themselves, and a device, were replaced without a word."""
+    project, best, _ = judged
+    pairs = tmp_path / "mine.txt"
+    pairs.write_text("P041\tP042\n")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.tsv").symlink_to(pairs)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match=r"--output .* (is|lies) .*; name another file"):
+        score_own(project, best, pairs, tmp_path / place)
+    assert pairs.read_text() == "P041\tP042\n"
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def score_own(project: TinyProject, best: Path, pairs: Path, output: Path, *arguments: str) -> None:
     """Own pairs by the checkpoint alone: the config of the project is not named."""
     fasta = project.folder / "data" / SPECIES / f"{SPECIES}_simple.fasta"
@@ -213,7 +246,8 @@ def test_complexes_do_not_depend_on_what_else_is_judged(
     ("content", "message"),
     [
         ("P041\tP042\nP041\tQ999\n", r"mine.txt, line 2: .*simple.fasta has no sequence of 'Q999'"),
-        ("P041\n", r"mine.txt, line 1: expected two protein ids, found 'P041'"),
+        ("P041\n", r"mine.txt, line 1: expected two protein ids, apart by a tab .*, found 'P041'"),
+        ("a b label\n", r"line 1: .*no sequence of 'a'; add it, .*a header says 'protein_a prot"),
         ("", r"mine.txt holds no pairs"),
     ],
 )
@@ -379,6 +413,38 @@ def test_test_pairs_that_are_dropped_count_in_no_figure(
         for name in ("dropped", "dropped-file", "without")
     ]
     assert tables[0] == tables[1] == tables[2]
+
+
+def test_predictions_in_another_naming_are_refused(
+    judged: tuple[TinyProject, Path, Path], tmp_path: Path
+) -> None:
+    """Gene names for accessions looked like a predictor that knows nothing: AUROC 0.5."""
+    project, _, _ = judged
+    (tmp_path / "p.txt").write_text("BRCA1 TP53 0.9\n")
+    with pytest.raises(UserError, match=r"names none of the 24 proteins .*'BRCA1'.*'P040'; transl"):
+        call_main(
+            project, "evaluate.py", "--predictions", str(tmp_path / "p.txt"), "--tasks", "pairs"
+        )
+
+
+@pytest.mark.parametrize("task", ["go_modules", "essential_proteins"])
+def test_functional_data_of_another_species_are_refused_before_scoring(
+    project: TinyProject, task: str
+) -> None:
+    """Two million pairs were scored first."""
+    folder = project.folder / "functional"
+    (folder / "test_go_terms.pkl").write_bytes(pickle.dumps({"X": {"go_p": ["GO:1"]}}))
+    (folder / "selected_essential_proteins.txt").write_text("X\n")
+    config = load_config(project.config, "evaluate", [f"evaluate.tasks=[{task}]"])
+    with pytest.raises(UserError, match="of the same species and split"):
+        open_materials(config)
+
+
+def test_a_functional_folder_that_is_not_there_is_named_with_its_key(project: TinyProject) -> None:
+    there = "data_config.benchmark.functional_dir=/nowhere"
+    config = load_config(project.config, "evaluate", ["evaluate.tasks=[complexes]", there])
+    with pytest.raises(UserError, match=r"functional_dir \(/nowhere\) is no existing directory"):
+        open_materials(config)
 
 
 def test_a_protein_with_two_sequences_is_refused(project: TinyProject) -> None:

@@ -165,6 +165,16 @@ def test_an_unknown_species_names_those_found(
         open_benchmark(settings(species="arath"))
 
 
+@pytest.mark.parametrize("level", ["root/human", ""])
+def test_a_root_one_level_off_is_told(
+    tmp_path: Path, settings: Callable[..., BenchmarkConfig], level: str
+) -> None:
+    """The advice was to download the benchmark into a species' folder."""
+    write_species(tmp_path / "root" / "human", NESTED_FILES)
+    with pytest.raises(UserError, match=rf"no species folders, but {tmp_path}/root does; set it"):
+        open_benchmark(settings(root_dir=str(tmp_path / level)))
+
+
 @pytest.mark.parametrize("exists", [True, False])
 def test_a_missing_root_says_how_to_get_the_data(
     tmp_path: Path, settings: Callable[..., BenchmarkConfig], exists: bool

@@ -210,8 +210,13 @@ def _header_id(line: str, number: int, path: Path) -> str:
             f"{path}, line {number}: the id '{excerpt(words[0])}' has characters that cannot be"
             " seen; remove them"
         )
-    uniprot = _UNIPROT_HEADER.match(words[0])
-    return uniprot.group(1) if uniprot else words[0]
+    return shorten_uniprot(words[0])
+
+
+def shorten_uniprot(name: str) -> str:
+    """The accession of a UniProt name (`sp|P12345|NAME`); any other name as it is."""
+    uniprot = _UNIPROT_HEADER.match(name)
+    return uniprot.group(1) if uniprot else name
 
 
 def _check_sequence_line(line: str, before: list[str], name: str, where: str) -> None:

@@ -175,8 +175,8 @@ def _download(settings: EmbeddingsConfig) -> ModelFiles:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise UserError(
             f"{KEY} '{settings.model_name}' is no directory here and cannot be had from the"
-            f" Hugging Face hub{_describe_revision(settings)} ({reason}); correct the name, or"
-            " connect once to download it"
+            f" Hugging Face hub{_describe_revision(settings)} ({reason}); correct the name (a"
+            " relative path starts here), or connect once to download it"
         ) from None
     if files is None:
         raise UserError(

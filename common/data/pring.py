@@ -192,11 +192,27 @@ def _explain_absence(settings: BenchmarkConfig) -> str:
             f"data_config.benchmark.root_dir ({root}) has no species '{settings.species}', only"
             f" {there}; choose one of these or complete the directory"
         )
+    elsewhere = _find_root_near(root)
+    if elsewhere is not None:
+        return (
+            f"data_config.benchmark.root_dir ({root}) holds no species folders, but {elsewhere}"
+            " does; set it to that"
+        )
     state = "holds no species folders" if root.is_dir() else "is no existing directory"
     return (
         f"data_config.benchmark.root_dir ({root}) {state}; set data_config.benchmark.download:"
         f" true, or run `hf download {settings.hub_repo} --repo-type dataset --local-dir {root}`"
     )
+
+
+def _find_root_near(root: Path) -> Path | None:
+    """The folder above or below, where that is what was meant."""
+    if not root.is_dir():
+        return None
+    if _is_species(root):
+        return root.parent
+    below = [folder for folder in sorted(root.iterdir()) if folder.is_dir()]
+    return next((folder for folder in below if _species_folders(folder)), None)
 
 
 def download_benchmark(settings: BenchmarkConfig) -> None:

@@ -224,8 +224,8 @@ def essential_proteins(
     Raises:
         UserError: The true network lacks all proteins of a group.
     """
-    standing_out = _known_ids(essential, true, "essential")
-    others = _known_ids(non_essential, true, "non-essential")
+    standing_out = known_ids(essential, true, "essential")
+    others = known_ids(non_essential, true, "non-essential")
     chosen = standing_out + others
     lost = len(set(essential)) + len(set(non_essential)) - len(chosen)
     notes = [f"{lost} listed proteins are not in the test graph and ignored"] if lost else []
@@ -243,7 +243,12 @@ def essential_proteins(
     )
 
 
-def _known_ids(ids: Sequence[str], network: Network, kind: str) -> list[str]:
+def known_ids(ids: Sequence[str], network: Network, kind: str) -> list[str]:
+    """Those of the ids that the network has, each once, in their order.
+
+    Raises:
+        UserError: There are none.
+    """
     known = [name for name in dict.fromkeys(ids) if name in network.index]
     if not known:
         raise UserError(

@@ -19,7 +19,8 @@ from common.data.pairs import MissingReport, PairTable, check_sequences
 from common.data.pickles import load_go_terms, load_graphs, load_node_sets
 from common.data.pring import Benchmark, open_benchmark
 from common.errors import UserError
-from common.evaluation.functional import read_protein_list
+from common.evaluation.enrichment import Annotations
+from common.evaluation.functional import known_ids, read_protein_list
 from common.evaluation.networks import Network
 
 NETWORK_TASKS: frozenset[Task] = frozenset({"topology", "go_modules", "essential_proteins"})
@@ -62,6 +63,29 @@ class FunctionalData:
     essential: tuple[str, ...] = ()
     non_essential: tuple[str, ...] = ()
 
+    def check_fit(self, scope: Scope) -> None:
+        """Refuse data of another species before hours of scoring.
+
+        Raises:
+            UserError: None of the test proteins has a GO term, or is essential, or is not.
+        """
+        if scope.network is not None and self.go_terms is not None:
+            Annotations.of(scope.network.nodes, self.go_terms)
+        if scope.network is not None and self.essential:
+            known_ids(self.essential, scope.network, "essential")
+            known_ids(self.non_essential, scope.network, "non-essential")
+
+    def describe(self, scope: Scope) -> dict[str, object]:
+        """What the log tells of it: complexes, and how many test proteins have GO terms."""
+        told: dict[str, object] = {}
+        if self.complexes:
+            told["complexes"] = len(self.complexes)
+        if scope.network is not None and self.go_terms is not None:
+            annotations = Annotations.of(scope.network.nodes, self.go_terms)
+            count = len(np.unique(annotations.pairs[:, 0]))
+            told["go_terms"] = f"of {count} of {len(scope.network.nodes)} test proteins"
+        return told
+
 
 @dataclass(frozen=True, eq=False)
 class Materials:
@@ -103,8 +127,8 @@ class Materials:
             told[scope.species] = ", ".join(parts) or "not looked at"
             if scope.dropped is not None:
                 told[f"{scope.species}_dropped"] = scope.dropped
-        if self.functional is not None and self.functional.complexes:
-            told["complexes"] = len(self.functional.complexes)
+        if self.functional is not None:
+            told.update(self.functional.describe(self.scopes[0]))
         return told
 
     def sequences(self) -> dict[str, str]:
@@ -134,7 +158,10 @@ def open_materials(config: Config) -> Materials:
     scopes = tuple(
         _open_scope(settings, name, config.evaluate, own=name == own) for name in species
     )
-    return Materials(tasks, scopes, _open_functional(settings, tasks))
+    functional = _open_functional(settings, tasks)
+    if functional is not None:
+        functional.check_fit(scopes[0])
+    return Materials(tasks, scopes, functional)
 
 
 def _open_scope(
@@ -206,6 +233,11 @@ def _open_functional(settings: BenchmarkConfig, tasks: Sequence[Task]) -> Functi
             " benchmark's complexes, GO terms and essential proteins"
         )
     folder = Path(settings.functional_dir)
+    if not folder.is_dir():
+        raise UserError(
+            f"data_config.benchmark.functional_dir ({folder}) is no existing directory; name the"
+            " folder with the benchmark's complexes, GO terms and essential proteins"
+        )
     graphs = load_graphs(folder / "complex_graphs.pkl") if "complexes" in tasks else []
     terms = load_go_terms(folder / "test_go_terms.pkl") if "go_modules" in tasks else None
     lists: list[tuple[str, ...]] = [(), ()]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Container, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data.fasta import read_text
+from common.data.fasta import read_text, shorten_uniprot
 from common.data.pairs import PairTable
-from common.errors import UserError
+from common.errors import UserError, excerpt
 from common.evaluation.pair_figures import call_pairs
 from common.files import write_atomically
 
@@ -22,6 +23,7 @@ def read_own_pairs(path: Path, known: Container[str], fasta: Path) -> PairTable:
 
     Args:
         path: The file; gzip by suffix. A first line that says `protein_a protein_b` is a header.
+            A UniProt name (`sp|P12345|NAME`) means its accession, as in the FASTA.
         known: The proteins that have a sequence.
         fasta: Where those come from, for the message.
 
@@ -34,25 +36,40 @@ def read_own_pairs(path: Path, known: Container[str], fasta: Path) -> PairTable:
         if not fields or (number == 1 and tuple(fields[:2]) == HEADER[:2]):
             continue
         if len(fields) < 2:
-            raise UserError(f"{path}, line {number}: expected two protein ids, found '{fields[0]}'")
-        for protein in fields[:2]:
+            raise UserError(
+                f"{path}, line {number}: expected two protein ids, apart by a tab or spaces, found"
+                f" '{excerpt(fields[0])}'"
+            )
+        a, b = (shorten_uniprot(name) for name in fields[:2])
+        for protein in (a, b):
             if protein not in known:
-                raise UserError(f"{path}, line {number}: {fasta} has no sequence of '{protein}'")
-        names.append((fields[0], fields[1]))
+                header = "; a header says 'protein_a protein_b'" if number == 1 else ""
+                raise UserError(
+                    f"{path}, line {number}: {fasta} has no sequence of '{excerpt(protein)}'; add"
+                    f" it, or correct or remove the line{header}"
+                )
+        names.append((a, b))
     if not names:
         raise UserError(f"{path} holds no pairs; expected lines 'protein_a protein_b'")
     return _number(names)
 
 
-def check_output(path: Path) -> None:
-    """Refuse before hours of scoring what could not be written after them.
+def check_output(path: Path, inputs: Sequence[Path]) -> None:
+    """Refuse before hours of scoring what could not, or should not, be written after them.
 
     Raises:
-        UserError: The output's folder does not exist, or the output is one.
+        UserError: The output's folder does not exist, or the output is a folder, a device, or one
+            of the inputs.
     """
-    if path.is_dir() or not path.parent.is_dir():
-        reason = "is a directory" if path.is_dir() else "lies in a folder that does not exist"
-        raise UserError(f"--output {path} {reason}; name a file in an existing folder")
+    reason = None
+    if not path.parent.is_dir():
+        reason = "lies in a folder that does not exist"
+    elif path.exists() and not path.is_file():
+        reason = "is a directory" if path.is_dir() else "is no file"
+    elif path.exists() and any(one.exists() and path.samefile(one) for one in inputs):
+        reason = "is one of the inputs"
+    if reason is not None:
+        raise UserError(f"--output {path} {reason}; name another file, in an existing folder")
 
 
 def _number(names: Sequence[tuple[str, str]]) -> PairTable:
@@ -65,9 +82,15 @@ def _number(names: Sequence[tuple[str, str]]) -> PairTable:
 def write_own_pairs(
     path: Path, table: PairTable, scores: NDArray[np.float64], threshold: float
 ) -> None:
-    """Write tab-separated `protein_a protein_b probability call`, in the order of the input."""
+    """Write tab-separated `protein_a protein_b probability call`, in the order of the input.
+
+    Gzip by suffix; where the path is a link, what it leads to is written.
+    """
     calls = call_pairs(scores, threshold).astype(int).tolist()
     lines = ["\t".join(HEADER)]
     for (a, b), score, call in zip(table.pairs.tolist(), scores.tolist(), calls, strict=True):
         lines.append(f"{table.proteins[a]}\t{table.proteins[b]}\t{score!r}\t{call}")
-    write_atomically(path, "\n".join(lines) + "\n")
+    content = ("\n".join(lines) + "\n").encode()
+    if path.suffix == ".gz":
+        content = gzip.compress(content, mtime=0)
+    write_atomically(path.resolve(), content)

@@ -107,6 +107,23 @@ class Predictions:
         found[listed] = self.scores[places[listed]]
         return found
 
+    def check_known(self, judged: Collection[str], path: Path) -> None:
+        """Refuse a file of another naming: it would be judged as one that predicts nothing.
+
+        Args:
+            judged: All proteins that some task looks at.
+            path: The file.
+
+        Raises:
+            UserError: The file lists pairs, but none of these proteins.
+        """
+        if self.ids and judged and not set(judged).intersection(self.ids):
+            raise UserError(
+                f"{path} names none of the {len(judged)} proteins that the tasks look at: its ids"
+                f" are such as '{excerpt(self.ids[0])}', the benchmark's such as"
+                f" '{excerpt(min(judged))}'; translate them, or choose the species they belong to"
+            )
+
     def describe_outside(self, judged: Collection[str]) -> list[str]:
         """Says in a line how many listed pairs no task looks at; none if there are none.
 
@@ -265,8 +282,8 @@ def _to_number(text: str) -> float:
 def _malformed(path: Path, number: int, fields: list[str]) -> UserError:
     return UserError(
         f"{path}, line {number}: '{excerpt(' '.join(fields))}' is neither 'protein_a protein_b"
-        " score' nor 'protein_a protein_b label p_negative p_positive' as the first line is;"
-        " correct or remove the line"
+        " score' nor 'protein_a protein_b label p_negative p_positive' (apart by tabs or spaces,"
+        " all lines alike); correct or remove the line"
     )
 
 

@@ -247,6 +247,7 @@ def restore_progress(run: Run, scheduler: LRScheduler) -> Progress:
     """Load weights, optimizer and random states in place; return how far the stage had come."""
     content = load_state(run)
     if content is None:
+        run.warn("nothing_to_resume", reason="no state was saved yet: the stage starts anew")
         return Progress()
     progress = Progress.from_dict(content)
     scheduler.load_state_dict(progress.scheduler)
