@@ -195,8 +195,8 @@ class Workshop:
     def stage(self, name: str, launch: Launch) -> Stage:
         """A stage by its name, with the checkpoint that it needs."""
         if name == "pretrain":
-            return Training(self.project, launch)
-        pretraining = Training(self.project, Launch(1))
+            return self.training(launch)
+        pretraining = self.training(Launch(1))
         checkpoint = pretraining.folders(self.whole(pretraining))[0] / "best_model"
         if name == "finetune":
             return Training(self.project, launch, name="finetune", checkpoint=checkpoint)

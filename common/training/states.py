@@ -122,7 +122,7 @@ def _find_state(run: Run) -> dict[str, Any] | None:
 
 
 def _launch_of(run: Run) -> dict[str, Any]:
-    """Of the launch that from which numbers follow."""
+    """What the numbers follow from beside the configuration: how the stage was launched."""
     accelerator = run.accelerator
     return {
         "processes": accelerator.num_processes,
