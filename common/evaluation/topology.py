@@ -264,12 +264,22 @@ def spectrum_histograms(adjacency: Adjacencies) -> FloatArray:
     Here every eigenvalue 2 counts half, in the last bin: midway between "all are in" and "all are
     out", and nearer to recorded runs than either.
     """
+    counts, on_edge = spectrum_counts(adjacency)
+    counts[:, -1] += EDGE_SHARE * on_edge
+    shares: FloatArray = counts / counts.sum(axis=1, keepdims=True)
+    return shares
+
+
+def spectrum_counts(adjacency: Adjacencies) -> tuple[FloatArray, IntArray]:
+    """The eigenvalues by bin, (S, 200), without those on the edge 2, and how many are on it, (S,).
+
+    An eigenvalue is on the edge if it is 2 but for rounding; the counts of the last bin lack it.
+    """
     eigenvalues = laplacian_eigenvalues(adjacency)
     on_edge = (eigenvalues > 2 - EDGE_TOLERANCE).sum(axis=1)
     counts = _binned(np.minimum(eigenvalues, 2.0), SPECTRUM_EDGES)
-    counts[:, -1] -= (1 - EDGE_SHARE) * on_edge
-    shares: FloatArray = counts / counts.sum(axis=1, keepdims=True)
-    return shares
+    counts[:, -1] -= on_edge
+    return counts, on_edge
 
 
 def _binned(values: FloatArray, edges: FloatArray) -> FloatArray:
