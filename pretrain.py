@@ -9,9 +9,11 @@ run_config.output_dir, and prints the best model's directory, alone, on stdout.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from common.command_line import add_resume, run_script, stage_parser
-from common.config import Config
-from common.config_file import load_config
+from common.config import Config, Stage
+from common.config_file import load_stages
 
 
 def main() -> None:
@@ -19,27 +21,29 @@ def main() -> None:
     parser = stage_parser("pretrain.py", "Train a pair model from scratch.")
     add_resume(parser)
     arguments = parser.parse_args()
-    config = load_config(arguments.config, "pretrain", arguments.overrides)
-    pretrain(config, arguments.resume)
+    stages = load_stages(arguments.config, "pretrain", arguments.overrides)
+    pretrain(stages, arguments.resume)
 
 
-def pretrain(config: Config, resume: bool) -> None:
-    """The stage, from a fresh model to its best epoch."""
+def pretrain(stages: Mapping[Stage, Config], resume: bool) -> None:
+    """The stage, from a fresh model to its best epoch; later stages are only checked."""
     # These take seconds to import (torch, transformers); a wrong configuration is told before.
     from accelerate.utils import set_seed
 
     from common.data.splits import open_splits, residue_statistics
     from common.launch import start_accelerator
-    from common.models import build_model, model_class
+    from common.models import build_model, outline_model
     from common.run import open_run
     from common.training.losses import share_of_global_mean
-    from common.training.optimization import current_rate
+    from common.training.optimization import current_rate, verify_strategies
     from common.training.session import prepare_session
     from common.training.states import find_state
 
+    config = stages["pretrain"]
     accelerator = start_accelerator(config)
     max_norm = config.training.max_grad_norm or float("inf")
-    model_class(config.model.model)  # A name that there is not is told before anything is done.
+    # A model, or a part of it, that there is not is told before anything is done.
+    verify_strategies(outline_model(config.model), stages)
     with open_run("pretrain", config, accelerator, resume) as run:
         find_state(run)  # What cannot be gone on with is told before hours of embedding.
         splits = open_splits(config, ("train", "val"), accelerator)

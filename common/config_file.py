@@ -12,7 +12,7 @@ import copy
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
@@ -36,6 +36,17 @@ def load_config(path: str | Path, stage: Stage, overrides: Sequence[str] = ()) -
     Raises:
         UserError: One sentence that names the file, the line, the key path and the remedy.
     """
+    return load_stages(path, stage, overrides)[stage]
+
+
+def load_stages(
+    path: str | Path, stage: Stage, overrides: Sequence[str] = ()
+) -> dict[Stage, Config]:
+    """Load the configuration of every stage; overrides without a stage's name are for `stage`.
+
+    Every stage's merge is checked, not only this one's: a slip under `finetune:` should not surface
+    after a day of pretraining.
+    """
     path = Path(path)
     document, lines = _read_document(path)
     assignments = [_parse_assignment(text) for text in overrides]
@@ -43,17 +54,14 @@ def load_config(path: str | Path, stage: Stage, overrides: Sequence[str] = ()) -
         if key[0] in OVERRIDING_STAGES:
             _assign(document, key, value)
     _refuse_device_config(document, assignments, path)
-    # Every stage's merge is checked, not only this one's: a slip under `finetune:` should not
-    # surface after a day of pretraining. What is set on the command line is meant for this one.
-    for other in (*OVERRIDING_STAGES, "evaluate"):
-        merged = _merge_stage(document, other, path)
+    stages: dict[Stage, Config] = {}
+    for each in get_args(Stage):
+        merged = _merge_stage(document, each, path)
         for key, value in assignments:
-            if key[0] not in OVERRIDING_STAGES and other == stage:
+            if key[0] not in OVERRIDING_STAGES and each == stage:
                 _assign(merged, key, value)
-        config = _validate(merged, path, lines, other, {key for key, _ in assignments})
-        if other == stage:
-            chosen = config
-    return chosen
+        stages[each] = _validate(merged, path, lines, each, {key for key, _ in assignments})
+    return stages
 
 
 def keys_of(overrides: Sequence[str]) -> set[str]:

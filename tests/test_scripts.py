@@ -160,6 +160,15 @@ USER_ERRORS = {
         ],
         r"no parameter's name starts with 'tail'; the model's parts are cls, cross",
     ),
+    "a prefix of nothing for the stage after": (
+        [
+            "--set",
+            "finetune.training_config.strategy.type=staged_unfreeze",
+            "finetune.training_config.strategy.initial_trainable_prefixes=[heda]",
+            "finetune.training_config.epochs=3",
+        ],
+        r"for finetune, training_config.strategy.initial_trainable_prefixes: .* 'heda'",
+    ),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import matplotlib
@@ -22,6 +23,7 @@ from common.evaluation.topology import TopologyRow
 from common.files import write_atomically
 
 DOTS_PER_INCH = 120
+WHOLE_NUMBERS = partial(MaxNLocator, integer=True, min_n_ticks=1)  # one epoch has one tick
 TOPOLOGY_FIGURES = (
     "graph_sim",
     "relative_density",
@@ -61,7 +63,7 @@ def _values(rows: Sequence[EpochRow], name: str) -> list[float]:
 def _finish(axes: Axes, title: str, legend: bool) -> None:
     axes.set_title(title)
     axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(WHOLE_NUMBERS())
     axes.grid(alpha=0.3)
     if legend:
         axes.legend()
@@ -83,6 +85,7 @@ def plot_topology(rows: Sequence[TopologyRow], title: str, path: Path) -> None:
         axes.axhline(getattr(summary, name), color="tab:gray", linestyle="--", label="mean")
         axes.set_title(name)
         axes.set_xlabel("node size")
+        axes.xaxis.set_major_locator(WHOLE_NUMBERS())
         axes.grid(alpha=0.3)
         axes.legend()
     save_figure(figure, path)

@@ -12,6 +12,7 @@ import pkgutil
 from collections.abc import Callable
 from typing import TypeVar
 
+import torch
 from transformers import AutoConfig, AutoModel
 
 from common.config import ModelConfig
@@ -63,3 +64,12 @@ def build_model(settings: ModelConfig, input_dim: int) -> PairModel:
     """A freshly initialised model for embeddings of width `input_dim`."""
     chosen = model_class(settings.model)
     return chosen(chosen.config_class.from_settings(settings, input_dim))
+
+
+def outline_model(settings: ModelConfig) -> PairModel:
+    """The model with the names of its parameters but no numbers (torch's device "meta").
+
+    It takes no memory, and no random number: for checks before anything else is done.
+    """
+    with torch.device("meta"):
+        return build_model(settings, input_dim=settings.d_model)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,14 @@ from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
-from common.config import OptimizerConfig, SchedulerConfig, StrategyConfig, TrainingConfig
+from common.config import (
+    Config,
+    OptimizerConfig,
+    SchedulerConfig,
+    Stage,
+    StrategyConfig,
+    TrainingConfig,
+)
 from common.errors import UserError
 
 
@@ -106,6 +113,19 @@ class StagedUnfreezing:
         """How many numbers of the model train in this epoch."""
         every = sum(p.numel() for p in model.parameters())
         return every - sum(p.numel() for p in self.frozen) * (epoch < self.unfreeze_epoch)
+
+
+def verify_strategies(model: nn.Module, stages: Mapping[Stage, Config]) -> None:
+    """Refuse what no stage could do with this model, before the first does anything.
+
+    Raises:
+        UserError: A stage's prefix names no parameter of the model.
+    """
+    for stage, config in stages.items():
+        try:
+            StagedUnfreezing.from_settings(model, config.training.strategy)
+        except UserError as error:
+            raise UserError(f"for {stage}, {error}") from None
 
 
 def _check_prefixes(prefixes: Sequence[str], names: Sequence[str]) -> None:
