@@ -93,7 +93,8 @@ def judge_checkpoint(config: Config, checkpoint_path: str | None) -> None:
     from common.evaluation.materials import open_materials
     from common.evaluation.metrics import measure_pairs
     from common.evaluation.partial_scores import PartialScores
-    from common.evaluation.predictions import Predictions, write_predictions
+    from common.evaluation.prediction_file import write_predictions
+    from common.evaluation.predictions import Predictions
     from common.evaluation.scoring import probabilities, score_pairs
     from common.launch import start_accelerator
     from common.run import open_run
@@ -141,7 +142,7 @@ def judge_file(config: Config, file: Path) -> None:
     from common.evaluation.judgement import Criteria, judge
     from common.evaluation.materials import open_materials
     from common.evaluation.pair_figures import pair_metrics
-    from common.evaluation.predictions import read_predictions
+    from common.evaluation.prediction_file import read_predictions
     from common.run import OneProcess, open_run
 
     if global_rank() != 0:

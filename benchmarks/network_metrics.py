@@ -22,7 +22,7 @@ import numpy as np
 
 from common.data.pickles import load_graph, load_node_sets
 from common.evaluation.networks import Network, one_blas_thread
-from common.evaluation.predictions import read_predictions, write_predictions
+from common.evaluation.prediction_file import read_predictions, write_predictions
 from common.evaluation.topology import NodeSets, topology
 from common.files import write_atomically
 

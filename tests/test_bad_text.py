@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from common.data.fasta import read_fasta
 from common.data.pairs import PairTable, read_pairs
-from common.evaluation.predictions import Predictions, read_predictions
+from common.evaluation.prediction_file import read_predictions
+from common.evaluation.predictions import Predictions
 from tests.bad_input import (
     Packing,
     Refused,

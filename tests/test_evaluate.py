@@ -22,7 +22,8 @@ from common.errors import UserError
 from common.evaluation.judgement import scores_of_table
 from common.evaluation.materials import open_materials
 from common.evaluation.pair_figures import pair_metrics
-from common.evaluation.predictions import Predictions, read_predictions
+from common.evaluation.prediction_file import read_predictions
+from common.evaluation.predictions import Predictions
 from tests.tiny_benchmark import SPECIES, TinyProject, call_main
 
 TASKS = ("pairs", "topology", "complexes", "go_modules", "essential_proteins")

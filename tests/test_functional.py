@@ -26,7 +26,7 @@ from common.evaluation.functional import (
     read_protein_list,
 )
 from common.evaluation.networks import Network
-from common.evaluation.predictions import read_predictions
+from common.evaluation.prediction_file import read_predictions
 
 SHARED = Path(__file__).parents[2] / "shared"
 

@@ -266,7 +266,7 @@ def test_the_modules_start_fast() -> None:
     heavy = "torch", "networkx", "scipy", "pyarrow", "sklearn", "datasets"
     code = (
         "import sys, common.evaluation.topology, common.evaluation.functional, "
-        "common.evaluation.predictions; "
+        "common.evaluation.prediction_file; "
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     done = subprocess.run(
@@ -284,7 +284,7 @@ def load_case(name: str) -> tuple[dict[str, Any], tuple[Network, Network, module
     if not reference.is_file():
         pytest.skip("the benchmark's reference figures are not beside this checkout")
     from common.data.pickles import load_graph, load_node_sets
-    from common.evaluation.predictions import read_predictions
+    from common.evaluation.prediction_file import read_predictions
 
     figures = json.loads(reference.read_text())
     species, strategy = figures["species"], figures["strategy"]

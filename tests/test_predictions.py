@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from common.evaluation.predictions import Predictions, read_predictions, write_predictions
+from common.evaluation.prediction_file import read_predictions, write_predictions
+from common.evaluation.predictions import Predictions
 
 Reader = Callable[..., Predictions]
 
