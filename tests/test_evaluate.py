@@ -139,6 +139,9 @@ def test_own_pairs_score_as_in_the_benchmark(
     assert [float(line[2]) for line in lines] == pytest.approx(expected, abs=1e-6)
     threshold = json.loads((best / "decision.json").read_text())["threshold"]
     assert [int(line[3]) for line in lines] == [int(score >= threshold) for score in expected]
+    # Such a table can be judged in its turn: its probabilities are the scores.
+    again = read_predictions(output)
+    assert list(again.scores_of(*zip(*pairs, strict=True))) == [float(line[2]) for line in lines]
 
 
 def test_bfloat16_gives_nearly_the_same_scores(

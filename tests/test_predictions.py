@@ -188,6 +188,8 @@ def test_coverage_of_a_test_graph_is_counted(read: Reader) -> None:
         ("A\tB\t1\nA\tC\t\n", 2),
         ('A\tB\t1\nA\tC\t"1"\n', 2),
         ("A B C\nA C D\n", 2),
+        ("a b probability call\nA C 1 1\n", 1),
+        ("protein_a protein_b probability call\nA B 1 1\nA C 1\n", 3),
     ],
 )
 @pytest.mark.parametrize("name", ["p.txt", "p.gz"])

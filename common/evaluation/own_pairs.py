@@ -13,9 +13,8 @@ from common.data.fasta import read_text, shorten_uniprot
 from common.data.pairs import PairTable
 from common.errors import UserError, excerpt
 from common.evaluation.pair_figures import call_pairs
+from common.evaluation.prediction_file import SCORED_PAIRS
 from common.files import write_atomically
-
-HEADER = ("protein_a", "protein_b", "probability", "call")
 
 
 def read_own_pairs(path: Path, known: Container[str], fasta: Path) -> PairTable:
@@ -33,7 +32,7 @@ def read_own_pairs(path: Path, known: Container[str], fasta: Path) -> PairTable:
     names: list[tuple[str, str]] = []
     for number, line in enumerate(read_text(path).splitlines(), 1):
         fields = line.split()
-        if not fields or (number == 1 and tuple(fields[:2]) == HEADER[:2]):
+        if not fields or (number == 1 and tuple(fields[:2]) == SCORED_PAIRS[:2]):
             continue
         if len(fields) < 2:
             raise UserError(
@@ -87,7 +86,7 @@ def write_own_pairs(
     Gzip by suffix; where the path is a link, what it leads to is written.
     """
     calls = call_pairs(scores, threshold).astype(int).tolist()
-    lines = ["\t".join(HEADER)]
+    lines = ["\t".join(SCORED_PAIRS)]
     for (a, b), score, call in zip(table.pairs.tolist(), scores.tolist(), calls, strict=True):
         lines.append(f"{table.proteins[a]}\t{table.proteins[b]}\t{score!r}\t{call}")
     content = ("\n".join(lines) + "\n").encode()

@@ -2,7 +2,8 @@
 
 A line is `protein_a protein_b score_or_label`, or PRING's `protein_a protein_b label p_negative
 p_positive`, separated by tabs or spaces; a `.gz` name means gzip; a first line without numbers is a
-header. A line that is none of this is refused with its number.
+header. The table that own pairs are written as (`SCORED_PAIRS`) is read as well: its probability is
+the score. A line that is none of this is refused with its number.
 
 Two million lines take about a second: Arrow parses regular files in blocks and ids become int32
 codes. What Arrow does not take is read again line by line, which finds the line to blame.
@@ -27,6 +28,7 @@ from common.evaluation.networks import FloatArray
 from common.evaluation.predictions import CALL, Codes, Predictions
 from common.files import write_atomically
 
+SCORED_PAIRS = ("protein_a", "protein_b", "probability", "call")
 BELOW_CALL = float(np.nextafter(CALL, 0))
 BELOW_NOTICE = 1e-6  # what rounding two probabilities to a few digits explains
 BLOCK_BYTES = 8 << 20
@@ -75,7 +77,7 @@ class _Layout(NamedTuple):
     @property
     def numbers(self) -> list[int]:
         """Which columns hold the numbers that make the score."""
-        return [2] if self.columns == 3 else [3, 4]
+        return [3, 4] if self.columns == 5 else [2]
 
     def notes(self) -> list[str]:
         if not self.header_line:
@@ -91,7 +93,8 @@ def _find_layout(path: Path) -> _Layout | None:
         return None
     number, line = first
     fields = line.split()
-    if len(fields) not in (3, 5):
+    # Of four columns the score could be any; only our own are known by their header.
+    if len(fields) not in (3, 5) and tuple(fields) != SCORED_PAIRS:
         raise _malformed(path, number, fields)
     exact = (mark for mark in ("\t", " ") if line.rstrip("\r\n").split(mark) == fields)
     is_header = not any(map(_is_number, fields[2:]))
