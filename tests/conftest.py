@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.run import Run
+from tests.bad_input import RAN_HERE
 from tests.faults import Workshop
 from tests.tiny_benchmark import TinyProject, make_project
 from tests.tiny_run import begin_run
@@ -15,6 +16,11 @@ from tests.tiny_run import begin_run
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Launches first: of what takes longest nothing is left to wait for in the end."""
     items.sort(key=lambda item: item.get_closest_marker("launch") is None)
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Notes what ran in this process: with xdist it need not be all of a file."""
+    RAN_HERE.add(item.nodeid)
 
 
 @pytest.fixture
