@@ -16,7 +16,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.command_line import add_checkpoint, global_rank, run_script, stage_parser
+from common.command_line import (
+    add_checkpoint,
+    given_path,
+    global_rank,
+    run_script,
+    stage_parser,
+)
 from common.config import TASKS, Config, DecisionThresholdConfig
 from common.config_file import keys_of, load_config
 from common.errors import UserError
@@ -63,13 +69,17 @@ def parse_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--predictions",
         metavar="FILE",
+        type=given_path,
         help="judge this file instead of a model: lines 'protein_a protein_b score_or_label', or"
         " 'protein_a protein_b label p_negative p_positive'; .gz is read as it is",
     )
     own = parser.add_argument_group("own pairs (with --checkpoint; needs no config, no benchmark)")
-    own.add_argument("--pairs", metavar="FILE", help="lines 'protein_a protein_b'")
-    own.add_argument("--fasta", metavar="FILE", help="the sequences of their proteins")
-    own.add_argument("--output", metavar="FILE", help="gets probability and call of every pair")
+    for name, meaning in (
+        ("--pairs", "lines 'protein_a protein_b'"),
+        ("--fasta", "the sequences of their proteins"),
+        ("--output", "gets probability and call of every pair"),
+    ):
+        own.add_argument(name, metavar="FILE", type=given_path, help=meaning)
     arguments = parser.parse_args(given)
     own_given = [arguments.pairs, arguments.fasta, arguments.output]
     if any(own_given):
@@ -105,6 +115,7 @@ def judge_checkpoint(config: Config, checkpoint_path: str | None) -> None:
     accelerator = start_accelerator(config)
     with open_run("evaluate", config, accelerator) as run:
         path = choose_checkpoint(run, checkpoint_path, ("finetune", "pretrain"))
+        run = run.begun_from(path)
         checkpoint = load_checkpoint(path, config.model.model)
         species = config.evaluate.cross_species
         prepare_benchmark(config.data, config.run.seed, accelerator, species)
@@ -133,7 +144,7 @@ def judge_checkpoint(config: Config, checkpoint_path: str | None) -> None:
             write_predictions(file, predictions.ids, predictions.pairs, predictions.scores)
             criteria = Criteria(threshold, config.evaluate, measure_pairs)
             judgement = judge(materials, predictions, criteria)
-            finish(run, judgement, resolve(config, threshold), partial)
+            finish(run, judgement, resolve(run.config, threshold), partial)
 
 
 def judge_file(config: Config, file: Path) -> None:
@@ -152,8 +163,7 @@ def judge_file(config: Config, file: Path) -> None:
         prepare_benchmark(config.data, config.run.seed, OneProcess(), species)
         materials = open_materials(config)
         run.event("data_ready", **materials.describe())
-        predictions = read_predictions(file)
-        predictions.check_known(materials.proteins(), file)
+        predictions = read_predictions(file, materials.proteins())
         run.event("model_ready", predictions=file, pairs=len(predictions.pairs))
 
         threshold = config.evaluate.decision_threshold.value
@@ -214,6 +224,7 @@ def score_own_pairs(config: Config, arguments: argparse.Namespace) -> None:
     from common.launch import start_accelerator
     from common.run import log_to_console
     from common.training.checkpoints import check_same_language_model, load_checkpoint
+    from common.training.validation import checked_threshold
 
     accelerator = start_accelerator(config)
     with log_to_console(accelerator):
@@ -227,13 +238,12 @@ def score_own_pairs(config: Config, arguments: argparse.Namespace) -> None:
             used, config.data.embeddings, config.data.max_sequence_length, accelerator
         )
         check_same_language_model(checkpoint, store)
+        given = "evaluate.decision_threshold.value" in keys_of(arguments.overrides)
+        threshold = checked_threshold(config) if given else checkpoint.decision.threshold
         model, data = checkpoint.model.to(accelerator.device), PairData(table, store)
         partial = PartialScores(output.with_name(f".{output.name}.partial"), accelerator)
         logits = score_pairs(model, data, config.evaluate.scoring, accelerator, partial=partial)
         if accelerator.is_main_process:
-            given = "evaluate.decision_threshold.value" in keys_of(arguments.overrides)
-            wanted = config.evaluate.decision_threshold.value
-            threshold = wanted if given else checkpoint.decision.threshold
             write_own_pairs(output, table, probabilities(logits), threshold)
             partial.clear()
 

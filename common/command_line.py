@@ -67,13 +67,13 @@ def add_resume(parser: argparse.ArgumentParser) -> None:
 
 def add_checkpoint(parser: argparse.ArgumentParser, meaning: str) -> None:
     """The option that names a model directory."""
-    parser.add_argument("--checkpoint", metavar="DIR", type=_path, help=meaning)
+    parser.add_argument("--checkpoint", metavar="DIR", type=given_path, help=meaning)
 
 
-def _path(text: str) -> str:
+def given_path(text: str) -> str:
     """Refuses the empty text that a shell's unset variable is; it would mean the default."""
     if not text:
-        raise argparse.ArgumentTypeError("it is empty; name a directory or leave the option out")
+        raise argparse.ArgumentTypeError("it is empty; name a path or leave the option out")
     return text
 
 

@@ -236,10 +236,10 @@ class TrainingConfig(Section):
 
 
 class DecisionThresholdConfig(Section):
-    """From which probability on a pair is called an interaction."""
+    """From which score on a pair is called an interaction; a model's scores are probabilities."""
 
     mode: Literal["fixed", "best_f1_on_valid"] = "fixed"
-    value: Annotated[float, Field(ge=0, le=1)] = 0.5
+    value: Annotated[float, Field(allow_inf_nan=False)] = 0.5
 
 
 class ScoringConfig(Section):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -65,8 +65,19 @@ def load_stages(
 
 
 def keys_of(overrides: Sequence[str]) -> set[str]:
-    """The key paths that `--set` texts give."""
-    return {".".join(_parse_assignment(text)[0]) for text in overrides}
+    """The key paths that `--set` texts give, also those inside a section given as a whole."""
+    assigned: dict[str, Any] = {}
+    for key, value in map(_parse_assignment, overrides):
+        _assign(assigned, key, value)
+    return set(_paths_in(assigned))
+
+
+def _paths_in(section: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in section.items():
+        if isinstance(value, dict) and value:
+            yield from _paths_in(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
 
 
 def read_resolved_config(path: Path) -> Config:

@@ -210,13 +210,28 @@ def is_number(text: str) -> bool:
     return bool(re.fullmatch(r"[+-]?(nan|inf|([0-9]+\.?|[0-9]*\.[0-9]+)([eE][+-]?[0-9]+)?)", text))
 
 
-def call(negative: float, positive: float) -> float:
-    """The score of two probabilities: on that side of 0.5 which the larger one says."""
+def begins_like_a_number(text: str) -> bool:
+    """Whether a first line with it in a column of numbers is a pair, if a wrong one: no header."""
+    if is_number(text):
+        return True
+    bare = text.lstrip("\"'<>=~+-")
+    return bare[:1] in set("0123456789") or (bare[1:2] in set("0123456789") and bare[0] in ".,")
+
+
+def disagrees(negative: float, positive: float) -> bool:
+    """Whether p_positive alone would make another call than the two together."""
+    if math.isnan(negative) or math.isnan(positive) or abs(positive - 0.5) <= 1e-6:
+        return False
+    return (positive > negative) != (positive >= 0.5)
+
+
+def call(negative: float, positive: float, *, by_margin: bool) -> float:
+    """The score of five columns: at least 0.5 exactly where the benchmark adds an edge."""
     if math.isnan(negative) or math.isnan(positive):
         return math.nan
-    if positive > negative:
-        return max(positive, 0.5)
-    return min(positive, math.nextafter(0.5, 0))
+    difference = 0.0 if positive == negative else positive - negative
+    score = 0.5 + difference / 2 if by_margin else positive
+    return max(score, 0.5) if positive > negative else min(score, math.nextafter(0.5, 0))
 
 
 def expected_scores(text: str) -> tuple[dict[tuple[str, str], float], set[int]]:
@@ -227,19 +242,22 @@ def expected_scores(text: str) -> tuple[dict[tuple[str, str], float], set[int]]:
     number, first = lines[0]
     if len(first) not in {3, 5}:
         return {}, {number}
-    found: dict[tuple[str, str], float] = {}
+    scored: list[tuple[list[str], list[float]]] = []
     wrong = set()
-    for number, fields in lines[0 if any(map(is_number, first[2:])) else 1 :]:
+    for number, fields in lines[0 if any(map(begins_like_a_number, first[2:])) else 1 :]:
         numbers = fields[2:] if len(first) == 3 else fields[3:]
-        names = sorted(fields[:2])
+        names = sorted(re.sub(r"^(sp|tr)\|([^|]+)\|.*", r"\2", name) for name in fields[:2])
         right = len(fields) == len(first) and "".join(names).isprintable()
         if not right or not all(map(is_number, numbers)):
             wrong.add(number)
             continue
-        score = float(numbers[0]) if len(first) == 3 else call(*map(float, numbers))
+        scored.append((names, [float(text.partition("(")[0]) for text in numbers]))
+    by_margin = len(first) == 5 and any(disagrees(*values) for _, values in scored)
+    found: dict[tuple[str, str], float] = {}
+    for (a, b), values in scored:
+        score = values[0] if len(first) == 3 else call(*values, by_margin=by_margin)
         if not math.isnan(score):
-            pair = (names[0], names[1])
-            found[pair] = max(score, found.get(pair, -math.inf))
+            found[a, b] = max(score, found.get((a, b), -math.inf))
     return found, wrong
 
 

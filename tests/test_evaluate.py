@@ -14,6 +14,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from common.config import BenchmarkConfig, Config, DataConfig, EvaluateConfig
 from common.config_file import load_config
@@ -21,7 +22,7 @@ from common.data.pairs import PairTable
 from common.errors import UserError
 from common.evaluation.judgement import scores_of_table
 from common.evaluation.materials import open_materials
-from common.evaluation.pair_figures import pair_metrics
+from common.evaluation.pair_figures import call_pairs, pair_metrics
 from common.evaluation.prediction_file import read_predictions
 from common.evaluation.predictions import Predictions
 from tests.tiny_benchmark import SPECIES, TinyProject, call_main
@@ -37,6 +38,13 @@ def judged(pretrained: tuple[TinyProject, Path]) -> tuple[TinyProject, Path, Pat
     call_main(project, "evaluate.py", "--checkpoint", str(best), "--tasks", *TASKS, "--set",
               "run_config.eval_run_id=all_tasks")  # fmt: skip
     return project, best, project.output / "logs" / "v3" / "evaluate" / "all_tasks"
+
+
+def score_named(predictions: Predictions, pairs: Sequence[Sequence[str]]) -> NDArray[np.float64]:
+    """The scores of pairs of ids, in their order."""
+    names = sorted({name for pair in pairs for name in pair})
+    places = np.array([[names.index(name) for name in pair] for pair in pairs])
+    return predictions.scores_of(names, places)
 
 
 def read_lines(logs: Path) -> list[str]:
@@ -135,13 +143,13 @@ def test_own_pairs_score_as_in_the_benchmark(
     header, *lines = [line.split("\t") for line in output.read_text().splitlines()]
     assert header == ["protein_a", "protein_b", "probability", "call"]
     assert [(a, b) for a, b, _, _ in lines] == pairs
-    expected = benchmark.scores_of(*(list(side) for side in zip(*pairs, strict=True)))
+    expected = score_named(benchmark, pairs)
     assert [float(line[2]) for line in lines] == pytest.approx(expected, abs=1e-6)
     threshold = json.loads((best / "decision.json").read_text())["threshold"]
     assert [int(line[3]) for line in lines] == [int(score >= threshold) for score in expected]
     # Such a table can be judged in its turn: its probabilities are the scores.
     again = read_predictions(output)
-    assert list(again.scores_of(*zip(*pairs, strict=True))) == [float(line[2]) for line in lines]
+    assert list(score_named(again, pairs)) == [float(line[2]) for line in lines]
 
 
 def test_bfloat16_gives_nearly_the_same_scores(
@@ -158,10 +166,8 @@ def test_bfloat16_gives_nearly_the_same_scores(
     assert "computed=0" in log
     exact = read_predictions(logs / "predictions.txt.gz")
     rounded = read_predictions(logs.parent / "bf16" / "predictions.txt.gz")
-    names = [
-        list(side) for side in zip(*[line.split()[:2] for line in read_lines(logs)], strict=True)
-    ]
-    difference = np.abs(exact.scores_of(*names) - rounded.scores_of(*names))
+    pairs = [line.split()[:2] for line in read_lines(logs)]
+    difference = np.abs(score_named(exact, pairs) - score_named(rounded, pairs))
     assert 0 < difference.max() < 0.02
 
 
@@ -377,11 +383,20 @@ def test_a_strategy_without_node_sets_is_refused_where_it_is_asked_for(tmp_path:
 def test_pairs_that_are_not_listed_count_as_surely_not() -> None:
     table = PairTable(("A", "B", "C"), np.array([[0, 1], [1, 2], [2, 2]]), np.ones(3, np.int8))
     listed = Predictions.gather(("A", "B"), np.array([[1, 0]]), np.array([0.7]))
-    scores, missing = scores_of_table(table, listed)
+    scores, missing = scores_of_table(table, listed, 0.5)
     assert scores.tolist() == [0.7, 0.0, 0.0]
     assert missing == 2
     below = Predictions.gather(("A", "B"), np.array([[1, 0]]), np.array([-3.0]))
-    assert scores_of_table(table, below)[0].tolist() == [-3.0, -3.0, -3.0]
+    assert scores_of_table(table, below, 0.5)[0].tolist() == [-3.0, -3.0, -3.0]
+
+
+@pytest.mark.parametrize("threshold", [0.0, -2.0])
+def test_pairs_that_are_not_listed_are_called_at_no_threshold(threshold: float) -> None:
+    """At the threshold 0, the natural one of logits, their 0 was a call: recall was 1."""
+    table = PairTable(("A", "B", "C"), np.array([[0, 1], [1, 2]]), np.ones(2, np.int8))
+    listed = Predictions.gather(("A", "B"), np.array([[0, 1]]), np.array([0.7]))
+    scores, _ = scores_of_table(table, listed, threshold)
+    assert call_pairs(scores, threshold).tolist() == [True, False]
 
 
 def test_test_pairs_that_are_dropped_count_in_no_figure(

@@ -23,6 +23,7 @@ import datasets
 import pyarrow as pa
 from datasets.table import InMemoryTable
 
+from common.data.uniprot import shorten_uniprot
 from common.errors import UserError, excerpt
 from common.files import hash_file
 
@@ -32,7 +33,6 @@ _CHECKSUM_FILE = "checksum"
 
 # ASCII on purpose: upper-casing other letters can make two of one.
 _SEQUENCE_LINE = re.compile(r"[A-Za-z]*\*?")
-_UNIPROT_HEADER = re.compile(r"(?:sp|tr)\|([^|]+)\|")
 
 
 @dataclass(frozen=True)
@@ -211,12 +211,6 @@ def _header_id(line: str, number: int, path: Path) -> str:
             " seen; remove them"
         )
     return shorten_uniprot(words[0])
-
-
-def shorten_uniprot(name: str) -> str:
-    """The accession of a UniProt name (`sp|P12345|NAME`); any other name as it is."""
-    uniprot = _UNIPROT_HEADER.match(name)
-    return uniprot.group(1) if uniprot else name
 
 
 def _check_sequence_line(line: str, before: list[str], name: str, where: str) -> None:

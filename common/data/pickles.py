@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import pickle
 import struct
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Sequence, Sized
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -57,10 +57,7 @@ class _Ignored(_Record):
 
 
 class _Set(_Record):
-    """A set as pickle protocols 2 and 3 write it: a call of `set` with a list."""
-
-    def __new__(cls, items: Iterable[Any] = ()) -> set[Any]:  # type: ignore[misc]
-        return set(_plain_keys(list(items)))
+    """Stands for a set as pickle protocols 2 and 3 write it: a call of `set` with a list."""
 
 
 _ADMITTED: dict[tuple[str, str], type[_Record]] = {
@@ -150,8 +147,9 @@ class _Reader(pickle._Unpickler):
     def __init__(self, content: bytes, path: Path) -> None:
         super().__init__(io.BytesIO(content))
         self._path = path
+        self._left = len(content)
 
-    def find_class(self, module: str, name: str) -> type[_Record]:
+    def find_class(self, module: str, name: str) -> Callable[..., object]:
         admitted = _ADMITTED.get((module, name))
         if admitted is None:
             raise UserError(
@@ -159,7 +157,14 @@ class _Reader(pickle._Unpickler):
                 " graph needs; it is refused, as loading it could run code: fetch the file from a"
                 " source you trust"
             )
-        return admitted
+        return self._make_set if admitted is _Set else admitted
+
+    def _make_set(self, items: Sequence[Any] = ()) -> set[Any]:
+        """A set of the file's own entries: one list may be named, and so copied, many times."""
+        self._left -= len(items)
+        if self._left < 0:
+            raise pickle.UnpicklingError("sets with more entries than the file can hold")
+        return set(_plain_keys(list(items)))
 
 
 class _Content:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from common.config import EvaluateConfig, Strategy
 from common.data.pairs import PairTable
+from common.evaluation.coverage import describe_coverage
 from common.evaluation.enrichment import GProfiler
 from common.evaluation.functional import (
     EssentialFigures,
@@ -27,7 +28,7 @@ from common.evaluation.functional import (
     essential_proteins,
     go_modules,
 )
-from common.evaluation.materials import FunctionalData, Materials, Scope, pairs_within
+from common.evaluation.materials import FunctionalData, Materials, Scope
 from common.evaluation.networks import Network
 from common.evaluation.pair_figures import Figures
 from common.evaluation.predictions import Predictions
@@ -83,19 +84,16 @@ def judge(materials: Materials, predictions: Predictions, criteria: Criteria) ->
     own = materials.scopes[0]
     judgement = Judgement(own.species, notes=list(predictions.notes))
     predicted = predictions.edges(criteria.threshold)
-    judgement.notes += predictions.describe_outside(materials.proteins())
+    judgement.notes += describe_coverage(predictions, materials)
     if own.network is not None:
         judgement.degrees = (predicted.on(own.network.nodes).degrees(), own.network.degrees())
     for scope in materials.scopes:
-        if scope.network is not None:
-            judgement.notes += predictions.describe_on(scope.network.nodes, scope.species)
         if "pairs" in materials.tasks:
             name = "test" if scope is own else f"test_{scope.species}"
             _judge_pairs(name, scope, predictions, criteria, judgement)
         if "topology" in materials.tasks:
             _judge_topology(scope, predicted, judgement)
     if materials.functional is not None:
-        judgement.notes += describe_complexes(materials.functional.complexes, predictions)
         _judge_functions(own, materials.functional, predicted, criteria, judgement)
     return judgement
 
@@ -108,7 +106,7 @@ def _judge_pairs(
     judgement: Judgement,
 ) -> None:
     assert scope.table is not None
-    scores, missing = scores_of_table(scope.table, predictions)
+    scores, missing = scores_of_table(scope.table, predictions, criteria.threshold)
     if missing:
         judgement.notes.append(f"{missing} pairs of {name} are not listed: not predicted")
     between = ~scope.table.is_self
@@ -121,28 +119,20 @@ def _judge_pairs(
         )
 
 
-def scores_of_table(table: PairTable, predictions: Predictions) -> tuple[NDArray[np.float64], int]:
+def scores_of_table(
+    table: PairTable, predictions: Predictions, threshold: float
+) -> tuple[NDArray[np.float64], int]:
     """Scores of a table's pairs, and how many of them are not listed.
 
-    What is not listed gets the score of "surely not": 0, or the lowest score if that is below.
+    What is not listed gets the score of "surely not": 0, or the lowest score if that is below, or
+    the next number below the threshold, so that it is never called.
     """
-    names = np.array(table.proteins, dtype=object)
-    first, second = names[table.pairs].T
-    scores = predictions.scores_of(first.tolist(), second.tolist())
+    scores = predictions.scores_of(table.proteins, table.pairs)
     missing = np.isnan(scores)
-    scores[missing] = min(0.0, float(predictions.scores.min(initial=0.0)))
+    lowest = float(predictions.scores.min(initial=0.0))
+    scores[missing] = min(0.0, lowest, float(np.nextafter(threshold, -np.inf)))
     # An infinite score is a rank like any other: above, or below, all that are finite.
     return np.nan_to_num(scores), int(missing.sum())
-
-
-def describe_complexes(complexes: Sequence[Network], predictions: Predictions) -> list[str]:
-    """Says in a line how many pairs inside complexes are not listed; none if they all are."""
-    names, pairs = pairs_within(complexes)
-    first, second = np.array(names, dtype=object)[pairs].T
-    missing = int(np.isnan(predictions.scores_of(first.tolist(), second.tolist())).sum())
-    if not missing:
-        return []
-    return [f"{missing} of {len(pairs)} pairs inside complexes are not listed: not predicted"]
 
 
 def _judge_topology(scope: Scope, predicted: Network, judgement: Judgement) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data.fasta import read_text, shorten_uniprot
+from common.data.fasta import read_text
 from common.data.pairs import PairTable
+from common.data.uniprot import shorten_uniprot
 from common.errors import UserError, excerpt
 from common.evaluation.pair_figures import call_pairs
 from common.evaluation.prediction_file import SCORED_PAIRS

@@ -16,13 +16,15 @@ import io
 import itertools
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.data.uniprot import shorten_uniprot
 from common.errors import UserError, excerpt
 from common.evaluation.networks import FloatArray
 from common.evaluation.predictions import CALL, Codes, Predictions
@@ -34,31 +36,42 @@ BELOW_NOTICE = 1e-6  # what rounding two probabilities to a few digits explains
 BLOCK_BYTES = 8 << 20
 LINES_AT_A_TIME = 1 << 16
 COMPRESSION = 4  # of gzip: within 5 % of the size at 6, in less than half the time
+BLANKS = re.compile(rb"[\t ]+")
+EDGE_BLANKS = re.compile(rb"^\t|\t(?=\r?$)", re.M)
+# What may be meant for a number, with a decimal comma or a percent sign.
+NUMBER_LIKE = re.compile(r"[\"'<>=~+-]*[.,]?\d|[+-]?(nan|inf(inity)?)\b", re.A | re.I)
 # As Arrow reads numbers, the `-nan(ind)` of some C libraries too; `float` alone takes `1_0` for 10.
 NUMBER = re.compile(r"[+-]?(nan(\(\w*\))?|inf(inity)?|(\d+\.?\d*|\.\d+)(e[+-]?\d+)?)", re.A | re.I)
 
 
-def read_predictions(path: str | Path) -> Predictions:
+def read_predictions(path: str | Path, asked: Collection[str] | None = None) -> Predictions:
     """Reads a prediction file.
 
-    Of five columns the score is p_positive, moved to the side of 0.5 that `p_positive > p_negative`
-    says where the two disagree, so that a threshold of 0.5 makes the benchmark's calls; their label
-    is the truth and is not read.
+    Of five columns the score is p_positive, if everywhere p_positive >= 0.5 says the same as
+    p_positive > p_negative, which is how the benchmark calls; if not, it is 0.5 + (p_positive -
+    p_negative) / 2. Either way a threshold of 0.5 makes the benchmark's calls. Their label is the
+    truth and is not read.
+
+    Args:
+        path: The file.
+        asked: The proteins that matter; all if None. Lines that name another are counted and
+            forgotten, so that what is held follows from these, not from the file.
 
     Returns:
         The predictions; those of an empty file are empty and have a note.
 
     Raises:
-        UserError: The file cannot be read, or a line has another form.
+        UserError: The file cannot be read, a line has another form, or none names a protein that
+            is asked for.
     """
     path = Path(path)
     try:
-        layout = _find_layout(path)
+        layout = _find_layout(path, asked)
         if layout is None:
             return Predictions.gather(
                 [], np.empty((0, 2), np.int32), np.empty(0), [f"{path} is empty: nothing predicted"]
             )
-        return _read(path, layout)
+        return _read(path, layout, asked)
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(
@@ -85,38 +98,52 @@ class _Layout(NamedTuple):
         return [f"line {self.header_line} has no numbers and is taken for a header"]
 
 
-def _find_layout(path: Path) -> _Layout | None:
+def _find_layout(path: Path, asked: Collection[str] | None) -> _Layout | None:
     """The layout by the first line that is not blank; None if there is no such line."""
     with _open_text(path) as file:
         first = next(((i, line) for i, line in enumerate(file, 1) if line.split()), None)
     if first is None:
         return None
     number, line = first
-    fields = line.split()
+    fields = _split_first(line)
     # Of four columns the score could be any; only our own are known by their header.
     if len(fields) not in (3, 5) and tuple(fields) != SCORED_PAIRS:
         raise _malformed(path, number, fields)
     exact = (mark for mark in ("\t", " ") if line.rstrip("\r\n").split(mark) == fields)
-    is_header = not any(map(_is_number, fields[2:]))
+    is_header = _is_header(fields, asked)
     return _Layout(len(fields), next(exact, None), number if is_header else 0)
 
 
+def _split_first(line: str) -> list[str]:
+    """The columns of the first line; a header's names may have spaces where tabs part them."""
+    by_tabs = [part.strip() for part in line.split("\t")]
+    return by_tabs if len(by_tabs) in (3, 5) and all(by_tabs) else line.split()
+
+
+def _is_header(fields: list[str], asked: Collection[str] | None) -> bool:
+    """Whether a first line names columns: no number, nothing like one, no protein asked for.
+
+    A first pair with the score `NA` or `0,85` is none: its line is refused, not passed over.
+    """
+    if any(NUMBER_LIKE.match(field) for field in fields[2:]):
+        return False
+    return asked is None or not any(shorten_uniprot(name) in asked for name in fields[:2])
+
+
 def _open_text(path: Path) -> IO[str]:
-    if path.suffix == ".gz":
-        if not path.stat().st_size:
-            raise EOFError("it holds nothing, not even the head of a gzip file")
-        return cast(IO[str], gzip.open(path, "rt", encoding="utf-8-sig"))
-    return path.open(encoding="utf-8-sig")
+    return io.TextIOWrapper(_open_bytes(path), encoding="utf-8-sig")
+
+
+def _open_bytes(path: Path) -> IO[bytes]:
+    if path.suffix != ".gz":
+        return path.open("rb")
+    if not path.stat().st_size:
+        raise EOFError("it holds nothing, not even the head of a gzip file")
+    return cast(IO[bytes], gzip.open(path, "rb"))
 
 
 def _is_number(text: str) -> bool:
     return NUMBER.fullmatch(text) is not None
-
-
-def _to_number(text: str) -> float:
-    if not _is_number(text):
-        raise ValueError("not a number")
-    return float(text.partition("(")[0])
 
 
 def _malformed(path: Path, number: int, fields: list[str]) -> UserError:
@@ -127,6 +154,36 @@ def _malformed(path: Path, number: int, fields: list[str]) -> UserError:
     )
 
 
+def _no_number(path: Path, number: int, text: str) -> UserError:
+    return UserError(
+        f"{path}, line {number}: '{excerpt(text)}' is no number such as 0.85 (a decimal point, no"
+        " % and no quotes; NaN for not predicted); correct or remove the line"
+    )
+
+
+@dataclass
+class _Ids:
+    """Numbers for the ids that are asked for, as they turn up; -1 for all others.
+
+    Attributes:
+        asked: The ids that matter; all if None.
+        codes: The number of each that has turned up.
+        foreign: One that is not asked for, the first by name.
+    """
+
+    asked: Collection[str] | None
+    codes: dict[str, int] = field(default_factory=dict)
+    foreign: str | None = None
+
+    def number(self, name: str) -> int:
+        """The id's number; a UniProt name (`sp|P12345|NAME`) means its accession."""
+        name = shorten_uniprot(name)
+        if self.asked is None or name in self.asked:
+            return self.codes.setdefault(name, len(self.codes))
+        self.foreign = name if self.foreign is None else min(self.foreign, name)
+        return -1
+
+
 class _Block(NamedTuple):
     """Some lines of the file: (R,) codes of either side, and (K, R) float64 numbers."""
 
@@ -134,87 +191,152 @@ class _Block(NamedTuple):
     second: Codes
     numbers: FloatArray
 
-    def scores(self) -> FloatArray:
-        """The score of every line, (R,) float64; see `read_predictions` for five columns."""
-        positive: FloatArray = self.numbers[-1]
-        if len(self.numbers) == 1:
-            return positive
-        negative = self.numbers[0]
-        moved = np.where(
-            positive > negative, np.maximum(positive, CALL), np.minimum(positive, BELOW_CALL)
-        )
-        scores: FloatArray = np.where(np.isnan(negative) | np.isnan(positive), np.nan, moved)
-        return scores
+    def asked(self) -> _Block:
+        """The lines of which both proteins are asked for."""
+        kept = (self.first >= 0) & (self.second >= 0)
+        return _Block(self.first[kept], self.second[kept], self.numbers[:, kept])
 
 
-def _read(path: Path, layout: _Layout) -> Predictions:
-    codes: dict[str, int] = {}
-    try:
-        blocks = list(_arrow_blocks(path, layout, codes))
-    except (ValueError, OSError):  # pyarrow's ArrowInvalid is a ValueError
-        codes = {}
-        blocks = list(_patient_blocks(path, layout, codes))
-    pairs = [np.stack([block.first, block.second], axis=1) for block in blocks]
-    # Infinite scores are scores; their differences are NaN and no cause for a warning.
-    with np.errstate(invalid="ignore"):
-        scores = [block.scores() for block in blocks]
-        moved = sum(
-            int((np.abs(score - block.numbers[-1]) > BELOW_NOTICE).sum())
-            for score, block in zip(scores, blocks, strict=True)
-        )
-    return Predictions.gather(
-        list(codes),
-        np.concatenate([np.empty((0, 2), np.int32), *pairs]),
-        np.concatenate([np.empty(0), *scores]),
-        [*layout.notes(), *_moved_note(moved)],
+def _read(path: Path, layout: _Layout, asked: Collection[str] | None) -> Predictions:
+    for parse in (_arrow_blocks, _squeezed_blocks, _patient_blocks):
+        ids = _Ids(None if asked is None else frozenset(asked))
+        try:
+            lines, blocks = 0, []
+            for block in parse(path, layout, ids):
+                lines += len(block.first)
+                blocks.append(block.asked())
+            break
+        except (ValueError, OSError):  # pyarrow's ArrowInvalid is a ValueError
+            if parse is _patient_blocks:
+                raise
+    if ids.asked and ids.foreign is not None and not ids.codes:
+        raise _foreign(path, ids)
+    pairs = np.concatenate(
+        [np.empty((0, 2), np.int32), *(np.stack(block[:2], axis=1) for block in blocks)]
     )
+    numbers = np.concatenate(
+        [np.empty((len(layout.numbers), 0)), *(block.numbers for block in blocks)], axis=1
+    )
+    scores, remarks = _scores(numbers)
+    notes = [*layout.notes(), *_foreign_notes(lines - len(pairs), ids.foreign), *remarks]
+    return Predictions.gather(list(ids.codes), pairs, scores, notes)
 
 
-def _moved_note(count: int) -> list[str]:
+def _scores(numbers: FloatArray) -> tuple[FloatArray, list[str]]:
+    """The score of every line, (R,) float64, from its (1, R) or (2, R) numbers, and a note."""
+    positive: FloatArray = numbers[-1]
+    if len(numbers) == 1:
+        return positive, []
+    negative = numbers[0]
+    scored = ~np.isnan(numbers).any(axis=0)
+    called = positive > negative
+    apart = scored & (called != (positive >= CALL)) & (np.abs(positive - CALL) > BELOW_NOTICE)
+    # Either keeps the order of what it is made of, on which the ranking figures depend.
+    scores = _margin(positive, negative) if apart.any() else positive
+    scores = np.where(called, np.maximum(scores, CALL), np.minimum(scores, BELOW_CALL))
+    return np.where(scored, scores, np.nan), _apart_note(int(apart.sum()))
+
+
+def _margin(positive: FloatArray, negative: FloatArray) -> FloatArray:
+    # Infinite scores are scores; the difference of two equal ones is NaN, and means a tie.
+    with np.errstate(invalid="ignore"):
+        difference = np.where(positive == negative, 0.0, positive - negative)
+    margin: FloatArray = CALL + difference / 2
+    return margin
+
+
+def _apart_note(count: int) -> list[str]:
     if not count:
         return []
     return [
         f"{count} lines have p_positive on the other side of 0.5 than p_positive > p_negative says;"
-        " the latter decides"
+        " the score of every line is 0.5 + (p_positive - p_negative) / 2"
     ]
 
 
-def _arrow_blocks(path: Path, layout: _Layout, codes: dict[str, int]) -> Iterator[_Block]:
+def _foreign_notes(count: int, example: str | None) -> list[str]:
+    if not count or example is None:
+        return []
+    return [
+        f"{count} lines name a protein that no task looks at (such as '{excerpt(example)}') and"
+        " are ignored"
+    ]
+
+
+def _foreign(path: Path, ids: _Ids) -> UserError:
+    """That the file is of another naming: it would be judged as one that predicts nothing."""
+    assert ids.asked is not None
+    assert ids.foreign is not None
+    return UserError(
+        f"{path} names none of the {len(ids.asked)} proteins that the tasks look at: its ids are"
+        f" such as '{excerpt(ids.foreign)}', the benchmark's such as '{excerpt(min(ids.asked))}';"
+        " translate them, or choose the species they belong to"
+    )
+
+
+def _arrow_blocks(path: Path, layout: _Layout, ids: _Ids) -> Iterator[_Block]:
     """Parses in blocks of a few megabytes; raises ValueError or OSError for what is irregular."""
     import pyarrow as pa
-    from pyarrow import csv
 
     if layout.delimiter is None:
         raise ValueError("white space that Arrow cannot split")
+    with pa.input_stream(str(path), compression="gzip" if path.suffix == ".gz" else None) as stream:
+        yield from _parse_blocks(stream, layout, layout.delimiter, ids)
+
+
+def _squeezed_blocks(path: Path, layout: _Layout, ids: _Ids) -> Iterator[_Block]:
+    """The same for whatever tabs and spaces part the columns, in two to three times the time."""
+    with _open_bytes(path) as file:
+        yield from _parse_blocks(_Squeezed(file), layout, "\t", ids)
+
+
+class _Squeezed(io.RawIOBase):
+    """A file with one tab for each run of tabs and spaces, and none at the ends of lines."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__()
+        self.file = file
+
+    def readable(self) -> bool:
+        """Arrow asks."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Whole lines, about as many bytes as asked for; none at the end of the file."""
+        text: bytes = self.file.read(size) + self.file.readline()
+        return EDGE_BLANKS.sub(b"", BLANKS.sub(b"\t", text))
+
+
+def _parse_blocks(stream: Any, layout: _Layout, delimiter: str, ids: _Ids) -> Iterator[_Block]:
+    import pyarrow as pa
+    from pyarrow import csv
+
     names = [str(column) for column in range(layout.columns)]
     wanted = ["0", "1", *map(str, layout.numbers)]
     text = pa.dictionary(pa.int32(), pa.string())
     types = dict.fromkeys(wanted[:2], text) | dict.fromkeys(wanted[2:], pa.float64())
-    with pa.input_stream(str(path), compression="gzip" if path.suffix == ".gz" else None) as stream:
-        for batch in csv.open_csv(
-            stream,
-            csv.ReadOptions(
-                column_names=names, skip_rows=layout.header_line, block_size=BLOCK_BYTES
-            ),
-            csv.ParseOptions(delimiter=layout.delimiter, quote_char=False, double_quote=False),
-            csv.ConvertOptions(column_types=types, include_columns=wanted, null_values=[]),
-        ):
-            first, second = (_encode(column, codes) for column in batch.columns[:2])
-            yield _Block(first, second, np.stack([c.to_numpy() for c in batch.columns[2:]]))
+    for batch in csv.open_csv(
+        stream,
+        csv.ReadOptions(column_names=names, skip_rows=layout.header_line, block_size=BLOCK_BYTES),
+        csv.ParseOptions(delimiter=delimiter, quote_char=False, double_quote=False),
+        csv.ConvertOptions(column_types=types, include_columns=wanted, null_values=[]),
+    ):
+        first, second = (_encode(column, ids) for column in batch.columns[:2])
+        yield _Block(first, second, np.stack([c.to_numpy() for c in batch.columns[2:]]))
 
 
-def _encode(column: Any, codes: dict[str, int]) -> Codes:
-    """Codes of a dictionary-encoded Arrow column of ids; new ids get the next code."""
+def _encode(column: Any, ids: _Ids) -> Codes:
+    """Numbers of a dictionary-encoded Arrow column of ids."""
     names = column.dictionary.to_pylist()
     # Of what looks like a space, only the common one is printable.
     if not all(name and name.isprintable() and " " not in name for name in names):
         raise ValueError("an id that is empty, has white space, or cannot be seen whole")
-    places = np.array([codes.setdefault(name, len(codes)) for name in names], dtype=np.int32)
+    places = np.array([ids.number(name) for name in names], dtype=np.int32)
     found: Codes = places[column.indices.to_numpy()]
     return found
 
 
-def _patient_blocks(path: Path, layout: _Layout, codes: dict[str, int]) -> Iterator[_Block]:
+def _patient_blocks(path: Path, layout: _Layout, ids: _Ids) -> Iterator[_Block]:
     """Parses line by line whatever white space there is; refuses a line by its number."""
     with _open_text(path) as file:
         lines = enumerate(file, 1)
@@ -222,7 +344,7 @@ def _patient_blocks(path: Path, layout: _Layout, codes: dict[str, int]) -> Itera
             kept = [(number, line.split()) for number, line in some]
             kept = [(number, fields) for number, fields in kept if fields]
             rows = [
-                _parse_line(path, number, fields, layout, codes)
+                _parse_line(path, number, fields, layout, ids)
                 for number, fields in kept
                 if number != layout.header_line
             ]
@@ -232,15 +354,16 @@ def _patient_blocks(path: Path, layout: _Layout, codes: dict[str, int]) -> Itera
 
 
 def _parse_line(
-    path: Path, number: int, fields: list[str], layout: _Layout, codes: dict[str, int]
+    path: Path, number: int, fields: list[str], layout: _Layout, ids: _Ids
 ) -> tuple[float, ...]:
-    try:
-        if len(fields) != layout.columns or not "".join(fields[:2]).isprintable():
-            raise ValueError("another number of columns, or an id that cannot be seen whole")
-        values = [_to_number(fields[column]) for column in layout.numbers]
-    except ValueError:
-        raise _malformed(path, number, fields) from None
-    return *(codes.setdefault(name, len(codes)) for name in fields[:2]), *values
+    if len(fields) != layout.columns or not "".join(fields[:2]).isprintable():
+        raise _malformed(path, number, fields)
+    texts = [fields[column] for column in layout.numbers]
+    for text in texts:
+        if not _is_number(text):
+            raise _no_number(path, number, text)
+    values = [float(text.partition("(")[0]) for text in texts]
+    return *(ids.number(name) for name in fields[:2]), *values
 
 
 def write_predictions(

@@ -11,15 +11,13 @@ How files hold them is `prediction_file`'s business.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import UserError, excerpt
 from common.evaluation.networks import FloatArray, IntArray, Network, pair_keys
 
 Codes = NDArray[np.int32]
@@ -74,12 +72,16 @@ class Predictions:
         """The predicted network: pairs with a score of at least `threshold`, on all `ids`."""
         return Network.from_indices(self.ids, self.pairs[self.scores >= threshold])
 
-    def scores_of(self, first: Sequence[str], second: Sequence[str]) -> FloatArray:
-        """The scores of given pairs, (N,) float64 in their order; NaN where one is not listed."""
+    def scores_of(self, names: Sequence[str], pairs: NDArray[np.integer[Any]]) -> FloatArray:
+        """The scores of given pairs, (N,) float64 in their order; NaN where one is not listed.
+
+        Args:
+            names: Protein ids.
+            pairs: (N, 2) indices into `names`.
+        """
         index = {name: code for code, name in enumerate(self.ids)}
-        ends = np.array(
-            [[index.get(name, -1) for name in side] for side in (first, second)], dtype=np.int64
-        )
+        codes = np.array([index.get(name, -1) for name in names], dtype=np.int64)
+        ends = codes[pairs].reshape(-1, 2).T
         found = np.full(ends.shape[1], np.nan)
         if not len(self.pairs):
             return found
@@ -89,60 +91,6 @@ class Predictions:
         listed = (keys[places] == wanted) & (ends.min(axis=0) >= 0)
         found[listed] = self.scores[places[listed]]
         return found
-
-    def check_known(self, judged: Collection[str], path: Path) -> None:
-        """Refuse a file of another naming: it would be judged as one that predicts nothing.
-
-        Args:
-            judged: All proteins that some task looks at.
-            path: The file.
-
-        Raises:
-            UserError: The file lists pairs, but none of these proteins.
-        """
-        if self.ids and judged and not set(judged).intersection(self.ids):
-            raise UserError(
-                f"{path} names none of the {len(judged)} proteins that the tasks look at: its ids"
-                f" are such as '{excerpt(self.ids[0])}', the benchmark's such as"
-                f" '{excerpt(min(judged))}'; translate them, or choose the species they belong to"
-            )
-
-    def describe_outside(self, judged: Collection[str]) -> list[str]:
-        """Says in a line how many listed pairs no task looks at; none if there are none.
-
-        Args:
-            judged: All proteins that some task looks at.
-        """
-        known = np.isin(self.ids, list(judged))
-        outside = int((~known[self.pairs].all(axis=1)).sum())
-        if not outside:
-            return []
-        foreign = len(known) - int(known.sum())
-        return [
-            f"{outside} pairs name one of {foreign} proteins that no task looks at and are ignored"
-        ]
-
-    def describe_on(self, nodes: Collection[str], name: str) -> list[str]:
-        """Says in one line each how the listed pairs cover a test network; none if they all do.
-
-        Args:
-            nodes: The proteins of the network: all their pairs, self-pairs too, could be listed.
-            name: The species.
-        """
-        wanted = set(nodes)
-        inside = np.array([name in wanted for name in self.ids], dtype=bool)
-        covered = inside[self.pairs].all(axis=1)
-        listed = int(covered.sum())
-        missing = len(wanted) * (len(wanted) + 1) // 2 - listed
-        loops = int((covered & (self.pairs[:, 0] == self.pairs[:, 1])).sum())
-        notes = []
-        if missing:
-            notes.append(f"{missing} pairs of the {name} test graph are not listed: not predicted")
-        if loops:
-            notes.append(
-                f"{loops} listed pairs of {name} are self-pairs; they count as the benchmark does"
-            )
-        return notes
 
 
 class _Merged(NamedTuple):

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from common.config import ScoringConfig
 from common.data.batches import PairData
+from common.errors import UserError
 from common.evaluation.partial_scores import PartialScores, Scores, identify
 from common.evaluation.scoring_job import ScoringJob
 from common.evaluation.states import ProteinStates, encode_proteins
@@ -68,7 +69,17 @@ def score_pairs(
 
 
 def probabilities(logits: Scores) -> NDArray[np.float64]:
-    """The probability of an interaction for each logit, in float64: float32 would tie the top."""
+    """The probability of an interaction for each logit, in float64: float32 would tie the top.
+
+    Raises:
+        UserError: A logit is not finite.
+    """
+    unusable = int(np.count_nonzero(~np.isfinite(logits)))
+    if unusable:
+        raise UserError(
+            f"the model gives {unusable} of {len(logits)} pairs scores that are not finite: launch"
+            " it without fp16 and with evaluate.scoring.state_dtype: auto, or train it anew"
+        )
     scores: NDArray[np.float64] = expit(logits.astype(np.float64))
     return scores
 
