@@ -53,9 +53,18 @@ def main() -> None:
     config = load_config(arguments.config, "evaluate", overrides)
     if arguments.predictions:
         if not Path(arguments.predictions).is_file():
-            raise UserError(f"--predictions {arguments.predictions} is no existing file")
+            raise UserError(
+                f"--predictions {arguments.predictions} is no existing file; name a file of lines"
+                " 'protein_a protein_b score'"
+            )
         judge_file(config, Path(arguments.predictions))
     else:
+        fixed = config.evaluate.decision_threshold.mode == "fixed"
+        if "evaluate.decision_threshold.value" in keys_of(overrides) and not fixed:
+            raise UserError(
+                "--set evaluate.decision_threshold.value has no say while the mode is"
+                " best_f1_on_valid; set evaluate.decision_threshold.mode=fixed too"
+            )
         judge_checkpoint(config, arguments.checkpoint)
 
 
@@ -150,6 +159,7 @@ def judge_checkpoint(config: Config, checkpoint_path: str | None) -> None:
 def judge_file(config: Config, file: Path) -> None:
     """From any predictor's file to its figures; no model, and one process does it all."""
     from common.data.provision import prepare_benchmark
+    from common.evaluation.coverage import describe_range
     from common.evaluation.judgement import Criteria, judge
     from common.evaluation.materials import open_materials
     from common.evaluation.pair_figures import pair_metrics
@@ -170,6 +180,7 @@ def judge_file(config: Config, file: Path) -> None:
         run.event("stage_start", tasks=config.evaluate.tasks, threshold=threshold)
         criteria = Criteria(threshold, config.evaluate, pair_metrics)
         judgement = judge(materials, predictions, criteria)
+        judgement.notes += describe_range(predictions, threshold)
         if config.evaluate.decision_threshold.mode != "fixed":
             judgement.notes.append(
                 f"evaluate.decision_threshold.value ({threshold}) is the threshold: a file has no"
@@ -223,7 +234,11 @@ def score_own_pairs(config: Config, arguments: argparse.Namespace) -> None:
     from common.evaluation.scoring import probabilities, score_pairs
     from common.launch import start_accelerator
     from common.run import log_to_console
-    from common.training.checkpoints import check_same_language_model, load_checkpoint
+    from common.training.checkpoints import (
+        check_same_embeddings,
+        check_same_language_model,
+        load_checkpoint,
+    )
     from common.training.validation import checked_threshold
 
     accelerator = start_accelerator(config)
@@ -233,6 +248,7 @@ def score_own_pairs(config: Config, arguments: argparse.Namespace) -> None:
         sequences = read_fasta(fasta)
         table = read_own_pairs(Path(arguments.pairs), sequences, fasta)
         checkpoint = load_checkpoint(Path(arguments.checkpoint))
+        check_same_embeddings(checkpoint, config)
         used = {protein: sequences[protein] for protein in table.proteins}
         store = prepare_store(
             used, config.data.embeddings, config.data.max_sequence_length, accelerator

@@ -22,11 +22,19 @@ EXIT_OK, EXIT_DEFECT, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
 EXIT_PAUSED = 75
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says a mistake in one sentence, not after a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leaves with it."""
+        self.exit(EXIT_USER_ERROR, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+
+
 def stage_parser(
     program: str, description: str, config_required: bool = True
 ) -> argparse.ArgumentParser:
     """A parser with the options that every stage takes."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=program,
         description=description,
         epilog=(
@@ -92,8 +100,14 @@ def run_script(main: Callable[[], None]) -> NoReturn:
         # Every rank finds the same mistake in the same config; one sentence is enough.
         _say(f"error: {error}", everywhere=error.own)
         _leave(EXIT_USER_ERROR)
+    except PermissionError as error:
+        # Any path may be closed to this user, and only they can open it.
+        where = error.filename or "a file"
+        _say(f"error: {where}: permission denied; permit it, or name another", everywhere=True)
+        _leave(EXIT_USER_ERROR)
     except KeyboardInterrupt:
-        _say("stopped; start it again, with --resume if it was training")
+        resume = "" if _program() == "evaluate.py" else ", with --resume"
+        _say(f"stopped; start it again{resume}")
         _leave(EXIT_INTERRUPTED)
     except Paused as paused:
         _say(f"paused {paused}", everywhere=True)

@@ -16,11 +16,12 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from common.config import Config, Stage, known_keys
+from common.config import NAME_PATTERN, Config, Stage, known_keys
 from common.errors import UserError, excerpt
 from common.yaml_file import Lines, NotYamlError, parse_yaml, read_yaml
 
 OVERRIDING_STAGES = ("pretrain", "finetune")
+_NOT_A_NAME = f"String should match pattern '{NAME_PATTERN}'"
 _NONE_NAMED = "Tuple should have at least 1 item after validation, not 0"
 
 
@@ -229,6 +230,8 @@ def _explain(error: Mapping[str, Any], key: tuple[str, ...], prefix: tuple[str, 
         return f"'{name}' must be a section (key: value lines), not {_describe(given)}"
     reason = str(error["msg"]).replace("Input should be", "must be").replace("tuple", "list")
     reason = reason.replace(_NONE_NAMED, "must name at least one")
+    reason = reason.replace("must be a valid list", "must be a list, such as [a, b]")
+    reason = reason.replace(_NOT_A_NAME, "must be of letters, digits, '.', '_' and '-'")
     return f"{name} {reason[0].lower()}{reason[1:]}, not {_describe(given)}"
 
 

@@ -29,7 +29,7 @@ from tests.tiny_benchmark import ROOT
 SHIPPED = [path.read_text() for path in sorted((ROOT / "configs").glob("*.yaml"))]
 
 OUT_OF_RANGE = re.compile(
-    "must be (greater|less) than|must divide|must name at least one|should match pattern"
+    "must be (greater|less) than|must divide|must name at least one|must be of letters"
 )
 
 # As written in YAML, and as it must arrive; `...` where it is not even a value of YAML.

@@ -24,6 +24,13 @@ CASES = {
     # What all ranks find alike is told once; what one met by itself, by that one.
     "a mistake in the config": ("raise UserError('no such key')", 2, False, "error: no such key"),
     "a full disk": ("raise UserError('disk full', own=True)", 2, True, "error: disk full"),
+    # An unreadable checkpoint ended in a traceback, as a defect.
+    "a closed folder": (
+        "raise PermissionError(13, 'Permission denied', 'shut/model')",
+        2,
+        True,
+        "error: shut/model: permission denied; permit it",
+    ),
     "a defect": ("[][0]", 1, True, "failed: IndexError on rank {rank}, a defect"),
     "Ctrl-C": ("raise KeyboardInterrupt", 130, False, "stopped; start it again, with --resume"),
     "the end": ("pass", 0, False, ""),
@@ -44,3 +51,21 @@ def test_a_script_ends_with_its_code_and_one_sentence(case: str, rank: int, tmp_
         assert said[0].startswith("script.py: " + sentence.format(rank=rank))
     else:
         assert not said
+
+
+def test_a_mistake_on_the_command_line_is_one_sentence(tmp_path: Path) -> None:
+    """A page of usage came before it."""
+    for script in ("pretrain.py", "finetune.py", "evaluate.py"):
+        finished = run_command([sys.executable, str(ROOT / script), "--confg", "x"], tmp_path)
+        assert finished.code == 2
+        assert finished.stderr.count("\n") == 1
+        assert finished.stderr.endswith(f"; see {script} --help\n")
+
+
+def test_an_empty_option_is_refused_and_not_left_out(tmp_path: Path) -> None:
+    """`--predictions "$FILE"`, with FILE unset, judged the newest model instead."""
+    for option in ("--predictions", "--pairs", "--fasta", "--output", "--checkpoint"):
+        command = [sys.executable, str(ROOT / "evaluate.py"), "--config", "c.yaml", option, ""]
+        finished = run_command(command, tmp_path)
+        assert finished.code == 2
+        assert f"argument {option}: it is empty; name a path" in finished.stderr

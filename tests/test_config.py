@@ -100,7 +100,7 @@ REFUSED = {
     ),
     "text for a list": (
         "evaluate:\n  metrics: auroc\n",
-        "c.yaml, line 2: evaluate.metrics must be a valid list, not 'auroc' (text)",
+        "c.yaml, line 2: evaluate.metrics must be a list, such as [a, b], not 'auroc' (text)",
     ),
     "a list for a section": (
         "run_config: []\n",

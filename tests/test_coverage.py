@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
+
+import pytest
+
 from common.config_file import load_config
+from common.errors import UserError
+from common.evaluation.coverage import describe_range
 from common.evaluation.judgement import Criteria, Judgement, judge
 from common.evaluation.materials import Materials, open_materials
 from common.evaluation.pair_figures import pair_metrics
 from common.evaluation.prediction_file import read_predictions
-from tests.tiny_benchmark import TinyProject
+from tests.tiny_benchmark import SPECIES, TinyProject
 
 
 def open_tasks(project: TinyProject, *tasks: str) -> tuple[Materials, Criteria]:
@@ -22,3 +28,84 @@ def judge_text(project: TinyProject, text: str, *tasks: str) -> Judgement:
     path = project.folder / "mine.txt"
     path.write_text(text)
     return judge(materials, read_predictions(path, materials.proteins()), criteria)
+
+
+def test_all_that_is_odd_about_a_file_is_said_once_each(project: TinyProject) -> None:
+    """Each line of notes could be left out of the program, and no test noticed."""
+    sets = project.folder / "data" / SPECIES / "BFS" / "test_sampled_nodes.pkl"
+    content = pickle.loads(sets.read_bytes())
+    content[8][0].add("Q1")
+    sets.write_bytes(pickle.dumps(content))
+    with (project.folder / "functional/selected_essential_proteins.txt").open("a") as file:
+        file.write("Q2\n")
+    test_file = project.folder / "data" / SPECIES / "BFS" / f"{SPECIES}_test_ppi.txt"
+    named = {frozenset(line.split()[:2]) for line in test_file.read_text().splitlines()}
+    listed = [{"P040", "P041"}, {"P040", "P042"}, {"P043"}]
+    found = judge_text(
+        project,
+        "A B score\n"
+        "P040 P041 0.9\nP041 P040 0.9\n"
+        "P040 P042 0.2\nP042 P040 0.7\n"
+        "P043 P043 0.8\n"
+        "P044 P045 nan\n"
+        "X9 P040 1\n",
+        *("pairs", "topology", "complexes", "go_modules", "essential_proteins"),
+    )
+    *notes, tied = found.notes
+    assert notes == [
+        "line 1 has no numbers and is taken for a header",
+        "1 lines name a protein that no task looks at (such as 'X9') and are ignored",
+        "1 lines have the score NaN: not predicted",
+        "1 lines repeat a pair with the same score; each pair counts once",
+        "1 pairs are listed with different scores; the highest counts",
+        "297 of 300 pairs of the tiny test graph are not listed: not predicted",
+        "1 listed pairs of tiny are self-pairs; they count as the benchmark does",
+        "16 of 18 pairs of the complexes are not listed: not predicted",
+        f"{50 - sum(pair in named for pair in listed)} of 50 pairs of test are not listed: not"
+        " predicted, and last in rank, which auroc and auprc then measure too",
+        "node size 8: 1 members of node sets are not in the test graph and ignored, which leaves"
+        " out 0 of 2 node sets",
+        "1 predicted self-pairs do not count inside complexes",
+        "1 listed proteins are not in the test graph and ignored",
+    ]
+    assert tied.endswith("precision_at_100_ties_shared does not depend on it")
+    assert found.degrees is not None
+    assert found.degrees[0][:5].tolist() == [2, 1, 1, 2, 0]
+
+
+def test_pairs_that_are_no_task_s_are_counted(project: TinyProject) -> None:
+    """Two known proteins, but not a test pair: 193,757 such pairs of a file went without a word."""
+    test_file = project.folder / "data" / SPECIES / "BFS" / f"{SPECIES}_test_ppi.txt"
+    rows = [line.split() for line in test_file.read_text().splitlines()]
+    asked = {tuple(sorted(row[:2])) for row in rows}
+    other = next(("P040", b) for b in ("P050", "P051", "P052") if ("P040", b) not in asked)
+    text = "".join(f"{b} {a} {label}\n" for a, b, label in rows)
+    assert judge_text(project, text, "pairs").notes == []
+    assert judge_text(project, f"{text}{' '.join(other)} 1\n", "pairs").notes == [
+        f"1 listed pairs (such as {' '.join(other)}) are no task's and are ignored"
+    ]
+
+
+def test_a_part_that_a_file_says_nothing_of_is_told(project: TinyProject) -> None:
+    notes = judge_text(project, "P060 P061 1\n", "complexes", "topology").notes
+    assert notes[0].startswith("299 of 300 pairs of the tiny test graph")
+    assert notes[1].startswith("none of the 18 pairs of the complexes is listed: figures there")
+
+
+def test_a_file_of_another_naming_is_refused(project: TinyProject) -> None:
+    with pytest.raises(UserError, match=r"mine\.txt names none of the 24 proteins .* 'CDC28'"):
+        judge_text(project, "CDC28 CLN2 1\n", "topology")
+
+
+def test_a_threshold_that_does_not_suit_the_scores_is_told(project: TinyProject) -> None:
+    """Scores up to 999, of which 0.5 calls each, were judged without a word."""
+    materials, _ = open_tasks(project, "topology")
+    path = project.folder / "mine.txt"
+    path.write_text("P040 P041 999\nP040 P042 0.2\nP041 P042 400\n")
+    predictions = read_predictions(path, materials.proteins())
+    assert describe_range(predictions, 0.5) == [
+        "the scores run from 0.2 to 999, and evaluate.decision_threshold.value (0.5) calls 2 of 3"
+        " pairs: set it to suit them"
+    ]
+    path.write_text("P040 P041 1\nP040 P042 0\n")
+    assert describe_range(read_predictions(path), 0.5) == []

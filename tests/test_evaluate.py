@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from common.config import BenchmarkConfig, Config, DataConfig, EvaluateConfig
-from common.config_file import load_config
+from common.config_file import load_config, read_resolved_config
 from common.data.pairs import PairTable
 from common.errors import UserError
 from common.evaluation.judgement import scores_of_table
@@ -236,6 +236,83 @@ def test_own_pairs_may_be_called_by_another_threshold(
     assert [line.split("\t")[3] for line in lines] == [call] * 2
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("data_config.max_sequence_length=20", r"max_sequence_length is 20, but .* with 60"),
+        ("data_config.embeddings.layer=1", r"embeddings\.layer is 1, but .* trained with -1"),
+        ("evaluate.decision_threshold={mode: fixed, value: 50.0}", r"value is 50\.0, but a model"),
+    ],
+)
+def test_own_pairs_are_scored_as_the_model_was_trained(
+    judged: tuple[TinyProject, Path, Path], tmp_path: Path, setting: str, message: str
+) -> None:
+    """Another layer gave other probabilities, and a threshold set by its section did nothing."""
+    project, best, _ = judged
+    (tmp_path / "mine.txt").write_text("P041\tP042\n")
+    with pytest.raises(UserError, match=message):
+        score_own(project, best, tmp_path / "mine.txt", tmp_path / "out.tsv", "--set", setting)
+    assert not (tmp_path / "out.tsv").exists()
+
+
+def test_scores_that_are_not_finite_are_refused(
+    judged: tuple[TinyProject, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that overflows gave NaN for each own pair, and AUROC 0.5 on the benchmark."""
+    project, best, _ = judged
+    (tmp_path / "mine.txt").write_text("P041\tP042\nP045\tP050\n")
+
+    def overflow(*_arguments: object, **_keywords: object) -> NDArray[np.float32]:
+        return np.array([np.nan, 0.5], dtype=np.float32)
+
+    monkeypatch.setattr("common.evaluation.scoring.score_pairs", overflow)
+    with pytest.raises(UserError, match="gives 1 of 2 pairs scores that are not finite"):
+        score_own(project, best, tmp_path / "mine.txt", tmp_path / "out.tsv")
+    assert not (tmp_path / "out.tsv").exists()
+
+
+def test_a_model_judged_on_another_split_is_told(
+    judged: tuple[TinyProject, Path, Path], tmp_path: Path
+) -> None:
+    """Test proteins of another split it may have seen in training: AUROC rose from 0.62 to 0.73."""
+    project, best, _ = judged
+    shutil.copytree(project.folder / "data" / SPECIES, tmp_path / "data" / SPECIES)
+    folder = tmp_path / "data" / SPECIES
+    (folder / "BFS").rename(folder / "DFS")
+    call_main(project, "evaluate.py", "--checkpoint", str(best), "--tasks", "topology", "--set",
+              f"data_config.benchmark.root_dir={tmp_path / 'data'}",
+              "data_config.benchmark.split_strategy=DFS",
+              "run_config.eval_run_id=elsewhere")  # fmt: skip
+    log = (project.output / "logs" / "v3" / "evaluate" / "elsewhere" / "log.log").read_text()
+    assert "WARNING benchmark_differs | trained_on=tiny BFS | now=tiny DFS" in log
+
+
+def test_a_threshold_that_has_no_say_is_refused(judged: tuple[TinyProject, Path, Path]) -> None:
+    project, best, _ = judged
+    with pytest.raises(UserError, match=r"has no say while the mode is best_f1_on_valid"):
+        call_main(project, "evaluate.py", "--checkpoint", str(best), "--set",
+                  "evaluate.decision_threshold.mode=best_f1_on_valid",
+                  "evaluate.decision_threshold.value=0.9")  # fmt: skip
+
+
+def test_the_saved_configuration_says_which_model_was_judged(
+    judged: tuple[TinyProject, Path, Path],
+) -> None:
+    """With it, a later evaluation judged whatever model was the newest by then."""
+    _, best, logs = judged
+    config = read_resolved_config(logs / "config.yaml")
+    assert config.run.load_checkpoint_path == str(best)
+
+
+def test_everybody_who_may_read_a_model_may_read_its_weights(
+    judged: tuple[TinyProject, Path, Path],
+) -> None:
+    """They were the owner's alone: a colleague's evaluation ended in a traceback."""
+    _, best, _ = judged
+    modes = {path.name: path.stat().st_mode for path in best.iterdir()}
+    assert modes["model.safetensors"] == modes["config.json"]
+
+
 def test_complexes_do_not_depend_on_what_else_is_judged(
     judged: tuple[TinyProject, Path, Path],
 ) -> None:
@@ -257,7 +334,12 @@ def test_complexes_do_not_depend_on_what_else_is_judged(
     [
         ("P041\tP042\nP041\tQ999\n", r"mine.txt, line 2: .*simple.fasta has no sequence of 'Q999'"),
         ("P041\n", r"mine.txt, line 1: expected two protein ids, apart by a tab .*, found 'P041'"),
-        ("a b label\n", r"line 1: .*no sequence of 'a'; add it, .*a header says 'protein_a prot"),
+        (
+            "a b label\n",
+            r"line 1: .*no sequence of 'a'; .*a header would say 'protein_a",
+        ),
+        ("P041, P042\n", r"mine.txt, line 1: expected two .* and no comma, found 'P041, P042'"),
+        ("P041 P042\f\nP041 X\n", r"mine.txt, line 2: .*no sequence of 'X'"),
         ("", r"mine.txt holds no pairs"),
     ],
 )

@@ -13,18 +13,12 @@ import numpy as np
 import pytest
 from scipy.stats import fisher_exact
 
+from common.data.protein_list import read_protein_list
 from common.errors import UserError
+from common.evaluation.complexes import compare_complexes
 from common.evaluation.enrichment import Annotations, GoTerms, GProfiler, OfflineEnrichment
-from common.evaluation.functional import (
-    complexes,
-    distribution_overlap,
-    essential_proteins,
-    go_modules,
-    match_modules,
-    modules,
-    network_centrality,
-    read_protein_list,
-)
+from common.evaluation.essential import compare_essential, distribution_overlap, network_centrality
+from common.evaluation.modules import compare_modules, find_modules, match_modules
 from common.evaluation.networks import Network
 from common.evaluation.prediction_file import read_predictions
 
@@ -44,7 +38,7 @@ def test_complex_figures_by_hand() -> None:
     pair = Network.from_pairs([("D", "E"), ("D", "D")])
     # A-D lies in no complex, B-B in one but is not true.
     predicted = Network.from_pairs([("A", "B"), ("B", "C"), ("B", "B"), ("A", "D"), ("X", "Y")])
-    figures = complexes(predicted, [triangle, pair])
+    figures = compare_complexes(predicted, [triangle, pair])
     assert figures.complex_count == 2
     assert figures.pathway_recall == pytest.approx((2 / 3 + 0) / 2)
     assert figures.pathway_precision == pytest.approx((2 / 3 + 0) / 2)
@@ -57,14 +51,14 @@ def test_a_complex_counts_once_however_often_and_in_whatever_order_it_is_listed(
     again = Network.from_pairs(clique("CBA"), nodes="CAB")
     predicted = Network.from_pairs([("A", "B")])
     once, twice = (
-        complexes(predicted, [triangle, pair]),
-        complexes(predicted, [triangle, again, pair]),
+        compare_complexes(predicted, [triangle, pair]),
+        compare_complexes(predicted, [triangle, again, pair]),
     )
     assert once == twice
 
 
 def test_an_empty_prediction_recovers_no_complex() -> None:
-    figures = complexes(Network.from_pairs([]), [Network.from_pairs(clique("ABC"))])
+    figures = compare_complexes(Network.from_pairs([]), [Network.from_pairs(clique("ABC"))])
     assert (figures.pathway_recall, figures.pathway_precision) == (0, 0)
     assert figures.pathway_connectivity == 0
 
@@ -74,9 +68,9 @@ def test_an_empty_prediction_recovers_no_complex() -> None:
 
 def test_modules_of_two_cliques_and_their_matches() -> None:
     network = Network.from_pairs([*clique("ABCDE"), *clique("VWXYZ"), ("E", "V")])
-    named = {"".join(sorted(network.nodes[i] for i in module)) for module in modules(network)}
+    named = {"".join(sorted(network.nodes[i] for i in module)) for module in find_modules(network)}
     assert named == {"ABCDE", "VWXYZ"}
-    assert all(len(module) == 1 for module in modules(Network.from_pairs([], nodes="ABC")))
+    assert all(len(module) == 1 for module in find_modules(Network.from_pairs([], nodes="ABC")))
 
 
 def test_a_module_matches_its_best_true_one_from_a_fifth_on() -> None:
@@ -161,7 +155,7 @@ FUNCTIONS = {name: {"go_p": ["left"]} for name in "ABCDE"} | {
 
 
 def test_a_perfect_prediction_is_consistent_and_aligned() -> None:
-    figures = go_modules(CLIQUES, CLIQUES, FUNCTIONS)
+    figures = compare_modules(CLIQUES, CLIQUES, FUNCTIONS)
     counts = figures.predicted_modules, figures.true_modules, figures.matched_modules
     assert counts == (2, 2, 2)
     assert figures.consistency_ratio == figures.functional_alignment == 1
@@ -170,7 +164,7 @@ def test_a_perfect_prediction_is_consistent_and_aligned() -> None:
 
 def test_consistency_is_predicted_over_true_similarity_of_the_matches() -> None:
     """Only the right clique is predicted whole; the left falls apart into unmatched singletons."""
-    figures = go_modules(Network.from_pairs(clique("VWXYZ")), CLIQUES, FUNCTIONS)
+    figures = compare_modules(Network.from_pairs(clique("VWXYZ")), CLIQUES, FUNCTIONS)
     assert figures.predicted_modules == 6
     assert figures.matched_modules == 6  # one protein is a fifth of a module of five
     # Predicted: 1/3 within the right one, nothing within singletons. True: 1/3 once, 1 five times.
@@ -180,7 +174,7 @@ def test_consistency_is_predicted_over_true_similarity_of_the_matches() -> None:
 def test_a_prediction_that_matches_nothing_has_no_ratio() -> None:
     true = Network.from_pairs([*clique("ABCDEF"), *clique("UVWXYZ")])
     terms = {name: {"go_p": ["t"]} for name in "ABCDEFUVWXYZ"}
-    figures = go_modules(Network.from_pairs([]), true, terms)
+    figures = compare_modules(Network.from_pairs([]), true, terms)
     assert (figures.predicted_modules, figures.matched_modules) == (12, 0)
     assert figures.consistency_ratio is None
     assert figures.functional_alignment is None
@@ -194,7 +188,7 @@ def test_alignment_is_the_mean_overlap_of_what_the_given_enrichment_finds() -> N
             return frozenset({"both"} if "A" in proteins else {"E"} & set(proteins))
 
     predicted = Network.from_pairs([*clique("ABCD"), *clique("EVWXYZ")])
-    figures = go_modules(predicted, CLIQUES, FUNCTIONS, enrichment=Fixed())
+    figures = compare_modules(predicted, CLIQUES, FUNCTIONS, enrichment=Fixed())
     assert figures.matched_modules == 2
     assert figures.functional_alignment == pytest.approx((1 + 0) / 2)
     assert figures.enrichment == "fixed"
@@ -249,7 +243,7 @@ def test_an_answer_of_gprofiler_that_is_none_is_one_sentence(
     service: dict[str, Any], status: int, answer: bytes
 ) -> None:
     service.update(status=status, answer=answer)
-    with pytest.raises(UserError, match=r"gave no answer that can be used .*offline enrichment"):
+    with pytest.raises(UserError, match=r"gave no answer .*set evaluate.enrichment: offline"):
         GProfiler(url=service["url"])(["A"])
 
 
@@ -280,26 +274,52 @@ def test_centrality_is_the_sum_of_edge_clustering_coefficients() -> None:
     names = tuple(f"P{i:02d}" for i in range(25))
     network = Network.from_indices(names, pairs)
     expected = [loop_centrality(network, name) for name in names]
-    assert network_centrality(network, names) == pytest.approx(expected, abs=1e-12)
+    assert network_centrality(network, names) == pytest.approx(expected, abs=1e-9)
 
 
 def test_precision_compares_the_upper_half_of_few_proteins() -> None:
     true = Network.from_pairs([*clique("ABCD"), ("X", "Y"), ("Y", "Z")])
     predicted = Network.from_pairs([*clique("ABX"), ("C", "D"), ("Y", "Z")])
-    figures = essential_proteins(predicted, true, ["A", "B", "gone"], ["X", "Y", "gone"])
+    figures = compare_essential(predicted, true, ["A", "B", "gone"], ["X", "Y", "gone"])
     # The two most central are A and B in truth, and the first of A, B and X in the prediction.
     assert (figures.top, figures.precision_at_100) == (2, 1)
-    assert essential_proteins(predicted, true, "AC", "XY").precision_at_100 == 1 / 2
+    assert compare_essential(predicted, true, "AC", "XY").precision_at_100 == 1 / 2
     assert figures.essential.tolist() == [2, 2]
-    assert figures.notes == ("2 listed proteins are not in the test graph and ignored",)
+    ignored, tied = figures.notes
+    assert ignored == "2 listed proteins are not in the test graph and ignored"
+    assert tied.startswith("3 of 4 listed proteins share the predicted centrality at place 2")
+    # A, B and X share the two places: A and B have 2/3 of one each.
+    assert figures.precision_at_100_ties_shared == pytest.approx(2 / 3)
+
+
+def test_predicting_nothing_is_perfect_by_the_order_of_the_lists_and_is_told() -> None:
+    """As in the benchmark; a note and the figure with ties shared say what that is worth."""
+    true = Network.from_pairs(clique("ABCD"), "XYZW")
+    nothing = Network.from_pairs([], true.nodes)
+    figures = compare_essential(nothing, true, "ABCD", "XYZW")
+    assert figures.precision_at_100 == 1
+    assert figures.precision_at_100_ties_shared == pytest.approx(1 / 2)
+    assert figures.notes[0].startswith("8 of 8 listed proteins share")
+    right = compare_essential(true, true, "ABCD", "XYZW")
+    assert (right.precision_at_100, right.precision_at_100_ties_shared) == (1, 1)
+    assert right.notes == ()
+
+
+def test_equal_centralities_are_equal_whatever_the_ids() -> None:
+    """Rounding of the sums told them apart: of a ring, where all are equal, the overlap was 0.7."""
+    ring = [(f"P{i:02d}", f"P{(i + step) % 30:02d}") for i in range(30) for step in (1, 2, 3)]
+    network = Network.from_pairs(ring)
+    figures = compare_essential(network, network, network.nodes[:15], network.nodes[15:])
+    assert figures.distribution_overlap == 1
+    assert figures.notes[0].startswith("30 of 30 listed proteins share")
 
 
 def test_lists_without_a_protein_of_the_graph_are_refused() -> None:
     true = Network.from_pairs(clique("ABC"))
     with pytest.raises(UserError, match="none of the non-essential proteins"):
-        essential_proteins(true, true, "AB", "XY")
+        compare_essential(true, true, "AB", "XY")
     with pytest.raises(UserError, match="none of the essential proteins"):
-        essential_proteins(true, true, "XY", "AB")
+        compare_essential(true, true, "XY", "AB")
 
 
 def test_overlap_where_densities_exist_and_where_they_do_not() -> None:
@@ -314,7 +334,7 @@ def test_overlap_where_densities_exist_and_where_they_do_not() -> None:
 
 def test_an_empty_prediction_tells_nothing_apart() -> None:
     true = Network.from_pairs(clique("ABCD"))
-    assert essential_proteins(Network.from_pairs([]), true, "AB", "CD").distribution_overlap == 1
+    assert compare_essential(Network.from_pairs([]), true, "AB", "CD").distribution_overlap == 1
 
 
 def test_protein_lists_are_one_id_per_line(tmp_path: Path) -> None:
@@ -360,7 +380,9 @@ def test_complexes_reproduce_the_reference(reference: dict[str, Any]) -> None:
 
     known = reference["complexes"]
     graphs = load_graphs(SHARED / "pring_functional" / "complex_graphs.pkl")
-    figures = complexes(predicted_network(known), [Network.from_graph(graph) for graph in graphs])
+    figures = compare_complexes(
+        predicted_network(known), [Network.from_graph(graph) for graph in graphs]
+    )
     assert (len(graphs), figures.complex_count) == (235, known["complex_count"])
     for name in ("pathway_recall", "pathway_precision", "pathway_connectivity"):
         assert getattr(figures, name) == pytest.approx(known[name], abs=1e-12)
@@ -373,7 +395,7 @@ def test_essential_proteins_reproduce_the_reference(
     folder = SHARED / "pring_functional"
     names = "selected_essential_proteins.txt", "selected_non_essential_proteins.txt"
     lists = [read_protein_list(folder / name) for name in names]
-    figures = essential_proteins(predicted_network(known), human, *lists)
+    figures = compare_essential(predicted_network(known), human, *lists)
     assert figures.top == 100
     assert figures.precision_at_100 == known["precision_at_100"]
     assert figures.distribution_overlap == pytest.approx(known["distribution_overlap"], abs=1e-12)
@@ -384,7 +406,7 @@ def test_go_modules_reproduce_the_reference(reference: dict[str, Any], human: Ne
 
     known = reference["go_modules"]
     terms = load_go_terms(SHARED / "pring_functional" / "test_go_terms.pkl")
-    figures = go_modules(predicted_network(known), human, terms, known["source"])
+    figures = compare_modules(predicted_network(known), human, terms, known["source"])
     for name in ("predicted_modules", "true_modules", "matched_modules"):
         assert getattr(figures, name) == known[name]
     assert figures.consistency_ratio == pytest.approx(known["consistency_ratio"], abs=1e-12)

@@ -235,7 +235,7 @@ def test_nothing_but_the_network_decides(tmp_path: Path) -> None:
     script = tmp_path / "figures.py"
     script.write_text(
         "import random, sys\n"
-        "from common.evaluation.functional import modules\n"
+        "from common.evaluation.modules import find_modules\n"
         "from common.evaluation.networks import Network\n"
         "from common.evaluation.topology import topology\n"
         "rng = random.Random(0)\n"
@@ -247,7 +247,7 @@ def test_nothing_but_the_network_decides(tmp_path: Path) -> None:
         "turned = [pair[::rng.choice([1, -1])] for pair in edges[50:]]\n"
         "rng.shuffle(turned)\n"
         "predicted = Network.from_pairs({*turned}, names)\n"
-        "print(topology(predicted, true, sets), [sorted(m) for m in modules(predicted)])\n"
+        "print(topology(predicted, true, sets), [sorted(m) for m in find_modules(predicted)])\n"
     )
     outputs = {
         subprocess.run(
@@ -265,7 +265,8 @@ def test_the_modules_start_fast() -> None:
     """Nothing heavy is imported before it is needed."""
     heavy = "torch", "networkx", "scipy", "pyarrow", "sklearn", "datasets"
     code = (
-        "import sys, common.evaluation.topology, common.evaluation.functional, "
+        "import sys, common.evaluation.topology, common.evaluation.complexes, "
+        "common.evaluation.essential, common.evaluation.modules, "
         "common.evaluation.prediction_file; "
         f"print([name for name in {heavy} if name in sys.modules])"
     )

@@ -89,6 +89,26 @@ def test_a_first_line_without_numbers_is_a_header_and_said_to_be(
     assert predictions.notes == ("line 2 has no numbers and is taken for a header",)
 
 
+def test_names_of_columns_may_have_spaces_where_tabs_part_them(read: Reader) -> None:
+    """It was taken for five columns, and the first pair was blamed."""
+    predictions = read("Protein A\tProtein B\tSTRING score\nA\tB\t0.9\n")
+    assert scored(predictions) == {("A", "B"): 0.9}
+    assert predictions.notes == ("line 1 has no numbers and is taken for a header",)
+
+
+@pytest.mark.parametrize("score", ["0,85", "85%x", '"0.9"', "NA", "True", "1,00E-05"])
+def test_a_first_pair_with_a_wrong_score_is_no_header(tmp_path: Path, score: str) -> None:
+    """It was lost, and the next line blamed; of a file of one line, nothing was predicted."""
+    path = save(tmp_path / "p.txt", f"A B {score}\nA C 0.5\n")
+    with pytest.raises(UserError, match=f"line 1: '{score}' is no number such as 0.85"):
+        read_predictions(path, {"A", "B", "C"})
+
+
+def test_uniprot_names_mean_their_accessions(read: Reader) -> None:
+    predictions = read("sp|P12345|ABC_HUMAN\ttr|Q1|X\t0.5\nQ1\tP12345\t0.5\n")
+    assert scored(predictions) == {("P12345", "Q1"): 0.5}
+
+
 @pytest.mark.parametrize("text", ["", "\n \n", "a b score\n"])
 def test_a_file_without_pairs_predicts_nothing_and_says_so(read: Reader, text: str) -> None:
     predictions = read(text)

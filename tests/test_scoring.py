@@ -276,10 +276,15 @@ def test_scores_of_another_model_or_of_other_embeddings_are_not_taken_up(tmp_pat
     assert len(list(tmp_path.iterdir())) == 3
     kept = kept_in(tmp_path)
     score(model, data, partial=kept)
-    # As a process leaves it that is killed while it saves.
-    (tmp_path / f".{kept.identity}.0.f32.0123.tmp").write_bytes(b"half")
+    # As a process leaves it that is killed while it saves; then what another is writing just now,
+    # which ended in an error where it was deleted.
+    old, new = (tmp_path / f".{kept.identity}.0.f32.{n}.tmp" for n in ("0123", "4567"))
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
     kept.clear()
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 3
+    assert new.exists()
 
 
 def test_a_damaged_file_of_scores_costs_its_tiles_only(tmp_path: Path) -> None:

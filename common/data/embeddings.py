@@ -7,6 +7,7 @@ and the next one goes on from there. With an unchanged cache the model is not ev
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,7 +45,7 @@ from common.data.model_files import (
     hash_model,
     locate_model,
 )
-from common.errors import UserError
+from common.errors import UserError, excerpt
 from common.memory import explain_out_of_memory
 from common.run import LOGGER, format_event, on_main_process
 
@@ -58,6 +59,7 @@ LOCK_SECONDS = 20.0
 CPU_TOKENS, GPU_TOKENS = 1024, 16384
 # Ids, offsets and the file format beside the values, per protein.
 BYTES_PER_ROW = 256
+NUCLEOTIDES = re.compile(r"[ACGTUN]{30,}", re.I)  # no protein so long has no other residue
 
 Result = TypeVar("Result")
 
@@ -110,6 +112,7 @@ def prepare_store(
         UserError: The model cannot be had or used, the disk is too small, a state is not finite.
     """
     started = time.perf_counter()
+    _warn_of_nucleotides(sequences)
     requests = make_requests(sequences, max_sequence_length)
     cache = _find_cache(settings, max_sequence_length, accelerator)
     survey = on_main_process(accelerator, lambda: _survey(cache.directory, requests))
@@ -130,6 +133,17 @@ def prepare_store(
         )
     )
     return store
+
+
+def _warn_of_nucleotides(sequences: Mapping[str, str]) -> None:
+    """Say which sequences are hardly of proteins: a model takes their letters for residues."""
+    found = [name for name, text in sequences.items() if NUCLEOTIDES.fullmatch(text)]
+    if found:
+        LOGGER.warning(
+            format_event(
+                "sequences_look_like_dna", sequences=len(found), such_as=excerpt(min(found))
+            )
+        )
 
 
 def _find_cache(

@@ -220,7 +220,7 @@ def check_sequences(
 def _explain_missing(report: MissingReport, table: PairTable, origin: str) -> str:
     names = ", ".join(map(excerpt, report.names))
     names += ", …" if report.proteins > len(report.names) else ""
-    remedy = "add them"
+    remedy = "add them to the FASTA of the same species"
     if report.pairs < len(table):
         remedy += ", or set data_config.benchmark.missing_sequences: drop"
     return (

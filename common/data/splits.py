@@ -68,7 +68,7 @@ def embed_tables(
     notes: dict[str, object] = {}
     policy = config.data.benchmark.missing_sequences
     for name, table in tables.items():
-        kept[name], missing = check_sequences(table, sequences, policy, name)
+        kept[name], missing = check_sequences(table, sequences, policy, f"{name} pairs")
         notes[name] = describe_table(kept[name])
         if missing is not None:
             notes[f"{name}_dropped"] = missing

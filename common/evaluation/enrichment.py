@@ -203,8 +203,9 @@ class GProfiler:
         except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
             # A refused connection, an HTTP status, a cut answer; then JSON of another shape.
             raise UserError(
-                f"g:Profiler at {self.url} gave no answer that can be used ({error}): try again "
-                "later, or take the offline enrichment"
+                f"g:Profiler at {self.url} gave no answer that can be used ({error}): try again"
+                " later (scores that are there are not computed anew), or set evaluate.enrichment:"
+                " offline"
             ) from None
 
     def _request(self, proteins: Collection[str]) -> urllib.request.Request:

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from common.csv_log import EpochRow
-from common.evaluation.functional import EssentialFigures
+from common.evaluation.essential import EssentialFigures
 from common.evaluation.networks import IntArray
 from common.evaluation.topology import TopologyRow
 from common.files import write_atomically
@@ -33,15 +33,17 @@ TOPOLOGY_FIGURES = (
 )
 
 
-def plot_training(rows: Sequence[EpochRow], metrics: Sequence[str], path: Path) -> None:
+def plot_training(rows: Sequence[EpochRow], metrics: Sequence[str], title: str, path: Path) -> None:
     """Draw a stage's loss, validation metrics and learning rate over its epochs.
 
     Args:
         rows: The epochs so far.
         metrics: Which validation metrics to draw; an undefined value leaves a gap.
+        title: The model and what it was trained on.
         path: The PNG to write.
     """
     figure = Figure(figsize=(12, 3.6), layout="constrained")
+    figure.suptitle(title)
     loss, quality, rate = figure.subplots(1, 3)
     epochs = [row.epoch for row in rows]
     loss.plot(epochs, [row.train_loss for row in rows], marker=".", label="train")
@@ -103,11 +105,14 @@ def plot_degrees(predicted: IntArray, true: IntArray, species: str, path: Path) 
     figure = Figure(figsize=(5, 3.6), layout="constrained")
     axes = figure.subplots()
     for degrees, label in ((true, "true"), (predicted, "predicted")):
+        if not degrees.any():
+            label += " (no interactions)"
         ordered = np.sort(degrees)
         share = 1.0 - np.arange(len(ordered)) / len(ordered)
         axes.step(ordered[ordered > 0], share[ordered > 0], label=label, where="pre")
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    if predicted.any() or true.any():
+        axes.set_xscale("log")
+        axes.set_yscale("log")
     axes.set_title(f"degree distribution, {species}")
     axes.set_xlabel("degree")
     axes.set_ylabel("share of proteins with at least it")
@@ -125,8 +130,8 @@ def plot_centralities(figures: EssentialFigures, species: str, path: Path) -> No
     """
     figure = Figure(figsize=(5, 3.6), layout="constrained")
     axes = figure.subplots()
-    highest = max(figures.essential.max(), figures.non_essential.max(), 1e-9)
-    bins = np.linspace(0.0, float(highest), 31)
+    highest = max(figures.essential.max(), figures.non_essential.max())
+    bins = np.linspace(0.0, float(highest) or 1.0, 31)
     axes.hist(figures.essential, bins.tolist(), alpha=0.6, density=True, label="essential")
     axes.hist(figures.non_essential, bins.tolist(), alpha=0.6, density=True, label="non-essential")
     axes.set_title(f"{species}: overlap {figures.distribution_overlap:.3f}")

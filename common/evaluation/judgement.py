@@ -20,20 +20,18 @@ from numpy.typing import NDArray
 
 from common.config import EvaluateConfig, Strategy
 from common.data.pairs import PairTable
+from common.evaluation.complexes import compare_complexes
 from common.evaluation.coverage import describe_coverage
 from common.evaluation.enrichment import GProfiler
-from common.evaluation.functional import (
-    EssentialFigures,
-    complexes,
-    essential_proteins,
-    go_modules,
-)
+from common.evaluation.essential import EssentialFigures, compare_essential
 from common.evaluation.materials import FunctionalData, Materials, Scope
+from common.evaluation.modules import compare_modules
 from common.evaluation.networks import Network
 from common.evaluation.pair_figures import Figures
 from common.evaluation.predictions import Predictions
 from common.evaluation.topology import TopologyRow, describe_node_sets, topology
 
+HIGHEST = np.finfo(np.float64).max / 4  # sums and differences of two are finite
 # (scores, labels, threshold, names) -> figures by name
 Measure = Callable[[NDArray[np.float64], NDArray[np.int8], float, Sequence[str]], Figures]
 
@@ -108,7 +106,10 @@ def _judge_pairs(
     assert scope.table is not None
     scores, missing = scores_of_table(scope.table, predictions, criteria.threshold)
     if missing:
-        judgement.notes.append(f"{missing} pairs of {name} are not listed: not predicted")
+        judgement.notes.append(
+            f"{missing} of {len(scores)} pairs of {name} are not listed: not predicted, and last"
+            " in rank, which auroc and auprc then measure too"
+        )
     between = ~scope.table.is_self
     for split, chosen in ((name, slice(None)), (f"{name}_without_self_pairs", between)):
         judgement.pairs[split] = criteria.measure(
@@ -132,7 +133,7 @@ def scores_of_table(
     lowest = float(predictions.scores.min(initial=0.0))
     scores[missing] = min(0.0, lowest, float(np.nextafter(threshold, -np.inf)))
     # An infinite score is a rank like any other: above, or below, all that are finite.
-    return np.nan_to_num(scores), int(missing.sum())
+    return np.clip(scores, -HIGHEST, HIGHEST), int(missing.sum())
 
 
 def _judge_topology(scope: Scope, predicted: Network, judgement: Judgement) -> None:
@@ -165,19 +166,20 @@ def _judge_functions(
     if data.complexes:
         inside, notes = _without_self_pairs(predicted)
         judgement.notes += notes
-        judgement.functional["complexes"] = vars(complexes(inside, data.complexes))
+        judgement.functional["complexes"] = vars(compare_complexes(inside, data.complexes))
     if data.go_terms is not None and true is not None:
         enrichment = None
         if criteria.settings.enrichment == "gprofiler":
             enrichment = GProfiler.of_species(scope.species)
-        modules = go_modules(predicted, true, data.go_terms, enrichment=enrichment)
+        modules = compare_modules(predicted, true, data.go_terms, enrichment=enrichment)
         judgement.functional["go_modules"] = vars(modules)
     if data.essential and true is not None:
-        figures = essential_proteins(predicted, true, data.essential, data.non_essential)
+        figures = compare_essential(predicted, true, data.essential, data.non_essential)
         judgement.essential = figures
         judgement.notes += figures.notes
         judgement.functional["essential_proteins"] = {
             "precision_at_100": figures.precision_at_100,
+            "precision_at_100_ties_shared": figures.precision_at_100_ties_shared,
             "distribution_overlap": figures.distribution_overlap,
             "top": figures.top,
         }

@@ -18,9 +18,10 @@ from common.data.fasta import read_sequences
 from common.data.pairs import MissingReport, PairTable, check_sequences
 from common.data.pickles import load_go_terms, load_graphs, load_node_sets
 from common.data.pring import Benchmark, open_benchmark
+from common.data.protein_list import read_protein_list
 from common.errors import UserError
-from common.evaluation.enrichment import Annotations
-from common.evaluation.functional import known_ids, read_protein_list
+from common.evaluation.enrichment import Annotations, GProfiler
+from common.evaluation.essential import known_ids
 from common.evaluation.networks import Network
 
 NETWORK_TASKS: frozenset[Task] = frozenset({"topology", "go_modules", "essential_proteins"})
@@ -69,11 +70,19 @@ class FunctionalData:
         Raises:
             UserError: None of the test proteins has a GO term, or is essential, or is not.
         """
-        if scope.network is not None and self.go_terms is not None:
-            Annotations.of(scope.network.nodes, self.go_terms)
-        if scope.network is not None and self.essential:
-            known_ids(self.essential, scope.network, "essential")
-            known_ids(self.non_essential, scope.network, "non-essential")
+        if scope.network is None:
+            return
+        try:
+            if self.go_terms is not None:
+                Annotations.of(scope.network.nodes, self.go_terms)
+            if self.essential:
+                known_ids(self.essential, scope.network, "essential")
+                known_ids(self.non_essential, scope.network, "non-essential")
+        except UserError as error:
+            raise UserError(
+                f"data_config.benchmark.functional_dir ({self.folder}) does not fit"
+                f" {scope.species} {scope.benchmark.strategy}: {error}"
+            ) from None
 
     def describe(self, scope: Scope) -> dict[str, object]:
         """What the log tells of it: complexes, and how many test proteins have GO terms."""
@@ -159,6 +168,8 @@ def open_materials(config: Config) -> Materials:
         _open_scope(settings, name, config.evaluate, own=name == own) for name in species
     )
     functional = _open_functional(settings, tasks)
+    if "go_modules" in tasks and config.evaluate.enrichment == "gprofiler":
+        GProfiler.of_species(settings.species)  # A species it lacks is told before all scoring.
     if functional is not None:
         functional.check_fit(scopes[0])
     return Materials(tasks, scopes, functional)

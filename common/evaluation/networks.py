@@ -1,10 +1,10 @@
 """An undirected network of proteins in arrays: what every network figure is computed from.
 
-The figures themselves are three thoughts of their own beside this module: `topology` (is the shape
-right), `functional` (does it keep what biology reads in it) and `enrichment` (which GO terms a set
-of proteins has more often than chance). Here is what they share: the `Network` and the rule that
-keeps the linear algebra of many small matrices on one thread. Interactions have no direction and
-stand once, so a figure cannot depend on the order or orientation in which pairs were listed.
+The figures themselves stand beside this module, one thought each: `topology` (is the shape right),
+`complexes`, `modules` and `essential` (does it keep what biology reads in it). Here is what they
+share: the `Network` and the rule that keeps the linear algebra of many small matrices on one
+thread. Interactions have no direction and stand once, so a figure cannot depend on the order or
+orientation in which pairs were listed.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import io
+import os
 from collections.abc import Container, Sequence
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from common.errors import UserError, excerpt
 from common.evaluation.pair_figures import call_pairs
 from common.evaluation.prediction_file import SCORED_PAIRS
 from common.files import write_atomically
+from common.run import LOGGER, format_event
 
 
 def read_own_pairs(path: Path, known: Container[str], fasta: Path) -> PairTable:
@@ -31,22 +34,26 @@ def read_own_pairs(path: Path, known: Container[str], fasta: Path) -> PairTable:
         UserError: A line has fewer than two columns, names an unknown protein, or there is none.
     """
     names: list[tuple[str, str]] = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    first = True
+    for number, line in enumerate(io.StringIO(read_text(path), newline=None), 1):
         fields = line.split()
-        if not fields or (number == 1 and tuple(fields[:2]) == SCORED_PAIRS[:2]):
+        if not fields:
             continue
-        if len(fields) < 2:
+        header, first = first and tuple(fields[:2]) == SCORED_PAIRS[:2], False
+        if header:
+            continue
+        where = f"{path}, line {number}"
+        if len(fields) < 2 or "," in f"{fields[0][-1]}{fields[1][0]}":
             raise UserError(
-                f"{path}, line {number}: expected two protein ids, apart by a tab or spaces, found"
-                f" '{excerpt(fields[0])}'"
+                f"{where}: expected two protein ids, apart by a tab or spaces and no comma, found"
+                f" '{excerpt(line.strip())}'"
             )
         a, b = (shorten_uniprot(name) for name in fields[:2])
         for protein in (a, b):
             if protein not in known:
-                header = "; a header says 'protein_a protein_b'" if number == 1 else ""
                 raise UserError(
-                    f"{path}, line {number}: {fasta} has no sequence of '{excerpt(protein)}'; add"
-                    f" it, or correct or remove the line{header}"
+                    f"{where}: {fasta} has no sequence of '{excerpt(protein)}'; add it, or correct"
+                    " or remove the line (a header would say 'protein_a protein_b')"
                 )
         names.append((a, b))
     if not names:
@@ -58,12 +65,15 @@ def check_output(path: Path, inputs: Sequence[Path]) -> None:
     """Refuse before hours of scoring what could not, or should not, be written after them.
 
     Raises:
-        UserError: The output's folder does not exist, or the output is a folder, a device, or one
-            of the inputs.
+        UserError: The output's folder does not exist or is closed, or the output is a folder, a
+            device, or one of the inputs.
     """
     reason = None
-    if not path.parent.is_dir():
+    folder = path.resolve().parent  # A link is written through.
+    if not folder.is_dir():
         reason = "lies in a folder that does not exist"
+    elif not os.access(folder, os.W_OK):
+        reason = "lies in a folder where you may not write"
     elif path.exists() and not path.is_file():
         reason = "is a directory" if path.is_dir() else "is no file"
     elif path.exists() and any(one.exists() and path.samefile(one) for one in inputs):
@@ -94,3 +104,8 @@ def write_own_pairs(
     if path.suffix == ".gz":
         content = gzip.compress(content, mtime=0)
     write_atomically(path.resolve(), content)
+    LOGGER.info(
+        format_event(
+            "pairs_written", path=path, pairs=len(calls), threshold=threshold, called=sum(calls)
+        )
+    )

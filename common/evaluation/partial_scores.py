@@ -25,6 +25,7 @@ Scores = NDArray[np.float32]
 
 # What nobody has gone on with for so long is nobody's any more.
 ABANDONED_AFTER = 7 * 24 * 3600.0  # seconds
+HALF_WRITTEN_AFTER = 600.0  # no write takes so long
 
 
 @dataclass
@@ -68,10 +69,14 @@ class PartialScores:
 
     def clear(self) -> None:
         """Delete what is kept of this scoring: its scores are where they are wanted."""
-        # What a killed process had begun to write bears the name too, hidden.
-        for pattern in (f"{self.identity}.*.f32", f".{self.identity}.*.tmp"):
-            for path in self.folder.glob(pattern):
-                path.unlink(missing_ok=True)
+        for path in self.folder.glob(f"{self.identity}.*.f32"):
+            path.unlink(missing_ok=True)
+        # What a killed process had begun to write bears the name too, hidden; as does what another
+        # evaluation of the same model is writing just now.
+        for path in self.folder.glob(f".{self.identity}.*.tmp"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > HALF_WRITTEN_AFTER:
+                    path.unlink()
         with contextlib.suppress(OSError):
             self.folder.rmdir()
 
@@ -94,7 +99,10 @@ class PartialScores:
 
 
 def identify(job: ScoringJob, tiles: Tiles) -> str:
-    """A digest of everything that the scores, and their places in the plan, follow from."""
+    """A digest of what the scores, and their places in the plan, follow from.
+
+    Of the program it has the model's own file, and torch's version; not the whole installation.
+    """
     model, data = job.model, job.data
     digest = xxhash.xxh3_128()
     precision = (job.accelerator.mixed_precision, job.accelerator.device.type, job.state_dtype)

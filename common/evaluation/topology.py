@@ -30,7 +30,7 @@ Adjacencies = NDArray[np.float32]
 CLUSTERING_EDGES = np.linspace(0.0, 1.0, 101)
 SPECTRUM_EDGES = np.linspace(-1e-5, 2.0, 201)  # the many eigenvalues 0 and 1 lie inside bins
 EDGE_SHARE = 0.5  # what an eigenvalue 2, on the histogram's edge, counts
-EDGE_TOLERANCE = 1e-9  # rounding errs by 1e-14; the next eigenvalue is 1e-6 away at 800 nodes
+EDGE_TOLERANCE = 1e-9  # rounding errs by 1e-14; the next eigenvalue is 1e-8 away at 800 nodes
 BATCH_ELEMENTS = 2_000_000  # of one (S, n, n) batch: 16 MB in float64, whatever the node sets
 
 

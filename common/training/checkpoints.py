@@ -117,6 +117,8 @@ def save_model(run: Run, model: PairModel, decision: Decision, name: str = BEST_
         recover_directory(final)
         with explain_library_errors(final, weight_bytes(model)):
             model.save_pretrained(temporary)
+        # The library lets only their owner read the weights; others may read what they may here.
+        (temporary / "model.safetensors").chmod((temporary / "config.json").stat().st_mode)
         write_atomically(temporary / CONFIG_FILE, run.config.to_yaml())
         content = asdict(decision) | {"files": checksums_of(temporary)}
         write_atomically(temporary / DECISION_FILE, json.dumps(content, indent=1))
@@ -222,10 +224,35 @@ def check_fits(checkpoint: Checkpoint, config: Config, store: EmbeddingStore) ->
 
 
 def warn_if_differs(run: Run, checkpoint: Checkpoint, store: EmbeddingStore) -> None:
-    """`check_fits`, with a warning in the log about what differs but may be meant."""
+    """`check_fits`, with warnings in the log about what differs but may be meant."""
     differing = check_fits(checkpoint, run.config, store)
     if differing:
         run.warn("embeddings_differ", keys=differing, checkpoint=checkpoint.path)
+    trained, given = (
+        f"{config.data.benchmark.species} {config.data.benchmark.split_strategy}"
+        for config in (checkpoint.config, run.config)
+    )
+    if trained != given:
+        # Of another split of its species a model may have seen the test proteins in training.
+        run.warn("benchmark_differs", trained_on=trained, now=given, checkpoint=checkpoint.path)
+
+
+def check_same_embeddings(checkpoint: Checkpoint, config: Config) -> None:
+    """Refuse settings by which sequences would be embedded otherwise than in training.
+
+    Raises:
+        UserError: Names the first such setting.
+    """
+    trained, given = checkpoint.config.data, config.data
+    for key, was, now in (
+        ("embeddings.layer", trained.embeddings.layer, given.embeddings.layer),
+        ("max_sequence_length", trained.max_sequence_length, given.max_sequence_length),
+    ):
+        if was != now:
+            raise UserError(
+                f"data_config.{key} is {now}, but {checkpoint.path} was trained with {was}: its"
+                " scores would mean nothing; leave it out"
+            )
 
 
 def continue_model(checkpoint: Checkpoint, config: Config) -> PairModel:
@@ -281,7 +308,7 @@ def _check_is_of(model: type[PairModel], config: object, path: Path) -> None:
     if not isinstance(config, model.config_class):
         raise UserError(
             f"the checkpoint {path} contradicts itself: its {CONFIG_FILE} is of the model"
-            f" {model.__name__}, its config.json of a {type(config).__name__}"
+            f" {model.__name__}, its config.json of a {type(config).__name__}; copy it whole again"
         )
 
 

@@ -171,7 +171,10 @@ class Session:
         if self.run.accelerator.is_main_process:
             metrics = self.run.config.training.logging.validation_metrics
             write_training_csv(path, self.progress.rows, metrics)
-            plot_training(self.progress.rows, metrics, self.run.log_dir / TRAINING_FIGURE)
+            config = self.run.config
+            benchmark = config.data.benchmark
+            title = f"{config.model.model}, {benchmark.species} {benchmark.split_strategy}"
+            plot_training(self.progress.rows, metrics, title, self.run.log_dir / TRAINING_FIGURE)
         return path
 
     def finish(self) -> Path:

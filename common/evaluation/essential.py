@@ -1,0 +1,156 @@
+"""Are essential proteins central? The figures of PRING's `essential_protein` task.
+
+(github.com/SophieSarceau/PRING; except where a docstring says otherwise.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.errors import UserError
+from common.evaluation.networks import FloatArray, Network, one_blas_thread
+
+TOP_PROTEINS = 100
+DENSITY_POINTS = 10_000
+
+
+@dataclass(frozen=True, eq=False)
+class EssentialFigures:
+    """Whether essential proteins stand out by centrality.
+
+    Attributes:
+        precision_at_100: Share of the truly most central proteins among the predicted ones.
+        precision_at_100_ties_shared: The same where equal centralities at the border share the
+            places that are left: what any order of the lists gives on average.
+        distribution_overlap: Area under both densities of predicted centrality, 0 to 1.
+        top: How many proteins were "most central": 100, or half of all if there are not 200.
+        essential: (E,) predicted centralities of the essential proteins.
+        non_essential: (M,) those of the non-essential ones.
+        notes: What was ignored, one line each.
+    """
+
+    precision_at_100: float
+    precision_at_100_ties_shared: float
+    distribution_overlap: float
+    top: int
+    essential: FloatArray
+    non_essential: FloatArray
+    notes: tuple[str, ...] = ()
+
+
+def compare_essential(
+    predicted: Network, true: Network, essential: Sequence[str], non_essential: Sequence[str]
+) -> EssentialFigures:
+    """Ranks chosen proteins by centrality in the predicted and in the true network.
+
+    Precision at 100 compares the 100 most central of all chosen proteins in either network; equal
+    centralities keep the order of the lists, essential first, as in the benchmark, which so gives
+    1 to a prediction of nothing where the truly most central are the essential ones. The overlap
+    compares the predicted centralities of the two groups: lower is better.
+
+    Args:
+        predicted: The predicted network; pairs outside the true network's proteins do not count.
+        true: The true network.
+        essential: Ids of essential proteins; those that the true network lacks do not count.
+        non_essential: Ids of non-essential proteins, likewise.
+
+    Raises:
+        UserError: The true network lacks all proteins of a group.
+    """
+    standing_out = known_ids(essential, true, "essential")
+    others = known_ids(non_essential, true, "non-essential")
+    chosen = standing_out + others
+    lost = len(set(essential)) + len(set(non_essential)) - len(chosen)
+    notes = [f"{lost} listed proteins are not in the test graph and ignored"] if lost else []
+    top = min(TOP_PROTEINS, len(chosen) // 2)
+    guessed = network_centrality(predicted.on(true.nodes), chosen)
+    actual = network_centrality(true, chosen)
+    notes += _describe_ties(guessed, top)
+    first, second = np.split(guessed, [len(standing_out)])
+    return EssentialFigures(
+        precision_at_100=len(_most_central(guessed, top) & _most_central(actual, top)) / top,
+        precision_at_100_ties_shared=float(_places(guessed, top) @ _places(actual, top)) / top,
+        distribution_overlap=distribution_overlap(first, second),
+        top=top,
+        essential=first,
+        non_essential=second,
+        notes=tuple(notes),
+    )
+
+
+def known_ids(ids: Sequence[str], network: Network, kind: str) -> list[str]:
+    """Those of the ids that the network has, each once, in their order.
+
+    Raises:
+        UserError: There are none.
+    """
+    known = [name for name in dict.fromkeys(ids) if name in network.index]
+    if not known:
+        raise UserError(
+            f"none of the {kind} proteins is in the test graph: take lists and graph of the "
+            "same species and split"
+        )
+    return known
+
+
+def _most_central(centrality: FloatArray, top: int) -> set[int]:
+    return set(np.argsort(-centrality, kind="stable")[:top].tolist())
+
+
+def _places(centrality: FloatArray, top: int) -> FloatArray:
+    """How much of one of the first `top` places each has, (P,): all, none, or a share at a tie."""
+    border = np.sort(centrality)[-top]
+    above, level = centrality > border, centrality == border
+    places: FloatArray = above + level * (top - above.sum()) / level.sum()
+    return places
+
+
+def _describe_ties(centrality: FloatArray, top: int) -> list[str]:
+    border = np.sort(centrality)[-top]
+    level = int((centrality == border).sum())
+    if int((centrality >= border).sum()) == top:
+        return []
+    return [
+        f"{level} of {len(centrality)} listed proteins share the predicted centrality at place"
+        f" {top}: the order of the lists, essential first, decides precision_at_100 among them, as"
+        " in the benchmark; precision_at_100_ties_shared does not depend on it"
+    ]
+
+
+def network_centrality(network: Network, proteins: Sequence[str]) -> FloatArray:
+    """Sum of edge clustering coefficients (Wang et al., 2012), (P,) for the given proteins.
+
+    NC(u) = Σ over neighbours v of |N(u) ∩ N(v)| / min(|N(u)| - 1, |N(v)| - 1), edges with an end
+    of degree 1 left out. A protein with a self-pair is its own neighbour, as in the benchmark.
+    """
+    adjacency = network.adjacency(np.float32)
+    places = [network.index[name] for name in proteins]
+    others = adjacency.sum(axis=1, dtype=np.float64) - 1
+    with one_blas_thread():
+        common = (adjacency[places] @ adjacency).astype(np.float64)
+    possible = np.minimum(others[places][:, None], others[None, :])
+    counted = (adjacency[places] > 0) & (possible > 0)
+    coefficients = np.divide(common, possible, out=np.zeros_like(common), where=counted)
+    # What is equal is equal: the order of the sum's terms decides no tie.
+    centrality: FloatArray = coefficients.sum(axis=1).round(10)
+    return centrality
+
+
+def distribution_overlap(first: FloatArray, second: FloatArray) -> float:
+    """The area under both densities, over the range where both groups have values, 0 to 1.
+
+    Densities are Gaussian kernel estimates (Scott's bandwidth), integrated by the trapezoid rule on
+    10,000 points. Two groups of one and the same value overlap fully; groups whose ranges do not
+    meet, or meet in one point, not at all (the benchmark fails there or turns negative).
+    """
+    low, high = max(first.min(), second.min()), min(first.max(), second.max())
+    if low >= high:
+        return float(len(np.unique([*first, *second])) == 1)
+    from scipy.stats import gaussian_kde
+
+    points = np.linspace(low, high, DENSITY_POINTS)
+    both = np.minimum(gaussian_kde(first)(points), gaussian_kde(second)(points))
+    return float(np.trapezoid(both, points))

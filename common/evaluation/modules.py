@@ -1,0 +1,133 @@
+"""Do a network's modules share functions? The figures of PRING's `enrichment_analysis` task.
+
+(github.com/SophieSarceau/PRING; except where a docstring says otherwise.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.evaluation.enrichment import Annotations, Enrichment, GoTerms, OfflineEnrichment
+from common.evaluation.networks import Network
+
+LOUVAIN_SEED = 42
+MATCHING_JACCARD = 0.2
+
+
+@dataclass(frozen=True)
+class ModuleFigures:
+    """How far predicted modules do what the true ones do.
+
+    The ratio is None where it has no value: nothing matched, or no terms shared within the true
+    modules. The alignment is None where nothing matched; `enrichment` says by which test it is.
+    """
+
+    predicted_modules: int
+    true_modules: int
+    matched_modules: int
+    consistency_ratio: float | None
+    functional_alignment: float | None
+    enrichment: str
+
+
+def compare_modules(
+    predicted: Network,
+    true: Network,
+    go_terms: GoTerms,
+    source: str = "GO:BP",
+    enrichment: Enrichment | None = None,
+) -> ModuleFigures:
+    """Compares the functions of predicted modules with those of the true modules they match.
+
+    Modules are Louvain communities. Each predicted module is matched to the true one with the
+    highest Jaccard index of proteins, if that is at least 0.2. Over the matches,
+
+    - the consistency ratio is predicted over true mean within-module similarity, where a module's
+      similarity is the mean Jaccard index of the GO terms of two members, over those that share
+      any, and modules without such members do not count;
+    - the functional alignment is the mean Jaccard index of the enriched terms of the two modules,
+      0 where neither has any. The benchmark enriches through g:Profiler; see `enrichment`.
+
+    Args:
+        predicted: The predicted network; pairs outside the true network's proteins do not count.
+        true: The true network.
+        go_terms: Protein id to aspect (`go_p`, `go_f`, `go_c`) to GO terms.
+        source: GO:BP, GO:MF or GO:CC.
+        enrichment: How to find enriched terms; offline if None.
+
+    Raises:
+        UserError: The source is unknown or no protein has a term of it.
+    """
+    annotations = Annotations.of(true.nodes, go_terms, source)
+    enriched = enrichment or OfflineEnrichment(annotations)
+    guesses, truths = find_modules(predicted.on(true.nodes)), find_modules(true)
+    matches = match_modules(guesses, truths)
+    return ModuleFigures(
+        predicted_modules=len(guesses),
+        true_modules=len(truths),
+        matched_modules=len(matches),
+        consistency_ratio=_consistency(matches, annotations),
+        functional_alignment=_alignment(matches, true.nodes, enriched),
+        enrichment=enriched.name,
+    )
+
+
+Module = frozenset[int]
+Match = tuple[Module, Module]
+
+
+def find_modules(network: Network) -> list[Module]:
+    """Louvain communities (Blondel et al., 2008), resolution 1, seed 42, as places in `nodes`.
+
+    The graph is built from the sorted nodes and edges, so that nothing but the network decides.
+    """
+    import networkx as nx
+
+    graph = nx.Graph()
+    graph.add_nodes_from(range(len(network.nodes)))
+    graph.add_edges_from(network.edges.tolist())
+    found = nx.community.louvain_communities(graph, resolution=1, seed=LOUVAIN_SEED)
+    return [frozenset(module) for module in found]
+
+
+def match_modules(predicted: Sequence[Module], true: Sequence[Module]) -> list[Match]:
+    """Pairs each predicted module with its best true one, the first of equals, from 0.2 on."""
+    matches = []
+    for guess in predicted:
+        best = max(true, key=lambda truth: _jaccard(guess, truth))
+        if _jaccard(guess, best) >= MATCHING_JACCARD:
+            matches.append((guess, best))
+    return matches
+
+
+def _jaccard(first: Collection[object], second: Collection[object]) -> float:
+    either = len(set(first) | set(second))
+    return len(set(first) & set(second)) / either if either else 0.0
+
+
+def _consistency(matches: Sequence[Match], annotations: Annotations) -> float | None:
+    guessed = [annotations.mean_similarity(guess) for guess, _ in matches]
+    actual = [annotations.mean_similarity(truth) for _, truth in matches]
+    if not any(actual):
+        return None
+    return _mean_of_positive(guessed) / _mean_of_positive(actual)
+
+
+def _mean_of_positive(values: Sequence[float]) -> float:
+    positive = [value for value in values if value > 0]
+    return float(np.mean(positive)) if positive else 0.0
+
+
+def _alignment(
+    matches: Sequence[Match], names: Sequence[str], enriched: Enrichment
+) -> float | None:
+    if not matches:
+        return None
+    overlaps = [
+        _jaccard(*(enriched([names[place] for place in module]) for module in match))
+        for match in matches
+    ]
+    return float(np.mean(overlaps))
