@@ -191,6 +191,12 @@ class _Block(NamedTuple):
     second: Codes
     numbers: FloatArray
 
+    @classmethod
+    def empty(cls, layout: _Layout) -> _Block:
+        """No lines."""
+        none = np.empty(0, np.int32)
+        return cls(none, none, np.empty((len(layout.numbers), 0)))
+
     def asked(self) -> _Block:
         """The lines of which both proteins are asked for."""
         kept = (self.first >= 0) & (self.second >= 0)
@@ -201,25 +207,27 @@ def _read(path: Path, layout: _Layout, asked: Collection[str] | None) -> Predict
     for parse in (_arrow_blocks, _squeezed_blocks, _patient_blocks):
         ids = _Ids(None if asked is None else frozenset(asked))
         try:
-            lines, blocks = 0, []
-            for block in parse(path, layout, ids):
-                lines += len(block.first)
-                blocks.append(block.asked())
+            lines, kept = _parse(parse(path, layout, ids))
             break
         except (ValueError, OSError):  # pyarrow's ArrowInvalid is a ValueError
             if parse is _patient_blocks:
                 raise
     if ids.asked and ids.foreign is not None and not ids.codes:
         raise _foreign(path, ids)
-    pairs = np.concatenate(
-        [np.empty((0, 2), np.int32), *(np.stack(block[:2], axis=1) for block in blocks)]
-    )
-    numbers = np.concatenate(
-        [np.empty((len(layout.numbers), 0)), *(block.numbers for block in blocks)], axis=1
-    )
-    scores, remarks = _scores(numbers)
-    notes = [*layout.notes(), *_foreign_notes(lines - len(pairs), ids.foreign), *remarks]
-    return Predictions.gather(list(ids.codes), pairs, scores, notes)
+    empty = _Block.empty(layout)
+    first, second = (np.concatenate([block[side] for block in (empty, *kept)]) for side in (0, 1))
+    scores, remarks = _scores(np.concatenate([b.numbers for b in (empty, *kept)], axis=1))
+    notes = [*layout.notes(), *_foreign_notes(lines - len(first), ids.foreign), *remarks]
+    return Predictions.gather(list(ids.codes), np.stack([first, second], axis=1), scores, notes)
+
+
+def _parse(blocks: Iterator[_Block]) -> tuple[int, list[_Block]]:
+    """How many lines there are, and those that are asked for: the others are let go at once."""
+    lines, kept = 0, []
+    for block in blocks:
+        lines += len(block.first)
+        kept.append(block.asked())
+    return lines, kept
 
 
 def _scores(numbers: FloatArray) -> tuple[FloatArray, list[str]]:
