@@ -45,6 +45,13 @@ def test_complex_figures_by_hand() -> None:
     assert figures.pathway_connectivity == pytest.approx((1 + 0) / 2)
 
 
+def test_of_complexes_of_the_same_proteins_the_first_counts() -> None:
+    triangle, path = (Network.from_pairs(clique("ABC")), Network.from_pairs(clique("ABC")[::2]))
+    predicted = path
+    assert compare_complexes(predicted, [triangle, path]).pathway_recall == pytest.approx(2 / 3)
+    assert compare_complexes(predicted, [path, triangle]).pathway_recall == 1
+
+
 def test_a_complex_counts_once_however_often_and_in_whatever_order_it_is_listed() -> None:
     pair = Network.from_pairs([("D", "E")])
     triangle = Network.from_pairs(clique("ABC"))
@@ -132,6 +139,17 @@ def test_enrichment_is_fishers_test_with_benjamini_and_hochberg() -> None:
     expected = {f"t{t:02d}" for t in np.flatnonzero(p_values <= order[passing[-1]])}
     assert 2 <= len(expected) < 20
     assert found == expected
+
+
+def test_a_term_of_one_protein_alone_is_not_tested() -> None:
+    """Of 40 proteins its chance is 0.025, which would pass beside the one term that all carry."""
+    terms = {f"P{i:02d}": {"go_p": ["common"]} for i in range(40)}
+    terms["P00"]["go_p"].append("alone")
+    enriched = OfflineEnrichment(Annotations.of(sorted(terms), terms))
+    assert enriched(["P00"]) == frozenset()
+    terms["P01"]["go_p"].append("alone")
+    enriched = OfflineEnrichment(Annotations.of(sorted(terms), terms))
+    assert enriched(["P00", "P01"]) == {"alone"}
 
 
 def test_enrichment_of_nothing_is_nothing() -> None:
@@ -410,5 +428,5 @@ def test_go_modules_reproduce_the_reference(reference: dict[str, Any], human: Ne
     for name in ("predicted_modules", "true_modules", "matched_modules"):
         assert getattr(figures, name) == known[name]
     assert figures.consistency_ratio == pytest.approx(known["consistency_ratio"], abs=1e-12)
-    assert figures.functional_alignment is not None
-    assert 0.3 < figures.functional_alignment < 1
+    # The benchmark asks g:Profiler; this is what our own test has given since it was first written.
+    assert figures.functional_alignment == pytest.approx(0.6505251223296336, abs=1e-9)
