@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from common.csv_log import EpochRow
+from common.csv_log import TOPOLOGY_HEADER, EpochRow
 from common.evaluation.essential import EssentialFigures
 from common.evaluation.networks import IntArray
 from common.evaluation.topology import TopologyRow
@@ -24,13 +24,7 @@ from common.files import write_atomically
 
 DOTS_PER_INCH = 120
 WHOLE_NUMBERS = partial(MaxNLocator, integer=True, min_n_ticks=1)  # one epoch has one tick
-TOPOLOGY_FIGURES = (
-    "graph_sim",
-    "relative_density",
-    "deg_dist_mmd",
-    "cc_mmd",
-    "laplacian_eigen_mmd",
-)
+TOPOLOGY_FIGURES = TOPOLOGY_HEADER[3:]
 
 
 def plot_training(rows: Sequence[EpochRow], metrics: Sequence[str], title: str, path: Path) -> None:

@@ -7,7 +7,7 @@ has to score for them, each once, whatever the number of tasks that look at it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,14 +20,13 @@ from common.data.pickles import load_go_terms, load_graphs, load_node_sets
 from common.data.pring import Benchmark, open_benchmark
 from common.data.protein_list import read_protein_list
 from common.errors import UserError
-from common.evaluation.enrichment import Annotations, GProfiler
+from common.evaluation.enrichment import Annotations, GoTerms, GProfiler
 from common.evaluation.essential import known_ids
 from common.evaluation.networks import Network
+from common.evaluation.topology import NodeSets
 
 NETWORK_TASKS: frozenset[Task] = frozenset({"topology", "go_modules", "essential_proteins"})
 FUNCTIONAL_TASKS: frozenset[Task] = frozenset({"complexes", "go_modules", "essential_proteins"})
-
-NodeSets = Mapping[int, Sequence[Collection[str]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +59,7 @@ class FunctionalData:
 
     folder: Path
     complexes: tuple[Network, ...] = ()
-    go_terms: Mapping[str, Mapping[str, Sequence[str]]] | None = None
+    go_terms: GoTerms | None = None
     essential: tuple[str, ...] = ()
     non_essential: tuple[str, ...] = ()
 
