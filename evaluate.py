@@ -92,8 +92,13 @@ def parse_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     arguments = parser.parse_args(given)
     own_given = [arguments.pairs, arguments.fasta, arguments.output]
     if any(own_given):
-        if not all(own_given) or not arguments.checkpoint:
-            parser.error("own pairs take --checkpoint, --pairs, --fasta and --output together")
+        wanted = ("checkpoint", "pairs", "fasta", "output")
+        missing = [f"--{name}" for name in wanted if not getattr(arguments, name)]
+        if missing:
+            parser.error(
+                "own pairs take --checkpoint, --pairs, --fasta and --output together, but"
+                f" {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+            )
         if arguments.config or arguments.predictions or arguments.tasks:
             parser.error("own pairs take no --config, --predictions or --tasks")
     elif not arguments.config:

@@ -97,6 +97,22 @@ def test_a_file_of_another_naming_is_refused(project: TinyProject) -> None:
         judge_text(project, "CDC28 CLN2 1\n", "topology")
 
 
+@pytest.mark.parametrize(
+    ("task", "name"),
+    [
+        ("complexes", "complex_graphs.pkl"),
+        ("go_modules", "test_go_terms.pkl"),
+        ("essential_proteins", "selected_non_essential_proteins.txt"),
+    ],
+)
+def test_a_file_that_a_functional_task_lacks_is_named(
+    project: TinyProject, task: str, name: str
+) -> None:
+    (project.folder / "functional" / name).unlink()
+    with pytest.raises(UserError, match=rf"functional_dir .* has no {name}, which the task {task}"):
+        open_tasks(project, task)
+
+
 def test_a_threshold_that_does_not_suit_the_scores_is_told(project: TinyProject) -> None:
     """Scores up to 999, of which 0.5 calls each, were judged without a word."""
     materials, _ = open_tasks(project, "topology")

@@ -30,6 +30,7 @@ from common.files import hash_file
 # Part of the cache's key: raise it when the same text shall be parsed into something else.
 _CACHE_VERSION = 1
 _CHECKSUM_FILE = "checksum"
+GZIP_MAGIC = b"\x1f\x8b"
 
 # ASCII on purpose: upper-casing other letters can make two of one.
 _SEQUENCE_LINE = re.compile(r"[A-Za-z]*\*?")
@@ -57,7 +58,10 @@ def read_text(path: Path) -> str:
     except (gzip.BadGzipFile, EOFError, zlib.error):
         raise UserError(f"{path} is not a whole gzip file; fetch it again") from None
     except UnicodeDecodeError:
-        raise UserError(f"{path} is not a text file in UTF-8; is it the right file?") from None
+        remedy = "save it as such"
+        if content.startswith(GZIP_MAGIC):
+            remedy = "it is packed by gzip, so let its name end in .gz"
+        raise UserError(f"{path} is not a text file in UTF-8; {remedy}") from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}; check the path") from None
 

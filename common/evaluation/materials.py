@@ -26,7 +26,14 @@ from common.evaluation.networks import Network
 from common.evaluation.topology import NodeSets
 
 NETWORK_TASKS: frozenset[Task] = frozenset({"topology", "go_modules", "essential_proteins"})
-FUNCTIONAL_TASKS: frozenset[Task] = frozenset({"complexes", "go_modules", "essential_proteins"})
+FUNCTIONAL_FILES: Mapping[Task, tuple[str, ...]] = {
+    "complexes": ("complex_graphs.pkl",),
+    "go_modules": ("test_go_terms.pkl",),
+    "essential_proteins": (
+        "selected_essential_proteins.txt",
+        "selected_non_essential_proteins.txt",
+    ),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,7 +241,7 @@ def _explain_no_node_sets(settings: BenchmarkConfig, strategy: Strategy, own: St
 
 
 def _open_functional(settings: BenchmarkConfig, tasks: Sequence[Task]) -> FunctionalData | None:
-    wanted = [task for task in tasks if task in FUNCTIONAL_TASKS]
+    wanted = [task for task in tasks if task in FUNCTIONAL_FILES]
     if not wanted:
         return None
     if settings.functional_dir is None:
@@ -248,13 +255,24 @@ def _open_functional(settings: BenchmarkConfig, tasks: Sequence[Task]) -> Functi
             f"data_config.benchmark.functional_dir ({folder}) is no existing directory; name the"
             " folder with the benchmark's complexes, GO terms and essential proteins"
         )
-    graphs = load_graphs(folder / "complex_graphs.pkl") if "complexes" in tasks else []
-    terms = load_go_terms(folder / "test_go_terms.pkl") if "go_modules" in tasks else None
+    _check_files(folder, wanted)
+    paths = {task: [folder / name for name in FUNCTIONAL_FILES[task]] for task in wanted}
+    graphs = load_graphs(paths["complexes"][0]) if "complexes" in wanted else []
+    terms = load_go_terms(paths["go_modules"][0]) if "go_modules" in wanted else None
     lists: list[tuple[str, ...]] = [(), ()]
-    if "essential_proteins" in tasks:
-        names = ("selected_essential_proteins.txt", "selected_non_essential_proteins.txt")
-        lists = [tuple(read_protein_list(folder / name)) for name in names]
+    if "essential_proteins" in wanted:
+        lists = [tuple(read_protein_list(path)) for path in paths["essential_proteins"]]
     return FunctionalData(folder, tuple(map(Network.from_graph, graphs)), terms, *lists)
+
+
+def _check_files(folder: Path, tasks: Sequence[Task]) -> None:
+    for task in tasks:
+        for name in FUNCTIONAL_FILES[task]:
+            if not (folder / name).is_file():
+                raise UserError(
+                    f"data_config.benchmark.functional_dir ({folder}) has no {name}, which the task"
+                    f" {task} needs; name the folder that has it, or leave the task out"
+                )
 
 
 def all_pairs_of(nodes: Sequence[str]) -> PairTable:

@@ -74,6 +74,8 @@ def read_predictions(path: str | Path, asked: Collection[str] | None = None) -> 
         return _read(path, layout, asked)
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, UnicodeDecodeError):
+            reason = "it is no text in UTF-8"
         raise UserError(
             f"cannot read {path}: {reason}; check the path, and that it is whole, UTF-8, and gzip "
             "exactly if its name ends in .gz"
