@@ -24,7 +24,7 @@ class EssentialFigures:
     Attributes:
         precision_at_100: Share of the truly most central proteins among the predicted ones.
         precision_at_100_ties_shared: The same where equal centralities at the border share the
-            places that are left: what any order of the lists gives on average.
+            places that are left: what drawing lots among them gives on average.
         distribution_overlap: Area under both densities of predicted centrality, 0 to 1.
         top: How many proteins were "most central": 100, or half of all if there are not 200.
         essential: (E,) predicted centralities of the essential proteins.
