@@ -23,11 +23,12 @@ EXIT_PAUSED = 75
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says a mistake in one sentence, not after a page of usage."""
+    """Says a mistake in one sentence, not after a page of usage, nor once per process."""
 
     def error(self, message: str) -> NoReturn:
         """Leaves with it."""
-        self.exit(EXIT_USER_ERROR, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+        sentence = f"{self.prog}: error: {message}; see {self.prog} --help\n"
+        self.exit(EXIT_USER_ERROR, sentence if global_rank() == 0 else None)
 
 
 def stage_parser(

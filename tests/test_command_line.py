@@ -60,6 +60,10 @@ def test_a_mistake_on_the_command_line_is_one_sentence(tmp_path: Path) -> None:
         assert finished.code == 2
         assert finished.stderr.count("\n") == 1
         assert finished.stderr.endswith(f"; see {script} --help\n")
+        other = run_command(
+            [sys.executable, str(ROOT / script), "--confg", "x"], tmp_path, RANK="1"
+        )
+        assert (other.code, other.stderr) == (2, "")
 
 
 def test_an_empty_option_is_refused_and_not_left_out(tmp_path: Path) -> None:

@@ -106,7 +106,8 @@ def check_validation(config: Config, data: PairData) -> None:
     Raises:
         UserError: They are of one class only, or the threshold is no probability.
     """
-    checked_threshold(config)
+    if config.evaluate.decision_threshold.mode == "fixed":
+        checked_threshold(config)
     monitor = config.training.monitor_metric
     one_class = len(np.unique(data.table.labels)) < 2
     if one_class and (
