@@ -276,15 +276,30 @@ def test_scores_of_another_model_or_of_other_embeddings_are_not_taken_up(tmp_pat
     assert len(list(tmp_path.iterdir())) == 3
     kept = kept_in(tmp_path)
     score(model, data, partial=kept)
-    # As a process leaves it that is killed while it saves; then what another is writing just now,
-    # which ended in an error where it was deleted.
-    old, new = (tmp_path / f".{kept.identity}.0.f32.{n}.tmp" for n in ("0123", "4567"))
-    for path in (old, new):
-        path.write_bytes(b"half")
-    os.utime(old, (0, 0))
+    # As a process leaves it that is killed while it saves.
+    (tmp_path / f".{kept.identity}.0.f32.0123.tmp").write_bytes(b"half")
     kept.clear()
-    assert len(list(tmp_path.iterdir())) == 3
-    assert new.exists()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_two_evaluations_of_one_model_do_not_stop_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first to end cleared what the other was writing, which then said that it could not."""
+    first, second = kept_in(tmp_path / "kept"), kept_in(tmp_path / "kept")
+    first.identity = second.identity = "same"
+    replace, cleared = Path.replace, []
+
+    def clear_before(path: Path, target: Path) -> Path:
+        if not cleared:
+            cleared.append(path.name)
+            first.clear()
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", clear_before)
+    second.save(np.zeros(3, dtype=np.float32))
+    assert cleared
+    assert second.load("same", 3).tolist() == [0, 0, 0]
 
 
 def test_a_damaged_file_of_scores_costs_its_tiles_only(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast
 from numpy.typing import NDArray
 
+from common.errors import UserError
 from common.evaluation.scoring_job import ScoringJob
 from common.evaluation.tiles import Tiles
 from common.files import explain_disk_errors, write_atomically
@@ -25,7 +26,6 @@ Scores = NDArray[np.float32]
 
 # What nobody has gone on with for so long is nobody's any more.
 ABANDONED_AFTER = 7 * 24 * 3600.0  # seconds
-HALF_WRITTEN_AFTER = 600.0  # no write takes so long
 
 
 @dataclass
@@ -63,20 +63,23 @@ class PartialScores:
             UserError: It cannot be written.
         """
         content = scores.tobytes()
-        self._make_folder()
+        content = xxhash.xxh3_128_digest(content) + content
         path = self.folder / f"{self.identity}.{self.accelerator.process_index}.f32"
-        write_atomically(path, xxhash.xxh3_128_digest(content) + content)
+        self._make_folder()
+        try:
+            write_atomically(path, content)
+        except UserError:
+            # Another evaluation of this model may have cleared what it took for leftovers; if that
+            # was not it, this fails as well.
+            self._make_folder()
+            write_atomically(path, content)
 
     def clear(self) -> None:
         """Delete what is kept of this scoring: its scores are where they are wanted."""
-        for path in self.folder.glob(f"{self.identity}.*.f32"):
-            path.unlink(missing_ok=True)
-        # What a killed process had begun to write bears the name too, hidden; as does what another
-        # evaluation of the same model is writing just now.
-        for path in self.folder.glob(f".{self.identity}.*.tmp"):
-            with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > HALF_WRITTEN_AFTER:
-                    path.unlink()
+        # What a killed process had begun to write bears the name too, hidden.
+        for pattern in (f"{self.identity}.*.f32", f".{self.identity}.*.tmp"):
+            for path in self.folder.glob(pattern):
+                path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.folder.rmdir()
 
