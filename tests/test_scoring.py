@@ -288,7 +288,8 @@ def test_two_evaluations_of_one_model_do_not_stop_each_other(
     """The first to end cleared what the other was writing, which then said that it could not."""
     first, second = kept_in(tmp_path / "kept"), kept_in(tmp_path / "kept")
     first.identity = second.identity = "same"
-    replace, cleared = Path.replace, []
+    replace = Path.replace
+    cleared: list[str] = []
 
     def clear_before(path: Path, target: Path) -> Path:
         if not cleared:

@@ -68,7 +68,7 @@ def compare_essential(
     top = min(TOP_PROTEINS, len(chosen) // 2)
     guessed = network_centrality(predicted.on(true.nodes), chosen)
     actual = network_centrality(true, chosen)
-    notes += _describe_ties(guessed, top)
+    notes += _describe_ties("predicted", guessed, top) + _describe_ties("true", actual, top)
     first, second = np.split(guessed, [len(standing_out)])
     return EssentialFigures(
         precision_at_100=len(_most_central(guessed, top) & _most_central(actual, top)) / top,
@@ -108,15 +108,15 @@ def _places(centrality: FloatArray, top: int) -> FloatArray:
     return places
 
 
-def _describe_ties(centrality: FloatArray, top: int) -> list[str]:
+def _describe_ties(kind: str, centrality: FloatArray, top: int) -> list[str]:
     border = np.sort(centrality)[-top]
     level = int((centrality == border).sum())
     if int((centrality >= border).sum()) == top:
         return []
     return [
-        f"{level} of {len(centrality)} listed proteins share the predicted centrality at place"
-        f" {top}: the order of the lists, essential first, decides precision_at_100 among them, as"
-        " in the benchmark; precision_at_100_ties_shared does not depend on it"
+        f"{level} of {len(centrality)} listed proteins share the {kind} centrality at place {top}:"
+        " the order of the lists, essential first, decides precision_at_100 among them, as in the"
+        " benchmark; precision_at_100_ties_shared does not depend on it"
     ]
 
 
