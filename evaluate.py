@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from common.run import Run
 
 PREDICTIONS_FILE, PARTIAL_SCORES = "predictions.txt.gz", "partial_scores"
+THRESHOLD_KEY = "evaluate.decision_threshold.value"
 
 
 def main() -> None:
@@ -60,11 +61,12 @@ def main() -> None:
         judge_file(config, Path(arguments.predictions))
     else:
         fixed = config.evaluate.decision_threshold.mode == "fixed"
-        if "evaluate.decision_threshold.value" in keys_of(overrides) and not fixed:
+        if THRESHOLD_KEY in keys_of(overrides) and not fixed:
             raise UserError(
-                "--set evaluate.decision_threshold.value has no say while the mode is"
+                f"--set {THRESHOLD_KEY} has no say while the mode is"
                 " best_f1_on_valid; set evaluate.decision_threshold.mode=fixed too"
             )
+        config.evaluate.decision_threshold.verify_for_model()
         judge_checkpoint(config, arguments.checkpoint)
 
 
@@ -244,7 +246,6 @@ def score_own_pairs(config: Config, arguments: argparse.Namespace) -> None:
         check_same_language_model,
         load_checkpoint,
     )
-    from common.training.validation import checked_threshold
 
     accelerator = start_accelerator(config)
     with log_to_console(accelerator):
@@ -254,13 +255,15 @@ def score_own_pairs(config: Config, arguments: argparse.Namespace) -> None:
         table = read_own_pairs(Path(arguments.pairs), sequences, fasta)
         checkpoint = load_checkpoint(Path(arguments.checkpoint))
         check_same_embeddings(checkpoint, config)
+        given = {key for key in keys_of(arguments.overrides) if "decision_threshold" in key}
+        wanted = config.evaluate.decision_threshold
+        asked = given and (wanted.mode == "fixed" or THRESHOLD_KEY in given)
+        threshold = wanted.as_probability() if asked else checkpoint.decision.threshold
         used = {protein: sequences[protein] for protein in table.proteins}
         store = prepare_store(
             used, config.data.embeddings, config.data.max_sequence_length, accelerator
         )
-        check_same_language_model(checkpoint, store)
-        given = "evaluate.decision_threshold.value" in keys_of(arguments.overrides)
-        threshold = checked_threshold(config) if given else checkpoint.decision.threshold
+        check_same_language_model(checkpoint, config, store)
         model, data = checkpoint.model.to(accelerator.device), PairData(table, store)
         partial = PartialScores(output.with_name(f".{output.name}.partial"), accelerator)
         logits = score_pairs(model, data, config.evaluate.scoring, accelerator, partial=partial)

@@ -21,6 +21,7 @@ def main() -> None:
     add_resume(parser)
     arguments = parser.parse_args()
     config = load_config(arguments.config, "finetune", arguments.overrides)
+    config.evaluate.decision_threshold.verify_for_model()
     finetune(config, arguments.checkpoint, arguments.resume)
 
 

@@ -22,6 +22,7 @@ def main() -> None:
     add_resume(parser)
     arguments = parser.parse_args()
     stages = load_stages(arguments.config, "pretrain", arguments.overrides)
+    stages["pretrain"].evaluate.decision_threshold.verify_for_model()
     pretrain(stages, arguments.resume)
 
 

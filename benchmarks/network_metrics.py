@@ -11,6 +11,7 @@ The synthetic cases double the number of node sets, then their size.
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -93,19 +94,31 @@ def time_synthetic(count: int, size: int, repeats: int) -> Row:
     return Row(f"synthetic, {count} node sets of {size}", None, computing)
 
 
-def time_all_pairs(folder: Path, repeats: int) -> Row:
-    """Reads a score for every pair of the synthetic network's proteins, two million lines."""
-    path = folder / "all_pairs.txt.gz"
+def time_prediction_files(folder: Path, repeats: int) -> list[Row]:
+    """Reads a score for every pair of the synthetic network's proteins, two million lines.
+
+    As they are written; with one space too many, which makes the file irregular; and where the
+    tasks look at one protein in five.
+    """
+    packed, stray = folder / "all_pairs.txt.gz", folder / "stray_space.txt"
     pairs = np.stack(np.triu_indices(PROTEINS), axis=1)
-    scores = np.random.default_rng(47).random(len(pairs))
     names = [f"P{i:05d}" for i in range(PROTEINS)]
     try:
-        write_predictions(path, names, pairs, scores)
-        predictions, reading = fastest(lambda: read_predictions(path), repeats)
+        write_predictions(packed, names, pairs, np.random.default_rng(47).random(len(pairs)))
+        stray.write_bytes(gzip.decompress(packed.read_bytes()).replace(b"\t", b" \t", 1))
+        predictions, reading = fastest(lambda: read_predictions(packed), repeats)
+        _, stray_reading = fastest(lambda: read_predictions(stray), repeats)
+        few, few_reading = fastest(lambda: read_predictions(packed, set(names[::5])), repeats)
     finally:
-        path.unlink(missing_ok=True)
+        packed.unlink(missing_ok=True)
+        stray.unlink(missing_ok=True)
     _, computing = fastest(predictions.edges, repeats)
-    return Row(f"prediction file, {len(pairs):,} lines, gzip; its network", reading, computing)
+    _, few_computing = fastest(few.edges, repeats)
+    return [
+        Row(f"prediction file, {len(pairs):,} lines, gzip; its network", reading, computing),
+        Row("the same, not packed, one space too many", stray_reading, computing),
+        Row("the same, one protein in five asked for", few_reading, few_computing),
+    ]
 
 
 def format_rows(rows: Sequence[Row]) -> str:
@@ -134,7 +147,7 @@ def main() -> None:
         rows = [time_reference(arguments.pring, path, repeats) for path in references]
         rows += [time_synthetic(count, 100, repeats) for count in SET_COUNTS]
         rows += [time_synthetic(50, size, repeats) for size in SET_SIZES]
-        rows.append(time_all_pairs(arguments.output.parent, repeats))
+        rows += time_prediction_files(arguments.output.parent, repeats)
     print(format_rows(rows))
     write_atomically(arguments.output, json.dumps([asdict(row) for row in rows], indent=1) + "\n")
 

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from common.errors import excerpt
+from common.errors import UserError, excerpt
 from common.yaml_file import format_yaml
 
 Stage = Literal["pretrain", "finetune", "evaluate"]
@@ -241,6 +241,25 @@ class DecisionThresholdConfig(Section):
 
     mode: Literal["fixed", "best_f1_on_valid"] = "fixed"
     value: Annotated[float, Field(allow_inf_nan=False)] = 0.5
+
+    def as_probability(self) -> float:
+        """The value, for a model.
+
+        Raises:
+            UserError: It is not within 0 and 1.
+        """
+        if not 0 <= self.value <= 1:
+            raise UserError(
+                f"evaluate.decision_threshold.value is {self.value}, but a model's scores are"
+                " probabilities: take a number from 0 to 1 (others are for files, with"
+                " --predictions)"
+            )
+        return self.value
+
+    def verify_for_model(self) -> None:
+        """Refuse a fixed threshold that no probability could be compared with."""
+        if self.mode == "fixed":
+            self.as_probability()
 
 
 class ScoringConfig(Section):

@@ -177,6 +177,14 @@ def _explain(error: OSError) -> str:
     return error.strerror or str(error)
 
 
+def explain_no_text(path: Path) -> str:
+    """What to say of a file that should be text in UTF-8 and is not."""
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b" and path.suffix != ".gz"
+    remedy = "it is packed by gzip, so let its name end in .gz" if packed else "save it as such"
+    return f"{path} is not a text file in UTF-8; {remedy}"
+
+
 def hash_file(path: Path) -> str:
     """The xxh3 checksum of a file's content."""
     digest = xxhash.xxh3_128()

@@ -218,19 +218,12 @@ def begins_like_a_number(text: str) -> bool:
     return bare[:1] in set("0123456789") or (bare[1:2] in set("0123456789") and bare[0] in ".,")
 
 
-def disagrees(negative: float, positive: float) -> bool:
-    """Whether p_positive alone would make another call than the two together."""
-    if math.isnan(negative) or math.isnan(positive) or abs(positive - 0.5) <= 1e-6:
-        return False
-    return (positive > negative) != (positive >= 0.5)
-
-
-def call(negative: float, positive: float, *, by_margin: bool) -> float:
+def call(negative: float, positive: float) -> float:
     """The score of five columns: at least 0.5 exactly where the benchmark adds an edge."""
     if math.isnan(negative) or math.isnan(positive):
         return math.nan
     difference = 0.0 if positive == negative else positive - negative
-    score = 0.5 + difference / 2 if by_margin else positive
+    score = 0.5 + difference / 2
     return max(score, 0.5) if positive > negative else min(score, math.nextafter(0.5, 0))
 
 
@@ -252,10 +245,9 @@ def expected_scores(text: str) -> tuple[dict[tuple[str, str], float], set[int]]:
             wrong.add(number)
             continue
         scored.append((names, [float(text.partition("(")[0]) for text in numbers]))
-    by_margin = len(first) == 5 and any(disagrees(*values) for _, values in scored)
     found: dict[tuple[str, str], float] = {}
     for (a, b), values in scored:
-        score = values[0] if len(first) == 3 else call(*values, by_margin=by_margin)
+        score = values[0] if len(first) == 3 else call(*values)
         if not math.isnan(score):
             found[a, b] = max(score, found.get((a, b), -math.inf))
     return found, wrong

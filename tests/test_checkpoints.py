@@ -223,9 +223,9 @@ def test_embeddings_of_another_width_are_refused_and_other_ones_told(run: Run) -
     assert check_fits(checkpoint, run.config, store_of(DIM, "others")) == [
         "the files of data_config.embeddings.model_name"
     ]
-    check_same_language_model(checkpoint, store_of(DIM))
+    check_same_language_model(checkpoint, checkpoint.config, store_of(DIM))
     with pytest.raises(UserError, match="its files have changed"):
-        check_same_language_model(checkpoint, store_of(DIM, "others"))
+        check_same_language_model(checkpoint, checkpoint.config, store_of(DIM, "others"))
     with pytest.raises(UserError, match=r"takes embeddings of 6 dimensions, but .* have 7; set"):
         check_fits(checkpoint, run.config, store_of(7))
     other = configure(

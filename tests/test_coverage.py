@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 
+import numpy as np
 import pytest
 
 from common.config_file import load_config
@@ -40,13 +41,16 @@ def test_all_that_is_odd_about_a_file_is_said_once_each(project: TinyProject) ->
         file.write("Q2\n")
     test_file = project.folder / "data" / SPECIES / "BFS" / f"{SPECIES}_test_ppi.txt"
     named = {frozenset(line.split()[:2]) for line in test_file.read_text().splitlines()}
-    listed = [{"P040", "P041"}, {"P040", "P042"}, {"P043"}]
+    # The last two in no complex.
+    one = next(sorted(pair) for pair in named if len(pair) == 2 and min(pair) > "P051")
+    listed = [{"P040", "P041"}, {"P040", "P042"}, {"P043"}, {"P060"}, set(one)]
     found = judge_text(
         project,
         "A B score\n"
         "P040 P041 0.9\nP041 P040 0.9\n"
         "P040 P042 0.2\nP042 P040 0.7\n"
-        "P043 P043 0.8\n"
+        "P043 P043 0.8\nP060 P060 0.8\n"
+        f"{' '.join(one)} 0.1\n"
         "P044 P045 nan\n"
         "X9 P040 1\n",
         *("pairs", "topology", "complexes", "go_modules", "essential_proteins"),
@@ -58,11 +62,11 @@ def test_all_that_is_odd_about_a_file_is_said_once_each(project: TinyProject) ->
         "1 lines have the score NaN: not predicted",
         "1 lines repeat a pair with the same score; each pair counts once",
         "1 pairs are listed with different scores; the highest counts",
-        "297 of 300 pairs of the tiny test graph are not listed: not predicted",
-        "1 listed pairs of tiny are self-pairs; they count as the benchmark does",
-        "16 of 18 pairs of the complexes are not listed: not predicted",
-        f"{50 - sum(pair in named for pair in listed)} of 50 pairs of test are not listed: not"
-        " predicted, and last in rank, which auroc and auprc then measure too",
+        "295 of 300 pairs of the tiny test graph have no score: not predicted",
+        "2 listed pairs of tiny are self-pairs; they count as the benchmark does",
+        "16 of 18 pairs of the complexes have no score: not predicted",
+        f"{50 - sum(pair in named for pair in listed)} of 50 pairs of test have no score: not"
+        " predicted, and ranked lowest, which auroc and auprc then measure too",
         "node size 8: 1 members of node sets are not in the test graph and ignored, which leaves"
         " out 0 of 2 node sets",
         "1 predicted self-pairs do not count inside complexes",
@@ -89,12 +93,33 @@ def test_pairs_that_are_no_task_s_are_counted(project: TinyProject) -> None:
 def test_a_part_that_a_file_says_nothing_of_is_told(project: TinyProject) -> None:
     notes = judge_text(project, "P060 P061 1\n", "complexes", "topology").notes
     assert notes[0].startswith("299 of 300 pairs of the tiny test graph")
-    assert notes[1].startswith("none of the 18 pairs of the complexes is listed: figures there")
+    assert (
+        notes[1] == "none of the 18 pairs of the complexes has a score: nothing is predicted there"
+    )
 
 
 def test_a_file_of_another_naming_is_refused(project: TinyProject) -> None:
-    with pytest.raises(UserError, match=r"mine\.txt names none of the 24 proteins .* 'CDC28'"):
+    with pytest.raises(UserError, match=r"mine\.txt names two of the 24 proteins .* 'CDC28'"):
         judge_text(project, "CDC28 CLN2 1\n", "topology")
+    # One side known: it was judged as a file that predicts nothing.
+    with pytest.raises(UserError, match=r"'P041,'.* part its columns by tabs or spaces alone"):
+        judge_text(project, "P041, P042 1\nP043, P044 1\n", "topology")
+
+
+def test_the_figures_of_pairs_do_not_depend_on_what_else_is_judged(project: TinyProject) -> None:
+    """A line that only complexes look at changed how all others were scored and ranked."""
+    test_file = project.folder / "data" / SPECIES / "BFS" / f"{SPECIES}_test_ppi.txt"
+    rows = [line.split() for line in test_file.read_text().splitlines()][::2]
+    rng = np.random.default_rng(0)
+    numbers = rng.random(len(rows)).round(2)
+    text = "".join(
+        f"{a} {b} 0 {1 - p:.2f} {p}\n" for (a, b, _), p in zip(rows, numbers, strict=True)
+    )
+    text += "P040 P043 0 9 -9\n"  # in a complex, but no test pair
+    assert ["P040", "P043"] not in [row[:2] for row in rows]
+    alone = judge_text(project, text, "pairs")
+    among = judge_text(project, text, "pairs", "complexes", "topology")
+    assert alone.pairs == among.pairs
 
 
 @pytest.mark.parametrize(
@@ -120,8 +145,9 @@ def test_a_threshold_that_does_not_suit_the_scores_is_told(project: TinyProject)
     path.write_text("P040 P041 999\nP040 P042 0.2\nP041 P042 400\n")
     predictions = read_predictions(path, materials.proteins())
     assert describe_range(predictions, 0.5) == [
-        "the scores run from 0.2 to 999, and evaluate.decision_threshold.value (0.5) calls 2 of 3"
-        " pairs: set it to suit them"
+        "the scores run from 0.2 to 999, and the threshold (evaluate.decision_threshold.value, 0.5)"
+        " calls 2 of 3 pairs"
     ]
     path.write_text("P040 P041 1\nP040 P042 0\n")
     assert describe_range(read_predictions(path), 0.5) == []
+    assert describe_range(read_predictions(path), 5)[0].endswith("calls 0 of 2 pairs")

@@ -199,7 +199,9 @@ def test_own_pairs_may_be_named_as_uniprot_does_and_packed(
     assert line.split("\t")[:2] == ["P041", "P042"]
 
 
-@pytest.mark.parametrize("place", ["mine.txt", "folder", "pipe", "no/where.tsv", "link.tsv"])
+@pytest.mark.parametrize(
+    "place", ["mine.txt", "folder", "pipe", "no/where.tsv", "link.tsv", "loop"]
+)
 def test_own_pairs_are_not_written_over_what_is_no_output(
     judged: tuple[TinyProject, Path, Path], tmp_path: Path, place: str
 ) -> None:
@@ -209,6 +211,7 @@ def test_own_pairs_are_not_written_over_what_is_no_output(
     pairs.write_text("P041\tP042\n")
     (tmp_path / "folder").mkdir()
     (tmp_path / "link.tsv").symlink_to(pairs)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UserError, match=r"--output .* (is|lies) .*; name another file"):
         score_own(project, best, pairs, tmp_path / place)
@@ -223,17 +226,21 @@ def score_own(project: TinyProject, best: Path, pairs: Path, output: Path, *argu
               str(fasta), "--output", str(output), *arguments, config=False)  # fmt: skip
 
 
-@pytest.mark.parametrize(("threshold", "call"), [("0.0", "1"), ("1.0", "0")])
+@pytest.mark.parametrize(
+    ("setting", "threshold"), [("value=0.0", 0.0), ("value=1.0", 1.0), ("mode=fixed", 0.5)]
+)
 def test_own_pairs_may_be_called_by_another_threshold(
-    judged: tuple[TinyProject, Path, Path], tmp_path: Path, threshold: str, call: str
+    judged: tuple[TinyProject, Path, Path], tmp_path: Path, setting: str, threshold: float
 ) -> None:
     """What --set said was checked, and then not used."""
     project, best, _ = judged
     (tmp_path / "mine.txt").write_text("P041\tP042\nP045\tP050\n")
-    given = ["--set", f"evaluate.decision_threshold.value={threshold}"]
+    given = ["--set", f"evaluate.decision_threshold.{setting}"]
     score_own(project, best, tmp_path / "mine.txt", tmp_path / "scores.tsv", *given)
     _, *lines = (tmp_path / "scores.tsv").read_text().splitlines()
-    assert [line.split("\t")[3] for line in lines] == [call] * 2
+    for line in lines:
+        *_, probability, call = line.split("\t")
+        assert int(call) == (float(probability) >= threshold)
 
 
 @pytest.mark.parametrize(
@@ -522,7 +529,7 @@ def test_predictions_in_another_naming_are_refused(
     """Gene names for accessions looked like a predictor that knows nothing: AUROC 0.5."""
     project, _, _ = judged
     (tmp_path / "p.txt").write_text("BRCA1 TP53 0.9\n")
-    with pytest.raises(UserError, match=r"names none of the 24 proteins .*'BRCA1'.*'P040'; transl"):
+    with pytest.raises(UserError, match=r"names two of the 24 proteins .*'BRCA1'.*'P040'; transl"):
         call_main(
             project, "evaluate.py", "--predictions", str(tmp_path / "p.txt"), "--tasks", "pairs"
         )

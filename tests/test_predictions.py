@@ -73,8 +73,7 @@ def test_five_columns_call_what_the_benchmark_calls(read: Reader) -> None:
     assert edges(predictions) == [("A", "B"), ("A", "E")]
     assert scored(predictions)["A", "B"] == 0.9
     assert 0.5 - 1e-12 < scored(predictions)["A", "D"] < 0.5
-    assert predictions.notes[0].startswith("1 lines have p_positive on the other side")
-    assert predictions.notes[1].startswith("1 lines have the score NaN")
+    assert predictions.notes == ("1 lines have the score NaN: not predicted",)
 
 
 @pytest.mark.parametrize("delimiter", ["\t", " ", "  "])
@@ -87,6 +86,12 @@ def test_a_first_line_without_numbers_is_a_header_and_said_to_be(
     assert scored(predictions) == {("A", "B"): 0.9}
     assert predictions.ids == ("A", "B")
     assert predictions.notes == ("line 2 has no numbers and is taken for a header",)
+
+
+def test_a_line_unlike_the_first_is_told_by_both(read: Reader) -> None:
+    """Of a comment of five words the first good line was blamed, in words that fitted it."""
+    with pytest.raises(UserError, match=r"line 2: 'A B 0.6' has 3 columns, but the first .* has 5"):
+        read("# made by program X\nA\tB\t0.6\n")
 
 
 def test_names_of_columns_may_have_spaces_where_tabs_part_them(read: Reader) -> None:
@@ -235,17 +240,28 @@ def test_a_malformed_line_far_down_is_found(read: Reader) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
+    ("name", "content", "message"),
     [
-        ("plain.gz", b"A\tB\t1\n"),
-        ("cut.gz", gzip.compress(b"A\tB\t0.123\n" * 9999, mtime=0)[:-40]),
-        ("packed.txt", gzip.compress(b"A\tB\t1\n", mtime=0)),
-        ("latin.txt", b"A\tB\t1\n\xe9\tB\t1\n"),
+        ("plain.gz", b"A\tB\t1\n", r"cannot read .*plain.gz: .*check the path"),
+        (
+            "cut.gz",
+            gzip.compress(b"A\tB\t0.123\n" * 9999, mtime=0)[:-40],
+            r"cannot read .*cut.gz: ",
+        ),
+        (
+            "packed.txt",
+            gzip.compress(b"A\tB\t1\n", mtime=0),
+            r"packed.txt is .* packed by gzip, so",
+        ),
+        ("latin.txt", b"A\tB\t1\n\xe9\tB\t1\n", r"latin.txt is not a text file in UTF-8; save it"),
     ],
+    ids=["plain.gz", "cut.gz", "packed.txt", "latin.txt"],
 )
-def test_an_unreadable_file_is_refused_by_name(tmp_path: Path, name: str, content: bytes) -> None:
+def test_an_unreadable_file_is_refused_by_name(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(UserError, match=f"cannot read .*{name}: .*check the path"):
+    with pytest.raises(UserError, match=message):
         read_predictions(tmp_path / name)
 
 

@@ -25,12 +25,11 @@ from datasets.table import InMemoryTable
 
 from common.data.uniprot import shorten_uniprot
 from common.errors import UserError, excerpt
-from common.files import hash_file
+from common.files import explain_no_text, hash_file
 
 # Part of the cache's key: raise it when the same text shall be parsed into something else.
 _CACHE_VERSION = 1
 _CHECKSUM_FILE = "checksum"
-GZIP_MAGIC = b"\x1f\x8b"
 
 # ASCII on purpose: upper-casing other letters can make two of one.
 _SEQUENCE_LINE = re.compile(r"[A-Za-z]*\*?")
@@ -58,10 +57,7 @@ def read_text(path: Path) -> str:
     except (gzip.BadGzipFile, EOFError, zlib.error):
         raise UserError(f"{path} is not a whole gzip file; fetch it again") from None
     except UnicodeDecodeError:
-        remedy = "save it as such"
-        if content.startswith(GZIP_MAGIC):
-            remedy = "it is packed by gzip, so let its name end in .gz"
-        raise UserError(f"{path} is not a text file in UTF-8; {remedy}") from None
+        raise UserError(explain_no_text(path)) from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}; check the path") from None
 

@@ -48,7 +48,7 @@ def describe_network(predictions: Predictions, scope: Scope) -> list[str]:
     notes = []
     if missing:
         notes.append(
-            _tell_missing(missing, missing + int(inside.sum()), f"the {scope.species} test graph")
+            tell_missing(missing, missing + int(inside.sum()), f"the {scope.species} test graph")
         )
     if loops:
         notes.append(
@@ -62,25 +62,25 @@ def describe_complexes(predictions: Predictions, data: FunctionalData) -> list[s
     """Says how many pairs inside complexes are not listed."""
     names, pairs = pairs_within(data.complexes)
     missing = int(np.isnan(predictions.scores_of(names, pairs)).sum())
-    return [_tell_missing(missing, len(pairs), "the complexes")] if missing else []
+    return [tell_missing(missing, len(pairs), "the complexes")] if missing else []
 
 
-def _tell_missing(missing: int, count: int, where: str) -> str:
+def tell_missing(missing: int, count: int, where: str) -> str:
+    """That so many pairs are not listed, or listed with NaN."""
     if missing == count:
-        return f"none of the {count} pairs of {where} is listed: figures there are of no prediction"
-    return f"{missing} of {count} pairs of {where} are not listed: not predicted"
+        return f"none of the {count} pairs of {where} has a score: nothing is predicted there"
+    return f"{missing} of {count} pairs of {where} have no score: not predicted"
 
 
 def describe_range(predictions: Predictions, threshold: float) -> list[str]:
-    """Says what a threshold makes of scores that are no probabilities."""
+    """Says what a threshold makes of scores that are no probabilities, or that it lies above."""
     scores = predictions.scores
-    if not len(scores) or (scores.min() >= 0 and scores.max() <= 1):
-        return []
     called = int((scores >= threshold).sum())
+    if not len(scores) or (called and scores.min() >= 0 and scores.max() <= 1):
+        return []
     return [
-        f"the scores run from {scores.min():g} to {scores.max():g}, and"
-        f" evaluate.decision_threshold.value ({threshold:g}) calls {called} of {len(scores)} pairs:"
-        " set it to suit them"
+        f"the scores run from {scores.min():g} to {scores.max():g}, and the threshold"
+        f" (evaluate.decision_threshold.value, {threshold:g}) calls {called} of {len(scores)} pairs"
     ]
 
 

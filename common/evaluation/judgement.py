@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from common.config import EvaluateConfig, Strategy
 from common.data.pairs import PairTable
 from common.evaluation.complexes import compare_complexes
-from common.evaluation.coverage import describe_coverage
+from common.evaluation.coverage import describe_coverage, tell_missing
 from common.evaluation.enrichment import GProfiler
 from common.evaluation.essential import EssentialFigures, compare_essential
 from common.evaluation.materials import FunctionalData, Materials, Scope
@@ -106,10 +106,9 @@ def _judge_pairs(
     assert scope.table is not None
     scores, missing = scores_of_table(scope.table, predictions, criteria.threshold)
     if missing:
-        judgement.notes.append(
-            f"{missing} of {len(scores)} pairs of {name} are not listed: not predicted, and last"
-            " in rank, which auroc and auprc then measure too"
-        )
+        lowest = ", and ranked lowest, which auroc and auprc then measure too"
+        note = tell_missing(missing, len(scores), name)
+        judgement.notes.append(note + lowest * (missing < len(scores)))
     between = ~scope.table.is_self
     for split, chosen in ((name, slice(None)), (f"{name}_without_self_pairs", between)):
         judgement.pairs[split] = criteria.measure(
@@ -125,13 +124,13 @@ def scores_of_table(
 ) -> tuple[NDArray[np.float64], int]:
     """Scores of a table's pairs, and how many of them are not listed.
 
-    What is not listed gets the score of "surely not": 0, or the lowest score if that is below, or
-    the next number below the threshold, so that it is never called.
+    What is not listed gets the score of "surely not": 0, or the lowest score of these pairs if
+    that is below, or the next number below the threshold, so that it is never called.
     """
     scores = predictions.scores_of(table.proteins, table.pairs)
     missing = np.isnan(scores)
-    lowest = float(predictions.scores.min(initial=0.0))
-    scores[missing] = min(0.0, lowest, float(np.nextafter(threshold, -np.inf)))
+    lowest = float(scores[~missing].min(initial=0.0))
+    scores[missing] = min(lowest, float(np.nextafter(threshold, -np.inf)))
     # An infinite score is a rank like any other: above, or below, all that are finite.
     return np.clip(scores, -HIGHEST, HIGHEST), int(missing.sum())
 
@@ -144,11 +143,14 @@ def _judge_topology(scope: Scope, predicted: Network, judgement: Judgement) -> N
         judgement.topology[scope.species, strategy] = rows
 
 
-def _without_self_pairs(predicted: Network) -> tuple[Network, list[str]]:
+def _inside_complexes(
+    predicted: Network, true_complexes: Sequence[Network]
+) -> tuple[Network, list[str]]:
     """What the complexes are compared with: the benchmark's own pairs inside them lack self-pairs.
 
     Whether a model has scored them depends on what else it is judged on.
     """
+    predicted = predicted.on({name for true in true_complexes for name in true.nodes})
     plain = predicted.without_self_pairs()
     dropped = len(predicted.edges) - len(plain.edges)
     notes = [f"{dropped} predicted self-pairs do not count inside complexes"] if dropped else []
@@ -164,7 +166,7 @@ def _judge_functions(
 ) -> None:
     true = scope.network
     if data.complexes:
-        inside, notes = _without_self_pairs(predicted)
+        inside, notes = _inside_complexes(predicted, data.complexes)
         judgement.notes += notes
         judgement.functional["complexes"] = vars(compare_complexes(inside, data.complexes))
     if data.go_terms is not None and true is not None:

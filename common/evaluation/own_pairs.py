@@ -69,7 +69,10 @@ def check_output(path: Path, inputs: Sequence[Path]) -> None:
             device, or one of the inputs.
     """
     reason = None
-    folder = path.resolve().parent  # A link is written through.
+    try:
+        folder = path.resolve().parent  # A link is written through.
+    except (OSError, RuntimeError):  # as links in a circle are, by the version of Python
+        folder = path / "nowhere"
     if not folder.is_dir():
         reason = "lies in a folder that does not exist"
     elif not os.access(folder, os.W_OK):
@@ -101,9 +104,10 @@ def write_own_pairs(
     for (a, b), score, call in zip(table.pairs.tolist(), scores.tolist(), calls, strict=True):
         lines.append(f"{table.proteins[a]}\t{table.proteins[b]}\t{score!r}\t{call}")
     content = ("\n".join(lines) + "\n").encode()
-    if path.suffix == ".gz":
+    target = path.resolve()
+    if target.suffix == ".gz":
         content = gzip.compress(content, mtime=0)
-    write_atomically(path.resolve(), content)
+    write_atomically(target, content)
     LOGGER.info(
         format_event(
             "pairs_written", path=path, pairs=len(calls), threshold=threshold, called=sum(calls)

@@ -1,9 +1,10 @@
 """Prediction files: reading any predictor's, writing our own.
 
 A line is `protein_a protein_b score_or_label`, or PRING's `protein_a protein_b label p_negative
-p_positive`, separated by tabs or spaces; a `.gz` name means gzip; a first line without numbers is a
-header. The table that own pairs are written as (`SCORED_PAIRS`) is read as well: its probability is
-the score. A line that is none of this is refused with its number.
+p_positive`, separated by tabs or spaces; a `.gz` name means gzip; a first line without numbers, or
+proteins that are asked for, is a header. The table that own pairs are written as (`SCORED_PAIRS`)
+is read as well: its probability is the score. A line that is none of this is refused with its
+number.
 
 Two million lines take about a second: Arrow parses regular files in blocks and ids become int32
 codes. What Arrow does not take is read again line by line, which finds the line to blame.
@@ -28,11 +29,10 @@ from common.data.uniprot import shorten_uniprot
 from common.errors import UserError, excerpt
 from common.evaluation.networks import FloatArray
 from common.evaluation.predictions import CALL, Codes, Predictions
-from common.files import write_atomically
+from common.files import explain_no_text, write_atomically
 
 SCORED_PAIRS = ("protein_a", "protein_b", "probability", "call")
 BELOW_CALL = float(np.nextafter(CALL, 0))
-BELOW_NOTICE = 1e-6  # what rounding two probabilities to a few digits explains
 BLOCK_BYTES = 8 << 20
 LINES_AT_A_TIME = 1 << 16
 COMPRESSION = 4  # of gzip: within 5 % of the size at 6, in less than half the time
@@ -47,10 +47,9 @@ NUMBER = re.compile(r"[+-]?(nan(\(\w*\))?|inf(inity)?|(\d+\.?\d*|\.\d+)(e[+-]?\d
 def read_predictions(path: str | Path, asked: Collection[str] | None = None) -> Predictions:
     """Reads a prediction file.
 
-    Of five columns the score is p_positive, if everywhere p_positive >= 0.5 says the same as
-    p_positive > p_negative, which is how the benchmark calls; if not, it is 0.5 + (p_positive -
-    p_negative) / 2. Either way a threshold of 0.5 makes the benchmark's calls. Their label is the
-    truth and is not read.
+    Of five columns the score is 0.5 + (p_positive - p_negative) / 2: p_positive, where the two add
+    up to 1, and in any case at least 0.5 exactly where the benchmark adds an edge, which is where
+    p_positive > p_negative. Their label is the truth and is not read.
 
     Args:
         path: The file.
@@ -72,13 +71,13 @@ def read_predictions(path: str | Path, asked: Collection[str] | None = None) -> 
                 [], np.empty((0, 2), np.int32), np.empty(0), [f"{path} is empty: nothing predicted"]
             )
         return _read(path, layout, asked)
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+    except UnicodeDecodeError:
+        raise UserError(explain_no_text(path)) from None
+    except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        if isinstance(error, UnicodeDecodeError):
-            reason = "it is no text in UTF-8"
         raise UserError(
-            f"cannot read {path}: {reason}; check the path, and that it is whole, UTF-8, and gzip "
-            "exactly if its name ends in .gz"
+            f"cannot read {path}: {reason}; check the path, and that it is whole, and gzip exactly"
+            " if its name ends in .gz"
         ) from None
 
 
@@ -156,6 +155,14 @@ def _malformed(path: Path, number: int, fields: list[str]) -> UserError:
     )
 
 
+def _unlike(path: Path, number: int, fields: list[str], layout: _Layout) -> UserError:
+    return UserError(
+        f"{path}, line {number}: '{excerpt(' '.join(fields))}' has {len(fields)} columns, but the"
+        f" first line that is not blank has {layout.columns}, and all must be alike; correct or"
+        " remove either"
+    )
+
+
 def _no_number(path: Path, number: int, text: str) -> UserError:
     return UserError(
         f"{path}, line {number}: '{excerpt(text)}' is no number such as 0.85 (a decimal point, no"
@@ -179,7 +186,8 @@ class _Ids:
 
     def number(self, name: str) -> int:
         """The id's number; a UniProt name (`sp|P12345|NAME`) means its accession."""
-        name = shorten_uniprot(name)
+        if self.asked is None or name not in self.asked:
+            name = shorten_uniprot(name)
         if self.asked is None or name in self.asked:
             return self.codes.setdefault(name, len(self.codes))
         self.foreign = name if self.foreign is None else min(self.foreign, name)
@@ -214,12 +222,12 @@ def _read(path: Path, layout: _Layout, asked: Collection[str] | None) -> Predict
         except (ValueError, OSError):  # pyarrow's ArrowInvalid is a ValueError
             if parse is _patient_blocks:
                 raise
-    if ids.asked and ids.foreign is not None and not ids.codes:
+    if ids.foreign is not None and not any(len(block.first) for block in kept):
         raise _foreign(path, ids)
     empty = _Block.empty(layout)
     first, second = (np.concatenate([block[side] for block in (empty, *kept)]) for side in (0, 1))
-    scores, remarks = _scores(np.concatenate([b.numbers for b in (empty, *kept)], axis=1))
-    notes = [*layout.notes(), *_foreign_notes(lines - len(first), ids.foreign), *remarks]
+    scores = _scores(np.concatenate([block.numbers for block in (empty, *kept)], axis=1))
+    notes = [*layout.notes(), *_foreign_notes(lines - len(first), ids.foreign)]
     return Predictions.gather(list(ids.codes), np.stack([first, second], axis=1), scores, notes)
 
 
@@ -232,36 +240,18 @@ def _parse(blocks: Iterator[_Block]) -> tuple[int, list[_Block]]:
     return lines, kept
 
 
-def _scores(numbers: FloatArray) -> tuple[FloatArray, list[str]]:
-    """The score of every line, (R,) float64, from its (1, R) or (2, R) numbers, and a note."""
-    positive: FloatArray = numbers[-1]
+def _scores(numbers: FloatArray) -> FloatArray:
+    """The score of every line, (R,) float64, from its (1, R) or (2, R) numbers."""
     if len(numbers) == 1:
-        return positive, []
-    negative = numbers[0]
-    scored = ~np.isnan(numbers).any(axis=0)
-    called = positive > negative
-    apart = scored & (called != (positive >= CALL)) & (np.abs(positive - CALL) > BELOW_NOTICE)
-    # Either keeps the order of what it is made of, on which the ranking figures depend.
-    scores = _margin(positive, negative) if apart.any() else positive
-    scores = np.where(called, np.maximum(scores, CALL), np.minimum(scores, BELOW_CALL))
-    return np.where(scored, scores, np.nan), _apart_note(int(apart.sum()))
-
-
-def _margin(positive: FloatArray, negative: FloatArray) -> FloatArray:
+        score: FloatArray = numbers[0]
+        return score
+    negative, positive = numbers
     # Infinite scores are scores; the difference of two equal ones is NaN, and means a tie.
     with np.errstate(invalid="ignore"):
-        difference = np.where(positive == negative, 0.0, positive - negative)
-    margin: FloatArray = CALL + difference / 2
-    return margin
-
-
-def _apart_note(count: int) -> list[str]:
-    if not count:
-        return []
-    return [
-        f"{count} lines have p_positive on the other side of 0.5 than p_positive > p_negative says;"
-        " the score of every line is 0.5 + (p_positive - p_negative) / 2"
-    ]
+        margin = CALL + np.where(positive == negative, 0.0, positive - negative) / 2
+    called = positive > negative
+    margin = np.where(called, np.maximum(margin, CALL), np.minimum(margin, BELOW_CALL))
+    return np.where(np.isnan(numbers).any(axis=0), np.nan, margin)
 
 
 def _foreign_notes(count: int, example: str | None) -> list[str]:
@@ -277,10 +267,16 @@ def _foreign(path: Path, ids: _Ids) -> UserError:
     """That the file is of another naming: it would be judged as one that predicts nothing."""
     assert ids.asked is not None
     assert ids.foreign is not None
+    marked = any(mark in ids.foreign for mark in ",;\"'")
     return UserError(
-        f"{path} names none of the {len(ids.asked)} proteins that the tasks look at: its ids are"
-        f" such as '{excerpt(ids.foreign)}', the benchmark's such as '{excerpt(min(ids.asked))}';"
-        " translate them, or choose the species they belong to"
+        f"no line of {path} names two of the {len(ids.asked)} proteins that the tasks look at: its"
+        f" ids are such as '{excerpt(ids.foreign)}', the benchmark's such as"
+        f" '{excerpt(min(ids.asked))}'; "
+        + (
+            "part its columns by tabs or spaces alone, without quotes"
+            if marked
+            else "translate them, or choose the species they belong to"
+        )
     )
 
 
@@ -366,6 +362,8 @@ def _patient_blocks(path: Path, layout: _Layout, ids: _Ids) -> Iterator[_Block]:
 def _parse_line(
     path: Path, number: int, fields: list[str], layout: _Layout, ids: _Ids
 ) -> tuple[float, ...]:
+    if len(fields) != layout.columns and len(fields) in (3, 5):
+        raise _unlike(path, number, fields, layout)
     if len(fields) != layout.columns or not "".join(fields[:2]).isprintable():
         raise _malformed(path, number, fields)
     texts = [fields[column] for column in layout.numbers]

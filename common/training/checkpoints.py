@@ -180,17 +180,20 @@ def load_checkpoint(path: Path, expected_model: str | None = None) -> Checkpoint
     return Checkpoint(path, load_weights(path, name), config, decision)
 
 
-def check_same_language_model(checkpoint: Checkpoint, store: EmbeddingStore) -> None:
-    """Refuse embeddings of another language model, where the checkpoint alone names it.
+def check_same_language_model(
+    checkpoint: Checkpoint, config: Config, store: EmbeddingStore
+) -> None:
+    """Refuse embeddings of another language model than the checkpoint's.
 
     Raises:
         UserError: Its files are not those of the training.
     """
     if store.language_model != checkpoint.decision.language_model:
-        name = checkpoint.config.data.embeddings.model_name
+        trained, given = (each.data.embeddings.model_name for each in (checkpoint.config, config))
+        reason = "its files have changed" if given == trained else f"that was {trained}"
         raise UserError(
-            f"{name} is not the language model that {checkpoint.path} was trained on: its files"
-            " have changed; set data_config.embeddings.model_name or revision to the one that was"
+            f"{given} is not the language model that {checkpoint.path} was trained on: {reason};"
+            " set data_config.embeddings.model_name or revision to the one that was"
         )
 
 
@@ -239,6 +242,8 @@ def warn_if_differs(run: Run, checkpoint: Checkpoint, store: EmbeddingStore) -> 
 
 def check_same_embeddings(checkpoint: Checkpoint, config: Config) -> None:
     """Refuse settings by which sequences would be embedded otherwise than in training.
+
+    Not the type of the stored numbers, which only rounds them otherwise.
 
     Raises:
         UserError: Names the first such setting.

@@ -76,7 +76,7 @@ def decide_threshold(checkpoint: Checkpoint, config: Config, accelerator: Accele
     """
     wanted = config.evaluate.decision_threshold
     if wanted.mode == "fixed":
-        return checked_threshold(config)
+        return wanted.as_probability()
     if checkpoint.decision.mode == wanted.mode:
         return checkpoint.decision.threshold
     validation = open_splits(config, ("val",), accelerator).parts["val"]
@@ -85,29 +85,12 @@ def decide_threshold(checkpoint: Checkpoint, config: Config, accelerator: Accele
     return validator.validate(checkpoint.model, checkpoint.decision.epoch).decision.threshold
 
 
-def checked_threshold(config: Config) -> float:
-    """The configured threshold, for a model.
-
-    Raises:
-        UserError: The threshold is not within 0 and 1.
-    """
-    value = config.evaluate.decision_threshold.value
-    if not 0 <= value <= 1:
-        raise UserError(
-            f"evaluate.decision_threshold.value is {value}, but a model's scores are probabilities:"
-            " take a number from 0 to 1 (others are for files, with --predictions)"
-        )
-    return value
-
-
 def check_validation(config: Config, data: PairData) -> None:
     """Refuse to monitor what the validation pairs leave undefined.
 
     Raises:
-        UserError: They are of one class only, or the threshold is no probability.
+        UserError: They are of one class only.
     """
-    if config.evaluate.decision_threshold.mode == "fixed":
-        checked_threshold(config)
     monitor = config.training.monitor_metric
     one_class = len(np.unique(data.table.labels)) < 2
     if one_class and (
