@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from common.run import Run
 
 PREDICTIONS_FILE, PARTIAL_SCORES = "predictions.txt.gz", "partial_scores"
-THRESHOLD_KEY = "evaluate.decision_threshold.value"
+THRESHOLD_SECTION = "evaluate.decision_threshold."
+THRESHOLD_KEY = f"{THRESHOLD_SECTION}value"
 
 
 def main() -> None:
@@ -63,8 +64,8 @@ def main() -> None:
         fixed = config.evaluate.decision_threshold.mode == "fixed"
         if THRESHOLD_KEY in keys_of(overrides) and not fixed:
             raise UserError(
-                f"--set {THRESHOLD_KEY} has no say while the mode is"
-                " best_f1_on_valid; set evaluate.decision_threshold.mode=fixed too"
+                f"--set {THRESHOLD_KEY} has no say while the mode is best_f1_on_valid; set"
+                f" {THRESHOLD_SECTION}mode=fixed too"
             )
         config.evaluate.decision_threshold.verify_for_model()
         judge_checkpoint(config, arguments.checkpoint)
@@ -227,6 +228,13 @@ def resolve(config: Config, threshold: float) -> Config:
     return config.model_copy(update={"evaluate": evaluate, "run": run})
 
 
+def asks_for_threshold(config: Config, overrides: Sequence[str]) -> bool:
+    """Whether `--set` gives a threshold, or asks for the configured one (`mode: fixed`)."""
+    given = {key for key in keys_of(overrides) if key.startswith(THRESHOLD_SECTION)}
+    fixed = config.evaluate.decision_threshold.mode == "fixed"
+    return THRESHOLD_KEY in given or (bool(given) and fixed)
+
+
 def score_own_pairs(config: Config, arguments: argparse.Namespace) -> None:
     """From a checkpoint, pairs and sequences to probabilities and calls.
 
@@ -255,9 +263,8 @@ def score_own_pairs(config: Config, arguments: argparse.Namespace) -> None:
         table = read_own_pairs(Path(arguments.pairs), sequences, fasta)
         checkpoint = load_checkpoint(Path(arguments.checkpoint))
         check_same_embeddings(checkpoint, config)
-        given = {key for key in keys_of(arguments.overrides) if "decision_threshold" in key}
+        asked = asks_for_threshold(config, arguments.overrides)
         wanted = config.evaluate.decision_threshold
-        asked = given and (wanted.mode == "fixed" or THRESHOLD_KEY in given)
         threshold = wanted.as_probability() if asked else checkpoint.decision.threshold
         used = {protein: sequences[protein] for protein in table.proteins}
         store = prepare_store(
