@@ -138,6 +138,13 @@ def test_a_file_that_a_functional_task_lacks_is_named(
         open_tasks(project, task)
 
 
+def test_a_species_that_gprofiler_lacks_is_told_before_all_scoring(project: TinyProject) -> None:
+    overrides = ["evaluate.tasks=[go_modules]", "evaluate.enrichment=gprofiler"]
+    config = load_config(project.config, "evaluate", overrides)
+    with pytest.raises(UserError, match="not known to have the species 'tiny'"):
+        open_materials(config)
+
+
 def test_a_threshold_that_does_not_suit_the_scores_is_told(project: TinyProject) -> None:
     """Scores up to 999, of which 0.5 calls each, were judged without a word."""
     materials, _ = open_tasks(project, "topology")

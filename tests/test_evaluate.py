@@ -262,6 +262,34 @@ def test_own_pairs_are_scored_as_the_model_was_trained(
     assert not (tmp_path / "out.tsv").exists()
 
 
+def test_sequences_that_look_like_dna_are_told(
+    judged: tuple[TinyProject, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their letters are residues to a language model: a gene got a probability without a word."""
+    project, best, _ = judged
+    protein = "MKVLAAGITGTTTTACCCGGGAATTCCCGGGAAA"
+    fasta, pairs = tmp_path / "mine.fasta", tmp_path / "mine.txt"
+    fasta.write_text(f">gene\n{'ACGT' * 10}\n>short\nGAGA\n>protein\n{protein}\n")
+    pairs.write_text("gene protein\nshort protein\n")
+    call_main(project, "evaluate.py", "--checkpoint", str(best), "--pairs", str(pairs), "--fasta",
+              str(fasta), "--output", str(tmp_path / "out.tsv"), config=False)  # fmt: skip
+    told = [line for line in capsys.readouterr().err.splitlines() if "look_like_dna" in line]
+    assert len(told) == 1
+    assert told[0].endswith("sequences_look_like_dna | sequences=1 | such_as=gene")
+
+
+def test_an_output_where_one_may_not_write_is_told_first(
+    judged: tuple[TinyProject, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was told after all had been embedded, by the name of a hidden file."""
+    project, best, _ = judged
+    (tmp_path / "mine.txt").write_text("P041\tP042\n")
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path and allowed(path, mode))
+    with pytest.raises(UserError, match="lies in a folder where you may not write; name another"):
+        score_own(project, best, tmp_path / "mine.txt", tmp_path / "out.tsv")
+
+
 def test_scores_that_are_not_finite_are_refused(
     judged: tuple[TinyProject, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
