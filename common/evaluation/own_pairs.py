@@ -68,21 +68,25 @@ def check_output(path: Path, inputs: Sequence[Path]) -> None:
         UserError: The output's folder does not exist or is closed, or the output is a folder, a
             device, or one of the inputs.
     """
-    reason = None
-    try:
-        folder = path.resolve().parent  # A link is written through.
-    except (OSError, RuntimeError):  # as links in a circle are, by the version of Python
-        folder = path / "nowhere"
-    if not folder.is_dir():
-        reason = "lies in a folder that does not exist"
-    elif not os.access(folder, os.W_OK):
-        reason = "lies in a folder where you may not write"
-    elif path.exists() and not path.is_file():
-        reason = "is a directory" if path.is_dir() else "is no file"
-    elif path.exists() and any(one.exists() and path.samefile(one) for one in inputs):
-        reason = "is one of the inputs"
+    reason = _why_no_output(path, inputs)
     if reason is not None:
         raise UserError(f"--output {path} {reason}; name another file, in an existing folder")
+
+
+def _why_no_output(path: Path, inputs: Sequence[Path]) -> str | None:
+    try:
+        folder = path.resolve().parent  # A link is written through.
+    except (OSError, RuntimeError):  # which of them depends on the version of Python
+        return "is a link in a circle"
+    if not folder.is_dir():
+        return "lies in a folder that does not exist"
+    if not os.access(folder, os.W_OK):
+        return "lies in a folder where you may not write"
+    if path.exists() and not path.is_file():
+        return "is a directory" if path.is_dir() else "is no file"
+    if path.exists() and any(one.exists() and path.samefile(one) for one in inputs):
+        return "is one of the inputs"
+    return None
 
 
 def _number(names: Sequence[tuple[str, str]]) -> PairTable:
