@@ -23,13 +23,14 @@ from common.command_line import (
     run_script,
     stage_parser,
 )
-from common.config import TASKS, Config, DecisionThresholdConfig
+from common.config import Config, DecisionThresholdConfig
 from common.config_file import keys_of, load_config
 from common.errors import UserError
+from common.registry import TASKS
 
 if TYPE_CHECKING:
     from common.evaluation.judgement import Judgement
-    from common.evaluation.partial_scores import PartialScores
+    from common.inference.partial_scores import PartialScores
     from common.run import Run
 
 PREDICTIONS_FILE, PARTIAL_SCORES = "predictions.txt.gz", "partial_scores"
@@ -77,7 +78,9 @@ def parse_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         "evaluate.py", "Judge predictions, or score pairs.", config_required=False
     )
     add_checkpoint(parser, "the model; by default the newest of finetune, or else of pretrain")
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, help="instead of evaluate.tasks")
+    parser.add_argument(
+        "--tasks", nargs="+", choices=TASKS.names(), help="instead of evaluate.tasks"
+    )
     parser.add_argument(
         "--predictions",
         metavar="FILE",
@@ -114,19 +117,19 @@ def parse_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 def judge_checkpoint(config: Config, checkpoint_path: str | None) -> None:
     """From a trained model to its figures: score every pair that a task looks at, then judge."""
     # These take seconds to import (torch, transformers); a wrong configuration is told before.
-    from common.data.provision import prepare_benchmark
+    from common.data.benchmarks.registry import prepare_benchmark
     from common.data.splits import embed_tables
     from common.evaluation.judgement import Criteria, judge
-    from common.evaluation.materials import open_materials
     from common.evaluation.metrics import measure_pairs
-    from common.evaluation.partial_scores import PartialScores
     from common.evaluation.prediction_file import write_predictions
     from common.evaluation.predictions import Predictions
-    from common.evaluation.scoring import probabilities, score_pairs
+    from common.evaluation.test_side import open_materials
+    from common.inference.checkpoints import choose_checkpoint, load_checkpoint, warn_if_differs
+    from common.inference.compiling import compile_rows
+    from common.inference.partial_scores import PartialScores
+    from common.inference.scoring import probabilities, score_pairs
     from common.launch import start_accelerator
     from common.run import open_run
-    from common.training.checkpoints import choose_checkpoint, load_checkpoint, warn_if_differs
-    from common.training.compiling import compile_rows
     from common.training.validation import decide_threshold
 
     accelerator = start_accelerator(config)
@@ -166,12 +169,12 @@ def judge_checkpoint(config: Config, checkpoint_path: str | None) -> None:
 
 def judge_file(config: Config, file: Path) -> None:
     """From any predictor's file to its figures; no model, and one process does it all."""
-    from common.data.provision import prepare_benchmark
+    from common.data.benchmarks.registry import prepare_benchmark
     from common.evaluation.coverage import describe_range
     from common.evaluation.judgement import Criteria, judge
-    from common.evaluation.materials import open_materials
-    from common.evaluation.pair_figures import pair_metrics
     from common.evaluation.prediction_file import read_predictions
+    from common.evaluation.test_side import open_materials
+    from common.inference.pair_metrics import pair_metrics
     from common.run import OneProcess, open_run
 
     if global_rank() != 0:
@@ -242,18 +245,18 @@ def score_own_pairs(config: Config, arguments: argparse.Namespace) -> None:
     is the checkpoint's, unless `--set evaluate.decision_threshold.value` gives another.
     """
     from common.data.batches import PairData
-    from common.data.embeddings import prepare_store
-    from common.data.fasta import read_fasta
+    from common.data.embeddings.build import prepare_store
+    from common.data.tables.fasta import read_fasta
     from common.evaluation.own_pairs import check_output, read_own_pairs, write_own_pairs
-    from common.evaluation.partial_scores import PartialScores
-    from common.evaluation.scoring import probabilities, score_pairs
-    from common.launch import start_accelerator
-    from common.run import log_to_console
-    from common.training.checkpoints import (
+    from common.inference.checkpoints import (
         check_same_embeddings,
         check_same_language_model,
         load_checkpoint,
     )
+    from common.inference.partial_scores import PartialScores
+    from common.inference.scoring import probabilities, score_pairs
+    from common.launch import start_accelerator
+    from common.run import log_to_console
 
     accelerator = start_accelerator(config)
     with log_to_console(accelerator):

@@ -29,18 +29,18 @@ def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
     """The stage, from a pretrained model to its best epoch."""
     # These take seconds to import (torch, transformers); a wrong configuration is told before.
     from common.data.splits import open_splits
-    from common.launch import start_accelerator
-    from common.run import open_run
-    from common.training.checkpoints import (
+    from common.inference.checkpoints import (
         choose_checkpoint,
         continue_model,
         load_checkpoint,
         warn_if_differs,
     )
+    from common.launch import start_accelerator
+    from common.run import open_run
     from common.training.losses import share_of_global_mean
     from common.training.optimization import current_rate
+    from common.training.resume import find_state
     from common.training.session import prepare_session
-    from common.training.states import find_state
 
     accelerator = start_accelerator(config)
     max_norm = config.training.max_grad_norm or float("inf")

@@ -37,8 +37,8 @@ def pretrain(stages: Mapping[Stage, Config], resume: bool) -> None:
     from common.run import open_run
     from common.training.losses import share_of_global_mean
     from common.training.optimization import current_rate, verify_strategies
+    from common.training.resume import find_state
     from common.training.session import prepare_session
-    from common.training.states import find_state
 
     config = stages["pretrain"]
     accelerator = start_accelerator(config)

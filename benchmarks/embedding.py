@@ -24,9 +24,9 @@ from transformers import EsmConfig, EsmForMaskedLM, EsmTokenizer
 from benchmarks.baseline import draw_lengths
 from benchmarks.workload import machine, print_table, take_time, write_report
 from common.config import EmbeddingsConfig
-from common.data.embedding_plan import make_requests, plan_batches
-from common.data.language_model import LanguageModel
-from common.data.model_files import locate_model
+from common.data.embeddings.language_model import LanguageModel
+from common.data.embeddings.model_files import locate_model
+from common.data.embeddings.plan import make_requests, plan_batches
 
 RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
 TOKENS = ["<cls>", "<pad>", "<eos>", "<unk>", *RESIDUES, "<mask>"]
@@ -73,7 +73,7 @@ def file_order(sequences: Sequence[str]) -> list[list[str]]:
 
 
 def ours(sequences: Sequence[str], budget: int, special_tokens: int) -> list[list[str]]:
-    """The batches of `common.data.embedding_plan`."""
+    """The batches of `common.data.embeddings.plan`."""
     numbered = {str(number): text for number, text in enumerate(sequences)}
     requests = make_requests(numbered, max(map(len, sequences)))
     batches = plan_batches(requests, budget, special_tokens)

@@ -21,10 +21,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from common.data.pickles import load_graph, load_node_sets
+from common.data.benchmarks.pickles import load_graph, load_node_sets
 from common.evaluation.networks import Network, one_blas_thread
 from common.evaluation.prediction_file import read_predictions, write_predictions
-from common.evaluation.topology import NodeSets, topology
+from common.evaluation.tasks.topology import NodeSets, topology
 from common.files import write_atomically
 
 CASES = ("yeast_seed1_BFS", "ecoli_seed2_BFS", "human_seed3_BFS")

@@ -49,7 +49,7 @@ from benchmarks.workload import (
 )
 from common.config import ScoringConfig
 from common.data.batches import PairData
-from common.evaluation.scoring import score_pairs
+from common.inference.scoring import score_pairs
 from common.models.v3 import V3Model
 
 PROTEINS, NAIVE_BATCH, TOLERANCE = 64, 32, 1e-5

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from benchmarks.baseline import FolderOfProteins, draw_lengths
 from benchmarks.workload import machine, print_table, take_time, write_report
-from common.data.embedding_shards import Row, ShardWriter, read_shards, write_dataset_files
-from common.data.embedding_store import EmbeddingStore
+from common.data.embeddings.shards import Row, ShardWriter, read_shards, write_dataset_files
+from common.data.embeddings.store import EmbeddingStore
 
 SHARD_BYTES = 2**28
 MANY, SHORT = 10_000, 40

@@ -36,7 +36,7 @@ from benchmarks.workload import (
 )
 from common.config import Batching, DataloaderConfig, LossConfig, SamplingConfig, TrainingConfig
 from common.data.batches import BatchPlanner, PairData, Rows
-from common.data.embedding_shards import Embedding
+from common.data.embeddings.shards import Embedding
 from common.models.v3 import V3Model
 from common.training.losses import PairLoss
 from common.training.ohem import Miner

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from benchmarks.baseline import draw_lengths
 from benchmarks.operations import Shape
 from common.data.batches import PairData
-from common.data.embedding_shards import Embedding
-from common.data.embedding_store import EmbeddingStore
-from common.data.pairs import PairTable
+from common.data.embeddings.shards import Embedding
+from common.data.embeddings.store import EmbeddingStore
+from common.data.tables.pairs import PairTable
 from common.files import write_atomically
 from common.models.v3 import V3Config, V3Model
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -18,6 +19,7 @@ from pydantic import (
 )
 
 from common.errors import UserError, excerpt
+from common.registry import BENCHMARKS, MODELS, TASKS, THRESHOLD_MODES
 from common.yaml_file import format_yaml
 
 Stage = Literal["pretrain", "finetune", "evaluate"]
@@ -26,11 +28,9 @@ MetricName = Literal[
     "auroc", "auprc", "accuracy", "sensitivity", "specificity", "precision", "recall", "f1", "mcc"
 ]
 Batching = Literal["shuffled", "hub"]
-Task = Literal["pairs", "topology", "complexes", "go_modules", "essential_proteins"]
 
 METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
-TASKS: tuple[Task, ...] = get_args(Task)
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -38,6 +38,11 @@ Count = Annotated[int, Field(ge=1)]
 # What names a directory of its own.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+# Names that have an entry in a registry.
+BenchmarkName = Annotated[str, AfterValidator(BENCHMARKS.check)]
+ModelName = Annotated[str, AfterValidator(MODELS.check)]
+TaskName = Annotated[str, AfterValidator(TASKS.check)]
+ThresholdMode = Annotated[str, AfterValidator(THRESHOLD_MODES.check)]
 
 
 class Section(BaseModel):
@@ -77,7 +82,7 @@ class RunConfig(Section):
 class BenchmarkConfig(Section):
     """Which benchmark, where it lies, and which part of it."""
 
-    name: Literal["pring", "demo"] = "pring"
+    name: BenchmarkName = "pring"
     root_dir: str = "data/pring"
     species: str = "human"
     split_strategy: Strategy = "BFS"
@@ -152,7 +157,7 @@ class RegularizationConfig(Section):
 class ModelConfig(Section):
     """The pair model: an architecture by its registered name, and its sizes."""
 
-    model: Name = "v3"
+    model: ModelName = "v3"
     input_dim: Count | Literal["auto"] = "auto"
     standardize_input: bool = True
     d_model: Count = 640
@@ -239,7 +244,7 @@ class TrainingConfig(Section):
 class DecisionThresholdConfig(Section):
     """From which score on a pair is called an interaction; a model's scores are probabilities."""
 
-    mode: Literal["fixed", "best_f1_on_valid"] = "fixed"
+    mode: ThresholdMode = "fixed"
     value: Annotated[float, Field(allow_inf_nan=False)] = 0.5
 
     def as_probability(self) -> float:
@@ -274,7 +279,7 @@ class EvaluateConfig(Section):
     """What is measured, on which species, and how a score becomes a call."""
 
     metrics: tuple[MetricName, ...] = METRIC_NAMES
-    tasks: Annotated[tuple[Task, ...], Field(min_length=1)] = ("pairs",)
+    tasks: Annotated[tuple[TaskName, ...], Field(min_length=1)] = ("pairs",)
     strategies: Annotated[tuple[Strategy, ...], Field(min_length=1)] | Literal["all"] = "all"
     cross_species: tuple[str, ...] = ()
     enrichment: Literal["offline", "gprofiler"] = "offline"

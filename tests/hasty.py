@@ -14,8 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from common.data.embedding_shards import ShardWriter  # noqa: E402 (found from here on)
-from common.evaluation import scoring  # noqa: E402
+from common.data.embeddings.shards import ShardWriter  # noqa: E402 (found from here on)
+from common.inference import scoring  # noqa: E402
 
 if __name__ == "__main__":
     scoring.SAVE_EVERY = 0.0

@@ -27,8 +27,8 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from common.data.batches import PairBatch
-from common.data.embedding_shards import Embedding
-from common.data.embedding_store import EmbeddingStore
+from common.data.embeddings.shards import Embedding
+from common.data.embeddings.store import EmbeddingStore
 from common.errors import UserError
 from common.training import session
 from common.training.loop import EpochSteps

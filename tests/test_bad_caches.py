@@ -19,17 +19,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.config import EmbeddingsConfig
-from common.data.embedding_shards import (
+from common.data.embeddings.build import prepare_store
+from common.data.embeddings.model_files import ModelFiles, hash_model, locate_model, residue_limit
+from common.data.embeddings.shards import (
     Row,
     ShardWriter,
     discard_broken_shards,
     read_shards,
 )
-from common.data.embedding_store import EmbeddingStore, stored_hashes
-from common.data.embeddings import prepare_store
-from common.data.fasta import read_sequences
-from common.data.model_files import ModelFiles, hash_model, locate_model, residue_limit
-from common.data.pairs import read_pairs
+from common.data.embeddings.store import EmbeddingStore, stored_hashes
+from common.data.tables.fasta import read_sequences
+from common.data.tables.pairs import read_pairs
 from common.files import hash_file
 from tests.bad_input import Refused, assert_tried, attempt, cases, flip_bit
 from tests.tiny_esm import MAX_LENGTH, SEQUENCES, save_tiny_esm

@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from common.config import Config
+from common.inference.checkpoints import Checkpoint, Decision, load_checkpoint, save_model
 from common.models import PairModel, build_model
 from common.run import Run
-from common.training.checkpoints import Checkpoint, Decision, load_checkpoint, save_model
-from common.training.states import LAST_STATE, PROGRESS_FILE, load_state, save_state, seal_progress
+from common.training.resume import LAST_STATE, PROGRESS_FILE, load_state, save_state, seal_progress
 from tests.bad_input import Refused, assert_tried, attempt, cases, flip_bit
 from tests.tiny_pairs import one_process
 

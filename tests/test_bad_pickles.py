@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.data.pickles import load_go_terms, load_graph, load_graphs, load_node_sets
+from common.data.benchmarks.pickles import load_go_terms, load_graph, load_graphs, load_node_sets
 from tests.bad_input import Refused, assert_tried, attempt, cases, flip_bit
 
 IDS = ["P1", "P2", "Q9-2", "β", "a|b", "0"]

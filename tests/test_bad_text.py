@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.data.fasta import read_fasta
-from common.data.pairs import PairTable, read_pairs
+from common.data.tables.fasta import read_fasta
+from common.data.tables.pairs import PairTable, read_pairs
 from common.evaluation.prediction_file import read_predictions
 from common.evaluation.predictions import Predictions
 from tests.bad_input import (

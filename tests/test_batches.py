@@ -10,7 +10,7 @@ import torch
 
 from common.config import Batching, DataloaderConfig, SamplingConfig, TrainingConfig
 from common.data.batches import BatchPlanner, PairBatch, PairData, RankBatches, load_batches
-from common.data.pairs import PairTable
+from common.data.tables.pairs import PairTable
 from common.errors import UserError
 from tests.tiny_pairs import MemoryStore, make_pairs, whole_batch
 

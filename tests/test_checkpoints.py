@@ -12,9 +12,7 @@ import pytest
 
 from common.errors import UserError
 from common.files import temporary_beside
-from common.models import PairModel
-from common.run import Run
-from common.training.checkpoints import (
+from common.inference.checkpoints import (
     BEST_MODEL,
     check_fits,
     check_same_language_model,
@@ -25,7 +23,9 @@ from common.training.checkpoints import (
     newest_checkpoint,
     save_model,
 )
-from common.training.states import LAST_STATE, load_state, save_state
+from common.models import PairModel
+from common.run import Run
+from common.training.resume import LAST_STATE, load_state, save_state
 from tests.tiny_pairs import MemoryStore
 from tests.tiny_run import (
     DECISION,

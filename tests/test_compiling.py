@@ -11,8 +11,8 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import TorchDynamoPlugin
 from torch._dynamo.utils import counters
 
+from common.inference.compiling import compile_rows
 from common.models.v3 import V3Config, V3Model
-from common.training.compiling import compile_rows
 from tests.tiny_benchmark import TinyProject
 from tests.tiny_pairs import make_pairs, whole_batch
 

@@ -11,9 +11,9 @@ from common.config_file import load_config
 from common.errors import UserError
 from common.evaluation.coverage import describe_range
 from common.evaluation.judgement import Criteria, Judgement, judge
-from common.evaluation.materials import Materials, open_materials
-from common.evaluation.pair_figures import pair_metrics
 from common.evaluation.prediction_file import read_predictions
+from common.evaluation.test_side import Materials, open_materials
+from common.inference.pair_metrics import pair_metrics
 from tests.tiny_benchmark import SPECIES, TinyProject
 
 

@@ -18,12 +18,11 @@ import pytest
 import torch
 
 from common.config import STRATEGIES, BenchmarkConfig, EmbeddingsConfig, Strategy
-from common.data import demo
-from common.data.demo import DemoPaths, draw_split, ensure_demo
-from common.data.demo_esm import build_language_model
-from common.data.demo_functional import assign_terms
-from common.data.demo_splits import draw_node_sets, draw_test_proteins
-from common.data.demo_world import (
+from common.data.benchmarks.demo import generate as demo
+from common.data.benchmarks.demo.esm import build_language_model
+from common.data.benchmarks.demo.functional import assign_terms
+from common.data.benchmarks.demo.generate import DemoPaths, draw_split, ensure_demo
+from common.data.benchmarks.demo.world import (
     RESIDUES,
     DemoSpec,
     Families,
@@ -35,11 +34,12 @@ from common.data.demo_world import (
     draw_proteins,
     draw_unlabelled,
 )
-from common.data.language_model import LanguageModel
-from common.data.model_files import locate_model
-from common.data.pairs import all_pairs, overlap
-from common.data.pickles import load_go_terms, load_graph, load_graphs
-from common.data.pring import Benchmark, open_benchmark
+from common.data.benchmarks.pickles import load_go_terms, load_graph, load_graphs
+from common.data.benchmarks.pring import Benchmark, open_benchmark
+from common.data.embeddings.language_model import LanguageModel
+from common.data.embeddings.model_files import locate_model
+from common.data.splitting import draw_node_sets, draw_test_proteins
+from common.data.tables.pairs import all_pairs, overlap
 from common.errors import UserError
 from tests.tiny_demo import MINIATURE
 
@@ -85,15 +85,15 @@ GENERATE = """
 import json, sys, types
 from pathlib import Path
 
-stub = types.ModuleType("common.data.demo_esm")
+stub = types.ModuleType("common.data.benchmarks.demo.esm")
 def build_language_model(sequences, directory, steps, seed):
     directory.mkdir()
     (directory / "corpus.txt").write_text("\\n".join(sequences))
 stub.build_language_model = build_language_model
 sys.modules[stub.__name__] = stub
 
-from common.data.demo import ensure_demo
-from common.data.demo_world import DemoSpec
+from common.data.benchmarks.demo.generate import ensure_demo
+from common.data.benchmarks.demo.world import DemoSpec
 sizes = {key: tuple(value) if isinstance(value, list) else value
          for key, value in json.loads(sys.argv[2]).items()}
 ensure_demo(Path(sys.argv[1]), 47, DemoSpec(**sizes))

@@ -17,9 +17,9 @@ import torch
 from accelerate import Accelerator
 
 from common.config import EmbeddingsConfig
-from common.data.embedding_plan import make_requests, plan_batches
-from common.data.embedding_shards import Shard, read_shards
-from common.data.embeddings import prepare_store
+from common.data.embeddings.build import prepare_store
+from common.data.embeddings.plan import make_requests, plan_batches
+from common.data.embeddings.shards import Shard, read_shards
 from tests.tiny_esm import MAX_LENGTH, SEQUENCES, record_log, save_tiny_esm
 
 DRIVER = """
@@ -27,7 +27,7 @@ import functools, json, sys, time
 import torch
 from accelerate import Accelerator
 from common.config import EmbeddingsConfig
-from common.data import embeddings
+from common.data.embeddings import build as embeddings
 from common.errors import UserError
 
 order = json.loads(sys.argv[1])

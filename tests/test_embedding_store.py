@@ -15,8 +15,8 @@ import datasets
 import numpy as np
 import pytest
 
-from common.data import embedding_shards
-from common.data.embedding_shards import (
+from common.data.embeddings import shards as embedding_shards
+from common.data.embeddings.shards import (
     Embedding,
     Row,
     Shard,
@@ -26,7 +26,7 @@ from common.data.embedding_shards import (
     read_shards,
     write_dataset_files,
 )
-from common.data.embedding_store import EmbeddingStore, stored_hashes
+from common.data.embeddings.store import EmbeddingStore, stored_hashes
 from common.errors import UserError
 from common.files import hash_file
 

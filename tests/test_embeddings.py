@@ -16,12 +16,12 @@ import torch
 from accelerate import Accelerator
 
 from common.config import EmbeddingsConfig
-from common.data import embeddings
-from common.data.embedding_plan import make_requests, plan_batches
-from common.data.embedding_shards import ShardWriter, read_shards
-from common.data.embeddings import EmbeddingStore, prepare_store
-from common.data.language_model import LanguageModel
-from common.data.model_files import locate_model
+from common.data.embeddings import build as embeddings
+from common.data.embeddings.build import EmbeddingStore, prepare_store
+from common.data.embeddings.language_model import LanguageModel
+from common.data.embeddings.model_files import locate_model
+from common.data.embeddings.plan import make_requests, plan_batches
+from common.data.embeddings.shards import ShardWriter, read_shards
 from common.errors import UserError
 from tests.tiny_esm import DIM, MAX_LENGTH, SEQUENCES, Log, record_log, save_tiny_esm
 

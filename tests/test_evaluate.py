@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from common.config import BenchmarkConfig, Config, DataConfig, EvaluateConfig
 from common.config_file import load_config, read_resolved_config
-from common.data.pairs import PairTable
+from common.data.tables.pairs import PairTable
 from common.errors import UserError
 from common.evaluation.judgement import scores_of_table
-from common.evaluation.materials import open_materials
-from common.evaluation.pair_figures import call_pairs, pair_metrics
 from common.evaluation.prediction_file import read_predictions
 from common.evaluation.predictions import Predictions
+from common.evaluation.test_side import open_materials
+from common.inference.pair_metrics import call_pairs, pair_metrics
 from tests.tiny_benchmark import SPECIES, TinyProject, call_main
 
 TASKS = ("pairs", "topology", "complexes", "go_modules", "essential_proteins")
@@ -300,7 +300,7 @@ def test_scores_that_are_not_finite_are_refused(
     def overflow(*_arguments: object, **_keywords: object) -> NDArray[np.float32]:
         return np.array([np.nan, 0.5], dtype=np.float32)
 
-    monkeypatch.setattr("common.evaluation.scoring.score_pairs", overflow)
+    monkeypatch.setattr("common.inference.scoring.score_pairs", overflow)
     with pytest.raises(UserError, match="gives 1 of 2 pairs scores that are not finite"):
         score_own(project, best, tmp_path / "mine.txt", tmp_path / "out.tsv")
     assert not (tmp_path / "out.tsv").exists()

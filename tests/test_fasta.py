@@ -8,8 +8,8 @@ from pathlib import Path
 import datasets
 import pytest
 
-from common.data import fasta
-from common.data.fasta import read_fasta, read_sequences
+from common.data.tables import fasta
+from common.data.tables.fasta import read_fasta, read_sequences
 from common.errors import UserError
 
 SHARED = Path(__file__).parents[2] / "shared"

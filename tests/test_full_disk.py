@@ -14,7 +14,7 @@ import pytest
 
 from common.config import Config, RunConfig
 from common.csv_log import EpochRow, write_training_csv
-from common.data.embedding_shards import Row, ShardWriter, read_shards
+from common.data.embeddings.shards import Row, ShardWriter, read_shards
 from common.errors import UserError
 from common.run import open_run
 from tests.faults import EPOCHS, Launch, Workshop, log_tells, started, wait_for

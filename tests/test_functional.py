@@ -13,14 +13,18 @@ import numpy as np
 import pytest
 from scipy.stats import fisher_exact
 
-from common.data.protein_list import read_protein_list
+from common.data.tables.protein_list import read_protein_list
 from common.errors import UserError
-from common.evaluation.complexes import compare_complexes
-from common.evaluation.enrichment import Annotations, GoTerms, GProfiler, OfflineEnrichment
-from common.evaluation.essential import compare_essential, distribution_overlap, network_centrality
-from common.evaluation.modules import compare_modules, find_modules, match_modules
 from common.evaluation.networks import Network
 from common.evaluation.prediction_file import read_predictions
+from common.evaluation.tasks.complexes import compare_complexes
+from common.evaluation.tasks.enrichment import Annotations, GoTerms, GProfiler, OfflineEnrichment
+from common.evaluation.tasks.essential_proteins import (
+    compare_essential,
+    distribution_overlap,
+    network_centrality,
+)
+from common.evaluation.tasks.go_modules import compare_modules, find_modules, match_modules
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -383,7 +387,7 @@ def reference() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def human() -> Network:
-    from common.data.pickles import load_graph
+    from common.data.benchmarks.pickles import load_graph
 
     folder = SHARED / "pring_nested" / "human" / "BFS"
     return Network.from_graph(load_graph(folder / "human_test_graph.pkl"))
@@ -394,7 +398,7 @@ def predicted_network(known: dict[str, Any]) -> Network:
 
 
 def test_complexes_reproduce_the_reference(reference: dict[str, Any]) -> None:
-    from common.data.pickles import load_graphs
+    from common.data.benchmarks.pickles import load_graphs
 
     known = reference["complexes"]
     graphs = load_graphs(SHARED / "pring_functional" / "complex_graphs.pkl")
@@ -420,7 +424,7 @@ def test_essential_proteins_reproduce_the_reference(
 
 
 def test_go_modules_reproduce_the_reference(reference: dict[str, Any], human: Network) -> None:
-    from common.data.pickles import load_go_terms
+    from common.data.benchmarks.pickles import load_go_terms
 
     known = reference["go_modules"]
     terms = load_go_terms(SHARED / "pring_functional" / "test_go_terms.pkl")

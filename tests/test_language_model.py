@@ -22,9 +22,9 @@ from transformers import (
 )
 
 from common.config import EmbeddingsConfig
-from common.data import model_files
-from common.data.language_model import LanguageModel, ResidueTokens
-from common.data.model_files import (
+from common.data.embeddings import model_files
+from common.data.embeddings.language_model import LanguageModel, ResidueTokens
+from common.data.embeddings.model_files import (
     ModelFiles,
     check_residue_limit,
     hash_model,

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from common.config import Config
 from common.errors import UserError
+from common.inference.checkpoints import Decision
 from common.run import Run
-from common.training.checkpoints import Decision
 from common.training.loop import EpochRecord, FiniteCheck
 from common.training.validation import Validation
 from tests.tiny_esm import record_log

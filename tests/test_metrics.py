@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from common.config import METRIC_NAMES
 from common.evaluation.hf_evaluate import load_package
 from common.evaluation.metrics import PairMetrics
-from common.evaluation.pair_figures import (
+from common.inference.pair_metrics import (
     best_f1_threshold,
     call_pairs,
     pair_metrics,

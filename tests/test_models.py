@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 from transformers import AutoModel
 
 from benchmarks.baseline import NaiveBatch, NaiveV3
 from common.config import MlpHeadConfig, ModelConfig, RegularizationConfig
 from common.errors import UserError
-from common.models import PairModel, PairModelConfig, build_model, register, v3
+from common.inference.checkpoints import load_weights
+from common.models import PairModel, PairModelConfig, build_model, model_class, register, v3
 from common.models.ragged import Layout, Links, Ragged, pack
 from common.models.v3 import Attention, EncoderLayer, V3Config, V3Model
-from common.training.checkpoints import load_weights
 from tests.test_ragged import pretend_gpu
 
 DIM = 24
@@ -327,8 +328,10 @@ def test_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def test_unknown_model_names_the_known_ones() -> None:
-    with pytest.raises(UserError, match=r"no model 'v4'; known are .*pooled, .*v3"):
-        build_model(small("v4"), DIM)
+    with pytest.raises(ValidationError, match=r"no model 'v4'; did you mean 'v3'"):
+        small("v4")
+    with pytest.raises(UserError, match=r"no model 'other'; known are v3, pooled"):
+        model_class("other")
 
 
 class DotConfig(PairModelConfig):

@@ -16,9 +16,9 @@ import pytest
 from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
 
 from common.errors import UserError
-from common.evaluation import topology as module
 from common.evaluation.networks import FloatArray, Network, one_blas_thread
-from common.evaluation.topology import describe_node_sets, mmd, topology
+from common.evaluation.tasks import topology as module
+from common.evaluation.tasks.topology import describe_node_sets, mmd, topology
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -235,9 +235,9 @@ def test_nothing_but_the_network_decides(tmp_path: Path) -> None:
     script = tmp_path / "figures.py"
     script.write_text(
         "import random, sys\n"
-        "from common.evaluation.modules import find_modules\n"
+        "from common.evaluation.tasks.go_modules import find_modules\n"
         "from common.evaluation.networks import Network\n"
-        "from common.evaluation.topology import topology\n"
+        "from common.evaluation.tasks.topology import topology\n"
         "rng = random.Random(0)\n"
         "names = [f'P{i}' for i in range(60)]\n"
         "edges = [tuple(rng.choices(names, k=2)) for _ in range(200)]\n"
@@ -265,8 +265,8 @@ def test_the_modules_start_fast() -> None:
     """Nothing heavy is imported before it is needed."""
     heavy = "torch", "networkx", "scipy", "pyarrow", "sklearn", "datasets"
     code = (
-        "import sys, common.evaluation.topology, common.evaluation.complexes, "
-        "common.evaluation.essential, common.evaluation.modules, "
+        "import sys, common.evaluation.tasks.topology, common.evaluation.tasks.complexes, "
+        "common.evaluation.tasks.essential_proteins, common.evaluation.tasks.go_modules, "
         "common.evaluation.prediction_file; "
         f"print([name for name in {heavy} if name in sys.modules])"
     )
@@ -284,7 +284,7 @@ def load_case(name: str) -> tuple[dict[str, Any], tuple[Network, Network, module
     reference = SHARED / "reference" / f"{name}.json"
     if not reference.is_file():
         pytest.skip("the benchmark's reference figures are not beside this checkout")
-    from common.data.pickles import load_graph, load_node_sets
+    from common.data.benchmarks.pickles import load_graph, load_node_sets
     from common.evaluation.prediction_file import read_predictions
 
     figures = json.loads(reference.read_text())

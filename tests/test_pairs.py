@@ -11,8 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.data import pairs
-from common.data.pairs import MissingReport, PairTable, all_pairs, check_sequences, read_pairs
+from common.data.tables import pairs
+from common.data.tables.pairs import (
+    MissingReport,
+    PairTable,
+    all_pairs,
+    check_sequences,
+    read_pairs,
+)
 from common.errors import UserError
 
 LINES = "P2\tP1\t1\nP1\tP1\t0\nP3\tP2\t1\n"

@@ -10,7 +10,7 @@ from typing import Any
 import networkx as nx
 import pytest
 
-from common.data.pickles import load_go_terms, load_graph, load_graphs, load_node_sets
+from common.data.benchmarks.pickles import load_go_terms, load_graph, load_graphs, load_node_sets
 from common.errors import UserError
 
 SHARED = Path(__file__).parents[2] / "shared"

@@ -18,7 +18,7 @@ import pytest
 from safetensors import safe_open
 
 from common.csv_log import EVALUATION_HEADER, TOPOLOGY_HEADER
-from common.data.demo import DemoPaths, ensure_demo
+from common.data.benchmarks.demo.generate import DemoPaths, ensure_demo
 from tests.tiny_benchmark import ROOT
 from tests.tiny_demo import MINIATURE
 

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 
 from common.config import STRATEGIES, BenchmarkConfig
-from common.data.pairs import (
+from common.data.benchmarks.pring import HOLDERS, open_benchmark
+from common.data.tables.pairs import (
     PairTable,
     all_pairs,
     check_sequences,
     overlap,
 )
-from common.data.pring import HOLDERS, open_benchmark
 from common.errors import UserError
 
 SHARED = Path(__file__).parents[2] / "shared"

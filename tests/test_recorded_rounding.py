@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from common.evaluation import topology as module
 from common.evaluation.networks import FloatArray, IntArray
-from common.evaluation.topology import mmd
+from common.evaluation.tasks import topology as module
+from common.evaluation.tasks.topology import mmd
 from tests.test_networks import REFERENCES, load_case
 
 EXACT = 1e-12

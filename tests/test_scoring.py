@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 
 from common.config import MlpHeadConfig, ModelConfig, ScoringConfig
 from common.data.batches import PairData
-from common.data.pairs import PairTable
+from common.data.tables.pairs import PairTable
 from common.errors import UserError
-from common.evaluation import scoring, scoring_job, states
-from common.evaluation.partial_scores import PartialScores
-from common.evaluation.scoring import score_pairs
-from common.evaluation.scoring_job import GIB, ScoringJob
-from common.evaluation.states import encode_proteins
-from common.evaluation.tiles import plan_tiles
+from common.inference import protein_states as states
+from common.inference import scoring, scoring_job
+from common.inference.partial_scores import PartialScores
+from common.inference.protein_states import encode_proteins
+from common.inference.scoring import score_pairs
+from common.inference.scoring_job import GIB, ScoringJob
+from common.inference.tiles import plan_tiles
 from common.models import PairModel, build_model
 from common.pausing import Paused
 from tests.tiny_pairs import MemoryStore, one_process
@@ -353,7 +354,7 @@ import sys
 import numpy as np
 import torch
 from accelerate import Accelerator
-from common.evaluation.scoring import score_pairs
+from common.inference.scoring import score_pairs
 from tests.test_scoring import SMALL, every_pair, make_model
 
 accelerator = Accelerator(cpu=not torch.cuda.is_available())

@@ -18,9 +18,9 @@ from accelerate.state import AcceleratorState
 from torch import nn
 
 from common.errors import UserError
+from common.inference.checkpoints import BEST_MODEL, load_checkpoint, save_model
 from common.run import CONFIG_FILE, Run
-from common.training.checkpoints import BEST_MODEL, load_checkpoint, save_model
-from common.training.states import LAST_STATE, load_state, save_state, seal_progress
+from common.training.resume import LAST_STATE, load_state, save_state, seal_progress
 from tests.tiny_pairs import one_process
 from tests.tiny_run import (
     DECISION,

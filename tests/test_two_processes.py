@@ -22,8 +22,8 @@ from common.config import LossConfig
 from common.config_file import load_config
 from common.data.batches import PairData
 from common.data.splits import open_splits
+from common.inference.checkpoints import load_checkpoint
 from common.models import PairModel
-from common.training.checkpoints import load_checkpoint
 from common.training.losses import PairLoss
 from tests.rank_program import CASES, Recording, evaluate_as, record_all
 from tests.tiny_benchmark import (

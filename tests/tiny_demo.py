@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.data.demo_world import DemoSpec
+from common.data.benchmarks.demo.world import DemoSpec
 
 MINIATURE = DemoSpec(
     proteins=120,

@@ -10,9 +10,9 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from common.data.batches import PairBatch, PairData
-from common.data.embedding_shards import Embedding
-from common.data.embedding_store import EmbeddingStore
-from common.data.pairs import PairTable
+from common.data.embeddings.shards import Embedding
+from common.data.embeddings.store import EmbeddingStore
+from common.data.tables.pairs import PairTable
 
 
 class MemoryStore(EmbeddingStore):

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from common.config import Config
+from common.inference.checkpoints import Decision
 from common.models import PairModel, build_model
 from common.run import Run
-from common.training.checkpoints import Decision
 from tests.tiny_pairs import one_process
 
 DIM = 6

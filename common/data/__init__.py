@@ -1,1 +1,1 @@
-"""The benchmark, the ESM embeddings of its proteins, and the batches made of both."""
+"""Benchmarks, the embeddings of their proteins, and the batches made of both."""

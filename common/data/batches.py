@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from common.config import Batching, DataloaderConfig, SamplingConfig, TrainingConfig
-from common.data.embeddings import EmbeddingStore
-from common.data.pairs import PairTable
+from common.data.embeddings.build import EmbeddingStore
+from common.data.tables.pairs import PairTable
 from common.errors import UserError
 from common.pausing import outlive_signals
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from common.config import Config
 from common.data.batches import PairData
-from common.data.embeddings import EmbeddingStore, prepare_store
-from common.data.pairs import PairTable, check_sequences
-from common.data.pring import Benchmark, Split
-from common.data.provision import prepare_benchmark
+from common.data.benchmarks.pring import Benchmark, Split
+from common.data.benchmarks.registry import prepare_benchmark
+from common.data.embeddings.build import EmbeddingStore, prepare_store
+from common.data.tables.pairs import PairTable, check_sequences
 from common.errors import UserError
 
 

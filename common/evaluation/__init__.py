@@ -1,1 +1,1 @@
-"""Scores of many pairs, figures from scores, pictures from figures."""
+"""Predictions judged: what they are judged on, the tasks, the results."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from common.evaluation.materials import FunctionalData, Materials, Scope, pairs_within
 from common.evaluation.networks import pair_keys
 from common.evaluation.predictions import Predictions
+from common.evaluation.test_side import FunctionalData, Materials, Scope, pairs_within
 
 
 def describe_coverage(predictions: Predictions, materials: Materials) -> list[str]:

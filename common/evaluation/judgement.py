@@ -19,17 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.config import EvaluateConfig, Strategy
-from common.data.pairs import PairTable
-from common.evaluation.complexes import compare_complexes
+from common.data.tables.pairs import PairTable
 from common.evaluation.coverage import describe_coverage, tell_missing
-from common.evaluation.enrichment import GProfiler
-from common.evaluation.essential import EssentialFigures, compare_essential
-from common.evaluation.materials import FunctionalData, Materials, Scope
-from common.evaluation.modules import compare_modules
 from common.evaluation.networks import Network
-from common.evaluation.pair_figures import Figures
 from common.evaluation.predictions import Predictions
-from common.evaluation.topology import TopologyRow, describe_node_sets, topology
+from common.evaluation.tasks.complexes import compare_complexes
+from common.evaluation.tasks.enrichment import GProfiler
+from common.evaluation.tasks.essential_proteins import EssentialFigures, compare_essential
+from common.evaluation.tasks.go_modules import compare_modules
+from common.evaluation.tasks.topology import TopologyRow, describe_node_sets, topology
+from common.evaluation.test_side import FunctionalData, Materials, Scope
+from common.inference.pair_metrics import Figures
 
 HIGHEST = np.finfo(np.float64).max / 4  # sums and differences of two are finite
 # (scores, labels, threshold, names) -> figures by name

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from common.config import METRIC_NAMES
 from common.evaluation.hf_evaluate import Metric, MetricInfo
-from common.evaluation.pair_figures import Figures, pair_metrics
+from common.inference.pair_metrics import Figures, pair_metrics
 
 
 class PairMetrics(Metric):  # type: ignore[misc]  # the package ships no types

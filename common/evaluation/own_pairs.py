@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data.fasta import read_text
-from common.data.pairs import PairTable
-from common.data.uniprot import shorten_uniprot
+from common.data.tables.fasta import read_text
+from common.data.tables.ids import shorten_uniprot
+from common.data.tables.pairs import PairTable
 from common.errors import UserError, excerpt
-from common.evaluation.pair_figures import call_pairs
 from common.evaluation.prediction_file import SCORED_PAIRS
 from common.files import write_atomically
+from common.inference.pair_metrics import call_pairs
 from common.run import LOGGER, format_event
 
 

@@ -25,7 +25,7 @@ from typing import IO, Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data.uniprot import shorten_uniprot
+from common.data.tables.ids import shorten_uniprot
 from common.errors import UserError, excerpt
 from common.evaluation.networks import FloatArray
 from common.evaluation.predictions import CALL, Codes, Predictions

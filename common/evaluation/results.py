@@ -12,8 +12,8 @@ from common.csv_log import (
     write_evaluation_csv,
     write_topology_csv,
 )
-from common.evaluation.figures import plot_centralities, plot_degrees, plot_topology
 from common.evaluation.judgement import Judgement
+from common.evaluation.plots import plot_centralities, plot_degrees, plot_topology
 from common.evaluation.report import format_table
 from common.files import write_atomically
 

@@ -1,1 +1,1 @@
-"""How a pair model is trained: the loop's mechanics, losses, mining, checkpoints."""
+"""How a pair model is trained: the loop's mechanics, losses, mining, resuming."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from common.config import SamplingConfig
 from common.data.batches import PairBatch
-from common.data.pairs import PairTable
+from common.data.tables.pairs import PairTable
 from common.models.base import PairModel
 from common.training.losses import PairLoss
 

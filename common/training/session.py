@@ -20,20 +20,20 @@ from common.csv_log import EpochRow, write_training_csv
 from common.data.batches import BatchPlanner, PairBatch
 from common.data.splits import Splits
 from common.errors import UserError
-from common.evaluation.figures import plot_training
+from common.inference.checkpoints import BEST_MODEL, save_model
+from common.inference.compiling import compile_rows
 from common.launch import Agreement
 from common.memory import explain_out_of_memory
 from common.models import PairModel
 from common.pausing import PAUSE, Paused
 from common.run import Run
-from common.training.checkpoints import BEST_MODEL, save_model
-from common.training.compiling import compile_rows
 from common.training.loop import EpochRecord, EpochSteps, FiniteCheck
 from common.training.losses import PairLoss
 from common.training.ohem import Miner
 from common.training.optimization import StagedUnfreezing, build_optimizer, build_scheduler
+from common.training.plots import plot_training
 from common.training.progress import Progress
-from common.training.states import load_state, save_state
+from common.training.resume import load_state, save_state
 from common.training.validation import Validation, Validator, check_validation
 
 TRAINING_CSV, TRAINING_FIGURE = "training_step.csv", "training_curves.png"

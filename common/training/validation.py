@@ -12,10 +12,10 @@ from common.config import METRIC_NAMES, Config, EvaluateConfig
 from common.data.batches import PairData
 from common.data.splits import open_splits
 from common.errors import UserError
-from common.evaluation.pair_figures import best_f1_threshold, pair_metrics
-from common.evaluation.scoring import probabilities, score_pairs
+from common.inference.checkpoints import Checkpoint, Decision
+from common.inference.pair_metrics import best_f1_threshold, pair_metrics
+from common.inference.scoring import probabilities, score_pairs
 from common.models import PairModel
-from common.training.checkpoints import Checkpoint, Decision
 from common.training.losses import PairLoss
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.config import DataConfig
-from common.data.pring import Benchmark, open_benchmark
+from common.data.benchmarks.pring import Benchmark, open_benchmark
 from common.run import OneProcess, on_main_process
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ def prepare_benchmark(
 
     def provide() -> None:
         if benchmark.name == "demo":
-            from common.data.demo import ensure_demo  # generating is a rare thing
+            from common.data.benchmarks.demo.generate import (
+                ensure_demo,  # generating is a rare thing
+            )
 
             ensure_demo(Path(benchmark.root_dir), seed)
         for species in dict.fromkeys((benchmark.species, *others)):

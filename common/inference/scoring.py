@@ -22,10 +22,10 @@ from torch import Tensor
 from common.config import ScoringConfig
 from common.data.batches import PairData
 from common.errors import UserError
-from common.evaluation.partial_scores import PartialScores, Scores, identify
-from common.evaluation.scoring_job import ScoringJob
-from common.evaluation.states import ProteinStates, encode_proteins
-from common.evaluation.tiles import Tiles, plan_tiles
+from common.inference.partial_scores import PartialScores, Scores, identify
+from common.inference.protein_states import ProteinStates, encode_proteins
+from common.inference.scoring_job import ScoringJob
+from common.inference.tiles import Tiles, plan_tiles
 from common.models.base import PairModel
 from common.pausing import Paused
 from common.run import LOGGER, format_event

@@ -13,20 +13,20 @@ from pathlib import Path
 
 import numpy as np
 
-from common.config import STRATEGIES, BenchmarkConfig, Config, EvaluateConfig, Strategy, Task
-from common.data.fasta import read_sequences
-from common.data.pairs import MissingReport, PairTable, check_sequences
-from common.data.pickles import load_go_terms, load_graphs, load_node_sets
-from common.data.pring import Benchmark, open_benchmark
-from common.data.protein_list import read_protein_list
+from common.config import STRATEGIES, BenchmarkConfig, Config, EvaluateConfig, Strategy
+from common.data.benchmarks.pickles import load_go_terms, load_graphs, load_node_sets
+from common.data.benchmarks.pring import Benchmark, open_benchmark
+from common.data.tables.fasta import read_sequences
+from common.data.tables.pairs import MissingReport, PairTable, check_sequences
+from common.data.tables.protein_list import read_protein_list
 from common.errors import UserError
-from common.evaluation.enrichment import Annotations, GoTerms, GProfiler
-from common.evaluation.essential import known_ids
 from common.evaluation.networks import Network
-from common.evaluation.topology import NodeSets
+from common.evaluation.tasks.enrichment import Annotations, GoTerms, GProfiler
+from common.evaluation.tasks.essential_proteins import known_ids
+from common.evaluation.tasks.topology import NodeSets
 
-NETWORK_TASKS: frozenset[Task] = frozenset({"topology", "go_modules", "essential_proteins"})
-FUNCTIONAL_FILES: Mapping[Task, tuple[str, ...]] = {
+NETWORK_TASKS: frozenset[str] = frozenset({"topology", "go_modules", "essential_proteins"})
+FUNCTIONAL_FILES: Mapping[str, tuple[str, ...]] = {
     "complexes": ("complex_graphs.pkl",),
     "go_modules": ("test_go_terms.pkl",),
     "essential_proteins": (
@@ -106,7 +106,7 @@ class FunctionalData:
 class Materials:
     """All that the tasks look at: the configured species first, then those of transfer."""
 
-    tasks: tuple[Task, ...]
+    tasks: tuple[str, ...]
     scopes: tuple[Scope, ...]
     functional: FunctionalData | None
 
@@ -240,7 +240,7 @@ def _explain_no_node_sets(settings: BenchmarkConfig, strategy: Strategy, own: St
     )
 
 
-def _open_functional(settings: BenchmarkConfig, tasks: Sequence[Task]) -> FunctionalData | None:
+def _open_functional(settings: BenchmarkConfig, tasks: Sequence[str]) -> FunctionalData | None:
     wanted = [task for task in tasks if task in FUNCTIONAL_FILES]
     if not wanted:
         return None
@@ -265,7 +265,7 @@ def _open_functional(settings: BenchmarkConfig, tasks: Sequence[Task]) -> Functi
     return FunctionalData(folder, tuple(map(Network.from_graph, graphs)), terms, *lists)
 
 
-def _check_files(folder: Path, tasks: Sequence[Task]) -> None:
+def _check_files(folder: Path, tasks: Sequence[str]) -> None:
     for task in tasks:
         for name in FUNCTIONAL_FILES[task]:
             if not (folder / name).is_file():

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.config import Strategy
-from common.data.demo_world import DemoSpec, Matrix, Network, Pairs
+from common.data.benchmarks.demo.world import DemoSpec, Matrix, Network, Pairs
 
 _MOST_STEPS = 1000  # of a random walk that finds nothing new any more
 

@@ -27,20 +27,14 @@ import networkx as nx
 import numpy as np
 
 from common.config import STRATEGIES, Strategy
-from common.data.demo_esm import build_language_model
-from common.data.demo_functional import (
+from common.data.benchmarks.demo.esm import build_language_model
+from common.data.benchmarks.demo.functional import (
     assign_terms,
     find_complexes,
     label_complex_pairs,
     rank_by_degree,
 )
-from common.data.demo_splits import (
-    LabelledPairs,
-    draw_node_sets,
-    draw_pairs,
-    draw_test_proteins,
-)
-from common.data.demo_world import (
+from common.data.benchmarks.demo.world import (
     DemoSpec,
     Families,
     Matrix,
@@ -51,6 +45,12 @@ from common.data.demo_world import (
     draw_network,
     draw_proteins,
     draw_unlabelled,
+)
+from common.data.splitting import (
+    LabelledPairs,
+    draw_node_sets,
+    draw_pairs,
+    draw_test_proteins,
 )
 from common.errors import UserError
 from common.files import explain_disk_errors, replace_directory

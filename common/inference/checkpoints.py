@@ -22,7 +22,7 @@ from transformers import AutoConfig
 
 from common.config import Config, RegularizationConfig, Stage, flat_values
 from common.config_file import read_resolved_config
-from common.data.embedding_store import EmbeddingStore
+from common.data.embeddings.store import EmbeddingStore
 from common.errors import UserError, excerpt
 from common.files import (
     explain_disk_errors,
@@ -34,7 +34,7 @@ from common.files import (
     temporary_beside,
     write_atomically,
 )
-from common.models import PairModel, build_model, known_models
+from common.models import PairModel, build_model, model_class
 from common.run import CONFIG_FILE, Run, on_main_process, run_directory
 
 BEST_MODEL, DECISION_FILE = "best_model", "decision.json"
@@ -280,16 +280,12 @@ def continue_model(checkpoint: Checkpoint, config: Config) -> PairModel:
 
 def load_weights(path: Path, name: str) -> PairModel:
     """The model of a directory, refusing weights that are missing, left over or misshapen."""
-    models = known_models()
-    if name not in models:
-        raise UserError(
-            f"{path} is of a model '{excerpt(name)}' that this installation does not have"
-        )
+    chosen = model_class(name)
     try:
         # Else the library asks on the terminal whether to run the code that a config.json names.
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-        _check_is_of(models[name], config, path)
-        loaded: Any = models[name].from_pretrained(
+        _check_is_of(chosen, config, path)
+        loaded: Any = chosen.from_pretrained(
             # Misshapen weights are let through to be told below in one sentence.
             path, config=config, output_loading_info=True, ignore_mismatched_sizes=True
         )  # fmt: skip

@@ -10,8 +10,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from common.csv_log import EpochRow
-from common.evaluation import figures
-from common.evaluation.essential import EssentialFigures
+from common.evaluation import plots
+from common.evaluation.tasks.essential_proteins import EssentialFigures
+from common.training import plots as training_plots
 
 
 @pytest.fixture
@@ -25,14 +26,15 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
             figure.draw_without_rendering()
         saved.append(figure)
 
-    monkeypatch.setattr(figures, "save_figure", keep)
+    for module in (plots, training_plots):
+        monkeypatch.setattr(module, "save_plot", keep)
     return saved
 
 
 def test_one_epoch_has_one_tick(drawn: list[Figure]) -> None:
     """The axis showed epochs 0.945 to 1.050."""
     row = EpochRow(1, 3.2, 0.69, 0.68, {"auroc": 0.61, "auprc": None}, 3e-5)
-    figures.plot_training([row], ["auroc", "auprc"], "v3, synthetic BFS", Path("x.png"))
+    training_plots.plot_training([row], ["auroc", "auprc"], "v3, synthetic BFS", Path("x.png"))
     for axes in drawn[0].axes:
         low, high = axes.get_xlim()
         assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [1]
@@ -42,7 +44,7 @@ def test_one_epoch_has_one_tick(drawn: list[Figure]) -> None:
 def test_degrees_of_no_interactions_are_drawn(drawn: list[Figure], true: int) -> None:
     """Two networks without an edge ended in a traceback, after `topology.csv` was written."""
     none = np.zeros(4, dtype=np.int64)
-    figures.plot_degrees(none, np.full(4, true), "tiny", Path("x.png"))
+    plots.plot_degrees(none, np.full(4, true), "tiny", Path("x.png"))
     legend = drawn[0].axes[0].get_legend()
     assert legend is not None
     assert legend.get_texts()[1].get_text() == "predicted (no interactions)"
@@ -52,5 +54,5 @@ def test_centralities_that_are_all_zero_have_a_readable_axis(drawn: list[Figure]
     """It was marked in billionths."""
     none = np.zeros(5)
     empty = EssentialFigures(1.0, 0.5, 1.0, 5, none, none)
-    figures.plot_centralities(empty, "tiny", Path("x.png"))
+    plots.plot_centralities(empty, "tiny", Path("x.png"))
     assert drawn[0].axes[0].get_xlim()[1] > 0.5

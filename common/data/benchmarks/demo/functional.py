@@ -12,7 +12,7 @@ from itertools import combinations
 import networkx as nx
 import numpy as np
 
-from common.data.demo_world import Families, Proteins
+from common.data.benchmarks.demo.world import Families, Proteins
 
 SMALLEST_COMPLEX, LARGEST_COMPLEX = 4, 8
 LEAST_DENSITY = 0.7

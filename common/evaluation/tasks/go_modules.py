@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.evaluation.enrichment import Annotations, Enrichment, GoTerms, OfflineEnrichment
 from common.evaluation.networks import Network
+from common.evaluation.tasks.enrichment import Annotations, Enrichment, GoTerms, OfflineEnrichment
 
 LOUVAIN_SEED = 42
 MATCHING_JACCARD = 0.2

@@ -18,9 +18,9 @@ import networkx as nx
 from tqdm import tqdm
 
 from common.config import STRATEGIES, BenchmarkConfig, Strategy
-from common.data.fasta import read_sequences
-from common.data.pairs import PairTable, all_pairs, read_pairs
-from common.data.pickles import load_graph, load_node_sets
+from common.data.benchmarks.pickles import load_graph, load_node_sets
+from common.data.tables.fasta import read_sequences
+from common.data.tables.pairs import PairTable, all_pairs, read_pairs
 from common.errors import UserError
 
 Split = Literal["train", "val", "test", "all_test"]

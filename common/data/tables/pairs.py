@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from common.data.fasta import cached_dataset, read_text
+from common.data.tables.fasta import cached_dataset, read_text
 from common.errors import UserError, excerpt
 
 _PAIR_COLUMNS = ("protein_a", "protein_b", "label")

@@ -16,9 +16,9 @@ from accelerate.utils import broadcast
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from common.evaluation.scoring_job import ScoringJob
-from common.evaluation.tiles import Tiles
 from common.files import explain_disk_errors, write_atomically
+from common.inference.scoring_job import ScoringJob
+from common.inference.tiles import Tiles
 from common.run import on_main_process
 
 Scores = NDArray[np.float32]

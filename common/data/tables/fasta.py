@@ -23,7 +23,7 @@ import datasets
 import pyarrow as pa
 from datasets.table import InMemoryTable
 
-from common.data.uniprot import shorten_uniprot
+from common.data.tables.ids import shorten_uniprot
 from common.errors import UserError, excerpt
 from common.files import explain_no_text, hash_file
 

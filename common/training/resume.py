@@ -28,8 +28,8 @@ from common.files import (
     temporary_beside,
     write_atomically,
 )
+from common.inference.checkpoints import BEST_MODEL, explain_library_errors, weight_bytes
 from common.run import CONFIG_FILE, Run, on_main_process
-from common.training.checkpoints import BEST_MODEL, explain_library_errors, weight_bytes
 
 LAST_STATE, PROGRESS_FILE = "last_state", "progress.json"
 

@@ -2,67 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-
-matplotlib.use("Agg")  # a cluster node has no screen
-
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from common.csv_log import TOPOLOGY_HEADER, EpochRow
-from common.evaluation.essential import EssentialFigures
+from common.csv_log import TOPOLOGY_HEADER
 from common.evaluation.networks import IntArray
-from common.evaluation.topology import TopologyRow
-from common.files import write_atomically
+from common.evaluation.tasks.essential_proteins import EssentialFigures
+from common.evaluation.tasks.topology import TopologyRow
+from common.plotting import WHOLE_NUMBERS, save_plot
 
-DOTS_PER_INCH = 120
-WHOLE_NUMBERS = partial(MaxNLocator, integer=True, min_n_ticks=1)  # one epoch has one tick
 TOPOLOGY_FIGURES = TOPOLOGY_HEADER[3:]
-
-
-def plot_training(rows: Sequence[EpochRow], metrics: Sequence[str], title: str, path: Path) -> None:
-    """Draw a stage's loss, validation metrics and learning rate over its epochs.
-
-    Args:
-        rows: The epochs so far.
-        metrics: Which validation metrics to draw; an undefined value leaves a gap.
-        title: The model and what it was trained on.
-        path: The PNG to write.
-    """
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
-    figure.suptitle(title)
-    loss, quality, rate = figure.subplots(1, 3)
-    epochs = [row.epoch for row in rows]
-    loss.plot(epochs, [row.train_loss for row in rows], marker=".", label="train")
-    loss.plot(epochs, [row.val_loss for row in rows], marker=".", label="validation")
-    _finish(loss, "loss", legend=True)
-    for name in metrics:
-        quality.plot(epochs, _values(rows, name), marker=".", label=name)
-    _finish(quality, "validation", legend=bool(metrics))
-    rate.plot(epochs, [row.learning_rate for row in rows], marker=".", color="tab:gray")
-    _finish(rate, "learning rate", legend=False)
-    save_figure(figure, path)
-
-
-def _values(rows: Sequence[EpochRow], name: str) -> list[float]:
-    values = [row.val_metrics.get(name) for row in rows]
-    return [float("nan") if value is None else value for value in values]
-
-
-def _finish(axes: Axes, title: str, legend: bool) -> None:
-    axes.set_title(title)
-    axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(WHOLE_NUMBERS())
-    axes.grid(alpha=0.3)
-    if legend:
-        axes.legend()
 
 
 def plot_topology(rows: Sequence[TopologyRow], title: str, path: Path) -> None:
@@ -84,7 +36,7 @@ def plot_topology(rows: Sequence[TopologyRow], title: str, path: Path) -> None:
         axes.xaxis.set_major_locator(WHOLE_NUMBERS())
         axes.grid(alpha=0.3)
         axes.legend()
-    save_figure(figure, path)
+    save_plot(figure, path)
 
 
 def plot_degrees(predicted: IntArray, true: IntArray, species: str, path: Path) -> None:
@@ -111,7 +63,7 @@ def plot_degrees(predicted: IntArray, true: IntArray, species: str, path: Path) 
     axes.set_xlabel("degree")
     axes.set_ylabel("share of proteins with at least it")
     axes.legend()
-    save_figure(figure, path)
+    save_plot(figure, path)
 
 
 def plot_centralities(figures: EssentialFigures, species: str, path: Path) -> None:
@@ -132,11 +84,4 @@ def plot_centralities(figures: EssentialFigures, species: str, path: Path) -> No
     axes.set_xlabel("predicted network centrality")
     axes.set_ylabel("density")
     axes.legend()
-    save_figure(figure, path)
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all."""
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=DOTS_PER_INCH)
-    write_atomically(path, image.getvalue())
+    save_plot(figure, path)

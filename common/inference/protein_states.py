@@ -17,8 +17,8 @@ import torch
 from accelerate.utils import broadcast
 from torch import Tensor
 
-from common.evaluation.scoring_job import ScoringJob
 from common.files import explain_disk_errors
+from common.inference.scoring_job import ScoringJob
 from common.models.base import PairModel
 from common.models.ragged import HostInts, cut, row_index, to_device
 

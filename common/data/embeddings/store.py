@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from common.data.embedding_shards import Embedding, Shard
+from common.data.embeddings.shards import Embedding, Shard
 
 # Record batch (over all shards), first value and end within it.
 Place = tuple[int, int, int]

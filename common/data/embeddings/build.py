@@ -26,8 +26,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.config import EmbeddingsConfig
-from common.data.embedding_plan import PLAN_FILE, Request, make_requests, read_plan, settle_plan
-from common.data.embedding_shards import (
+from common.data.embeddings.language_model import LanguageModel
+from common.data.embeddings.model_files import (
+    ModelFiles,
+    check_residue_limit,
+    hash_model,
+    locate_model,
+)
+from common.data.embeddings.plan import PLAN_FILE, Request, make_requests, read_plan, settle_plan
+from common.data.embeddings.shards import (
     Row,
     Shard,
     ShardWriter,
@@ -37,14 +44,7 @@ from common.data.embedding_shards import (
     read_shards,
     write_dataset_files,
 )
-from common.data.embedding_store import EmbeddingStore, stored_hashes
-from common.data.language_model import LanguageModel
-from common.data.model_files import (
-    ModelFiles,
-    check_residue_limit,
-    hash_model,
-    locate_model,
-)
+from common.data.embeddings.store import EmbeddingStore, stored_hashes
 from common.errors import UserError, excerpt
 from common.memory import explain_out_of_memory
 from common.run import LOGGER, format_event, on_main_process

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from common.data.fasta import read_text
+from common.data.tables.fasta import read_text
 from common.errors import UserError
 
 

@@ -19,7 +19,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
 
-from common.data.model_files import KEY, ModelFiles
+from common.data.embeddings.model_files import KEY, ModelFiles
 from common.errors import UserError
 
 STANDARD_RESIDUES = "ACDEFGHIKLMNPQRSTVWY"

@@ -1,0 +1,1 @@
+"""Benchmarks: one contract, and one file for each."""

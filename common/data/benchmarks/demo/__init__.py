@@ -1,0 +1,1 @@
+"""The synthetic benchmark: generated on the spot, for runs without a network."""

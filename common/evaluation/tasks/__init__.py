@@ -1,0 +1,1 @@
+"""The evaluation tasks: one contract, and one file for each."""

@@ -1,0 +1,1 @@
+"""Trained models put to use: checkpoints, scores of many pairs, thresholds, metrics."""
