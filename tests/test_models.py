@@ -328,7 +328,7 @@ def test_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def test_unknown_model_names_the_known_ones() -> None:
-    with pytest.raises(ValidationError, match=r"no model 'v4'; did you mean 'v3'"):
+    with pytest.raises(ValidationError, match=r"no model 'v4'; known are v3, pooled"):
         small("v4")
     with pytest.raises(UserError, match=r"no model 'other'; known are v3, pooled"):
         model_class("other")
