@@ -1,9 +1,9 @@
-"""Named implementations of a contract: where each one is, imported when it is first asked for.
+"""Registries: the implementations of each contract by name, imported when first requested.
 
-Every concept that has several forms is a registry here: benchmarks, tasks, models, baselines,
-threshold modes. A name and the place of its implementation are all that stands here, so that a
-configuration can be checked, and `--help` be printed, without importing any of them. To add one,
-write its file beside the others and its line below.
+Every concept with several implementations has a registry here: benchmarks, tasks, models,
+baselines and threshold modes. A registry lists only names and import paths, so that a
+configuration can be checked, and `--help` printed, without importing any implementation. To add
+one, write its file beside the others and add its line below.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ class Registry:
         return (*self._places, *(name for name in self._entries if name not in self._places))
 
     def add(self, name: str, entry: Any) -> None:
-        """Register an entry from elsewhere, such as a script of the user's own."""
+        """Register an implementation that is defined elsewhere, such as in a user's script."""
         self._entries[name] = entry
 
     def check(self, name: str) -> str:
-        """The name itself, if there is an entry of that name.
+        """Return the name unchanged if an entry of that name exists.
 
         Raises:
-            ValueError: There is none; the text names the nearest, or all of them.
+            ValueError: There is none; the message suggests the most similar name, or lists all.
         """
         known = self.names()
         if name not in known:
             close = difflib.get_close_matches(name, known, 1, 0.6)
-            hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
-            raise ValueError(f"there is no {self.kind} '{excerpt(name)}'; {hint}")
+            hint = f"did you mean '{close[0]}'?" if close else f"choose from {', '.join(known)}"
+            raise ValueError(f"unknown {self.kind} '{excerpt(name)}'; {hint}")
         return name
 
     def get(self, name: str) -> Any:
-        """The entry of a name, imported now if it was not before.
+        """Return the entry of a name; its module is imported on the first request.
 
         Raises:
             UserError: There is no such entry.

@@ -19,10 +19,11 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 
 from common.config import Config, Stage, known_keys
 from common.config_file import load_config
+from common.registry import BENCHMARKS, MODELS, TASKS, THRESHOLD_MODES
 from tests.bad_input import Refused, assert_tried, attempt, cases, flip_bit, named_line
 from tests.tiny_benchmark import ROOT
 
@@ -31,6 +32,7 @@ SHIPPED = [path.read_text() for path in sorted((ROOT / "configs").glob("*.yaml")
 OUT_OF_RANGE = re.compile(
     "must be (greater|less) than|must divide|must name at least one|must be of letters"
 )
+REGISTRIES = (BENCHMARKS, MODELS, TASKS, THRESHOLD_MODES)
 
 # As written in YAML, and as it must arrive; `...` where it is not even a value of YAML.
 VALUES: dict[str, Any] = {
@@ -103,7 +105,8 @@ def fits(hint: Any, value: Any) -> bool:
     """Whether a value has the type of a hint, whatever its range."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return fits(arguments[0], value)
+        choices = [each.names() for each in REGISTRIES if AfterValidator(each.check) in arguments]
+        return fits(Literal[choices[0]] if choices else arguments[0], value)
     if origin in (Union, types.UnionType):
         return any(fits(argument, value) for argument in arguments)
     if origin is Literal:

@@ -95,8 +95,12 @@ REFUSED = {
     ),
     "not a choice": (
         "evaluate:\n  decision_threshold:\n    mode: match_density\n",
-        "c.yaml, line 3: evaluate.decision_threshold.mode must be 'fixed' or 'best_f1_on_valid',"
-        " not 'match_density' (text)",
+        "c.yaml, line 3: evaluate.decision_threshold.mode: unknown threshold mode 'match_density';"
+        " choose from fixed, best_f1_on_valid",
+    ),
+    "a slip in a choice": (
+        "evaluate:\n  tasks: [pairs, topolgy]\n",
+        "c.yaml, line 2: evaluate.tasks: unknown task 'topolgy'; did you mean 'topology'?",
     ),
     "text for a list": (
         "evaluate:\n  metrics: auroc\n",

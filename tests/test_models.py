@@ -328,9 +328,9 @@ def test_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def test_unknown_model_names_the_known_ones() -> None:
-    with pytest.raises(ValidationError, match=r"no model 'v4'; known are v3, pooled"):
+    with pytest.raises(ValidationError, match=r"unknown model 'v4'; choose from v3, pooled"):
         small("v4")
-    with pytest.raises(UserError, match=r"no model 'other'; known are v3, pooled"):
+    with pytest.raises(UserError, match=r"unknown model 'other'; choose from v3, pooled"):
         model_class("other")
 
 

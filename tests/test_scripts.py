@@ -132,7 +132,7 @@ USER_ERRORS = {
     ),
     "no species": (["--set", "data_config.benchmark.species=mouse"], r"mouse.*tiny"),
     "no strategy": (["--set", "data_config.benchmark.split_strategy=DFS"], r"DFS"),
-    "no model": (["--set", "model_config.model=v9"], r"no model 'v9'; known are"),
+    "no model": (["--set", "model_config.model=v9"], r"unknown model 'v9'; choose from"),
     "width": (["--set", "model_config.input_dim=99"], r"input_dim is 99.*have 16 dimensions"),
     "too long": (["--set", "data_config.max_sequence_length=5000"], r"max_sequence_length"),
     "no language model": (
@@ -149,9 +149,12 @@ USER_ERRORS = {
     ),
     "a model that is a path": (
         ["--set", "model_config.model=../x"],
-        r"model_config.model .*'../x'",
+        r"model_config.model: unknown model '../x'",
     ),
-    "no such model": (["--set", "model_config.model=v4"], r"no model 'v4'; known are .*pooled, v3"),
+    "no such model": (
+        ["--set", "model_config.model=v4"],
+        r"unknown model 'v4'; choose from v3, pooled",
+    ),
     "a prefix of nothing": (
         [
             "--set",
