@@ -69,8 +69,8 @@ class Registry:
 BENCHMARKS = Registry(
     "benchmark",
     {
-        "pring": "common.data.benchmarks.pring:open_pring",
-        "demo": "common.data.benchmarks.demo:open_demo",
+        "pring": "common.data.benchmarks.pring:Pring",
+        "demo": "common.data.benchmarks.demo:Demo",
     },
 )
 TASKS = Registry(

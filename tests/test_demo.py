@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from common.config import STRATEGIES, BenchmarkConfig, EmbeddingsConfig, Strategy
+from common.data.benchmarks.base import Benchmark
 from common.data.benchmarks.demo import generate as demo
 from common.data.benchmarks.demo.esm import build_language_model
 from common.data.benchmarks.demo.functional import assign_terms
@@ -35,7 +36,7 @@ from common.data.benchmarks.demo.world import (
     draw_unlabelled,
 )
 from common.data.benchmarks.pickles import load_go_terms, load_graph, load_graphs
-from common.data.benchmarks.pring import Benchmark, open_benchmark
+from common.data.benchmarks.registry import open_benchmark
 from common.data.embeddings.language_model import LanguageModel
 from common.data.embeddings.model_files import locate_model
 from common.data.splitting import draw_node_sets, draw_test_proteins
@@ -296,7 +297,7 @@ def test_the_nested_species_reads_as_the_benchmark_does(
     assert every.proteins == derived.proteins
     assert (every.pairs == derived.pairs).all()
     assert (every.labels == derived.labels).all()
-    sets = opened.node_sets()
+    sets = opened.node_sets()[strategy]
     assert {size: [len(chosen) for chosen in of] for size, of in sets.items()} == {
         8: [8, 8, 8],
         16: [16, 16, 16],
@@ -324,7 +325,9 @@ def test_the_second_species_lies_flat_and_shares_no_sequence(miniature: DemoPath
     test = opened.pairs("test")
     assert set(test.proteins) <= opened.sequences().keys()
     assert len(opened.pairs("all_test")) == 40 * 41 / 2
-    assert opened.node_sets().keys() == {8, 16}
+    node_sets = opened.node_sets()
+    assert list(node_sets) == ["DFS", "BFS", "RANDOM_WALK"]
+    assert {sizes for of in node_sets.values() for sizes in of} == {8, 16}
     main = open_demo(miniature, "DFS").sequences()
     assert not set(opened.sequences().values()) & set(main.values())
     assert not opened.sequences().keys() & main.keys()

@@ -14,8 +14,10 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from common.config import STRATEGIES, BenchmarkConfig
-from common.data.benchmarks.pring import HOLDERS, open_benchmark
+from common.config import STRATEGIES, BenchmarkConfig, Strategy
+from common.data.benchmarks.base import Benchmark
+from common.data.benchmarks.pring import HOLDERS, Pring
+from common.data.benchmarks.registry import open_benchmark
 from common.data.tables.pairs import (
     PairTable,
     all_pairs,
@@ -71,6 +73,11 @@ def settings(tmp_path: Path) -> Callable[..., BenchmarkConfig]:
     return make
 
 
+def fetch(settings: BenchmarkConfig) -> Benchmark:
+    Pring.provide(settings, 0)
+    return open_benchmark(settings)
+
+
 def rows(table: PairTable) -> list[tuple[str, str, int]]:
     return [
         (table.proteins[a], table.proteins[b], int(label))
@@ -97,8 +104,8 @@ def test_finds_either_layout_below_every_known_root(
     assert rows(benchmark.pairs("test")) == [("X", "Y", 1), ("X", "Z", 0)]
     assert benchmark.sequences() == {"A": "AC", "X": "DE"}
     assert set(benchmark.test_graph().edges) == {("X", "Y"), ("Z", "Z")}
-    assert benchmark.node_sets() == {2: [frozenset("XY")]}
-    assert set(benchmark.files) == set(files)
+    assert benchmark.node_sets() == {"BFS": {2: [frozenset("XY")]}}
+    assert set(benchmark.files()) == set(files)
 
 
 def test_all_test_is_the_file_where_there_is_one_else_follows_from_the_graph(
@@ -117,7 +124,7 @@ def test_the_release_with_more_of_the_wanted_files_wins(
 ) -> None:
     write_species(tmp_path / "root/human", {"sequences": NESTED_FILES["sequences"]})
     complete = write_species(tmp_path / "root/species_processed_data/human", NESTED_FILES)
-    assert open_benchmark(settings()).folder == complete
+    assert open_benchmark(settings()).files()["train"] == complete / NESTED_FILES["train"]
 
 
 def test_flat_files_beside_nested_splits_are_not_mixed_in(
@@ -231,7 +238,7 @@ def test_download_fetches_only_what_the_species_and_strategy_need(
     write_species(hub.repository / holder / "human/DFS", {"train": "human_train_ppi.txt"})
     write_species(hub.repository / holder / "yeast", FLAT_FILES)
     (hub.repository / holder / "human/human_graph.pkl").write_bytes(b"")
-    benchmark = open_benchmark(settings(download=True))
+    benchmark = fetch(settings(download=True))
     needed = [name for kind, name in NESTED_FILES.items() if kind != "all_test"]
     assert sorted(hub.fetched) == sorted((Path(holder) / "human" / n).as_posix() for n in needed)
     assert len(benchmark.pairs("train")) == 3
@@ -242,7 +249,7 @@ def test_download_fetches_a_test_species_of_the_flat_layout(
     hub: FakeHub, settings: Callable[..., BenchmarkConfig]
 ) -> None:
     write_species(hub.repository / "yeast", FLAT_FILES)
-    assert len(open_benchmark(settings(species="yeast", download=True)).pairs("test")) == 2
+    assert len(fetch(settings(species="yeast", download=True)).pairs("test")) == 2
     assert sorted(hub.fetched) == sorted(f"yeast/{name}" for name in FLAT_FILES.values())
 
 
@@ -255,9 +262,9 @@ def test_a_test_species_that_is_there_needs_no_hub(
         raise ConnectionError("no route")
 
     write_species(hub.repository / "yeast", FLAT_FILES)
-    open_benchmark(settings(species="yeast", download=True))
+    fetch(settings(species="yeast", download=True))
     monkeypatch.setattr(huggingface_hub, "list_repo_files", fail)
-    assert len(open_benchmark(settings(species="yeast", download=True)).pairs("test")) == 2
+    assert len(fetch(settings(species="yeast", download=True)).pairs("test")) == 2
 
 
 def test_download_fetches_the_node_sets_of_every_strategy_that_sample_one_network(
@@ -265,7 +272,7 @@ def test_download_fetches_the_node_sets_of_every_strategy_that_sample_one_networ
 ) -> None:
     folder = write_species(hub.repository / "yeast", FLAT_FILES)
     shutil.copy(folder / "yeast_BFS_sampled_nodes.pkl", folder / "yeast_DFS_sampled_nodes.pkl")
-    open_benchmark(settings(species="yeast", download=True))
+    fetch(settings(species="yeast", download=True))
     assert "yeast/yeast_DFS_sampled_nodes.pkl" in hub.fetched
 
 
@@ -275,12 +282,12 @@ def test_download_leaves_alone_what_is_there(
     write_species(hub.repository / "human", NESTED_FILES)
     mine = write_species(tmp_path / "root/human", {"train": NESTED_FILES["train"]})
     (mine / NESTED_FILES["train"]).write_text("mine")
-    open_benchmark(settings(download=True))
+    fetch(settings(download=True))
     assert "human/BFS/human_train_ppi.txt" not in hub.fetched
     assert len(hub.fetched) == 5
     assert (mine / NESTED_FILES["train"]).read_text() == "mine"
     # Complete now: the hub is not even asked.
-    open_benchmark(settings(download=True))
+    fetch(settings(download=True))
     assert (len(hub.fetched), hub.listings) == (5, 1)
 
 
@@ -289,7 +296,7 @@ def test_download_of_what_the_repository_lacks_is_one_sentence(
 ) -> None:
     write_species(hub.repository / "raw", {"train": "ppi.txt"})
     with pytest.raises(UserError, match=r"piaolaidangqu/PRING holds no files of human \(BFS\)"):
-        open_benchmark(settings(download=True))
+        fetch(settings(download=True))
 
 
 @pytest.mark.parametrize("failing", ["list_repo_files", "hf_hub_download"])
@@ -305,7 +312,7 @@ def test_a_network_failure_is_one_sentence(
     write_species(hub.repository / "human", NESTED_FILES)
     monkeypatch.setattr(huggingface_hub, failing, fail)
     with pytest.raises(UserError) as error:
-        open_benchmark(settings(download=True))
+        fetch(settings(download=True))
     assert "piaolaidangqu/PRING: Name or service not known; try again" in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -316,7 +323,7 @@ def test_a_network_failure_is_one_sentence(
 @needs_pring
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_real_all_test_file_equals_what_follows_from_the_graph(
-    settings: Callable[..., BenchmarkConfig], strategy: str
+    settings: Callable[..., BenchmarkConfig], strategy: Strategy
 ) -> None:
     root = str(SHARED / "pring_nested")
     benchmark = open_benchmark(settings(root_dir=root, species="yeast", split_strategy=strategy))
@@ -327,7 +334,7 @@ def test_the_real_all_test_file_equals_what_follows_from_the_graph(
     assert np.array_equal(read.labels, derived.labels)
     assert overlap(benchmark.pairs("train"), benchmark.pairs("test")) == set()
     assert len(overlap(benchmark.pairs("train"), benchmark.pairs("val"))) > 2000
-    assert set().union(*benchmark.node_sets()[200]) <= set(benchmark.test_graph())
+    assert set().union(*benchmark.node_sets()[strategy][200]) <= set(benchmark.test_graph())
 
 
 @needs_pring
@@ -347,7 +354,8 @@ def test_a_real_test_species_is_read_in_full(settings: Callable[..., BenchmarkCo
         benchmark = open_benchmark(
             settings(root_dir=str(SHARED / "pring"), species="ecoli", split_strategy=strategy)
         )
-        sizes = {size: {len(s) for s in sets} for size, sets in benchmark.node_sets().items()}
+        node_sets = benchmark.node_sets((strategy,))[strategy]
+        sizes = {size: {len(s) for s in sets} for size, sets in node_sets.items()}
         assert sizes == {size: {size} for size in range(20, 201, 20)}
     pairs = benchmark.pairs("all_test")
     assert len(pairs) == 500_500

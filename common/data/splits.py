@@ -12,7 +12,7 @@ from torch import Tensor
 
 from common.config import Config
 from common.data.batches import PairData
-from common.data.benchmarks.pring import Benchmark, Split
+from common.data.benchmarks.base import Benchmark, Split
 from common.data.benchmarks.registry import prepare_benchmark
 from common.data.embeddings.build import EmbeddingStore, prepare_store
 from common.data.tables.pairs import PairTable, check_sequences
@@ -42,7 +42,7 @@ def open_splits(config: Config, names: Sequence[Split], accelerator: Accelerator
     Raises:
         UserError: The data are missing or wrong, or do not fit the model.
     """
-    benchmark = prepare_benchmark(config.data, config.run.seed, accelerator)
+    benchmark = prepare_benchmark(config.data, config.run.seed, accelerator, splits=names)
     tables = {str(name): benchmark.pairs(name) for name in names}
     parts, notes = embed_tables(config, tables, benchmark.sequences(), accelerator)
     named = {"species": benchmark.species, "strategy": benchmark.strategy, **notes}

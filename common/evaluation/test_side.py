@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from common.config import STRATEGIES, BenchmarkConfig, Config, EvaluateConfig, Strategy
-from common.data.benchmarks.pickles import load_go_terms, load_graphs, load_node_sets
-from common.data.benchmarks.pring import Benchmark, open_benchmark
+from common.config import BenchmarkConfig, Config, EvaluateConfig, Strategy
+from common.data.benchmarks.base import Benchmark
+from common.data.benchmarks.pickles import load_go_terms, load_graphs
+from common.data.benchmarks.registry import open_benchmark
 from common.data.tables.fasta import read_sequences
 from common.data.tables.pairs import MissingReport, PairTable, check_sequences
 from common.data.tables.protein_list import read_protein_list
@@ -187,11 +188,11 @@ def _open_scope(
     """A species; those of transfer are looked at for pairs and topology alone."""
     tasks = evaluate.tasks
     strategies = () if evaluate.strategies == "all" else evaluate.strategies
-    chosen = settings.model_copy(update={"species": species, "download": False})
+    chosen = settings.model_copy(update={"species": species})
     benchmark = open_benchmark(chosen)
     networked = NETWORK_TASKS.intersection(tasks) if own else {"topology"}.intersection(tasks)
     network = Network.from_graph(benchmark.test_graph()) if networked else None
-    node_sets = _open_node_sets(chosen, benchmark, strategies) if "topology" in tasks else {}
+    node_sets = benchmark.node_sets(strategies) if "topology" in tasks else {}
     table = benchmark.pairs("test") if "pairs" in tasks else None
     dropped = None
     if table is not None and settings.missing_sequences == "drop":
@@ -199,45 +200,6 @@ def _open_scope(
         sequences = benchmark.sequences()
         table, dropped = check_sequences(table, sequences, "drop", f"{species} test pairs")
     return Scope(benchmark, table, network, node_sets, dropped)
-
-
-def _open_node_sets(
-    settings: BenchmarkConfig, benchmark: Benchmark, strategies: Sequence[Strategy]
-) -> dict[Strategy, NodeSets]:
-    """The node sets of the strategies that sample this test network, the configured one first.
-
-    Where each strategy has a split, and so a test network, of its own, that is the configured one;
-    a species that is all test (the flat layout) has one network and node sets of all three.
-
-    Args:
-        settings: Of this species.
-        benchmark: Its files.
-        strategies: Whose node sets are wanted; none for all that there are.
-
-    Raises:
-        UserError: There are no node sets, or none of a strategy that is wanted.
-    """
-    if not strategies:
-        benchmark.path("node_sets")  # The configured strategy's must be there.
-    graph = benchmark.path("test_graph")
-    own = settings.split_strategy
-    found: dict[Strategy, NodeSets] = {}
-    for strategy in sorted(strategies or STRATEGIES, key=lambda name: name != own):
-        other = open_benchmark(settings.model_copy(update={"split_strategy": strategy}))
-        same = other.files.get("test_graph") == graph
-        if same and "node_sets" in other.files:
-            found[strategy] = load_node_sets(other.path("node_sets"))
-        elif strategies:
-            raise UserError(_explain_no_node_sets(settings, strategy, own))
-    return found
-
-
-def _explain_no_node_sets(settings: BenchmarkConfig, strategy: Strategy, own: Strategy) -> str:
-    return (
-        f"evaluate.strategies names {strategy}, but {settings.species} has no node sets of it on"
-        f" the test network of {own}; remove it there, or evaluate it by itself with"
-        f" data_config.benchmark.split_strategy: {strategy}"
-    )
 
 
 def _open_functional(settings: BenchmarkConfig, tasks: Sequence[str]) -> FunctionalData | None:

@@ -2,14 +2,13 @@
 
 Below the root lie the species folders, directly or in a folder that releases of the benchmark
 used. A species with splits of its own keeps them nested (`human/BFS/human_train_ppi.txt`), a test
-species lies flat (`yeast/yeast_BFS_sampled_nodes.pkl`); `open_benchmark` finds out.
+species lies flat (`yeast/yeast_BFS_sampled_nodes.pkl`); opening it finds out.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -18,12 +17,12 @@ import networkx as nx
 from tqdm import tqdm
 
 from common.config import STRATEGIES, BenchmarkConfig, Strategy
+from common.data.benchmarks.base import Benchmark, Split
 from common.data.benchmarks.pickles import load_graph, load_node_sets
 from common.data.tables.fasta import read_sequences
 from common.data.tables.pairs import PairTable, all_pairs, read_pairs
 from common.errors import UserError
 
-Split = Literal["train", "val", "test", "all_test"]
 FileKind = Literal["train", "val", "test", "all_test", "test_graph", "node_sets", "sequences"]
 
 # Where the species folders may lie below the root, over the releases of the benchmark.
@@ -51,31 +50,35 @@ _FETCHED = _PLACES.keys() - {"all_test"}
 _TEST_SIDE = _FETCHED - {"train", "val"}
 
 
-@dataclass(frozen=True)
-class Benchmark:
-    """One species and split strategy of the benchmark, opened by `open_benchmark`.
+class Pring(Benchmark):
+    """One species and split strategy of PRING, in whatever layout its files are.
 
-    Attributes:
-        folder: The species' folder.
-        species: Its name, also the prefix of its files.
-        strategy: How the test proteins, or their sampled subgraphs, were drawn.
-        files: The files that are there.
-        cache_dir: Where parsed text is kept.
+    Of several folders of the species (a root may hold two releases) the one with most files counts.
     """
 
-    folder: Path
-    species: str
-    strategy: Strategy
-    files: Mapping[FileKind, Path]
-    cache_dir: Path
+    def __init__(self, settings: BenchmarkConfig) -> None:
+        super().__init__(settings)
+        found = find_species(settings)
+        if found is None:
+            raise UserError(_explain_absence(settings))
+        self.folder = found
+        self._files = match_files(found, settings.species, settings.split_strategy)
+
+    @classmethod
+    def provide(
+        cls,
+        settings: BenchmarkConfig,
+        seed: int,
+        splits: Sequence[Split] = (),
+        functional: Sequence[str] = (),
+    ) -> None:
+        """Fetch what is missing, if `data_config.benchmark.download` says so."""
+        if settings.download:
+            download_benchmark(settings)
 
     def pairs(self, split: Split) -> PairTable:
-        """The labelled pairs of a split.
-
-        `all_test` is every unordered pair of the test proteins, self-pairs included; where the
-        benchmark has no file for it, it follows from the test graph.
-        """
-        if split == "all_test" and split not in self.files:
+        """The labelled pairs of a split; `all_test` may follow from the test graph."""
+        if split == "all_test" and split not in self._files:
             return all_pairs(self.test_graph())
         return read_pairs(self.path(split), self.cache_dir)
 
@@ -87,18 +90,46 @@ class Benchmark:
         """The interactions among the test proteins, self-loops included."""
         return load_graph(self.path("test_graph"))
 
-    def node_sets(self) -> dict[int, list[frozenset[str]]]:
-        """The test proteins' sampled subsets of every size, as the strategy draws them."""
-        return load_node_sets(self.path("node_sets"))
+    def node_sets(
+        self, strategies: Sequence[Strategy] = ()
+    ) -> dict[Strategy, dict[int, list[frozenset[str]]]]:
+        """The sampled subsets of the test proteins by strategy and size.
+
+        Where each strategy has a split, and so a test network, of its own, only the configured
+        strategy counts; a species that is only tested on (the flat layout) has one network and
+        node sets of all three.
+        """
+        if not strategies:
+            self.path("node_sets")  # The configured strategy's must exist.
+        graph = self.path("test_graph")
+        found: dict[Strategy, dict[int, list[frozenset[str]]]] = {}
+        for strategy in sorted(strategies or STRATEGIES, key=lambda name: name != self.strategy):
+            files = match_files(self.folder, self.species, strategy)
+            if files.get("test_graph") == graph and "node_sets" in files:
+                found[strategy] = load_node_sets(files["node_sets"])
+            elif strategies:
+                raise UserError(self._explain_no_node_sets(strategy))
+        return found
+
+    def _explain_no_node_sets(self, strategy: Strategy) -> str:
+        return (
+            f"evaluate.strategies names {strategy}, but {self.species} has no node sets of it on"
+            f" the test network of {self.strategy}; remove it there, or evaluate it by itself with"
+            f" data_config.benchmark.split_strategy: {strategy}"
+        )
+
+    def files(self) -> Mapping[str, Path]:
+        """The files that exist, by what they hold."""
+        return {str(kind): path for kind, path in self._files.items()}
 
     def path(self, kind: FileKind) -> Path:
-        """Where a file lies.
+        """Where a file is.
 
         Raises:
-            UserError: It is not there; the sentence names where it was looked for.
+            UserError: It does not exist; the sentence names where it was looked for.
         """
-        if kind in self.files:
-            return self.files[kind]
+        if kind in self._files:
+            return self._files[kind]
         nested = _is_nested(_list_files(self.folder))
         wanted = self.folder / _names(kind, self.species, self.strategy, nested)[0]
         raise UserError(
@@ -108,37 +139,17 @@ class Benchmark:
         )
 
 
-def open_benchmark(settings: BenchmarkConfig) -> Benchmark:
-    """Find a species' files below the configured root, fetching them first if so configured.
-
-    Raises:
-        UserError: The root or the species is not there, with what is there and how to get the
-            rest; or the download failed.
-    """
-    if settings.download:
-        download_benchmark(settings)
-    benchmark = _find(settings)
-    if benchmark is None:
-        raise UserError(_explain_absence(settings))
-    return benchmark
-
-
-def _find(settings: BenchmarkConfig) -> Benchmark | None:
-    """The species' folder, of several (a root may hold two releases) the one with most files."""
+def find_species(settings: BenchmarkConfig) -> Path | None:
+    """The folder of the configured species below the root, if there is one."""
     found = [
-        (folder, _match(_list_files(folder), settings))
+        folder
         for folder in _species_folders(Path(settings.root_dir))
         if folder.name == settings.species
     ]
-    if not found:
-        return None
-    folder, files = max(found, key=lambda candidate: len(candidate[1]))
-    return Benchmark(
-        folder=folder,
-        species=settings.species,
-        strategy=settings.split_strategy,
-        files={kind: folder / name for kind, name in files.items()},
-        cache_dir=Path(settings.cache_dir),
+    return max(
+        found,
+        key=lambda folder: len(match_files(folder, settings.species, settings.split_strategy)),
+        default=None,
     )
 
 
@@ -165,17 +176,20 @@ def _is_nested(files: Collection[str]) -> bool:
     return any(name.partition("/")[0] in STRATEGIES for name in files)
 
 
-def _match(files: Collection[str], settings: BenchmarkConfig) -> dict[FileKind, str]:
-    """Which file of a species' folder is what.
+def match_files(folder: Path, species: str, strategy: Strategy) -> dict[FileKind, Path]:
+    """The files of a species' folder by what they hold.
 
-    The layouts are not mixed: where both stand in one folder, they belong to different splits.
+    The layouts are not mixed: where both occur in one folder, they belong to different splits.
     """
+    there = _list_files(folder)
+    return {kind: folder / name for kind, name in _match(there, species, strategy).items()}
+
+
+def _match(files: Collection[str], species: str, strategy: Strategy) -> dict[FileKind, str]:
     nested = _is_nested(files)
-    places = {
-        kind: _names(kind, settings.species, settings.split_strategy, nested) for kind in _PLACES
-    }
-    there = {kind: [name for name in names if name in files] for kind, names in places.items()}
-    return {kind: names[0] for kind, names in there.items() if names}
+    places = {kind: _names(kind, species, strategy, nested) for kind in _PLACES}
+    found = {kind: [name for name in names if name in files] for kind, names in places.items()}
+    return {kind: names[0] for kind, names in found.items() if names}
 
 
 def _names(kind: FileKind, species: str, strategy: Strategy, nested: bool) -> list[str]:
@@ -221,8 +235,9 @@ def download_benchmark(settings: BenchmarkConfig) -> None:
     Raises:
         UserError: The hub cannot be reached or refuses, or its repository has no such files.
     """
-    local = _find(settings)
-    if local is not None and local.files.keys() >= _FETCHED:
+    folder = find_species(settings)
+    local = match_files(folder, settings.species, settings.split_strategy) if folder else {}
+    if local.keys() >= _FETCHED:
         return
     root = Path(settings.root_dir)
     try:
@@ -230,7 +245,7 @@ def download_benchmark(settings: BenchmarkConfig) -> None:
             listed = huggingface_hub.list_repo_files(settings.hub_repo, repo_type="dataset")
     except UserError:
         # A species that is all test may be complete: only the hub could tell.
-        if local is not None and local.files.keys() >= _TEST_SIDE:
+        if local.keys() >= _TEST_SIDE:
             return
         raise
     with _hub_errors_explained(settings):
@@ -261,7 +276,7 @@ def _choose(listed: list[str], settings: BenchmarkConfig) -> list[str]:
 
 def _wanted(files: Collection[str], settings: BenchmarkConfig) -> list[str]:
     """Of a species' files those to fetch: its split, or all of a test species' node sets."""
-    matched = _match(files, settings)
+    matched = _match(files, settings.species, settings.split_strategy)
     wanted = {name for kind, name in matched.items() if kind in _FETCHED}
     if not _is_nested(files):
         for strategy in STRATEGIES:

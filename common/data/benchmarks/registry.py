@@ -1,4 +1,4 @@
-"""The benchmark on disk: where the configuration says so, generated or fetched first.
+"""From the configuration to an open benchmark, generated or fetched first where it is missing.
 
 Light on purpose (no torch, unless there is something to generate): judging a file starts here too.
 """
@@ -6,15 +6,25 @@ Light on purpose (no torch, unless there is something to generate): judging a fi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.config import DataConfig
-from common.data.benchmarks.pring import Benchmark, open_benchmark
+from common.config import BenchmarkConfig, DataConfig
+from common.data.benchmarks.base import Benchmark, Split
+from common.registry import BENCHMARKS
 from common.run import OneProcess, on_main_process
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+
+def open_benchmark(settings: BenchmarkConfig) -> Benchmark:
+    """Open the configured species and strategy of the configured benchmark.
+
+    Raises:
+        UserError: It does not exist on the disk.
+    """
+    benchmark: Benchmark = BENCHMARKS.get(settings.name)(settings)
+    return benchmark
 
 
 def prepare_benchmark(
@@ -22,23 +32,31 @@ def prepare_benchmark(
     seed: int,
     accelerator: Accelerator | OneProcess,
     others: Sequence[str] = (),
+    splits: Sequence[Split] = ("test",),
+    functional: Sequence[str] = (),
 ) -> Benchmark:
-    """Open the benchmark; rank 0 generates or fetches it first, other species of transfer too.
+    """Open the benchmark after rank 0 has generated or fetched what is missing.
+
+    Args:
+        settings: The data section of the configuration.
+        seed: Of what is generated.
+        accelerator: Which process this is.
+        others: Further species, of which the test side is provided.
+        splits: What will be read of the configured species.
+        functional: The files of `functional_dir` that will be read.
 
     Raises:
-        UserError: It is not there and may not be fetched, or is not what it should be.
+        UserError: It does not exist and may not be fetched, or is not what it should be.
     """
-    benchmark = settings.benchmark
+    own = settings.benchmark
 
     def provide() -> None:
-        if benchmark.name == "demo":
-            from common.data.benchmarks.demo.generate import (
-                ensure_demo,  # generating is a rare thing
-            )
-
-            ensure_demo(Path(benchmark.root_dir), seed)
-        for species in dict.fromkeys((benchmark.species, *others)):
-            open_benchmark(benchmark.model_copy(update={"species": species}))
+        benchmark = BENCHMARKS.get(own.name)
+        benchmark.provide(own, seed, splits, functional)
+        for species in others:
+            other = own.model_copy(update={"species": species})
+            benchmark.provide(other, seed, ("test",))
+            open_benchmark(other)
 
     on_main_process(accelerator, provide)
-    return open_benchmark(benchmark.model_copy(update={"download": False}))
+    return open_benchmark(own)
