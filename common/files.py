@@ -1,15 +1,18 @@
-"""Writing files and directories so that a reader never meets half of one.
+"""Write files and directories so that no reader ever sees a partial one.
 
-A file is written beside its place and renamed into it. A directory cannot replace another in one
-step, so it is swapped, and `recover_directory` undoes a swap that was cut short.
+A file is written under a temporary name beside its destination and renamed over it. A directory
+cannot replace another in one step, so the two are swapped; `recover_directory` undoes a swap that
+was interrupted.
 """
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,67 +21,90 @@ import xxhash
 from common.errors import UserError
 
 READ_BYTES = 1 << 24
+# Seconds after which an unfinished directory cannot be another process's work in progress.
+_ABANDONED_AFTER = 24 * 3600.0
 
 
 def write_atomically(path: str | Path, data: bytes | str) -> None:
-    """Write a whole file, in place of an older one if there is one.
+    """Write a whole file, replacing an older one in one step.
 
     Args:
         path: The file; its directory must exist.
         data: The content; text is written as UTF-8.
 
     Raises:
-        UserError: The disk is full, the place may not be written, and the like; an older file is
-            still there and whole.
+        UserError: The file cannot be written (disk full, no permission, …); an older file is
+            left unchanged.
     """
     path = Path(path)
     content = data.encode() if isinstance(data, str) else data
-    # Unique over the processes of several machines that share the directory.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    temporary = temporary_beside(path, secrets.token_hex(6))
     try:
-        _write_through(temporary, content)
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path} ({len(content)} bytes): {_explain(error)};"
-            " make room or permit writing there, or choose another directory",
-            own=True,
-        ) from None
+        with explain_disk_errors(path, len(content)):
+            _write_through(temporary, content)
+            temporary.replace(path)
     finally:
-        _remove_file(temporary)
+        # Where even this fails, writing failed before, and that is what the user is told.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _write_through(path: Path, content: bytes) -> None:
-    """Write to the disk itself: a rename that outruns its data leaves an empty file on a crash."""
+    """Flush to the disk: a crash after a rename without it would leave an empty file."""
     with path.open("xb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _remove_file(path: Path) -> None:
+@contextlib.contextmanager
+def new_directory(
+    final: str | Path, replace: bool = True, remedy: str = "choose another directory"
+) -> Iterator[Path]:
+    """Yield an empty directory that becomes `final` when the block ends without an error.
+
+    Several processes, also on several machines, may write the same directory at once: each writes
+    under a unique name.
+
+    Args:
+        final: The destination; its parents are created.
+        replace: Whether to replace a directory that exists by then; otherwise the new one is
+            discarded.
+        remedy: What to do about a disk that cannot be written, for the message.
+
+    Raises:
+        UserError: The directory cannot be written; an older one is left unchanged.
+    """
+    final = Path(final).absolute()  # "." has no name to derive another from
+    with contextlib.suppress(OSError):  # another process may finish or remove it this very moment
+        _remove_unfinished(final, older_than=_ABANDONED_AFTER)
+    temporary = temporary_beside(final, secrets.token_hex(6))
     try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        # Where even this fails the write has failed before, and that is what the user is told.
-        return
+        with explain_disk_errors(final, remedy=remedy):
+            temporary.mkdir(parents=True)
+            yield temporary
+        sync_directory(temporary)
+        if replace or not final.is_dir():
+            replace_directory(temporary, final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def temporary_beside(final: str | Path) -> Path:
-    """Where to write a directory before `replace_directory`: the same name in every process."""
+def temporary_beside(final: str | Path, token: str = "") -> Path:
+    """Return a hidden temporary path beside `final`; without a token it is always the same."""
     final = Path(final)
-    return final.with_name(f".{final.name}.tmp")
+    return final.with_name(f".{final.name}.{token}.tmp" if token else f".{final.name}.tmp")
 
 
 def replace_directory(temporary: str | Path, final: str | Path) -> None:
-    """Put a freshly written directory into the place of an older one, if there is one.
+    """Move a complete new directory to its destination, replacing an older one if there is one.
 
     Args:
-        temporary: The complete new directory, on the same file system as `final`.
-        final: Its place.
+        temporary: The new directory, on the same file system as `final`.
+        final: Its destination.
 
     Raises:
-        UserError: It cannot be moved there; the older directory is still in its place.
+        UserError: It cannot be moved; the older directory is still in its place.
     """
     temporary, final = Path(temporary), Path(final)
     aside = _aside(final)
@@ -89,38 +115,46 @@ def replace_directory(temporary: str | Path, final: str | Path) -> None:
         _rename_or_restore(temporary, final, aside)
     except OSError as error:
         raise UserError(
-            f"cannot put {temporary} into the place of {final}: {_explain(error)};"
-            " permit writing there, or choose another directory"
+            f"cannot move {temporary} to {final}: {_explain(error)}; allow writing there, or"
+            " choose another directory"
         ) from None
-    # Files still held open elsewhere can resist (NFS); the next swap or recovery gets them.
+    # Files that another process holds open can resist (NFS); the next swap or recovery tries again.
     shutil.rmtree(aside, ignore_errors=True)
 
 
 def recover_directory(final: str | Path) -> bool:
-    """Undo what a killed process left of a swap: on start, in one process, before reading.
+    """Clean up after a killed process: on start, in one process, before reading `final`.
 
-    The older directory goes back where the new one had not reached its place; otherwise its
-    remains are deleted, as is what lies at `temporary_beside(final)`, which nobody completed.
+    The older directory returns to its place if the new one did not reach it; otherwise its remains
+    are deleted. Unfinished new directories are deleted.
 
     Returns:
-        Whether there was anything to undo.
+        Whether there was anything to clean up.
 
     Raises:
         UserError: The remains cannot be moved or deleted.
     """
     final = Path(final)
-    unfinished = temporary_beside(final)
     try:
         undone = _undo_swap(final)
-        if unfinished.exists():
-            shutil.rmtree(unfinished)
-            undone = True
+        return _remove_unfinished(final) or undone
     except OSError as error:
         raise UserError(
-            f"cannot clear what a stopped run left beside {final}: {_explain(error)};"
-            " permit writing there, or remove it by hand"
+            f"cannot remove what a stopped run left beside {final}: {_explain(error)};"
+            " allow writing there, or remove it by hand"
         ) from None
-    return undone
+
+
+def _remove_unfinished(final: Path, older_than: float = 0.0) -> bool:
+    """Delete unfinished versions of a directory, and return whether there were any."""
+    found = [
+        path
+        for path in final.parent.glob(f".{glob.escape(final.name)}.*tmp")
+        if path.is_dir() and (not older_than or time.time() - path.stat().st_mtime > older_than)
+    ]
+    for path in found:
+        shutil.rmtree(path)
+    return bool(found)
 
 
 def _aside(final: Path) -> Path:
@@ -148,28 +182,28 @@ def _rename_or_restore(temporary: Path, final: Path, aside: Path) -> None:
 
 
 @contextlib.contextmanager
-def explain_disk_errors(path: str | Path, needed: int | None = None) -> Iterator[None]:
-    """Turn a library's failure to write at `path` into the user's sentence.
+def explain_disk_errors(
+    path: str | Path, needed: int | None = None, remedy: str = "choose another directory"
+) -> Iterator[None]:
+    """Turn an operating system's error while writing `path` into a `UserError`.
 
     Args:
         path: What is being written.
-        needed: How many bytes that takes, where it is known.
-
-    Raises:
-        UserError: The disk is full, the place may not be written, and the like.
+        needed: How many bytes that takes, if known.
+        remedy: What to do besides making room and allowing access.
     """
     try:
         yield
     except OSError as error:
         raise UserError(
-            f"cannot write {path}{tell_bytes(needed)}: {_explain(error)}; make room or permit"
-            " writing there, or choose another directory",
+            f"cannot write {path}{size_note(needed)}: {_explain(error)}; make room or allow"
+            f" writing there, or {remedy}",
             own=True,
         ) from None
 
 
-def tell_bytes(needed: int | None) -> str:
-    """` (so many bytes)`, where it is known how many."""
+def size_note(needed: int | None) -> str:
+    """Return ` (N bytes)`, or nothing if the size is not known."""
     return "" if needed is None else f" ({needed} bytes)"
 
 
@@ -178,15 +212,15 @@ def _explain(error: OSError) -> str:
 
 
 def explain_no_text(path: Path) -> str:
-    """What to say of a file that should be text in UTF-8 and is not."""
+    """Explain why a file that should be UTF-8 text is not, and what to do."""
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b" and path.suffix != ".gz"
-    remedy = "it is packed by gzip, so let its name end in .gz" if packed else "save it as such"
+    remedy = "it is compressed by gzip, so rename it to end in .gz" if packed else "save it as such"
     return f"{path} is not a text file in UTF-8; {remedy}"
 
 
 def hash_file(path: Path) -> str:
-    """The xxh3 checksum of a file's content."""
+    """Return the xxh3 checksum of a file's content."""
     digest = xxhash.xxh3_128()
     with path.open("rb") as file:
         while block := file.read(READ_BYTES):
@@ -195,12 +229,12 @@ def hash_file(path: Path) -> str:
 
 
 def sync_directory(directory: Path) -> None:
-    """Write all files of a directory through to the disk, as libraries do not.
+    """Flush all files of a directory to the disk, which libraries do not do.
 
-    A rename that outruns its data leaves hollow files after a power cut, and the older directory
-    is gone by then.
+    Without it, a power cut after the rename leaves empty files, when the older directory is
+    already deleted.
     """
-    # Some file systems tell only now that the disk, or a quota, is full.
+    # Some file systems report only now that the disk, or a quota, is full.
     with explain_disk_errors(directory):
         for path in (*directory.rglob("*"), directory):
             handle = os.open(path, os.O_RDONLY)

@@ -101,7 +101,6 @@ def test_what_a_kill_left_half_written_gets_into_no_later_checkpoint(run: Run) -
 
 
 def die_half_way(model: PairModel, directory: Path) -> None:
-    directory.mkdir()
     (directory / "config.json").write_text("{")
     raise Killed
 

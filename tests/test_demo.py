@@ -507,18 +507,6 @@ def test_a_failed_replacement_leaves_the_old_demo(
     assert read_all(root) == before
 
 
-def test_what_killed_processes_left_is_removed_once_it_is_old(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(demo, "build_language_model", lambda *_: None)
-    old, young = tmp_path / ".demo.0a.new", tmp_path / ".demo.0b.new"
-    for leftover in (old, young):
-        leftover.mkdir()
-    os.utime(old, (0, 0))
-    ensure_demo(tmp_path / "demo", 47, MINIATURE)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".demo.0b.new", "demo"]
-
-
 @pytest.mark.parametrize("marker", [None, "{}", "[]", "not json"])
 def test_a_directory_that_is_no_demo_is_left_alone(tmp_path: Path, marker: str | None) -> None:
     root = tmp_path / "precious"

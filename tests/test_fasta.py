@@ -89,7 +89,7 @@ def test_refuses_what_is_not_fasta_by_its_line(tmp_path: Path, text: str, messag
         (
             "packed.fasta",
             gzip.compress(b">P1\nAC\n", mtime=0),
-            "packed by gzip, so let its name end in .gz",
+            "compressed by gzip, so rename it to end in .gz",
         ),
         ("plain.fasta.gz", b">P1\nAC\n", "not a whole gzip file"),
         (
@@ -178,7 +178,7 @@ def test_a_damaged_cache_is_built_anew(simple: Path, tmp_path: Path, damage: str
 
 def test_an_impossible_cache_directory_is_one_sentence(simple: Path, tmp_path: Path) -> None:
     taken = write(tmp_path / "taken", "a file")
-    with pytest.raises(UserError, match=r"cannot write the cache .*data_config\.benchmark\.cache"):
+    with pytest.raises(UserError, match=r"cannot write .*taken.*data_config\.benchmark\.cache"):
         read_sequences(simple, taken)
 
 

@@ -6,6 +6,7 @@ import errno
 import itertools
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from common.errors import UserError
 from common.files import (
+    new_directory,
     recover_directory,
     replace_directory,
     sync_directory,
@@ -77,7 +79,7 @@ def test_a_full_disk_leaves_the_older_file_and_says_so(
         write_atomically(path, "newer")
     assert str(raised.value) == (
         f"cannot write {path} (5 bytes): No space left on device;"
-        " make room or permit writing there, or choose another directory"
+        " make room or allow writing there, or choose another directory"
     )
     assert path.read_text() == "old"
     assert _names(tmp_path) == ["a.txt"]
@@ -92,12 +94,12 @@ def test_an_interrupted_write_leaves_nothing_behind(
     assert _names(tmp_path) == []
 
 
-def test_a_missing_directory_is_told(tmp_path: Path) -> None:
+def test_a_missing_directory_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No such file or directory"):
         write_atomically(tmp_path / "absent" / "a.txt", "x")
 
 
-def test_a_place_taken_by_a_directory_is_told(tmp_path: Path) -> None:
+def test_a_place_taken_by_a_directory_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a.txt").mkdir()
     with pytest.raises(UserError, match=r"cannot write .*a\.txt \(1 bytes\): Is a directory"):
         write_atomically(tmp_path / "a.txt", "x")
@@ -114,7 +116,7 @@ def test_a_directory_takes_its_place_with_and_without_an_older_one(tmp_path: Pat
 
 def test_a_failed_swap_puts_the_older_directory_back(tmp_path: Path) -> None:
     final = _directory(tmp_path / "last_state", "old")
-    with pytest.raises(UserError, match=r"cannot put .*absent into the place of .*last_state"):
+    with pytest.raises(UserError, match=r"cannot move .*absent to .*last_state"):
         replace_directory(tmp_path / "absent", final)
     assert (final / "state").read_text() == "old"
     assert _names(tmp_path) == ["last_state"]
@@ -166,9 +168,71 @@ def test_remains_of_an_earlier_swap_do_not_stop_the_next(tmp_path: Path) -> None
 def test_a_half_written_directory_is_cleared(tmp_path: Path) -> None:
     final = _directory(tmp_path / "last_state", "old")
     _directory(temporary_beside(final), "half")
+    _directory(temporary_beside(final, "0a1b"), "half")
     assert recover_directory(final)
     assert (final / "state").read_text() == "old"
     assert _names(tmp_path) == ["last_state"]
+
+
+def test_a_new_directory_appears_only_when_it_is_complete(tmp_path: Path) -> None:
+    final = tmp_path / "a" / "demo"
+    for content in ("first", "second"):
+        with new_directory(final) as directory:
+            (directory / "state").write_text(content)
+            assert not final.exists() or (final / "state").read_text() == "first"
+        assert (final / "state").read_text() == content
+        assert _names(final.parent) == ["demo"]
+
+
+@pytest.mark.parametrize("error", [Killed, ValueError])
+def test_an_error_leaves_the_older_directory(tmp_path: Path, error: type[BaseException]) -> None:
+    final = _directory(tmp_path / "demo", "old")
+
+    def fail_half_way() -> None:
+        with new_directory(final) as directory:
+            (directory / "state").write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        fail_half_way()
+    assert (final / "state").read_text() == "old"
+    assert _names(tmp_path) == ["demo"]
+
+
+@pytest.mark.parametrize(("replace", "stays"), [(True, "mine"), (False, "theirs")])
+def test_two_may_write_the_same_directory_at_once(
+    tmp_path: Path, replace: bool, stays: str
+) -> None:
+    final = tmp_path / "cache"
+    with new_directory(final, replace) as mine:
+        (mine / "state").write_text("mine")
+        with new_directory(final, replace) as theirs:
+            (theirs / "state").write_text("theirs")
+        assert (final / "state").read_text() == "theirs"
+    assert (final / "state").read_text() == stays
+    assert _names(tmp_path) == ["cache"]
+
+
+def test_only_abandoned_directories_are_deleted_by_a_new_one(tmp_path: Path) -> None:
+    """A directory of an hour ago may still be another process's work in progress."""
+    final = tmp_path / "[demo]"
+    for token, hours in (("0a", 25), ("0b", 1)):
+        path = temporary_beside(final, token)
+        path.mkdir()
+        os.utime(path, (time.time() - 3600 * hours,) * 2)
+    with new_directory(final):
+        pass
+    assert _names(tmp_path) == [".[demo].0b.tmp", "[demo]"]
+
+
+def test_a_new_directory_is_flushed_before_it_is_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[Path] = []
+    monkeypatch.setattr("common.files.sync_directory", flushed.append)
+    with new_directory(tmp_path / "demo") as directory:
+        assert not flushed
+    assert flushed == [directory]
 
 
 @pytest.mark.parametrize("exists", [False, True])
@@ -180,17 +244,19 @@ def test_where_nothing_was_cut_short_nothing_changes(tmp_path: Path, exists: boo
     assert _names(tmp_path) == (["last_state"] if exists else [])
 
 
-def test_remains_that_cannot_be_cleared_are_told(
+def test_remains_that_cannot_be_cleared_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     final = _directory(tmp_path / "last_state", "new")
     _directory(tmp_path / ".last_state.old", "old")
     _fail(monkeypatch, shutil, "rmtree", PermissionError(13, "Permission denied"))
-    with pytest.raises(UserError, match=r"cannot clear what a stopped run left beside .*denied"):
+    with pytest.raises(UserError, match=r"cannot remove what a stopped run left beside .*denied"):
         recover_directory(final)
 
 
-def test_a_quota_that_is_told_late_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quota_that_shows_late_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Over a network a full quota shows when the data are written through, not before."""
 
     def full(handle: int) -> None:

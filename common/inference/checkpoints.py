@@ -27,11 +27,8 @@ from common.errors import UserError, excerpt
 from common.files import (
     explain_disk_errors,
     hash_file,
-    recover_directory,
-    replace_directory,
-    sync_directory,
-    tell_bytes,
-    temporary_beside,
+    new_directory,
+    size_note,
     write_atomically,
 )
 from common.models import PairModel, build_model, model_class
@@ -110,20 +107,16 @@ class Checkpoint:
 def save_model(run: Run, model: PairModel, decision: Decision, name: str = BEST_MODEL) -> Path:
     """Write a model directory of this run on rank 0; `model` is the unwrapped one."""
     final = run.model_dir / name
-    temporary = temporary_beside(final)
 
     def write() -> None:
-        # What a killed run left half-written must not get among the new files.
-        recover_directory(final)
-        with explain_library_errors(final, weight_bytes(model)):
-            model.save_pretrained(temporary)
-        # The library lets only their owner read the weights; others may read what they may here.
-        (temporary / "model.safetensors").chmod((temporary / "config.json").stat().st_mode)
-        write_atomically(temporary / CONFIG_FILE, run.config.to_yaml())
-        content = asdict(decision) | {"files": checksums_of(temporary)}
-        write_atomically(temporary / DECISION_FILE, json.dumps(content, indent=1))
-        sync_directory(temporary)
-        replace_directory(temporary, final)
+        with new_directory(final) as temporary:
+            with explain_library_errors(final, weight_bytes(model)):
+                model.save_pretrained(temporary)
+            # The library makes the weights private; give them the permissions of any new file.
+            (temporary / "model.safetensors").chmod((temporary / "config.json").stat().st_mode)
+            write_atomically(temporary / CONFIG_FILE, run.config.to_yaml())
+            content = asdict(decision) | {"files": checksums_of(temporary)}
+            write_atomically(temporary / DECISION_FILE, json.dumps(content, indent=1))
 
     on_main_process(run.accelerator, write)
     return final
@@ -147,7 +140,7 @@ def explain_library_errors(path: Path, needed: int) -> Iterator[None]:
             raise
         free = shutil.disk_usage(path.parent).free
         raise UserError(
-            f"cannot write {path}{tell_bytes(needed)}: {reason}; {free} bytes are free there: make"
+            f"cannot write {path}{size_note(needed)}: {reason}; {free} bytes are free there: make"
             " room, or choose another directory with run_config.output_dir",
             own=True,
         ) from None

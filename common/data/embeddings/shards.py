@@ -25,7 +25,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from common.files import hash_file, tell_bytes, write_atomically
+from common.files import hash_file, size_note, write_atomically
 
 Embedding = NDArray[np.floating[Any]]
 
@@ -207,7 +207,7 @@ def _telling_write_errors(directory: Path, needed: int | None = None) -> Iterato
         yield
     except OSError as error:
         raise UserError(
-            f"cannot write the embedding cache {directory}{tell_bytes(needed)}:"
+            f"cannot write the embedding cache {directory}{size_note(needed)}:"
             f" {error.strerror or error};"
             " make room or permit writing there, or choose another"
             " data_config.embeddings.cache_dir"

@@ -12,7 +12,6 @@ import gzip
 import hashlib
 import io
 import re
-import secrets
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
@@ -25,7 +24,7 @@ from datasets.table import InMemoryTable
 
 from common.data.tables.ids import shorten_uniprot
 from common.errors import UserError, excerpt
-from common.files import explain_no_text, hash_file
+from common.files import explain_no_text, hash_file, new_directory
 
 # Part of the cache's key: raise it when the same text shall be parsed into something else.
 _CACHE_VERSION = 1
@@ -109,22 +108,11 @@ def _checksum(folder: Path) -> str:
 
 
 def _store(dataset: datasets.Dataset, folder: Path) -> None:
-    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+    remedy = "set data_config.benchmark.cache_dir to another directory"
+    with new_directory(folder, replace=False, remedy=remedy) as temporary:
         with _without_progress_bars():
             dataset.save_to_disk(str(temporary))
         (temporary / _CHECKSUM_FILE).write_text(_checksum(temporary))
-        temporary.rename(folder)
-    except OSError as error:
-        # Another process may have put the same content there in the meantime.
-        if not folder.is_dir():
-            raise UserError(
-                f"cannot write the cache {folder.parent}: {error.strerror or error};"
-                " make room there or set data_config.benchmark.cache_dir to another directory"
-            ) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextlib.contextmanager
