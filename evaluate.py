@@ -26,6 +26,7 @@ from common.command_line import (
 from common.config import Config, DecisionThresholdConfig
 from common.config_file import keys_of, load_config
 from common.errors import UserError
+from common.inference.thresholds import SECTION, check_threshold, decide_threshold, mode_of
 from common.registry import TASKS
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from common.run import Run
 
 PREDICTIONS_FILE, PARTIAL_SCORES = "predictions.txt.gz", "partial_scores"
-THRESHOLD_SECTION = "evaluate.decision_threshold."
-THRESHOLD_KEY = f"{THRESHOLD_SECTION}value"
 
 
 def main() -> None:
@@ -62,13 +61,7 @@ def main() -> None:
             )
         judge_file(config, Path(arguments.predictions))
     else:
-        fixed = config.evaluate.decision_threshold.mode == "fixed"
-        if THRESHOLD_KEY in keys_of(overrides) and not fixed:
-            raise UserError(
-                f"--set {THRESHOLD_KEY} has no say while the mode is best_f1_on_valid; set"
-                f" {THRESHOLD_SECTION}mode=fixed too"
-            )
-        config.evaluate.decision_threshold.verify_for_model()
+        check_threshold(config.evaluate.decision_threshold, set(keys_of(overrides)))
         judge_checkpoint(config, arguments.checkpoint)
 
 
@@ -130,7 +123,6 @@ def judge_checkpoint(config: Config, checkpoint_path: str | None) -> None:
     from common.inference.scoring import probabilities, score_pairs
     from common.launch import start_accelerator
     from common.run import open_run
-    from common.training.validation import decide_threshold
 
     accelerator = start_accelerator(config)
     with open_run("evaluate", config, accelerator) as run:
@@ -192,7 +184,7 @@ def judge_file(config: Config, file: Path) -> None:
         criteria = Criteria(threshold, config.evaluate, pair_metrics)
         judgement = judge(materials, predictions, criteria)
         judgement.notes += describe_range(predictions, threshold)
-        if config.evaluate.decision_threshold.mode != "fixed":
+        if mode_of(config.evaluate.decision_threshold).needs_validation:
             judgement.notes.append(
                 f"evaluate.decision_threshold.value ({threshold}) is the threshold: a file has no"
                 " validation pairs to choose one by"
@@ -232,10 +224,10 @@ def resolve(config: Config, threshold: float) -> Config:
 
 
 def asks_for_threshold(config: Config, overrides: Sequence[str]) -> bool:
-    """Whether `--set` gives a threshold, or asks for the configured one (`mode: fixed`)."""
-    given = {key for key in keys_of(overrides) if key.startswith(THRESHOLD_SECTION)}
-    fixed = config.evaluate.decision_threshold.mode == "fixed"
-    return THRESHOLD_KEY in given or (bool(given) and fixed)
+    """Whether `--set` gives a threshold, or asks for a mode that needs no validation pairs."""
+    given = {key for key in keys_of(overrides) if key.startswith(f"{SECTION}.")}
+    configured = not mode_of(config.evaluate.decision_threshold).needs_validation
+    return f"{SECTION}.value" in given or (bool(given) and configured)
 
 
 def score_own_pairs(config: Config, arguments: argparse.Namespace) -> None:

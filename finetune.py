@@ -12,6 +12,7 @@ from __future__ import annotations
 from common.command_line import add_checkpoint, add_resume, run_script, stage_parser
 from common.config import Config
 from common.config_file import load_config
+from common.inference.thresholds import check_threshold
 
 
 def main() -> None:
@@ -21,7 +22,7 @@ def main() -> None:
     add_resume(parser)
     arguments = parser.parse_args()
     config = load_config(arguments.config, "finetune", arguments.overrides)
-    config.evaluate.decision_threshold.verify_for_model()
+    check_threshold(config.evaluate.decision_threshold)
     finetune(config, arguments.checkpoint, arguments.resume)
 
 

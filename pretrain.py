@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from common.command_line import add_resume, run_script, stage_parser
 from common.config import Config, Stage
 from common.config_file import load_stages
+from common.inference.thresholds import check_threshold
 
 
 def main() -> None:
@@ -22,7 +23,7 @@ def main() -> None:
     add_resume(parser)
     arguments = parser.parse_args()
     stages = load_stages(arguments.config, "pretrain", arguments.overrides)
-    stages["pretrain"].evaluate.decision_threshold.verify_for_model()
+    check_threshold(stages["pretrain"].evaluate.decision_threshold)
     pretrain(stages, arguments.resume)
 
 

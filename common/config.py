@@ -261,11 +261,6 @@ class DecisionThresholdConfig(Section):
             )
         return self.value
 
-    def verify_for_model(self) -> None:
-        """Refuse a fixed threshold that no probability could be compared with."""
-        if self.mode == "fixed":
-            self.as_probability()
-
 
 class ScoringConfig(Section):
     """How many pairs are scored at a time, and where the proteins' states are held meanwhile."""

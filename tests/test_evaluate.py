@@ -24,7 +24,8 @@ from common.evaluation.judgement import scores_of_table
 from common.evaluation.prediction_file import read_predictions
 from common.evaluation.predictions import Predictions
 from common.evaluation.test_side import open_materials
-from common.inference.pair_metrics import call_pairs, pair_metrics
+from common.inference.pair_metrics import pair_metrics
+from common.inference.thresholds import call_pairs
 from tests.tiny_benchmark import SPECIES, TinyProject, call_main
 
 TASKS = ("pairs", "topology", "complexes", "go_modules", "essential_proteins")
@@ -324,7 +325,9 @@ def test_a_model_judged_on_another_split_is_told(
 
 def test_a_threshold_that_has_no_say_is_refused(judged: tuple[TinyProject, Path, Path]) -> None:
     project, best, _ = judged
-    with pytest.raises(UserError, match=r"has no say while the mode is best_f1_on_valid"):
+    with pytest.raises(
+        UserError, match=r"is ignored while the mode is best_f1_on_valid; .*mode=fixed too"
+    ):
         call_main(project, "evaluate.py", "--checkpoint", str(best), "--set",
                   "evaluate.decision_threshold.mode=best_f1_on_valid",
                   "evaluate.decision_threshold.value=0.9")  # fmt: skip

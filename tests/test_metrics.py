@@ -18,11 +18,8 @@ from hypothesis import strategies as st
 from common.config import METRIC_NAMES
 from common.evaluation.hf_evaluate import load_package
 from common.evaluation.metrics import PairMetrics
-from common.inference.pair_metrics import (
-    best_f1_threshold,
-    call_pairs,
-    pair_metrics,
-)
+from common.inference.pair_metrics import pair_metrics
+from common.inference.thresholds import best_f1_threshold
 
 
 def _figures_of_scikit_learn(
@@ -137,20 +134,6 @@ def test_mcc_of_a_million_pairs_does_not_overflow() -> None:
     assert pair_metrics(labels, labels, names=["mcc"]) == {"mcc": 1.0}
 
 
-def test_a_probability_equal_to_the_threshold_is_called() -> None:
-    assert call_pairs([0.49, 0.5, 0.51], 0.5).tolist() == [False, True, True]
-
-
-def test_a_threshold_between_two_neighbouring_float32_scores_parts_them() -> None:
-    """NumPy compares float32 scores with a float rounded to float32, here onto the lower score."""
-    low = np.float32(0.5)
-    high = np.nextafter(low, np.float32(1))
-    threshold = (float(low) + float(high)) / 2
-    scores = np.array([low, high])
-    assert (scores >= threshold).all()
-    assert call_pairs(scores, threshold).tolist() == [False, True]
-
-
 @pytest.mark.parametrize(
     ("scores", "labels", "message"),
     [
@@ -203,53 +186,6 @@ def test_the_metric_writes_no_file_and_needs_no_network(
     monkeypatch.chdir(tmp_path)
     PairMetrics().compute(predictions=[0.1, 0.9], references=[0, 1])
     assert os.listdir(tmp_path) == []  # noqa: PTH208
-
-
-def _search_best_f1(scores: np.ndarray, labels: np.ndarray) -> float:
-    """The highest F1 over every way of calling the pairs by a threshold."""
-    return max(float(sk.f1_score(labels, scores >= level)) for level in np.unique(scores))
-
-
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("decimals", [1, 3, 9])
-def test_the_best_f1_threshold_reaches_the_best_f1(seed: int, decimals: int) -> None:
-    rng = np.random.default_rng(seed)
-    labels = (rng.random(120) < 0.3).astype(int)
-    scores = np.clip(rng.normal(0.4 + 0.1 * labels, 0.2), 0, 1).round(decimals).astype(np.float32)
-    threshold = best_f1_threshold(scores, labels)
-    reached = pair_metrics(scores, labels, threshold, ["f1"])["f1"]
-    assert reached == pytest.approx(_search_best_f1(scores, labels), abs=1e-12)
-    order = rng.permutation(120)
-    assert best_f1_threshold(scores[order], labels[order]) == threshold
-
-
-@pytest.mark.parametrize(
-    ("scores", "labels", "threshold"),
-    [
-        ([0.2, 0.4, 0.8], [0, 0, 1], 0.6),  # midway between 0.4 and 0.8
-        ([0.2, 0.6, 0.6, 0.8], [0, 1, 1, 1], 0.4),  # tied scores stay together
-        ([0.4, 0.8], [1, 0], 0.2),  # all are called: midway to zero
-        ([0.0, 0.5], [1, 0], 0.0),  # … unless the lowest score is zero
-        ([0.1, 0.3, 0.5, 0.7], [1, 0, 0, 1], 0.6),  # 2/3 with 1 call and with 4: the fewest
-    ],
-)
-def test_the_best_f1_threshold_lies_where_it_says(
-    scores: Any, labels: Any, threshold: float
-) -> None:
-    assert best_f1_threshold(scores, labels) == pytest.approx(threshold, abs=1e-15)
-
-
-def test_neighbouring_floats_are_parted() -> None:
-    """Midway between two neighbouring floats rounds onto one of them, and must not be the lower."""
-    for low in (0.5, np.nextafter(0.5, 1)):
-        high = np.nextafter(low, 1)
-        assert best_f1_threshold([low, high], [0, 1]) == high
-
-
-@pytest.mark.parametrize("label", [0, 1])
-def test_one_class_has_no_best_threshold(label: int) -> None:
-    with pytest.raises(ValueError, match="needs both classes"):
-        best_f1_threshold([0.1, 0.9], [label, label])
 
 
 def test_source_never_imports_the_shadowed_name() -> None:

@@ -17,7 +17,7 @@ from common.data.tables.pairs import PairTable
 from common.errors import UserError, excerpt
 from common.evaluation.prediction_file import SCORED_PAIRS
 from common.files import write_atomically
-from common.inference.pair_metrics import call_pairs
+from common.inference.thresholds import call_pairs
 from common.run import LOGGER, format_event
 
 

@@ -32,6 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from common.config import METRIC_NAMES
+from common.inference.thresholds import call_pairs, check_scores
 
 logger = logging.getLogger("relic")
 
@@ -60,7 +61,7 @@ def pair_metrics(
     Raises:
         ValueError: Scores that are not finite, labels other than 0 and 1, or lengths that differ.
     """
-    scores, truth = _check(probabilities, labels)
+    scores, truth = check_scores(probabilities, labels)
     calls = Calls.count(call_pairs(scores, threshold), truth)
     rates = calls.compute_rates()
     figures = {
@@ -77,43 +78,6 @@ def pair_metrics(
             calls.called,
         )
     return figures
-
-
-def call_pairs(probabilities: ArrayLike, threshold: float) -> NDArray[np.bool_]:
-    """Which pairs are called interactions.
-
-    The comparison is made in float64: in float32 a threshold that lies between two neighbouring
-    scores would be rounded onto one of them.
-    """
-    return np.asarray(probabilities, dtype=np.float64) >= np.float64(threshold)
-
-
-def best_f1_threshold(probabilities: ArrayLike, labels: ArrayLike) -> float:
-    """Find the threshold whose calls have the highest F1.
-
-    The threshold lies midway between the lowest score that is called and the next one below it
-    (or zero), so that rounding noise in a score calls no pair differently. Of several best ones
-    the highest is taken, which calls the fewest pairs.
-
-    Args:
-        probabilities: (N,) scores of the pairs.
-        labels: (N,) zeros and ones.
-
-    Raises:
-        ValueError: The labels hold one class only, or what `pair_metrics` refuses.
-    """
-    scores, truth = _check(probabilities, labels)
-    positives = int(truth.sum())
-    if positives in (0, truth.size):
-        raise ValueError(
-            "the best F1 threshold needs both classes,"
-            f" not {positives} positive and {truth.size - positives} negative pairs"
-        )
-    levels, called, hits = _count_calls_by_level(scores, truth)
-    # F1 = 2 TP / (2 TP + FP + FN); equal fractions divide to equal floats, so ties are exact.
-    best = int(np.argmax(2 * hits / (called + positives)))
-    below = levels[best + 1] if best + 1 < levels.size else min(0.0, levels[best])
-    return _midway(float(below), float(levels[best]))
 
 
 @dataclass(frozen=True)
@@ -176,39 +140,3 @@ def _compute_ranking(
 
 def _divide(numerator: float, denominator: float) -> float | None:
     return numerator / denominator if denominator else None
-
-
-def _check(
-    probabilities: ArrayLike, labels: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Scores as float64 (N,) and labels as truth values (N,)."""
-    scores = np.asarray(probabilities, dtype=np.float64)
-    truth = np.asarray(labels)
-    if scores.ndim != 1 or scores.shape != truth.shape:
-        raise ValueError(
-            f"probabilities {scores.shape} and labels {truth.shape} must be two equally long lists"
-        )
-    unusable = int(np.count_nonzero(~np.isfinite(scores)))
-    if unusable:
-        raise ValueError(
-            f"{unusable} of {scores.size} probabilities are not finite numbers (NaN or infinite)"
-        )
-    if not np.isin(truth, (0, 1)).all():
-        raise ValueError("labels must be 0 or 1")
-    return scores, truth.astype(np.bool_)
-
-
-def _count_calls_by_level(
-    scores: NDArray[np.float64], truth: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """The distinct scores, falling, and how many pairs and positives lie at or above each."""
-    levels, inverse = np.unique(-scores, return_inverse=True)
-    called = np.cumsum(np.bincount(inverse, minlength=levels.size))
-    hits = np.cumsum(np.bincount(inverse[truth], minlength=levels.size))
-    return -levels, called, hits
-
-
-def _midway(low: float, high: float) -> float:
-    """A threshold above `low` and at most `high`: between neighbouring floats nothing is left."""
-    middle = low + (high - low) / 2
-    return middle if middle > low else high
