@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.data.tables.fasta import read_text
-from common.data.tables.ids import shorten_uniprot
+from common.data.tables.ids import number_ids, shorten_uniprot
 from common.data.tables.pairs import PairTable
 from common.errors import UserError, excerpt
 from common.evaluation.prediction_file import SCORED_PAIRS
@@ -58,7 +58,8 @@ def read_own_pairs(path: Path, known: Container[str], fasta: Path) -> PairTable:
         names.append((a, b))
     if not names:
         raise UserError(f"{path} holds no pairs; expected lines 'protein_a protein_b'")
-    return _number(names)
+    proteins, places = number_ids([name for pair in names for name in pair])
+    return PairTable(proteins, places.reshape(-1, 2), np.zeros(len(names), dtype=np.int8))
 
 
 def check_output(path: Path, inputs: Sequence[Path]) -> None:
@@ -87,13 +88,6 @@ def _why_no_output(path: Path, inputs: Sequence[Path]) -> str | None:
     if path.exists() and any(one.exists() and path.samefile(one) for one in inputs):
         return "is one of the inputs"
     return None
-
-
-def _number(names: Sequence[tuple[str, str]]) -> PairTable:
-    proteins = tuple(sorted({protein for pair in names for protein in pair}))
-    index = {protein: place for place, protein in enumerate(proteins)}
-    pairs = np.array([[index[a], index[b]] for a, b in names], dtype=np.int64)
-    return PairTable(proteins, pairs, np.zeros(len(names), dtype=np.int8))
 
 
 def write_own_pairs(

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from common.data.tables.ids import number_ids, places_of
 from common.evaluation.networks import FloatArray, IntArray, Network, pair_keys
 
 Codes = NDArray[np.int32]
@@ -57,16 +58,14 @@ class Predictions:
             scores: (N,) scores, NaN where there is none.
             notes: Remarks that go before those made here.
         """
-        order = sorted(range(len(ids)), key=ids.__getitem__)
-        rank = np.empty(len(ids), dtype=np.int64)
-        rank[order] = np.arange(len(ids))
+        proteins, places = number_ids(ids)
         scored = ~np.isnan(scores)
-        first, second = rank[pairs[scored].reshape(-1, 2)].T
+        first, second = places[pairs[scored].reshape(-1, 2)].T
         keys = pair_keys(first, second, len(ids))
         merged = _merge(keys, scores[scored].astype(np.float64))
         codes = np.stack(np.divmod(merged.keys, max(len(ids), 1)), axis=1).astype(np.int32)
         remarks = [*notes, *_nan_note(int((~scored).sum())), *merged.notes()]
-        return cls(tuple(ids[place] for place in order), codes, merged.scores, tuple(remarks))
+        return cls(proteins, codes, merged.scores, tuple(remarks))
 
     def edges(self, threshold: float = CALL) -> Network:
         """The predicted network: pairs with a score of at least `threshold`, on all `ids`."""
@@ -79,9 +78,7 @@ class Predictions:
             names: Protein ids.
             pairs: (N, 2) indices into `names`.
         """
-        index = {name: code for code, name in enumerate(self.ids)}
-        codes = np.array([index.get(name, -1) for name in names], dtype=np.int64)
-        ends = codes[pairs].reshape(-1, 2).T
+        ends = places_of(names, self.ids)[pairs].reshape(-1, 2).T
         found = np.full(ends.shape[1], np.nan)
         if not len(self.pairs):
             return found

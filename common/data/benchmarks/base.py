@@ -34,7 +34,7 @@ class Benchmark(abc.ABC):
         self.settings = settings
 
     @classmethod
-    def provide(  # noqa: B027 (most benchmarks have nothing to do here)
+    def provide(
         cls,
         settings: BenchmarkConfig,
         seed: int,

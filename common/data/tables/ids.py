@@ -1,13 +1,29 @@
-"""How UniProt writes the names of proteins, in FASTA headers and wherever they are copied to."""
+"""Protein ids: UniProt's way to write them, and their places in a list of proteins."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 _NAME = re.compile(r"(?:sp|tr)\|([^|]+)\|")
 
 
 def shorten_uniprot(name: str) -> str:
-    """The accession of a UniProt name (`sp|P12345|NAME`); any other name as it is."""
+    """Return the accession of a UniProt name (`sp|P12345|NAME`), and any other name unchanged."""
     uniprot = _NAME.match(name)
     return uniprot.group(1) if uniprot else name
+
+
+def places_of(names: Iterable[str], ids: Sequence[str]) -> NDArray[np.int64]:
+    """Return the index of each name in `ids`, (N,), −1 for a name that is not in it."""
+    index = {name: place for place, name in enumerate(ids)}
+    return np.array([index.get(name, -1) for name in names], dtype=np.int64)
+
+
+def number_ids(names: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Return the distinct names, sorted, and the index of each name among them, (N,)."""
+    ids = tuple(sorted(set(names)))
+    return ids, places_of(names, ids)

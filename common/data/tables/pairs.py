@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from common.data.tables.fasta import cached_dataset, read_text
+from common.data.tables.ids import number_ids
 from common.errors import UserError, excerpt
 
 _PAIR_COLUMNS = ("protein_a", "protein_b", "label")
@@ -53,12 +54,10 @@ class PairTable:
         sides = [table.column(name).chunks for name in ("protein_a", "protein_b")]
         ids = pa.chunked_array([*sides[0], *sides[1]], pa.string()).combine_chunks()
         encoded = ids.dictionary_encode()
-        order = pc.sort_indices(encoded.dictionary).to_numpy()
-        rank = np.empty(len(order), np.int64)
-        rank[order] = np.arange(len(order))
-        rows = rank[encoded.indices.to_numpy()].reshape(2, -1)
+        proteins, places = number_ids(encoded.dictionary.to_pylist())
+        rows = places[encoded.indices.to_numpy()].reshape(2, -1)
         return cls(
-            proteins=tuple(encoded.dictionary.take(pa.array(order)).to_pylist()),
+            proteins=proteins,
             pairs=np.ascontiguousarray(rows.T),
             labels=table.column("label").to_numpy().astype(np.int8),
         )
