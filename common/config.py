@@ -32,6 +32,9 @@ Batching = Literal["shuffled", "hub"]
 METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
+# The commit of github.com/SophieSarceau/PRING that `download` fetches.
+PRING_COMMIT = "bdf3a5fe6800a8cea321f0e7484bb045c3146a45"
+
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -88,7 +91,7 @@ class BenchmarkConfig(Section):
     split_strategy: Strategy = "BFS"
     functional_dir: str | None = None
     download: bool = False
-    hub_repo: str = "piaolaidangqu/PRING"
+    download_url: str = f"https://raw.githubusercontent.com/SophieSarceau/PRING/{PRING_COMMIT}"
     missing_sequences: Literal["refuse", "drop"] = "refuse"
     cache_dir: str = "cache/pring"
 

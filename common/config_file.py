@@ -21,6 +21,7 @@ from common.errors import UserError, excerpt
 from common.yaml_file import Lines, NotYamlError, parse_yaml, read_yaml
 
 OVERRIDING_STAGES = ("pretrain", "finetune")
+RENAMED = {"hub_repo": "download_url"}  # keys that older configurations have
 _NOT_A_NAME = f"String should match pattern '{NAME_PATTERN}'"
 _NONE_NAMED = "Tuple should have at least 1 item after validation, not 0"
 
@@ -249,7 +250,8 @@ def _nearest_key(key: tuple[str, ...]) -> str | None:
         k for k in (*known_keys(), *OVERRIDING_STAGES) if not ".".join(key).startswith(f"{k}.")
     ]
     siblings = [k for k in known if k.rpartition(".")[0] == ".".join(key[:-1])]
-    close = difflib.get_close_matches(key[-1], [k.rpartition(".")[2] for k in siblings], 1, 0.6)
+    name = RENAMED.get(key[-1], key[-1])
+    close = difflib.get_close_matches(name, [k.rpartition(".")[2] for k in siblings], 1, 0.6)
     if close:
         return ".".join((*key[:-1], close[0]))
     elsewhere = [k for k in known if k.rpartition(".")[2] == key[-1]]

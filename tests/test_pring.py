@@ -1,22 +1,19 @@
-"""The PRING reader: layouts, the download, and facts of the real data."""
+"""The PRING reader: layouts, and facts of the real data."""
 
 from __future__ import annotations
 
 import gzip
 import pickle
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import networkx as nx
 import numpy as np
 import pytest
 
 from common.config import STRATEGIES, BenchmarkConfig, Strategy
-from common.data.benchmarks.base import Benchmark
-from common.data.benchmarks.pring import HOLDERS, Pring
+from common.data.benchmarks.pring import HOLDERS
 from common.data.benchmarks.registry import open_benchmark
 from common.data.tables.pairs import (
     PairTable,
@@ -71,11 +68,6 @@ def settings(tmp_path: Path) -> Callable[..., BenchmarkConfig]:
         return BenchmarkConfig(**(paths | changes))
 
     return make
-
-
-def fetch(settings: BenchmarkConfig) -> Benchmark:
-    Pring.provide(settings, 0)
-    return open_benchmark(settings)
 
 
 def rows(table: PairTable) -> list[tuple[str, str, int]]:
@@ -178,7 +170,7 @@ def test_a_root_one_level_off_is_told(
 ) -> None:
     """The advice was to download the benchmark into a species' folder."""
     write_species(tmp_path / "root" / "human", NESTED_FILES)
-    with pytest.raises(UserError, match=rf"no species folders, but {tmp_path}/root does; set it"):
+    with pytest.raises(UserError, match=rf"no species folders, but {tmp_path}/root has; set it"):
         open_benchmark(settings(root_dir=str(tmp_path / level)))
 
 
@@ -190,131 +182,10 @@ def test_a_missing_root_says_how_to_get_the_data(
         (tmp_path / "root").mkdir()
     with pytest.raises(UserError) as error:
         open_benchmark(settings())
-    root = tmp_path / "root"
     assert "data_config.benchmark.download: true" in str(error.value)
-    command = f"`hf download piaolaidangqu/PRING --repo-type dataset --local-dir {root}`"
-    assert command in str(error.value)
-
-
-# Download
-
-
-class FakeHub:
-    """A repository on the disk that is copied from, and a list of what was asked for."""
-
-    def __init__(self, repository: Path) -> None:
-        self.repository = repository
-        self.fetched: list[str] = []
-        self.listings = 0
-
-    def list_repo_files(self, repo_id: str, *, repo_type: str) -> list[str]:
-        assert (repo_id, repo_type) == ("piaolaidangqu/PRING", "dataset")
-        self.listings += 1
-        files = [path for path in self.repository.rglob("*") if path.is_file()]
-        return sorted(path.relative_to(self.repository).as_posix() for path in files)
-
-    def hf_hub_download(
-        self, repo_id: str, filename: str, *, repo_type: str, local_dir: Path
-    ) -> str:
-        assert (repo_id, repo_type) == ("piaolaidangqu/PRING", "dataset")
-        self.fetched.append(filename)
-        (local_dir / filename).parent.mkdir(parents=True, exist_ok=True)
-        return str(shutil.copy(self.repository / filename, local_dir / filename))
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
-    fake = FakeHub(tmp_path / "hub")
-    monkeypatch.setattr(huggingface_hub, "list_repo_files", fake.list_repo_files)
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fake.hf_hub_download)
-    return fake
-
-
-@pytest.mark.parametrize("holder", ["", "species_processed_data"])
-def test_download_fetches_only_what_the_species_and_strategy_need(
-    hub: FakeHub, settings: Callable[..., BenchmarkConfig], holder: str
-) -> None:
-    write_species(hub.repository / holder / "human", NESTED_FILES)
-    write_species(hub.repository / holder / "human/DFS", {"train": "human_train_ppi.txt"})
-    write_species(hub.repository / holder / "yeast", FLAT_FILES)
-    (hub.repository / holder / "human/human_graph.pkl").write_bytes(b"")
-    benchmark = fetch(settings(download=True))
-    needed = [name for kind, name in NESTED_FILES.items() if kind != "all_test"]
-    assert sorted(hub.fetched) == sorted((Path(holder) / "human" / n).as_posix() for n in needed)
-    assert len(benchmark.pairs("train")) == 3
-    assert len(benchmark.pairs("all_test")) == 6
-
-
-def test_download_fetches_a_test_species_of_the_flat_layout(
-    hub: FakeHub, settings: Callable[..., BenchmarkConfig]
-) -> None:
-    write_species(hub.repository / "yeast", FLAT_FILES)
-    assert len(fetch(settings(species="yeast", download=True)).pairs("test")) == 2
-    assert sorted(hub.fetched) == sorted(f"yeast/{name}" for name in FLAT_FILES.values())
-
-
-def test_a_test_species_that_is_there_needs_no_hub(
-    hub: FakeHub, settings: Callable[..., BenchmarkConfig], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It lacks training pairs for good, so the hub is asked each time; not all nodes reach it."""
-
-    def fail(*_arguments: object, **_keywords: object) -> None:
-        raise ConnectionError("no route")
-
-    write_species(hub.repository / "yeast", FLAT_FILES)
-    fetch(settings(species="yeast", download=True))
-    monkeypatch.setattr(huggingface_hub, "list_repo_files", fail)
-    assert len(fetch(settings(species="yeast", download=True)).pairs("test")) == 2
-
-
-def test_download_fetches_the_node_sets_of_every_strategy_that_sample_one_network(
-    hub: FakeHub, settings: Callable[..., BenchmarkConfig]
-) -> None:
-    folder = write_species(hub.repository / "yeast", FLAT_FILES)
-    shutil.copy(folder / "yeast_BFS_sampled_nodes.pkl", folder / "yeast_DFS_sampled_nodes.pkl")
-    fetch(settings(species="yeast", download=True))
-    assert "yeast/yeast_DFS_sampled_nodes.pkl" in hub.fetched
-
-
-def test_download_leaves_alone_what_is_there(
-    tmp_path: Path, hub: FakeHub, settings: Callable[..., BenchmarkConfig]
-) -> None:
-    write_species(hub.repository / "human", NESTED_FILES)
-    mine = write_species(tmp_path / "root/human", {"train": NESTED_FILES["train"]})
-    (mine / NESTED_FILES["train"]).write_text("mine")
-    fetch(settings(download=True))
-    assert "human/BFS/human_train_ppi.txt" not in hub.fetched
-    assert len(hub.fetched) == 5
-    assert (mine / NESTED_FILES["train"]).read_text() == "mine"
-    # Complete now: the hub is not even asked.
-    fetch(settings(download=True))
-    assert (len(hub.fetched), hub.listings) == (5, 1)
-
-
-def test_download_of_what_the_repository_lacks_is_one_sentence(
-    hub: FakeHub, settings: Callable[..., BenchmarkConfig]
-) -> None:
-    write_species(hub.repository / "raw", {"train": "ppi.txt"})
-    with pytest.raises(UserError, match=r"piaolaidangqu/PRING holds no files of human \(BFS\)"):
-        fetch(settings(download=True))
-
-
-@pytest.mark.parametrize("failing", ["list_repo_files", "hf_hub_download"])
-def test_a_network_failure_is_one_sentence(
-    hub: FakeHub,
-    settings: Callable[..., BenchmarkConfig],
-    monkeypatch: pytest.MonkeyPatch,
-    failing: str,
-) -> None:
-    def fail(*_arguments: object, **_keywords: object) -> None:
-        raise ConnectionError("Name or service not known\nRequest ID: 7")
-
-    write_species(hub.repository / "human", NESTED_FILES)
-    monkeypatch.setattr(huggingface_hub, failing, fail)
-    with pytest.raises(UserError) as error:
-        fetch(settings(download=True))
-    assert "piaolaidangqu/PRING: Name or service not known; try again" in str(error.value)
-    assert "\n" not in str(error.value)
+    clone = "clone https://github.com/SophieSarceau/PRING"
+    assert clone in str(error.value)
+    assert "set root_dir to its data_process/pring_dataset" in str(error.value)
 
 
 # Facts of the real data

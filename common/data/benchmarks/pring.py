@@ -1,40 +1,42 @@
-"""The PRING benchmark: where its files lie in whatever layout, and how they get there.
+"""The PRING benchmark: where its files are, in whatever layout, and where they are fetched from.
 
-Below the root lie the species folders, directly or in a folder that releases of the benchmark
+Below the root are the species folders, directly or in a folder that releases of the benchmark
 used. A species with splits of its own keeps them nested (`human/BFS/human_train_ppi.txt`), a test
-species lies flat (`yeast/yeast_BFS_sampled_nodes.pkl`); opening it finds out.
+species is flat (`yeast/yeast_BFS_sampled_nodes.pkl`); opening it finds out.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import huggingface_hub
 import networkx as nx
-from tqdm import tqdm
 
-from common.config import STRATEGIES, BenchmarkConfig, Strategy
+from common.config import PRING_COMMIT, STRATEGIES, BenchmarkConfig, Strategy
 from common.data.benchmarks.base import Benchmark, Split
-from common.data.benchmarks.pickles import load_graph, load_node_sets
+from common.data.benchmarks.download import Downloads
+from common.data.benchmarks.pickles import load_go_terms, load_graph, load_graphs, load_node_sets
 from common.data.tables.fasta import read_sequences
 from common.data.tables.pairs import PairTable, all_pairs, read_pairs
+from common.data.tables.protein_list import read_protein_list
 from common.errors import UserError
 
 FileKind = Literal["train", "val", "test", "all_test", "test_graph", "node_sets", "sequences"]
+Reader = Callable[[Path, Path], Any]  # of a file and of where parsed text is kept
 
-# Where the species folders may lie below the root, over the releases of the benchmark.
+DATASET = "data_process/pring_dataset"
+CLONE = "clone https://github.com/SophieSarceau/PRING where there is a connection and"
+# Where the species folders may be below the root, over the releases of the benchmark.
 HOLDERS = (
     "",
     "species_processed_data",
     "pring_dataset",
-    "data_process/pring_dataset",
+    DATASET,
     "data_process/species_processed_data",
 )
 
-# Where a file lies in its species' folder: in the nested layout, in the flat one.
+# Where a file is in its species' folder: in the nested layout, in the flat one.
 _PLACES: dict[FileKind, tuple[str, str]] = {
     "train": ("{strategy}/{species}_train_ppi.txt", "{species}_train_ppi.txt"),
     "val": ("{strategy}/{species}_val_ppi.txt", "{species}_val_ppi.txt"),
@@ -44,10 +46,32 @@ _PLACES: dict[FileKind, tuple[str, str]] = {
     "node_sets": ("{strategy}/test_sampled_nodes.pkl", "{species}_{strategy}_sampled_nodes.pkl"),
     "sequences": ("{species}_simple.fasta", "{species}_simple.fasta"),
 }
-# `all_test` is not among what is fetched: the largest file, it follows from the test graph.
-_FETCHED = _PLACES.keys() - {"all_test"}
-# What a species has that is all test.
-_TEST_SIDE = _FETCHED - {"train", "val"}
+_READERS: dict[str, Reader] = {
+    **dict.fromkeys(("train", "val", "test", "all_test"), read_pairs),
+    "test_graph": lambda path, _: load_graph(path),
+    "node_sets": lambda path, _: load_node_sets(path),
+    "sequences": read_sequences,
+    "complex_graphs.pkl": lambda path, _: load_graphs(path),
+    "complex_proteins.fasta": read_sequences,
+    "test_go_terms.pkl": lambda path, _: load_go_terms(path),
+    "selected_essential_proteins.txt": lambda path, _: read_protein_list(path),
+    "selected_non_essential_proteins.txt": lambda path, _: read_protein_list(path),
+}
+# Where the repository has the functional data; what it called a file before comes second.
+_FUNCTIONAL = {
+    "complex_graphs.pkl": ("complex_pathway/data/complex_graphs.pkl",),
+    "complex_proteins.fasta": ("complex_pathway/data/complex_proteins.fasta",),
+    "test_go_terms.pkl": (
+        "enrichment_analysis/test_BFS_go_terms.pkl",
+        "enrichment_analysis/test_go_terms.pkl",
+    ),
+    "selected_essential_proteins.txt": ("essential_protein/selected_essential_proteins.txt",),
+    "selected_non_essential_proteins.txt": (
+        "essential_protein/selected_non_essential_proteins.txt",
+    ),
+}
+# The commit at which the lists of essential proteins were seen.
+OLDER_COMMIT = "29a1e37bd1482d0e27c787a69c5056de8d46cfb3"
 
 
 class Pring(Benchmark):
@@ -74,7 +98,8 @@ class Pring(Benchmark):
     ) -> None:
         """Fetch what is missing, if `data_config.benchmark.download` says so."""
         if settings.download:
-            download_benchmark(settings)
+            _fetch_species(settings, splits)
+            _fetch_functional(settings, functional)
 
     def pairs(self, split: Split) -> PairTable:
         """The labelled pairs of a split; `all_test` may follow from the test graph."""
@@ -133,9 +158,9 @@ class Pring(Benchmark):
         nested = _is_nested(_list_files(self.folder))
         wanted = self.folder / _names(kind, self.species, self.strategy, nested)[0]
         raise UserError(
-            f"{self.species} ({self.strategy}) has no {kind}: {wanted} is missing; complete"
-            " data_config.benchmark.root_dir, set data_config.benchmark.download: true, or choose"
-            " another species or split_strategy"
+            f"{self.species} ({self.strategy}) has no {kind} file: {wanted} is missing; set"
+            " data_config.benchmark.download: true, complete data_config.benchmark.root_dir, or"
+            " choose another species or split_strategy"
         )
 
 
@@ -209,13 +234,13 @@ def _explain_absence(settings: BenchmarkConfig) -> str:
     elsewhere = _find_root_near(root)
     if elsewhere is not None:
         return (
-            f"data_config.benchmark.root_dir ({root}) holds no species folders, but {elsewhere}"
-            " does; set it to that"
+            f"data_config.benchmark.root_dir ({root}) has no species folders, but {elsewhere}"
+            " has; set it to that"
         )
-    state = "holds no species folders" if root.is_dir() else "is no existing directory"
+    state = "has no species folders" if root.is_dir() else "is not an existing directory"
     return (
         f"data_config.benchmark.root_dir ({root}) {state}; set data_config.benchmark.download:"
-        f" true, or run `hf download {settings.hub_repo} --repo-type dataset --local-dir {root}`"
+        f" true, or {CLONE} set root_dir to its {DATASET}"
     )
 
 
@@ -229,71 +254,68 @@ def _find_root_near(root: Path) -> Path | None:
     return next((folder for folder in below if _species_folders(folder)), None)
 
 
-def download_benchmark(settings: BenchmarkConfig) -> None:
-    """Fetch what one species and strategy need from the hub; what is there already stays.
-
-    Raises:
-        UserError: The hub cannot be reached or refuses, or its repository has no such files.
-    """
+def _fetch_species(settings: BenchmarkConfig, splits: Sequence[Split]) -> None:
+    """Fetch what is missing of these splits; `all_test` follows from the test graph."""
+    root, species = Path(settings.root_dir), settings.species
     folder = find_species(settings)
-    local = match_files(folder, settings.species, settings.split_strategy) if folder else {}
-    if local.keys() >= _FETCHED:
+    if folder is None and _find_root_near(root) is not None:
+        raise UserError(_explain_absence(settings))
+    folder = folder or root / species
+    there = match_files(folder, species, settings.split_strategy)
+    files = _list_files(folder)
+    layouts = [_is_nested(files)] if files - {f"{species}_simple.fasta"} else [True, False]
+    downloads = Downloads(root, f"{CLONE} set data_config.benchmark.root_dir to its {DATASET}")
+    url = f"{settings.download_url.rstrip('/')}/{DATASET}/{species}"
+
+    def fetch(kind: FileKind, strategy: Strategy = settings.split_strategy) -> bool:
+        """Fetch a file in the layout that the species has; the first one shows which it is."""
+        for nested in layouts:
+            name = _names(kind, species, strategy, nested)[0]
+            check = _checker(kind, settings)
+            if downloads.fetch(there.get(kind, folder / name), [f"{url}/{name}"], check):
+                layouts[:] = [nested]
+                return True
+        return False
+
+    wanted = [kind for kind in _PLACES if kind in splits and kind != "all_test"]
+    for kind in (*wanted, "sequences"):
+        if not fetch(kind):
+            raise UserError(_explain_not_there(kind, settings, url))
+    if "test" in splits:
+        fetch("test_graph")
+        if layouts == [False] and "node_sets" not in there:
+            # All strategies sample the one test network. The configured one comes last: once it
+            # is there, so are the others.
+            for strategy in STRATEGIES:
+                if strategy != settings.split_strategy:
+                    fetch("node_sets", strategy)
+        fetch("node_sets")
+
+
+def _fetch_functional(settings: BenchmarkConfig, names: Sequence[str]) -> None:
+    """Fetch what is missing of these functional files; their lack is refused when they are read."""
+    if settings.functional_dir is None or not names:
         return
-    root = Path(settings.root_dir)
-    try:
-        with _hub_errors_explained(settings):
-            listed = huggingface_hub.list_repo_files(settings.hub_repo, repo_type="dataset")
-    except UserError:
-        # A species that is all test may be complete: only the hub could tell.
-        if local.keys() >= _TEST_SIDE:
-            return
-        raise
-    with _hub_errors_explained(settings):
-        wanted = _choose(listed, settings)
-        missing = [name for name in wanted if not (root / name).is_file()]
-        for name in tqdm(missing, desc=f"fetching {settings.species}", unit="file"):
-            huggingface_hub.hf_hub_download(
-                settings.hub_repo, name, repo_type="dataset", local_dir=root
-            )
+    folder = Path(settings.functional_dir)
+    downloads = Downloads(folder, f"{CLONE} copy the file of that name to {folder}")
+    url = settings.download_url.rstrip("/")
+    for name in names:
+        places = [f"{url}/{place}" for place in _FUNCTIONAL.get(name, ())]
+        places += [place.replace(PRING_COMMIT, OLDER_COMMIT) for place in places]
+        downloads.fetch(folder / name, list(dict.fromkeys(places)), _checker(name, settings))
 
 
-def _choose(listed: list[str], settings: BenchmarkConfig) -> list[str]:
-    """The files to fetch, of the folder that has most of them."""
-    choices = []
-    for holder in HOLDERS:
-        prefix = f"{holder}/{settings.species}/".lstrip("/")
-        files = {name.removeprefix(prefix) for name in listed if name.startswith(prefix)}
-        choices.append([prefix + name for name in _wanted(files, settings)])
-    best = max(choices, key=len)
-    if not best:
-        raise UserError(
-            f"{settings.hub_repo} holds no files of {settings.species}"
-            f" ({settings.split_strategy}); correct data_config.benchmark.hub_repo or fetch"
-            " data_process/pring_dataset of github.com/SophieSarceau/PRING to root_dir by hand"
-        )
-    return best
+def _checker(kind: str, settings: BenchmarkConfig) -> Callable[[Path], object]:
+    """Reads a file as it will be read: what was parsed is kept, so nothing is done twice."""
+    return lambda path: _READERS[kind](path, Path(settings.cache_dir))
 
 
-def _wanted(files: Collection[str], settings: BenchmarkConfig) -> list[str]:
-    """Of a species' files those to fetch: its split, or all of a test species' node sets."""
-    matched = _match(files, settings.species, settings.split_strategy)
-    wanted = {name for kind, name in matched.items() if kind in _FETCHED}
-    if not _is_nested(files):
-        for strategy in STRATEGIES:
-            wanted.update(_names("node_sets", settings.species, strategy, nested=False))
-    return sorted(wanted.intersection(files))
-
-
-@contextlib.contextmanager
-def _hub_errors_explained(settings: BenchmarkConfig) -> Iterator[None]:
-    try:
-        yield
-    except UserError:
-        raise
-    # The client also lets the errors of its HTTP library through; they share no base with its own.
-    except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(
-            f"cannot fetch the benchmark from {settings.hub_repo}: {reason}; try again, or fetch it"
-            f" to {settings.root_dir} by hand and set data_config.benchmark.download: false"
-        ) from None
+def _explain_not_there(kind: FileKind, settings: BenchmarkConfig, url: str) -> str:
+    names = (_names(kind, settings.species, settings.split_strategy, n)[0] for n in (True, False))
+    return (
+        f"{settings.species} ({settings.split_strategy}) has no {kind} file: {url} has no"
+        f" {' and no '.join(dict.fromkeys(names))}; PRING splits human into train, val and test,"
+        " and has arath, ecoli and yeast for testing alone, so choose another"
+        " data_config.benchmark.species or split_strategy, or set root_dir to a folder that has"
+        " the file"
+    )
