@@ -14,23 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.config import METRIC_NAMES
 from common.files import write_atomically
 
 Cell = str | int | float | None
-
-EVALUATION_HEADER = ("split", *METRIC_NAMES)
-TOPOLOGY_HEADER = (
-    "scope",
-    "node_size",
-    "graph_count",
-    "graph_sim",
-    "relative_density",
-    "deg_dist_mmd",
-    "cc_mmd",
-    "laplacian_eigen_mmd",
-)
-
 
 @dataclass(frozen=True)
 class EpochRow:
@@ -94,36 +80,15 @@ def _training_cells(row: EpochRow, metrics: Sequence[str]) -> list[Cell]:
     return [row.epoch, row.seconds, row.train_loss, row.val_loss, *figures, row.learning_rate]
 
 
-def write_evaluation_csv(path: str | Path, rows: Mapping[str, Mapping[str, float | None]]) -> None:
-    """Write `evaluate.csv`: one row per split, in the order given.
-
-    Args:
-        path: The file.
-        rows: Figures by name for each split; those not computed or undefined stay empty.
-
-    Raises:
-        ValueError: A figure has no column.
-    """
-    records = [{"split": split, **figures} for split, figures in rows.items()]
-    _write_records(path, EVALUATION_HEADER, records)
-
-
-def write_topology_csv(path: str | Path, rows: Iterable[Mapping[str, Cell]]) -> None:
-    """Write `topology.csv`.
-
-    Args:
-        path: The file.
-        rows: Cells by column name: one row of the scope `node_size` per size, then one `summary`.
+def write_records(
+    path: str | Path, header: Sequence[str], records: Iterable[Mapping[str, Cell]]
+) -> None:
+    """Write a whole CSV file from cells by column name; those that a record lacks stay empty.
 
     Raises:
         ValueError: A cell has no column.
+        UserError: The file cannot be written.
     """
-    _write_records(path, TOPOLOGY_HEADER, rows)
-
-
-def _write_records(
-    path: str | Path, header: Sequence[str], records: Iterable[Mapping[str, Cell]]
-) -> None:
     rows = []
     for record in records:
         unknown = sorted(set(record) - set(header))

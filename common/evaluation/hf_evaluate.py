@@ -2,15 +2,18 @@
 
 Wherever the scripts' directory is on `sys.path` (under python, `accelerate launch`, pytest and in
 spawned workers), `import evaluate` finds the script first. This module finds the package, leaves
-it in `sys.modules`, where its own modules look for it, and hands on what we use of it: import the
+it in `sys.modules`, where its own modules look for it, and passes on what we use of it: import the
 names from here and never write `import evaluate`.
 
-Imported alone it costs about 5 s, nearly all of it transformers' model classes; where a model is
-loaded anyway it costs 0.1 s.
+The package's `__init__` imports transformers' model classes, which takes 5 s. It does not run here:
+the two modules that a metric needs take 0.02 s beside `datasets`. It runs when any code first uses
+another name or module of the package, so that whoever needs the whole package gets it. (Not by a
+module within `evaluate.utils`: import `evaluate` before those.)
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from importlib.machinery import ModuleSpec, PathFinder
@@ -25,7 +28,7 @@ _NAME = "evaluate"
 
 
 def load_package() -> ModuleType:
-    """The package `evaluate`, whatever stood in `sys.modules` under its name before.
+    """The package `evaluate`, whatever `sys.modules` held under its name before.
 
     Raises:
         UserError: The package is not installed.
@@ -35,11 +38,11 @@ def load_package() -> ModuleType:
         return loaded
     # A script that was imported as `evaluate` keeps working for whoever holds it; the name now
     # belongs to the package, which imports parts of itself by it long after this.
-    return _execute(_find_spec())
+    return _open(_find_spec())
 
 
 def _find_spec() -> ModuleSpec:
-    """The first entry of `sys.path` that holds the name as a package, not as a script."""
+    """The first entry of `sys.path` that has the name as a package, not as a script."""
     for entry in sys.path:
         spec = PathFinder.find_spec(_NAME, [entry])
         if spec is not None and _is_package(spec):
@@ -55,21 +58,35 @@ def _is_package(spec: ModuleSpec | None) -> bool:
     return spec is not None and spec.has_location and spec.submodule_search_locations is not None
 
 
-def _execute(spec: ModuleSpec) -> ModuleType:
+def _open(spec: ModuleSpec) -> ModuleType:
+    """The package with its modules `module` and `info`; the rest loads when it is first used."""
     assert spec.loader is not None  # has_location implies it
     shadow = sys.modules.get(_NAME)
     package = importlib.util.module_from_spec(spec)
     sys.modules[_NAME] = package
     try:
-        spec.loader.exec_module(package)
+        for part in ("module", "info"):
+            importlib.import_module(f"{_NAME}.{part}")
     except BaseException:
         del sys.modules[_NAME]
         if shadow is not None:
             sys.modules[_NAME] = shadow
         raise
+    path = package.__path__
+
+    def load_rest(name: str) -> Any:
+        """Run the package's `__init__` at the first use of a missing attribute or module."""
+        package.__path__ = path
+        del package.__getattr__
+        spec.loader.exec_module(package)
+        return getattr(package, name)
+
+    # Importing a further module of the package asks for `__path__` first.
+    del package.__path__
+    package.__getattr__ = load_rest  # type: ignore[method-assign]
     return package
 
 
-_package = load_package()
-Metric: Any = _package.Metric
-MetricInfo: Any = _package.MetricInfo
+load_package()
+Metric: Any = importlib.import_module(f"{_NAME}.module").Metric
+MetricInfo: Any = importlib.import_module(f"{_NAME}.info").MetricInfo

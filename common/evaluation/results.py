@@ -1,68 +1,59 @@
-"""A judgement written out: CSVs, JSON and pictures into a directory, tables for the console."""
+"""Results written out: CSV files, JSON and plots into a directory, tables for the console."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from common.csv_log import (
-    EVALUATION_HEADER,
-    TOPOLOGY_HEADER,
-    write_evaluation_csv,
-    write_topology_csv,
-)
-from common.evaluation.judgement import Judgement
-from common.evaluation.plots import plot_centralities, plot_degrees, plot_topology
-from common.evaluation.report import format_table
+from common.csv_log import write_records
+from common.evaluation.tasks.base import Table, TaskResult
 from common.files import write_atomically
 
-
-def write_results(judgement: Judgement, directory: Path) -> list[Path]:
-    """Write figures and pictures of them; returns the files of figures, in order.
-
-    `topology.csv` is of the configured species and of the first strategy looked at: the configured
-    one, unless `evaluate.strategies` leaves it out. Others are `topology.{species}.{strategy}.csv`.
-    """
-    return list(_write_each(judgement, directory))
+UNDEFINED = "-"
 
 
-def _write_each(judgement: Judgement, directory: Path) -> Iterator[Path]:
-    if judgement.pairs:
-        path = directory / "evaluate.csv"
-        write_evaluation_csv(path, judgement.pairs)
-        yield path
-    for place, ((species, strategy), rows) in enumerate(judgement.topology.items()):
-        name = "topology" if place == 0 else f"topology.{species}.{strategy}"
-        path = directory / f"{name}.csv"
-        write_topology_csv(path, [vars(row) for row in rows])
-        yield path
-        plot_topology(rows, f"{species} {strategy}", path.with_suffix(".png"))
-    if judgement.functional:
-        path = directory / "functional.json"
-        write_atomically(path, json.dumps(judgement.functional, indent=1) + "\n")
-        yield path
-    if judgement.degrees is not None:
-        plot_degrees(*judgement.degrees, judgement.species, directory / "degrees.png")
-    if judgement.essential is not None:
-        path = directory / "essential_proteins.png"
-        plot_centralities(judgement.essential, judgement.species, path)
+def write_results(results: Mapping[str, TaskResult], directory: Path) -> Iterator[Path]:
+    """Write every task's tables, metrics and plots; yields the CSV and JSON files, in order."""
+    for result in results.values():
+        for name, table in result.tables.items():
+            write_records(directory / name, table.header, table.rows)
+            yield directory / name
+    metrics = {task: result.metrics for task, result in results.items() if result.metrics}
+    if metrics:
+        write_atomically(directory / "functional.json", json.dumps(metrics, indent=1) + "\n")
+        yield directory / "functional.json"
+    plots = {name: draw for result in results.values() for name, draw in result.plots.items()}
+    for name, draw in plots.items():
+        draw(directory / name)
 
 
-def format_results(judgement: Judgement) -> str:
-    """The figures as tables, one after the other."""
-    tables = []
-    if judgement.pairs:
-        rows = [{"split": split, **figures} for split, figures in judgement.pairs.items()]
-        tables.append(format_table(EVALUATION_HEADER, rows))
-    if judgement.topology:
-        header = ("species", "strategy", *TOPOLOGY_HEADER[1:])
-        summaries = [
-            {"species": species, "strategy": strategy, **vars(rows[-1]), "node_size": "mean"}
-            for (species, strategy), rows in judgement.topology.items()
-        ]
-        tables.append(format_table(header, summaries))
-    for task, figures in judgement.functional.items():
-        numbers = {name: value for name, value in figures.items() if not isinstance(value, str)}
-        tables.append(format_table(("task", *numbers), [{"task": task, **numbers}]))
-    return "\n\n".join(tables)
+def format_results(results: Mapping[str, TaskResult]) -> str:
+    """The tables for the console, one after the other."""
+    tables = ((task, result.summary, result.metrics) for task, result in results.items())
+    return "\n\n".join(
+        format_table(summary or _metrics_table(task, metrics)) for task, summary, metrics in tables
+    )
+
+
+def _metrics_table(task: str, metrics: Mapping[str, object]) -> Table:
+    """One row of all metrics that are no text."""
+    row = {"task": task, **{k: v for k, v in metrics.items() if not isinstance(v, str)}}
+    return Table(tuple(row), [row])
+
+
+def format_table(table: Table) -> str:
+    """Align rows under their header; floats with four decimals, what is undefined as a dash."""
+    cells = [list(table.header)]
+    cells += [[_format_cell(row.get(name)) for name in table.header] for row in table.rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = (
+        [first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])] for first, *rest in cells
+    )
+    return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
+def _format_cell(value: object) -> str:
+    if value is None:
+        return UNDEFINED
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,281 +1,174 @@
-"""What predictions are judged on: species' test pairs and test networks, and functional data.
+"""What predictions are judged on: the test sets of one or more species, and the tasks.
 
-`open_materials` reads what the tasks need and nothing else; `needed_pairs` says which pairs a model
-has to score for them, each once, whatever the number of tasks that look at it.
+`open_test_side` reads what the tasks need and nothing else. `TestSide.needed_pairs` are the pairs
+that a model has to score for them, each once, however many tasks look at it.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 
-from common.config import BenchmarkConfig, Config, EvaluateConfig, Strategy
+from common.config import Config
 from common.data.benchmarks.base import Benchmark
-from common.data.benchmarks.pickles import load_go_terms, load_graphs
-from common.data.benchmarks.registry import open_benchmark
-from common.data.tables.fasta import read_sequences
+from common.data.benchmarks.registry import open_benchmark, prepare_benchmark
 from common.data.tables.pairs import MissingReport, PairTable, check_sequences
-from common.data.tables.protein_list import read_protein_list
 from common.errors import UserError
-from common.evaluation.networks import Network
-from common.evaluation.tasks.enrichment import Annotations, GoTerms, GProfiler
-from common.evaluation.tasks.essential_proteins import known_ids
-from common.evaluation.tasks.topology import NodeSets
-
-NETWORK_TASKS: frozenset[str] = frozenset({"topology", "go_modules", "essential_proteins"})
-FUNCTIONAL_FILES: Mapping[str, tuple[str, ...]] = {
-    "complexes": ("complex_graphs.pkl",),
-    "go_modules": ("test_go_terms.pkl",),
-    "essential_proteins": (
-        "selected_essential_proteins.txt",
-        "selected_non_essential_proteins.txt",
-    ),
-}
+from common.evaluation.networks import Network, pair_keys
+from common.evaluation.tasks.base import PairSet, Task
+from common.registry import TASKS
+from common.run import Run
 
 
 @dataclass(frozen=True, eq=False)
-class Scope:
-    """One species' test side.
+class TestSet:
+    """The test pairs and the test network of one species, each read when it is first used."""
 
-    Attributes:
-        benchmark: Its files.
-        table: The labelled test pairs; None where no task looks at them.
-        network: The true network of the test proteins; None where no task looks at it.
-        node_sets: Sampled node sets by strategy; empty where no task looks at them.
-        dropped: Test pairs left out of `table`, where the configuration says so.
-    """
+    __test__: ClassVar = False  # not for pytest
 
     benchmark: Benchmark
-    table: PairTable | None
-    network: Network | None
-    node_sets: Mapping[Strategy, NodeSets]
-    dropped: MissingReport | None = None
 
     @property
     def species(self) -> str:
         """The species' name."""
         return self.benchmark.species
 
+    @cached_property
+    def _checked_table(self) -> tuple[PairTable, MissingReport | None]:
+        table = self.benchmark.pairs("test")
+        if self.benchmark.settings.missing_sequences != "drop":
+            return table, None
+        # Here, and not where pairs are scored: a prediction file is judged on the same pairs.
+        sequences = self.benchmark.sequences()
+        return check_sequences(table, sequences, "drop", f"{self.species} test pairs")
 
-@dataclass(frozen=True, eq=False)
-class FunctionalData:
-    """Complexes, GO terms and essential proteins; empty where no task looks at them."""
+    @property
+    def table(self) -> PairTable:
+        """The labelled test pairs, without those that the configuration drops."""
+        return self._checked_table[0]
 
-    folder: Path
-    complexes: tuple[Network, ...] = ()
-    go_terms: GoTerms | None = None
-    essential: tuple[str, ...] = ()
-    non_essential: tuple[str, ...] = ()
+    @cached_property
+    def network(self) -> Network:
+        """The true network of the test proteins."""
+        return Network.from_graph(self.benchmark.test_graph())
 
-    def check_fit(self, scope: Scope) -> None:
-        """Refuse data of another species before hours of scoring.
-
-        Raises:
-            UserError: None of the test proteins has a GO term, or is essential, or is not.
-        """
-        if scope.network is None:
-            return
-        try:
-            if self.go_terms is not None:
-                Annotations.of(scope.network.nodes, self.go_terms)
-            if self.essential:
-                known_ids(self.essential, scope.network, "essential")
-                known_ids(self.non_essential, scope.network, "non-essential")
-        except UserError as error:
-            raise UserError(
-                f"data_config.benchmark.functional_dir ({self.folder}) does not fit"
-                f" {scope.species} {scope.benchmark.strategy}: {error}"
-            ) from None
-
-    def describe(self, scope: Scope) -> dict[str, object]:
-        """What the log tells of it: complexes, and how many test proteins have GO terms."""
-        told: dict[str, object] = {}
-        if self.complexes:
-            told["complexes"] = len(self.complexes)
-        if scope.network is not None and self.go_terms is not None:
-            annotations = Annotations.of(scope.network.nodes, self.go_terms)
-            count = len(np.unique(annotations.pairs[:, 0]))
-            told["go_terms"] = f"of {count} of {len(scope.network.nodes)} test proteins"
-        return told
-
-
-@dataclass(frozen=True, eq=False)
-class Materials:
-    """All that the tasks look at: the configured species first, then those of transfer."""
-
-    tasks: tuple[str, ...]
-    scopes: tuple[Scope, ...]
-    functional: FunctionalData | None
-
-    def proteins(self) -> set[str]:
-        """All whose pairs some task looks at."""
-        functional = self.functional.complexes if self.functional is not None else ()
-        networks = [scope.network for scope in self.scopes if scope.network is not None]
-        tables = [scope.table for scope in self.scopes if scope.table is not None]
-        named = [network.nodes for network in (*networks, *functional)]
-        return set().union(*named, *(table.proteins for table in tables))
-
-    def needed_pairs(self) -> PairTable:
-        """Every pair that some task looks at, once, unlabelled (label 0)."""
-        parts = []
-        for scope in self.scopes:
-            if scope.table is not None:
-                parts.append((scope.table.proteins, scope.table.pairs))
-            if scope.network is not None:
-                table = all_pairs_of(scope.network.nodes)
-                parts.append((table.proteins, table.pairs))
-        if self.functional is not None:
-            parts.append(pairs_within(self.functional.complexes))
-        return _unite(parts)
+    @property
+    def network_pairs(self) -> PairSet:
+        """All pairs of the test proteins."""
+        return PairSet(f"the {self.species} test graph", self.network.nodes)
 
     def describe(self) -> dict[str, object]:
-        """What the log tells of it: test pairs and true interactions by species, complexes."""
-        told: dict[str, object] = {"strategy": self.scopes[0].benchmark.strategy}
-        for scope in self.scopes:
-            parts = [] if scope.table is None else [f"{len(scope.table)} test pairs"]
-            if scope.network is not None:
-                nodes, edges = len(scope.network.nodes), len(scope.network.edges)
-                parts.append(f"{nodes} proteins with {edges} interactions")
-            told[scope.species] = ", ".join(parts) or "not looked at"
-            if scope.dropped is not None:
-                told[f"{scope.species}_dropped"] = scope.dropped
-        if self.functional is not None:
-            told.update(self.functional.describe(self.scopes[0]))
-        return told
+        """How many test pairs and interactions have been read, by species."""
+        parts, described = [], {}
+        if "_checked_table" in vars(self):
+            parts.append(f"{len(self.table)} test pairs")
+            if self._checked_table[1] is not None:
+                described[f"{self.species}_dropped"] = self._checked_table[1]
+        if "network" in vars(self):
+            nodes, edges = len(self.network.nodes), len(self.network.edges)
+            parts.append(f"{nodes} proteins with {edges} interactions")
+        return {self.species: ", ".join(parts) or "not used", **described}
+
+    @contextlib.contextmanager
+    def explaining_misfit(self) -> Iterator[None]:
+        """Name the key behind functional data that are of other proteins."""
+        try:
+            yield
+        except UserError as error:
+            raise UserError(
+                f"data_config.benchmark.functional_dir ({self.benchmark.settings.functional_dir})"
+                f" does not fit {self.species} {self.benchmark.strategy}: {error}"
+            ) from None
+
+
+@dataclass(frozen=True, eq=False)
+class TestSide:
+    """The test set of the configured species, those of other species, and the open tasks."""
+
+    __test__: ClassVar = False  # not for pytest
+
+    sets: tuple[TestSet, ...]
+    tasks: Mapping[str, Task]
+
+    @property
+    def pair_sets(self) -> list[PairSet]:
+        """What the tasks look at, each once."""
+        asked = [pairs for task in self.tasks.values() for pairs in task.asks()]
+        return list({pairs.name: pairs for pairs in asked}.values())
+
+    def proteins(self) -> set[str]:
+        """The proteins of all pairs that some task looks at."""
+        return set().union(*(pairs.proteins for pairs in self.pair_sets))
+
+    def needed_pairs(self) -> PairTable:
+        """Every pair that some task looks at, once, with the label 0."""
+        names = tuple(sorted(self.proteins()))
+        index = {name: i for i, name in enumerate(names)}
+        keys = []
+        for pairs in self.pair_sets:
+            places = np.array([index[name] for name in pairs.proteins], dtype=np.int64)
+            keys.append(pair_keys(*places[pairs.rows()].T, len(names)))
+        rows = np.stack(np.divmod(np.unique(np.concatenate(keys)), max(len(names), 1)), axis=1)
+        return PairTable(names, rows, np.zeros(len(rows), dtype=np.int8))
+
+    def describe(self) -> dict[str, object]:
+        """What the event `data_ready` says."""
+        described: dict[str, object] = {"strategy": self.sets[0].benchmark.strategy}
+        for part in (*self.sets, *self.tasks.values()):
+            described.update(part.describe())
+        return described
 
     def sequences(self) -> dict[str, str]:
-        """The sequence of every protein that the files know.
+        """The sequence of every protein that the files contain.
 
         Raises:
-            UserError: Two files know different sequences of one protein.
+            UserError: Two files have different sequences of one protein.
         """
-        sources = {scope.species: scope.benchmark.sequences() for scope in self.scopes}
-        if self.functional is not None and self.functional.complexes:
-            path = self.functional.folder / "complex_proteins.fasta"
-            cache = self.scopes[0].benchmark.cache_dir
-            sources["the complexes"] = read_sequences(path, cache)
-        return _join_sequences(sources)
+        sources = {test_set.species: test_set.benchmark.sequences() for test_set in self.sets}
+        sources |= {f"the {name}": task.sequences() for name, task in self.tasks.items()}
+        joined: dict[str, str] = {}
+        origin: dict[str, str] = {}
+        for source, sequences in sources.items():
+            for protein, sequence in sequences.items():
+                if joined.setdefault(protein, sequence) != sequence:
+                    raise UserError(
+                        f"the protein {protein} has one sequence in {origin[protein]} and another"
+                        f" in {source}; predictions name proteins by id alone, so correct one of"
+                        " the files"
+                    )
+                origin.setdefault(protein, source)
+        return joined
 
 
-def open_materials(config: Config) -> Materials:
+def open_test_side(config: Config) -> TestSide:
     """Read what the configured tasks are judged on.
 
     Raises:
-        UserError: A file is missing or wrong, or the functional tasks have no `functional_dir`.
+        UserError: A file is missing or wrong, or data do not fit the test proteins.
     """
-    tasks = config.evaluate.tasks
-    settings = config.data.benchmark
-    species = dict.fromkeys((settings.species, *config.evaluate.cross_species))
-    own = settings.species
-    scopes = tuple(
-        _open_scope(settings, name, config.evaluate, own=name == own) for name in species
+    own, evaluate = config.data.benchmark, config.evaluate
+    species = dict.fromkeys((own.species, *evaluate.cross_species))
+    sets = tuple(
+        TestSet(open_benchmark(own.model_copy(update={"species": name}))) for name in species
     )
-    functional = _open_functional(settings, tasks)
-    if "go_modules" in tasks and config.evaluate.enrichment == "gprofiler":
-        GProfiler.of_species(settings.species)  # A species it lacks is told before all scoring.
-    if functional is not None:
-        functional.check_fit(scopes[0])
-    return Materials(tasks, scopes, functional)
+    # In the registry's order, so that files and notes do not depend on how the tasks are listed.
+    names = [name for name in TASKS.names() if name in evaluate.tasks]
+    return TestSide(sets, {name: TASKS.get(name)(sets, evaluate) for name in names})
 
 
-def _open_scope(
-    settings: BenchmarkConfig, species: str, evaluate: EvaluateConfig, own: bool
-) -> Scope:
-    """A species; those of transfer are looked at for pairs and topology alone."""
-    tasks = evaluate.tasks
-    strategies = () if evaluate.strategies == "all" else evaluate.strategies
-    chosen = settings.model_copy(update={"species": species})
-    benchmark = open_benchmark(chosen)
-    networked = NETWORK_TASKS.intersection(tasks) if own else {"topology"}.intersection(tasks)
-    network = Network.from_graph(benchmark.test_graph()) if networked else None
-    node_sets = benchmark.node_sets(strategies) if "topology" in tasks else {}
-    table = benchmark.pairs("test") if "pairs" in tasks else None
-    dropped = None
-    if table is not None and settings.missing_sequences == "drop":
-        # Here, and not where they are scored: a file of predictions is judged on the same pairs.
-        sequences = benchmark.sequences()
-        table, dropped = check_sequences(table, sequences, "drop", f"{species} test pairs")
-    return Scope(benchmark, table, network, node_sets, dropped)
-
-
-def _open_functional(settings: BenchmarkConfig, tasks: Sequence[str]) -> FunctionalData | None:
-    wanted = [task for task in tasks if task in FUNCTIONAL_FILES]
-    if not wanted:
-        return None
-    if settings.functional_dir is None:
-        raise UserError(
-            f"the task {wanted[0]} needs data_config.benchmark.functional_dir, the folder with the"
-            " benchmark's complexes, GO terms and essential proteins"
-        )
-    folder = Path(settings.functional_dir)
-    if not folder.is_dir():
-        raise UserError(
-            f"data_config.benchmark.functional_dir ({folder}) is no existing directory; name the"
-            " folder with the benchmark's complexes, GO terms and essential proteins"
-        )
-    _check_files(folder, wanted)
-    paths = {task: [folder / name for name in FUNCTIONAL_FILES[task]] for task in wanted}
-    graphs = load_graphs(paths["complexes"][0]) if "complexes" in wanted else []
-    terms = load_go_terms(paths["go_modules"][0]) if "go_modules" in wanted else None
-    lists: list[tuple[str, ...]] = [(), ()]
-    if "essential_proteins" in wanted:
-        lists = [tuple(read_protein_list(path)) for path in paths["essential_proteins"]]
-    return FunctionalData(folder, tuple(map(Network.from_graph, graphs)), terms, *lists)
-
-
-def _check_files(folder: Path, tasks: Sequence[str]) -> None:
-    for task in tasks:
-        for name in FUNCTIONAL_FILES[task]:
-            if not (folder / name).is_file():
-                raise UserError(
-                    f"data_config.benchmark.functional_dir ({folder}) has no {name}, which the task"
-                    f" {task} needs; name the folder that has it, or leave the task out"
-                )
-
-
-def all_pairs_of(nodes: Sequence[str]) -> PairTable:
-    """Every unordered pair of these proteins, self-pairs included, unlabelled."""
-    first, second = np.triu_indices(len(nodes))
-    pairs = np.stack([first, second], axis=1)
-    return PairTable(tuple(nodes), pairs, np.zeros(len(pairs), dtype=np.int8))
-
-
-def pairs_within(complexes: Iterable[Network]) -> tuple[tuple[str, ...], np.ndarray]:
-    """Every pair of different proteins within a complex, as the benchmark's own pair file has."""
-    pairs = {pair for network in complexes for pair in itertools.combinations(network.nodes, 2)}
-    names = tuple(sorted({name for pair in pairs for name in pair}))
-    index = {name: place for place, name in enumerate(names)}
-    numbers = [[index[a], index[b]] for a, b in sorted(pairs)]
-    return names, np.array(numbers, dtype=np.int64).reshape(-1, 2)
-
-
-def _unite(parts: Sequence[tuple[tuple[str, ...], np.ndarray]]) -> PairTable:
-    """The distinct unordered pairs of several tables, over the union of their proteins."""
-    names = sorted({name for proteins, _ in parts for name in proteins})
-    index = {name: place for place, name in enumerate(names)}
-    keys = []
-    for proteins, pairs in parts:
-        places = np.array([index[name] for name in proteins], dtype=np.int64)
-        ends = np.sort(places[pairs], axis=1)
-        keys.append(ends[:, 0] * len(names) + ends[:, 1])
-    distinct = np.unique(np.concatenate(keys))
-    pairs = np.stack(np.divmod(distinct, max(len(names), 1)), axis=1)
-    return PairTable(tuple(names), pairs, np.zeros(len(pairs), dtype=np.int8))
-
-
-def _join_sequences(sources: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    joined: dict[str, str] = {}
-    origin: dict[str, str] = {}
-    for source, sequences in sources.items():
-        for protein, sequence in sequences.items():
-            if joined.setdefault(protein, sequence) != sequence:
-                raise UserError(
-                    f"the protein {protein} has one sequence in {origin[protein]} and another in"
-                    f" {source}; predictions name proteins by id alone, so mend one of the files"
-                )
-            origin.setdefault(protein, source)
-    return joined
+def prepare_test_side(config: Config, run: Run) -> TestSide:
+    """`open_test_side` after rank 0 has generated or fetched what is missing."""
+    files = [file for name in config.evaluate.tasks for file in TASKS.get(name).files]
+    prepare_benchmark(
+        config.data,
+        config.run.seed,
+        run.accelerator,
+        config.evaluate.cross_species,
+        functional=files,
+    )
+    return open_test_side(config)

@@ -1,20 +1,69 @@
-"""Are known protein complexes found? The figures of PRING's `complex_pathway` task.
+"""Are known protein complexes found? The metrics of PRING's `complex_pathway` task.
 
 (github.com/SophieSarceau/PRING; except where a docstring says otherwise.)
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from common.config import EvaluateConfig
+from common.data.benchmarks.pickles import load_graphs
+from common.data.tables.fasta import read_sequences
 from common.evaluation.networks import Network
+from common.evaluation.predictions import Predictions
+from common.evaluation.tasks.base import PairSet, Task, TaskResult
+
+if TYPE_CHECKING:
+    from common.evaluation.test_side import TestSet
+
+
+class Complexes(Task):
+    """The metrics of the benchmark's complexes, whatever the species of the test pairs."""
+
+    name = "complexes"
+    files = ("complex_graphs.pkl", "complex_proteins.fasta")
+
+    def __init__(self, sets: Sequence[TestSet], settings: EvaluateConfig) -> None:
+        super().__init__(sets, settings)
+        graphs = load_graphs(self.path("complex_graphs.pkl"))
+        self.complexes = [Network.from_graph(graph) for graph in graphs]
+
+    def asks(self) -> list[PairSet]:
+        """Every pair of different proteins within a complex, as in the benchmark's pair file."""
+        nodes = (network.nodes for network in self.complexes)
+        network = Network.from_pairs({*itertools.chain(*(itertools.combinations(n, 2) for n in nodes))})
+        return [PairSet("the complexes", network.nodes, network.edges)]
+
+    def sequences(self) -> dict[str, str]:
+        """The sequences of the complexes' proteins."""
+        return read_sequences(self.path("complex_proteins.fasta"), self.own.benchmark.cache_dir)
+
+    def describe(self) -> dict[str, object]:
+        """How many complexes there are."""
+        return {"complexes": len(self.complexes)}
+
+    def judge(self, predictions: Predictions, threshold: float) -> TaskResult:
+        """Compare the predicted interactions inside complexes, self-pairs aside.
+
+        The benchmark's own pairs inside complexes lack self-pairs, and whether a model has scored
+        them depends on what else it is judged on.
+        """
+        members = {name for network in self.complexes for name in network.nodes}
+        predicted = predictions.edges(threshold).on(members)
+        plain = predicted.without_self_pairs()
+        dropped = len(predicted.edges) - len(plain.edges)
+        notes = [f"{dropped} predicted self-pairs do not count inside complexes"] if dropped else []
+        return TaskResult(vars(compare_complexes(plain, self.complexes)), notes=notes)
 
 
 @dataclass(frozen=True)
-class ComplexFigures:
+class ComplexMetrics:
     """How well known complexes are recovered: means over distinct complexes, 0 to 1."""
 
     complex_count: int
@@ -23,7 +72,7 @@ class ComplexFigures:
     pathway_connectivity: float
 
 
-def compare_complexes(predicted: Network, true_complexes: Sequence[Network]) -> ComplexFigures:
+def compare_complexes(predicted: Network, true_complexes: Sequence[Network]) -> ComplexMetrics:
     """Compares the predicted interactions inside each known complex with the known ones.
 
     Recall is the share of true pairs that are predicted, precision the share of predicted pairs
@@ -45,7 +94,7 @@ def compare_complexes(predicted: Network, true_complexes: Sequence[Network]) -> 
         recalls.append(hits / len(known) if known else 0.0)
         precisions.append(hits / len(guessed) if guessed else 0.0)
         joined.append(guess.is_connected())
-    return ComplexFigures(
+    return ComplexMetrics(
         complex_count=len(distinct),
         pathway_recall=float(np.mean(recalls)),
         pathway_precision=float(np.mean(precisions)),

@@ -1,4 +1,4 @@
-"""Are essential proteins central? The figures of PRING's `essential_protein` task.
+"""Are essential proteins central? The metrics of PRING's `essential_protein` task.
 
 (github.com/SophieSarceau/PRING; except where a docstring says otherwise.)
 """
@@ -7,18 +7,64 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from common.config import EvaluateConfig
+from common.data.tables.protein_list import read_protein_list
 from common.errors import UserError
 from common.evaluation.networks import FloatArray, Network, one_blas_thread
+from common.evaluation.plots import plot_centralities, plot_degrees
+from common.evaluation.predictions import Predictions
+from common.evaluation.tasks.base import PairSet, Task, TaskResult
+
+if TYPE_CHECKING:
+    from common.evaluation.test_side import TestSet
 
 TOP_PROTEINS = 100
 DENSITY_POINTS = 10_000
+KINDS = ("essential", "non-essential")
+METRICS = ("precision_at_100", "precision_at_100_ties_shared", "distribution_overlap", "top")
+
+
+class EssentialProteins(Task):
+    """The metrics of the configured species' essential proteins."""
+
+    name = "essential_proteins"
+    files = ("selected_essential_proteins.txt", "selected_non_essential_proteins.txt")
+
+    def __init__(self, sets: Sequence[TestSet], settings: EvaluateConfig) -> None:
+        super().__init__(sets, settings)
+        self.lists = [read_protein_list(self.path(file)) for file in self.files]
+        with self.own.explaining_misfit():
+            for kind, ids in zip(KINDS, self.lists, strict=True):
+                known_ids(ids, self.own.network, kind)
+
+    def asks(self) -> list[PairSet]:
+        """All pairs of the test proteins."""
+        return [self.own.network_pairs]
+
+    def judge(self, predictions: Predictions, threshold: float) -> TaskResult:
+        """Compare the centralities in the predicted network with those in the true one."""
+        predicted, true, species = predictions.edges(threshold), self.own.network, self.own.species
+        found = compare_essential(predicted, true, *self.lists)
+        groups = found.essential, found.non_essential
+        return TaskResult(
+            {name: getattr(found, name) for name in METRICS},
+            plots={
+                "degrees.png": partial(plot_degrees, predicted, true, species),
+                "essential_proteins.png": partial(
+                    plot_centralities, *groups, found.distribution_overlap, species
+                ),
+            },
+            notes=found.notes,
+        )
 
 
 @dataclass(frozen=True, eq=False)
-class EssentialFigures:
+class EssentialMetrics:
     """Whether essential proteins stand out by centrality.
 
     Attributes:
@@ -43,7 +89,7 @@ class EssentialFigures:
 
 def compare_essential(
     predicted: Network, true: Network, essential: Sequence[str], non_essential: Sequence[str]
-) -> EssentialFigures:
+) -> EssentialMetrics:
     """Ranks chosen proteins by centrality in the predicted and in the true network.
 
     Precision at 100 compares the 100 most central of all chosen proteins in either network; equal
@@ -70,7 +116,7 @@ def compare_essential(
     actual = network_centrality(true, chosen)
     notes += _describe_ties("predicted", guessed, top) + _describe_ties("true", actual, top)
     first, second = np.split(guessed, [len(standing_out)])
-    return EssentialFigures(
+    return EssentialMetrics(
         precision_at_100=len(_most_central(guessed, top) & _most_central(actual, top)) / top,
         precision_at_100_ties_shared=float(_places(guessed, top) @ _places(actual, top)) / top,
         distribution_overlap=distribution_overlap(first, second),

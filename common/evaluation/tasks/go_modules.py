@@ -1,4 +1,4 @@
-"""Do a network's modules share functions? The figures of PRING's `enrichment_analysis` task.
+"""Do a network's modules share functions? The metrics of PRING's `enrichment_analysis` task.
 
 (github.com/SophieSarceau/PRING; except where a docstring says otherwise.)
 """
@@ -7,18 +7,66 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
+import networkx as nx
 import numpy as np
 
+from common.config import EvaluateConfig
+from common.data.benchmarks.pickles import load_go_terms
 from common.evaluation.networks import Network
-from common.evaluation.tasks.enrichment import Annotations, Enrichment, GoTerms, OfflineEnrichment
+from common.evaluation.plots import plot_degrees
+from common.evaluation.predictions import Predictions
+from common.evaluation.tasks.base import PairSet, Task, TaskResult
+from common.evaluation.tasks.enrichment import (
+    Annotations,
+    Enrichment,
+    GoTerms,
+    GProfiler,
+    OfflineEnrichment,
+)
+
+if TYPE_CHECKING:
+    from common.evaluation.test_side import TestSet
 
 LOUVAIN_SEED = 42
 MATCHING_JACCARD = 0.2
 
 
+class GoModules(Task):
+    """The metrics of the configured species' modules."""
+
+    name = "go_modules"
+    files = ("test_go_terms.pkl",)
+
+    def __init__(self, sets: Sequence[TestSet], settings: EvaluateConfig) -> None:
+        super().__init__(sets, settings)
+        self.go_terms = load_go_terms(self.path("test_go_terms.pkl"))
+        with self.own.explaining_misfit():
+            self.annotations = Annotations.of(self.own.network.nodes, self.go_terms)
+        asked = settings.enrichment == "gprofiler"
+        self.enrichment = GProfiler.of_species(self.own.species) if asked else None
+
+    def asks(self) -> list[PairSet]:
+        """All pairs of the test proteins."""
+        return [self.own.network_pairs]
+
+    def describe(self) -> dict[str, object]:
+        """How many test proteins have GO terms."""
+        annotated = self.annotations.annotated
+        return {"go_terms": f"of {annotated.sum()} of {len(annotated)} test proteins"}
+
+    def judge(self, predictions: Predictions, threshold: float) -> TaskResult:
+        """Compare the modules of the predicted network with those of the true one."""
+        predicted, true = predictions.edges(threshold), self.own.network
+        metrics = compare_modules(predicted, true, self.go_terms, enrichment=self.enrichment)
+        plot = partial(plot_degrees, predicted, true, self.own.species)
+        return TaskResult(vars(metrics), plots={"degrees.png": plot})
+
+
 @dataclass(frozen=True)
-class ModuleFigures:
+class ModuleMetrics:
     """How far predicted modules do what the true ones do.
 
     The ratio is None where it has no value: nothing matched, or no terms shared within the true
@@ -39,7 +87,7 @@ def compare_modules(
     go_terms: GoTerms,
     source: str = "GO:BP",
     enrichment: Enrichment | None = None,
-) -> ModuleFigures:
+) -> ModuleMetrics:
     """Compares the functions of predicted modules with those of the true modules they match.
 
     Modules are Louvain communities. Each predicted module is matched to the true one with the
@@ -65,7 +113,7 @@ def compare_modules(
     enriched = enrichment or OfflineEnrichment(annotations)
     guesses, truths = find_modules(predicted.on(true.nodes)), find_modules(true)
     matches = match_modules(guesses, truths)
-    return ModuleFigures(
+    return ModuleMetrics(
         predicted_modules=len(guesses),
         true_modules=len(truths),
         matched_modules=len(matches),
@@ -84,8 +132,6 @@ def find_modules(network: Network) -> list[Module]:
 
     The graph is built from the sorted nodes and edges, so that nothing but the network decides.
     """
-    import networkx as nx
-
     graph = nx.Graph()
     graph.add_nodes_from(range(len(network.nodes)))
     graph.add_edges_from(network.edges.tolist())

@@ -1,9 +1,9 @@
-"""How much a predicted network looks like the true one: the topology task of PRING.
+"""Does the predicted network look like the true one? The topology task of PRING.
 
 The task compares the two networks on sampled node sets of several sizes. Per size it gives the mean
 graph similarity, the mean relative density, and three maximum mean discrepancies (MMD) between the
 two populations of subgraphs: of their degrees, their clustering coefficients and their Laplacian
-spectra. The figures are those of PRING's `topology_task/eval.py` (github.com/SophieSarceau/PRING),
+spectra. The metrics are those of PRING's `topology_task/eval.py` (github.com/SophieSarceau/PRING),
 whose MMD descends from GRAN and GraphRNN (You et al., 2018). Here a node size is a few batches of
 dense adjacencies (S, n, n), one batched eigenvalue problem each, and one kernel matrix per MMD.
 
@@ -14,15 +14,23 @@ the clustering, once in the degree that normalises the Laplacian.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.config import EvaluateConfig
 from common.errors import UserError
 from common.evaluation.networks import FloatArray, IntArray, Network, one_blas_thread
+from common.evaluation.plots import plot_degrees, plot_topology
+from common.evaluation.predictions import Predictions
+from common.evaluation.tasks.base import PairSet, Plot, Table, Task, TaskResult
+
+if TYPE_CHECKING:
+    from common.evaluation.test_side import TestSet
 
 NodeSets = Mapping[int, Sequence[Collection[str]]]
 Adjacencies = NDArray[np.float32]
@@ -36,7 +44,7 @@ BATCH_ELEMENTS = 2_000_000  # of one (S, n, n) batch: 16 MB in float64, whatever
 
 @dataclass(frozen=True)
 class TopologyRow:
-    """One row of `topology.csv`: the figures of a node size, or their mean over the sizes.
+    """One row of `topology.csv`: the metrics of a node size, or their mean over the sizes.
 
     `graph_count` is the number of node sets behind the row. Similarity and density are means over
     them; an MMD is the squared discrepancy, 0 where the two populations agree and at most 2.
@@ -52,21 +60,50 @@ class TopologyRow:
     laplacian_eigen_mmd: float
 
 
-class Histograms(NamedTuple):
-    """Counts over S subgraphs, one row each: (S, D) degrees, (S, 100), (S, 200) eigenvalues."""
-
-    degrees: FloatArray
-    clustering: FloatArray
-    spectrum: FloatArray
+HEADER = tuple(column.name for column in fields(TopologyRow))
+METRICS = HEADER[3:]
 
 
-class Comparison(NamedTuple):
-    """What a batch of S subgraph pairs contributes to its node size."""
+class Topology(Task):
+    """The metrics of every species and strategy: `topology.csv` of the first, and further files."""
 
-    similarity: FloatArray
-    density: FloatArray
-    predicted: Histograms
-    true: Histograms
+    name = "topology"
+
+    def __init__(self, sets: Sequence[TestSet], settings: EvaluateConfig) -> None:
+        super().__init__(sets, settings)
+        strategies = () if settings.strategies == "all" else settings.strategies
+        self.samples = [
+            (test_set, strategy, node_sets)
+            for test_set in sets
+            for strategy, node_sets in test_set.benchmark.node_sets(strategies).items()
+        ]
+        for test_set, _, node_sets in self.samples:
+            known_members(node_sets, test_set.network)
+
+    def asks(self) -> list[PairSet]:
+        """All pairs of each species' test proteins."""
+        return [test_set.network_pairs for test_set in self.sets]
+
+    def judge(self, predictions: Predictions, threshold: float) -> TaskResult:
+        """Compare the networks on the node sets of each species and strategy."""
+        predicted = predictions.edges(threshold)
+        tables: dict[str, Table] = {}
+        plots: dict[str, Plot] = {
+            "degrees.png": partial(plot_degrees, predicted, self.own.network, self.own.species)
+        }
+        notes, means = [], []
+        for test_set, strategy, node_sets in self.samples:
+            species, true = test_set.species, test_set.network
+            rows = topology(predicted, true, node_sets)
+            name = f"topology.{species}.{strategy}" if tables else "topology"
+            tables[f"{name}.csv"] = Table(HEADER, [vars(row) for row in rows])
+            plots[f"{name}.png"] = partial(plot_topology, rows, f"{species} {strategy}")
+            notes += describe_node_sets(node_sets, true)
+            means.append(
+                {"species": species, "strategy": strategy, **vars(rows[-1]), "node_size": "mean"}
+            )
+        summary = Table(("species", "strategy", *HEADER[1:]), means)
+        return TaskResult(tables=tables, plots=plots, notes=notes, summary=summary)
 
 
 def topology(predicted: Network, true: Network, node_sets: NodeSets) -> list[TopologyRow]:
@@ -87,19 +124,12 @@ def topology(predicted: Network, true: Network, node_sets: NodeSets) -> list[Top
     Raises:
         UserError: No node set has a member in the true network.
     """
-    predicted = predicted.on(true.nodes)
-    rows = []
+    predicted, members = predicted.on(true.nodes), known_members(node_sets, true)
     with one_blas_thread():
-        for size in sorted(node_sets):
-            members = _known_members(node_sets[size], true)
-            if members:
-                rows.append(_size_row(size, members, predicted, true))
-    if not rows:
-        raise UserError(
-            "no sampled node set has a protein of the test graph: take node sets and graph of the "
-            "same species and split"
-        )
-    return [*rows, _summary_row(rows)]
+        rows = [_size_row(size, members[size], predicted, true) for size in members]
+    means = {name: float(np.mean([getattr(row, name) for row in rows])) for name in METRICS}
+    count = sum(row.graph_count for row in rows)
+    return [*rows, TopologyRow("summary", None, count, **means)]
 
 
 def describe_node_sets(node_sets: NodeSets, true: Network) -> list[str]:
@@ -117,41 +147,43 @@ def describe_node_sets(node_sets: NodeSets, true: Network) -> list[str]:
     return notes
 
 
-def _known_members(sets: Sequence[Collection[str]], true: Network) -> list[IntArray]:
-    """The sorted node indices of every set that has a known member."""
-    places = ({true.index[name] for name in names if name in true.index} for names in sets)
-    return [np.array(sorted(found), dtype=np.int64) for found in places if found]
+def known_members(node_sets: NodeSets, true: Network) -> dict[int, list[IntArray]]:
+    """The sorted node indices of every node set that has a known member, by rising size.
+
+    Raises:
+        UserError: There is no such node set.
+    """
+    members = {}
+    for size in sorted(node_sets):
+        known = ([true.index[name] for name in {*names} & true.index.keys()] for names in node_sets[size])
+        found = [np.array(sorted(places), dtype=np.int64) for places in known if places]
+        if found:
+            members[size] = found
+    if not members:
+        raise UserError(
+            "no sampled node set has a protein of the test graph: take node sets and graph of the "
+            "same species and split"
+        )
+    return members
 
 
 def _size_row(size: int, members: list[IntArray], predicted: Network, true: Network) -> TopologyRow:
-    longest = max(map(len, members))
-    parts = [_compare(*pair, longest) for pair in _adjacency_batches(members, predicted, true)]
-    return TopologyRow(
-        scope="node_size",
-        node_size=size,
-        graph_count=len(members),
-        graph_sim=float(np.concatenate([part.similarity for part in parts]).mean()),
-        relative_density=float(np.concatenate([part.density for part in parts]).mean()),
-        deg_dist_mmd=_histogram_mmd(parts, "degrees"),
-        cc_mmd=_histogram_mmd(parts, "clustering"),
-        laplacian_eigen_mmd=_histogram_mmd(parts, "spectrum"),
-    )
-
-
-def _summary_row(rows: list[TopologyRow]) -> TopologyRow:
-    def mean(figure: str) -> float:
-        return float(np.mean([getattr(row, figure) for row in rows]))
-
-    return TopologyRow(
-        scope="summary",
-        node_size=None,
-        graph_count=sum(row.graph_count for row in rows),
-        graph_sim=mean("graph_sim"),
-        relative_density=mean("relative_density"),
-        deg_dist_mmd=mean("deg_dist_mmd"),
-        cc_mmd=mean("cc_mmd"),
-        laplacian_eigen_mmd=mean("laplacian_eigen_mmd"),
-    )
+    width = max(map(len, members)) + 2  # degrees: n - 1 others and a self-pair, at most n + 1
+    means = {"graph_sim": graph_similarity, "relative_density": relative_density}
+    histograms: dict[str, Callable[[Adjacencies], FloatArray]] = {
+        "deg_dist_mmd": partial(degree_histograms, width=width),
+        "cc_mmd": lambda adjacency: _binned(clustering_coefficients(adjacency), CLUSTERING_EDGES),
+        "laplacian_eigen_mmd": spectrum_histograms,
+    }
+    found: dict[str, list[FloatArray]] = defaultdict(list)
+    for pair in _adjacency_batches(members, predicted, true):
+        for name, compare in means.items():
+            found[name].append(compare(*pair))
+        for name, count in histograms.items():
+            found[name].append(np.stack([count(adjacency) for adjacency in pair]))
+    metrics = {name: float(np.concatenate(found[name]).mean()) for name in means}
+    metrics |= {name: mmd(*np.concatenate(found[name], axis=1)) for name in histograms}
+    return TopologyRow("node_size", size, len(members), **metrics)
 
 
 def _adjacency_batches(
@@ -168,29 +200,6 @@ def _adjacency_batches(
             nodes = np.stack(group[start : start + step])
             rows, columns = nodes[:, :, None], nodes[:, None, :]
             yield guess[rows, columns].astype(np.float32), truth[rows, columns].astype(np.float32)
-
-
-def _compare(predicted: Adjacencies, true: Adjacencies, longest: int) -> Comparison:
-    return Comparison(
-        graph_similarity(predicted, true),
-        relative_density(predicted, true),
-        _histograms(predicted, longest),
-        _histograms(true, longest),
-    )
-
-
-def _histograms(adjacency: Adjacencies, longest: int) -> Histograms:
-    return Histograms(
-        degree_histograms(adjacency, longest + 2),  # n - 1 others and a self-pair: at most n + 1
-        _binned(clustering_coefficients(adjacency), CLUSTERING_EDGES),
-        spectrum_histograms(adjacency),
-    )
-
-
-def _histogram_mmd(parts: list[Comparison], which: str) -> float:
-    predicted = np.concatenate([getattr(part.predicted, which) for part in parts])
-    true = np.concatenate([getattr(part.true, which) for part in parts])
-    return mmd(predicted, true)
 
 
 def graph_similarity(predicted: Adjacencies, true: Adjacencies) -> FloatArray:

@@ -1,0 +1,165 @@
+"""The contract of an evaluation task, and what every task returns.
+
+A task is one file in this folder and one line in `common.registry.TASKS`. It is opened before any
+pair is scored: it reads its part of the benchmark and refuses data that do not fit. Then it says
+which pairs it looks at, and judges predictions of them. Its result is written to files and printed
+by code that does not know which task it is.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.config import EvaluateConfig
+from common.csv_log import Cell
+from common.evaluation.networks import IntArray, pair_keys
+from common.evaluation.predictions import Predictions
+
+if TYPE_CHECKING:
+    from common.evaluation.test_side import TestSet
+
+
+Plot = Callable[[Path], None]  # draws to a path
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under a header; a row may lack cells."""
+
+    header: Sequence[str]
+    rows: Sequence[Mapping[str, Cell]]
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What a task found.
+
+    Attributes:
+        metrics: What `functional.json` holds under the task's name; empty if the tables hold all.
+        tables: CSV files by name.
+        plots: PNG files by name, each with a function that draws it to a path.
+        notes: What was ignored, missing or undefined, one sentence each.
+        summary: The table for the console; if None, one row of the metrics.
+    """
+
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    plots: Mapping[str, Plot] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    summary: Table | None = None
+
+
+class Task(abc.ABC):
+    """One way to judge predictions, opened on the test sets.
+
+    Args:
+        sets: The test set of the configured species, then those of `evaluate.cross_species`.
+        settings: The section `evaluate` of the configuration.
+
+    Attributes:
+        name: As in the registry.
+        files: The functional data that the task reads.
+
+    Raises:
+        UserError: Something that the task needs is missing, or does not fit the test sets.
+    """
+
+    name: ClassVar[str]
+    files: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, sets: Sequence[TestSet], settings: EvaluateConfig) -> None:
+        self.sets, self.own, self.settings = sets, sets[0], settings
+
+    def path(self, file: str) -> Path:
+        """Where one of `files` is.
+
+        Raises:
+            UserError: It does not exist.
+        """
+        return self.own.benchmark.functional_file(file, self.name)
+
+    @abc.abstractmethod
+    def asks(self) -> list[PairSet]:
+        """The pairs that the task looks at."""
+
+    @abc.abstractmethod
+    def judge(self, predictions: Predictions, threshold: float) -> TaskResult:
+        """Judge predictions; a pair without a score counts as not predicted.
+
+        Args:
+            predictions: Scores of pairs.
+            threshold: The score from which a pair is predicted to interact.
+        """
+
+    def sequences(self) -> dict[str, str]:
+        """Sequences of proteins that the benchmark's own FASTA may lack."""
+        return {}
+
+    def describe(self) -> dict[str, object]:
+        """What the event `data_ready` says about the task's own data."""
+        return {}
+
+    def coverage(self, predictions: Predictions) -> list[str]:
+        """Notes about pairs that the task looks at and that have no score."""
+        return [note for pairs in self.asks() for note in pairs.describe_coverage(predictions)]
+
+
+@dataclass(frozen=True, eq=False)
+class PairSet:
+    """Pairs of proteins that a task looks at.
+
+    Attributes:
+        name: What notes call them; one name always means the same pairs.
+        proteins: Distinct protein ids.
+        pairs: (N, 2) indices into `proteins`; None for all pairs, self-pairs included.
+    """
+
+    name: str
+    proteins: tuple[str, ...]
+    pairs: IntArray | None = None
+
+    def rows(self) -> IntArray:
+        """The pairs, (N, 2) indices into `proteins`."""
+        if self.pairs is not None:
+            return self.pairs
+        return np.stack(np.triu_indices(len(self.proteins)), axis=1)
+
+    def among(self, predictions: Predictions) -> NDArray[np.bool_]:
+        """Which of the predicted pairs belong to this set, (P,)."""
+        place = {name: i for i, name in enumerate(self.proteins)}
+        codes = np.array([place.get(name, -1) for name in predictions.ids], dtype=np.int64)
+        first, second = codes[predictions.pairs].T
+        known: NDArray[np.bool_] = (first >= 0) & (second >= 0)
+        if self.pairs is None:
+            return known
+        count = len(self.proteins)
+        return known & np.isin(pair_keys(first, second, count), pair_keys(*self.pairs.T, count))
+
+    def describe_coverage(self, predictions: Predictions) -> list[str]:
+        """Notes about pairs without a score, and about self-pairs in a whole network."""
+        found, count = self.among(predictions), len(self.proteins)
+        total = count * (count + 1) // 2 if self.pairs is None else len(self.pairs)
+        notes = explain_missing(total - int(found.sum()), total, self.name)
+        loops = int((found & (predictions.pairs[:, 0] == predictions.pairs[:, 1])).sum())
+        if self.pairs is None and loops:
+            notes.append(
+                f"{loops} listed pairs of {self.name} are self-pairs; they count as in the"
+                " benchmark"
+            )
+        return notes
+
+
+def explain_missing(missing: int, total: int, where: str) -> list[str]:
+    """One sentence that says how many pairs have no score; none if all have one."""
+    if not missing:
+        return []
+    if missing == total:
+        return [f"none of the {total} pairs of {where} has a score: nothing is predicted there"]
+    return [f"{missing} of {total} pairs of {where} have no score: not predicted"]

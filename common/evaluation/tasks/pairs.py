@@ -1,0 +1,126 @@
+"""Are the labelled test pairs ranked and called correctly, with and without self-pairs?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import datasets
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from common.config import METRIC_NAMES
+from common.data.tables.pairs import PairTable
+from common.evaluation.hf_evaluate import Metric, MetricInfo
+from common.evaluation.predictions import Predictions
+from common.evaluation.tasks.base import PairSet, Table, Task, TaskResult, explain_missing
+from common.evaluation.test_side import TestSet
+from common.inference.pair_metrics import Figures, pair_metrics
+
+HEADER = ("split", *METRIC_NAMES)
+HIGHEST = np.finfo(np.float64).max / 4  # sums and differences of two are finite
+
+
+class Pairs(Task):
+    """The metrics of every species' test pairs: `evaluate.csv`."""
+
+    name = "pairs"
+
+    def asks(self) -> list[PairSet]:
+        """The labelled test pairs."""
+        return [
+            PairSet(self._split(test_set), test_set.table.proteins, test_set.table.pairs)
+            for test_set in self.sets
+        ]
+
+    def coverage(self, predictions: Predictions) -> list[str]:
+        """None: `judge` says more about pairs without a score."""
+        return []
+
+    def judge(self, predictions: Predictions, threshold: float) -> TaskResult:
+        """Measure ranking and calls of each species' pairs, then of those that are no self-pairs."""
+        rows: list[dict[str, str | float | None]] = []
+        notes: list[str] = []
+        for test_set in self.sets:
+            name, table = self._split(test_set), test_set.table
+            scores, missing = scores_of_table(table, predictions, threshold)
+            lowest = ", and ranked lowest, which affects auroc and auprc"
+            for note in explain_missing(missing, len(scores), name):
+                notes.append(note + lowest * (missing < len(scores)))
+            for split, chosen in (
+                (name, np.ones(len(table), dtype=np.bool_)),
+                (f"{name}_without_self_pairs", ~table.is_self),
+            ):
+                metrics = measure_pairs(
+                    scores[chosen], table.labels[chosen], threshold, self.settings.metrics
+                )
+                rows.append({"split": split, **metrics})
+        table_of_all = Table(HEADER, rows)
+        return TaskResult(
+            tables={"evaluate.csv": table_of_all}, notes=notes, summary=table_of_all
+        )
+
+    def _split(self, test_set: TestSet) -> str:
+        return "test" if test_set is self.own else f"test_{test_set.species}"
+
+
+def scores_of_table(
+    table: PairTable, predictions: Predictions, threshold: float
+) -> tuple[NDArray[np.float64], int]:
+    """The scores of a table's pairs, and how many of the pairs have none.
+
+    A pair without a score gets the score of a sure non-interaction: 0, or the lowest score of
+    these pairs if that is below, or the next number below the threshold, so that it is never
+    called.
+    """
+    scores = predictions.scores_of(table.proteins, table.pairs)
+    missing = np.isnan(scores)
+    lowest = float(scores[~missing].min(initial=0.0))
+    scores[missing] = min(lowest, float(np.nextafter(threshold, -np.inf)))
+    # An infinite score is a rank like any other: above, or below, all that are finite.
+    return np.clip(scores, -HIGHEST, HIGHEST), int(missing.sum())
+
+
+class PairMetrics(Metric):  # type: ignore[misc]  # the package has no types
+    """`pair_metrics` as a metric of the `evaluate` library: `add_batch` as often as needed, then
+    `compute(threshold=...)`, in memory and in one process.
+
+    The features take float64 and the format is the library's plain one (its NumPy format rounds
+    to float32), so that float32 and float64 scores both arrive unchanged.
+    """  # noqa: D205
+
+    def __init__(self) -> None:
+        super().__init__(keep_in_memory=True)
+
+    def _build_data_dir(self) -> str:
+        """No directory: the library would create one in the home folder even to stay in memory."""
+        return ""
+
+    def _info(self) -> object:
+        features = datasets.Features(
+            {"predictions": datasets.Value("float64"), "references": datasets.Value("int32")}
+        )
+        return MetricInfo(
+            description="Metrics of scored and called protein pairs.",
+            citation="",
+            inputs_description="predictions: probabilities; references: labels, 0 or 1",
+            features=features,
+        )
+
+    def _compute(
+        self,
+        predictions: ArrayLike,
+        references: ArrayLike,
+        threshold: float = 0.5,
+        names: Sequence[str] = METRIC_NAMES,
+    ) -> Figures:
+        return pair_metrics(predictions, references, threshold, names)
+
+
+def measure_pairs(
+    predictions: ArrayLike, references: ArrayLike, threshold: float, names: Sequence[str]
+) -> Figures:
+    """`PairMetrics` of all pairs at once."""
+    metrics: Figures = PairMetrics().compute(
+        predictions=predictions, references=references, threshold=threshold, names=names
+    )
+    return metrics
