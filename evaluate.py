@@ -15,91 +15,59 @@ line and the configuration have been checked.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from common.command_line import Use, add_checkpoint, choose_use, given_path, run_script, stage_parser
-from common.config import Config
+from common.command_line import (
+    add_checkpoint,
+    given_path,
+    global_rank,
+    run_script,
+    stage_parser,
+)
 from common.config_file import keys_of, load_config
 from common.errors import UserError
+from common.evaluation.uses import Use, choose_use
 from common.registry import TASKS
 
-
-def main() -> None:
-    """Parse the command line and do what it asks for."""
-    arguments = parse_arguments()
-    if arguments.pairs:
-        predict(arguments)
-    elif arguments.predictions:
-        judge_file(configure(arguments), Path(arguments.predictions))
-    else:
-        judge_checkpoint(configure(arguments), arguments)
+if TYPE_CHECKING:
+    from common.config import Config
 
 
-def parse_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line; options that do not belong together are rejected."""
-    parser = stage_parser(
-        "evaluate.py", "Judge predictions, or predict own pairs.", config_required=False
-    )
-    add_checkpoint(parser, "the model; by default the newest of finetune, or else of pretrain")
-    parser.add_argument(
-        "--tasks", nargs="+", choices=TASKS.names(), help="replaces evaluate.tasks"
-    )
-    for name, meaning in (
-        (
-            "--predictions",
-            "judge this file instead of a model: lines 'protein_a protein_b score_or_label', or"
-            " 'protein_a protein_b label p_negative p_positive'; .gz is unpacked",
-        ),
-        ("--pairs", "predict these pairs: lines 'protein_a protein_b'; needs no config"),
-        ("--fasta", "the sequences of their proteins"),
-        ("--output", "the file that gets the probability and the call of every pair"),
-    ):
-        parser.add_argument(name, metavar="FILE", type=given_path, help=meaning)
-    return choose_use(
-        parser,
-        parser.parse_args(given),
-        Use("predict own pairs", ("pairs", "fasta", "output"), ("checkpoint",)),
-        Use("judge a file", ("predictions",), ("config",), ("tasks",)),
-        Use("judge a model", (), ("config",), ("checkpoint", "tasks")),
-    )
-
-
-def configure(arguments: argparse.Namespace) -> Config:
-    """The configuration of a judgement."""
-    overrides = list(arguments.overrides)
-    if arguments.tasks:
-        overrides.append(f"evaluate.tasks=[{','.join(arguments.tasks)}]")
-    return load_config(arguments.config, "evaluate", overrides)
-
-
-def judge_checkpoint(config: Config, arguments: argparse.Namespace) -> None:
+def judge_checkpoint(arguments: argparse.Namespace) -> None:
     """Score every pair that a task looks at with a model, then judge the scores."""
+    config = configure_judging(arguments)
     from common.inference.thresholds import check_threshold, decide_threshold
 
     check_threshold(config.evaluate.decision_threshold, keys_of(arguments.overrides))
+    from common.evaluation import model_predictions as model
     from common.evaluation.judging import conclude, judge
-    from common.evaluation.scored import embed_pairs, open_model, score
     from common.evaluation.test_side import prepare_test_side
+    from common.inference.compiling import compile_rows
     from common.launch import start_accelerator
     from common.run import open_run
 
     accelerator = start_accelerator(config)
     with open_run("evaluate", config, accelerator) as run:
-        run, checkpoint = open_model(run, arguments.checkpoint)
+        run, checkpoint = model.open_model(run, arguments.checkpoint)
         side = prepare_test_side(config, accelerator)
-        data = embed_pairs(run, side, checkpoint)
+        data = model.embed_needed_pairs(run, side, checkpoint)
+        compile_rows(checkpoint.model, accelerator)
         threshold = decide_threshold(checkpoint, config, accelerator)
         run.event("model_ready", model=config.model.model, checkpoint=checkpoint.path)
         run.event("stage_start", tasks=config.evaluate.tasks, threshold=threshold)
-        predictions, partial = score(run, checkpoint, data)
-        if accelerator.is_main_process:
-            conclude(run, judge(side, predictions, threshold), threshold)
-            partial.clear()
+        # Not of this run, whose id may be new: of whatever started this before and was cut off.
+        folder = run.model_dir.parent / model.PARTIAL_SCORES
+        with model.scored(checkpoint, data, config, accelerator, folder) as scores:
+            if accelerator.is_main_process:
+                file = run.log_dir / model.PREDICTIONS_FILE
+                predictions = model.gather_predictions(data, scores, file)
+                conclude(run, judge(side, predictions, threshold), threshold)
 
 
-def judge_file(config: Config, file: Path) -> None:
+def judge_file(arguments: argparse.Namespace) -> None:
     """Judge any predictor's file, without a model and on one process."""
+    config, file = configure_judging(arguments), Path(arguments.predictions)
     if not file.is_file():
         raise UserError(
             f"--predictions {file} is not an existing file; name a file of lines"
@@ -126,14 +94,71 @@ def judge_file(config: Config, file: Path) -> None:
 
 def predict(arguments: argparse.Namespace) -> None:
     """Write the probability and the call of one's own pairs, by a checkpoint and its config."""
-    saved = Path(arguments.checkpoint) / "config.yaml"
-    if not saved.is_file():
+    best = Path(arguments.checkpoint)
+    if not (best / "config.yaml").is_file():
         raise UserError(
-            f"--checkpoint {arguments.checkpoint} is not a best_model directory: it has no"
-            " config.yaml; name one that pretrain.py or finetune.py has printed"
+            f"--checkpoint {best} is not a best_model directory: it has no config.yaml; name one"
+            " that pretrain.py or finetune.py has printed"
         )
-    config = load_config(saved, "evaluate", arguments.overrides)
+    config = load_config(best / "config.yaml", "evaluate", arguments.overrides)
+    from common.data.tables.fasta import read_fasta
+    from common.evaluation import model_predictions as model
     from common.evaluation.own_pairs import check_output, read_own_pairs, write_own_pairs
-    from common.inference.predictor import ...
+    from common.inference.checkpoints import load_checkpoint
     from common.launch import start_accelerator
     from common.run import log_to_console
+
+    accelerator = start_accelerator(config)
+    with log_to_console(accelerator):
+        pairs, fasta, output = map(Path, (arguments.pairs, arguments.fasta, arguments.output))
+        check_output(output, [fasta, pairs])
+        sequences = read_fasta(fasta)
+        table = read_own_pairs(pairs, sequences, fasta)
+        checkpoint = load_checkpoint(best)
+        threshold = model.choose_threshold(checkpoint, config, arguments.overrides)
+        data = model.embed_own_pairs(table, sequences, checkpoint, config, accelerator)
+        checkpoint.model.to(accelerator.device)
+        folder = output.with_name(f".{output.name}.partial")
+        with model.scored(checkpoint, data, config, accelerator, folder) as scores:
+            if accelerator.is_main_process:
+                write_own_pairs(output, table, scores, threshold)
+
+
+def configure_judging(arguments: argparse.Namespace) -> Config:
+    """The configuration of a judgement, with the tasks of the command line."""
+    overrides = list(arguments.overrides)
+    if arguments.tasks:
+        overrides.append(f"evaluate.tasks=[{','.join(arguments.tasks)}]")
+    return load_config(arguments.config, "evaluate", overrides)
+
+
+# The first use that an option chooses, or else the last.
+USES = (
+    Use("predict own pairs", predict, marks=("pairs", "fasta", "output"), needs=("checkpoint",)),
+    Use("judge a file", judge_file, ("predictions",), needs=("config",), takes=("tasks",)),
+    Use("judge a model", judge_checkpoint, needs=("config",), takes=("checkpoint", "tasks")),
+)
+FILES = {
+    "predictions": "judge this file instead of a model: lines 'protein_a protein_b"
+    " score_or_label', or 'protein_a protein_b label p_negative p_positive'; .gz is unpacked",
+    "pairs": "predict these pairs, lines 'protein_a protein_b'; needs no config, no benchmark",
+    "fasta": "the sequences of the proteins of --pairs",
+    "output": "the file to write: probability and call of every pair",
+}
+
+
+def main() -> None:
+    """Parse the command line and do what it asks for."""
+    parser = stage_parser(
+        "evaluate.py", "Judge predictions, or predict own pairs.", config_required=False
+    )
+    add_checkpoint(parser, "the model; by default the newest of finetune, or else of pretrain")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS.names(), help="replaces evaluate.tasks")
+    for name, meaning in FILES.items():
+        parser.add_argument(f"--{name}", metavar="FILE", type=given_path, help=meaning)
+    arguments = parser.parse_args()
+    choose_use(parser, arguments, USES).run(arguments)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -18,6 +18,7 @@ from common.files import write_atomically
 
 Cell = str | int | float | None
 
+
 @dataclass(frozen=True)
 class EpochRow:
     """What `training_step.csv` tells of one epoch; kept in the state that a run resumes from.

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
 
+from common.config import DecisionThresholdConfig
 from common.config_file import load_config
 from common.errors import UserError
-from common.evaluation.coverage import describe_range
-from common.evaluation.judgement import Criteria, Judgement, judge
+from common.evaluation import test_side
+from common.evaluation.judging import Judgement, describe_scores, judge
 from common.evaluation.prediction_file import read_predictions
-from common.evaluation.test_side import Materials, open_materials
-from common.inference.pair_metrics import pair_metrics
 from tests.tiny_benchmark import SPECIES, TinyProject
 
 
-def open_tasks(project: TinyProject, *tasks: str) -> tuple[Materials, Criteria]:
-    """What the tasks are judged on, and how."""
+def open_tasks(project: TinyProject, *tasks: str) -> test_side.TestSide:
+    """What the tasks are judged on."""
     config = load_config(project.config, "evaluate", [f"evaluate.tasks=[{','.join(tasks)}]"])
-    return open_materials(config), Criteria(0.5, config.evaluate, pair_metrics)
+    return test_side.open_test_side(config)
 
 
 def judge_text(project: TinyProject, text: str, *tasks: str) -> Judgement:
     """The judgement of a prediction file of this text."""
-    materials, criteria = open_tasks(project, *tasks)
+    side = open_tasks(project, *tasks)
     path = project.folder / "mine.txt"
     path.write_text(text)
-    return judge(materials, read_predictions(path, materials.proteins()), criteria)
+    return judge(side, read_predictions(path, side.proteins()), 0.5)
 
 
 def test_all_that_is_odd_about_a_file_is_said_once_each(project: TinyProject) -> None:
@@ -63,21 +63,23 @@ def test_all_that_is_odd_about_a_file_is_said_once_each(project: TinyProject) ->
         "1 lines repeat a pair with the same score; each pair counts once",
         "1 pairs are listed with different scores; the highest counts",
         "295 of 300 pairs of the tiny test graph have no score: not predicted",
-        "2 listed pairs of tiny are self-pairs; they count as the benchmark does",
+        "2 listed pairs of the tiny test graph are self-pairs; they count as in the benchmark",
         "16 of 18 pairs of the complexes have no score: not predicted",
         f"{50 - sum(pair in named for pair in listed)} of 50 pairs of test have no score: not"
-        " predicted, and ranked lowest, which auroc and auprc then measure too",
+        " predicted, and ranked lowest, which affects auroc and auprc",
         "node size 8: 1 members of node sets are not in the test graph and ignored, which leaves"
         " out 0 of 2 node sets",
         "1 predicted self-pairs do not count inside complexes",
         "1 listed proteins are not in the test graph and ignored",
     ]
     assert tied.endswith("precision_at_100_ties_shared does not depend on it")
-    assert found.degrees is not None
-    assert found.degrees[0][:5].tolist() == [2, 1, 1, 2, 0]
+    draw = found.results["topology"].plots["degrees.png"]
+    assert isinstance(draw, partial)
+    predicted, true, _ = draw.args
+    assert predicted.on(true.nodes).degrees()[:5].tolist() == [2, 1, 1, 2, 0]
 
 
-def test_pairs_that_are_no_task_s_are_counted(project: TinyProject) -> None:
+def test_pairs_that_no_task_uses_are_counted(project: TinyProject) -> None:
     """Two known proteins, but not a test pair: 193,757 such pairs of a file went without a word."""
     test_file = project.folder / "data" / SPECIES / "BFS" / f"{SPECIES}_test_ppi.txt"
     rows = [line.split() for line in test_file.read_text().splitlines()]
@@ -86,7 +88,8 @@ def test_pairs_that_are_no_task_s_are_counted(project: TinyProject) -> None:
     text = "".join(f"{b} {a} {label}\n" for a, b, label in rows)
     assert judge_text(project, text, "pairs").notes == []
     assert judge_text(project, f"{text}{' '.join(other)} 1\n", "pairs").notes == [
-        f"1 listed pairs (such as {' '.join(other)}) are no task's and are ignored"
+        f"1 listed pairs (such as {' '.join(other)}) are not used by any requested task and are"
+        " ignored"
     ]
 
 
@@ -119,7 +122,7 @@ def test_the_figures_of_pairs_do_not_depend_on_what_else_is_judged(project: Tiny
     assert ["P040", "P043"] not in [row[:2] for row in rows]
     alone = judge_text(project, text, "pairs")
     among = judge_text(project, text, "pairs", "complexes", "topology")
-    assert alone.pairs == among.pairs
+    assert alone.results["pairs"].tables == among.results["pairs"].tables
 
 
 @pytest.mark.parametrize(
@@ -142,19 +145,21 @@ def test_a_species_that_gprofiler_lacks_is_told_before_all_scoring(project: Tiny
     overrides = ["evaluate.tasks=[go_modules]", "evaluate.enrichment=gprofiler"]
     config = load_config(project.config, "evaluate", overrides)
     with pytest.raises(UserError, match="not known to have the species 'tiny'"):
-        open_materials(config)
+        test_side.open_test_side(config)
 
 
 def test_a_threshold_that_does_not_suit_the_scores_is_told(project: TinyProject) -> None:
     """Scores up to 999, of which 0.5 calls each, were judged without a word."""
-    materials, _ = open_tasks(project, "topology")
+    side = open_tasks(project, "topology")
     path = project.folder / "mine.txt"
     path.write_text("P040 P041 999\nP040 P042 0.2\nP041 P042 400\n")
-    predictions = read_predictions(path, materials.proteins())
-    assert describe_range(predictions, 0.5) == [
+    predictions = read_predictions(path, side.proteins())
+    assert describe_scores(predictions, DecisionThresholdConfig()) == [
         "the scores run from 0.2 to 999, and the threshold (evaluate.decision_threshold.value, 0.5)"
         " calls 2 of 3 pairs"
     ]
     path.write_text("P040 P041 1\nP040 P042 0\n")
-    assert describe_range(read_predictions(path), 0.5) == []
-    assert describe_range(read_predictions(path), 5)[0].endswith("calls 0 of 2 pairs")
+    predictions = read_predictions(path)
+    assert describe_scores(predictions, DecisionThresholdConfig()) == []
+    (note,) = describe_scores(predictions, DecisionThresholdConfig(value=5.0))
+    assert note.endswith("calls 0 of 2 pairs")

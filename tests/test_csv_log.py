@@ -16,11 +16,11 @@ from common.csv_log import (
     EpochRow,
     training_header,
     write_csv,
-    write_evaluation_csv,
-    write_topology_csv,
+    write_records,
     write_training_csv,
 )
 from common.errors import UserError
+from common.evaluation.tasks import pairs, topology
 
 ROW = EpochRow(
     epoch=1,
@@ -79,10 +79,11 @@ def test_an_epoch_of_numpy_numbers_survives_json() -> None:
 
 
 def test_the_evaluation_file_to_the_letter(tmp_path: Path) -> None:
-    write_evaluation_csv(
-        tmp_path / "evaluate.csv",
-        {"test": {"mcc": 0.5, "auroc": 0.75}, "test_without_self_pairs": {"auroc": None}},
-    )
+    rows: list[dict[str, Cell]] = [
+        {"split": "test", "mcc": 0.5, "auroc": 0.75},
+        {"split": "test_without_self_pairs", "auroc": None},
+    ]
+    write_records(tmp_path / "evaluate.csv", pairs.HEADER, rows)
     assert (tmp_path / "evaluate.csv").read_bytes() == (
         b"split,auroc,auprc,accuracy,sensitivity,specificity,precision,recall,f1,mcc\n"
         b"test,0.75,,,,,,,,0.5\n"
@@ -95,7 +96,7 @@ def test_the_topology_file_to_the_letter(tmp_path: Path) -> None:
         {"scope": "node_size", "node_size": 20, "graph_count": 10, "graph_sim": 0.25},
         {"scope": "summary", "graph_count": 10, "laplacian_eigen_mmd": 0.125},
     ]
-    write_topology_csv(tmp_path / "topology.csv", rows)
+    write_records(tmp_path / "topology.csv", topology.HEADER, rows)
     assert (tmp_path / "topology.csv").read_bytes() == (
         b"scope,node_size,graph_count,graph_sim,relative_density,deg_dist_mmd,cc_mmd,"
         b"laplacian_eigen_mmd\n"
@@ -106,7 +107,7 @@ def test_the_topology_file_to_the_letter(tmp_path: Path) -> None:
 
 def test_a_figure_without_a_column_is_not_dropped_in_silence(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"evaluate\.csv has no column auc"):
-        write_evaluation_csv(tmp_path / "evaluate.csv", {"test": {"auc": 0.5}})
+        write_records(tmp_path / "evaluate.csv", ["split", "auroc"], [{"auc": 0.5}])
     assert not (tmp_path / "evaluate.csv").exists()
 
 

@@ -20,10 +20,11 @@ from common.config import BenchmarkConfig, Config, DataConfig, EvaluateConfig
 from common.config_file import load_config, read_resolved_config
 from common.data.tables.pairs import PairTable
 from common.errors import UserError
-from common.evaluation.judgement import scores_of_table
+from common.evaluation import test_side
 from common.evaluation.prediction_file import read_predictions
 from common.evaluation.predictions import Predictions
-from common.evaluation.test_side import open_materials
+from common.evaluation.tasks.pairs import scores_of_table
+from common.evaluation.tasks.topology import Topology
 from common.inference.pair_metrics import pair_metrics
 from common.inference.thresholds import call_pairs
 from tests.tiny_benchmark import SPECIES, TinyProject, call_main
@@ -301,7 +302,7 @@ def test_scores_that_are_not_finite_are_refused(
     def overflow(*_arguments: object, **_keywords: object) -> NDArray[np.float32]:
         return np.array([np.nan, 0.5], dtype=np.float32)
 
-    monkeypatch.setattr("common.inference.scoring.score_pairs", overflow)
+    monkeypatch.setattr("common.evaluation.model_predictions.score_pairs", overflow)
     with pytest.raises(UserError, match="gives 1 of 2 pairs scores that are not finite"):
         score_own(project, best, tmp_path / "mine.txt", tmp_path / "out.tsv")
     assert not (tmp_path / "out.tsv").exists()
@@ -487,8 +488,10 @@ def test_topology_looks_at_the_strategies_asked_for_the_configured_one_first(
     """The first is what topology.csv holds; it was always BFS."""
     config = write_flat(tmp_path / "flat", ["BFS", "DFS"])
     evaluate = config.evaluate.model_copy(update={"strategies": asked})
-    (scope,) = open_materials(config.model_copy(update={"evaluate": evaluate})).scopes
-    assert list(scope.node_sets) == looked_at
+    side = test_side.open_test_side(config.model_copy(update={"evaluate": evaluate}))
+    task = side.tasks["topology"]
+    assert isinstance(task, Topology)
+    assert [strategy for _, strategy, _ in task.samples] == looked_at
 
 
 def test_a_strategy_without_node_sets_is_refused_where_it_is_asked_for(tmp_path: Path) -> None:
@@ -497,7 +500,7 @@ def test_a_strategy_without_node_sets_is_refused_where_it_is_asked_for(tmp_path:
     with pytest.raises(
         UserError, match=r"evaluate\.strategies names BFS, but flat has no node sets"
     ):
-        open_materials(config.model_copy(update={"evaluate": asked}))
+        test_side.open_test_side(config.model_copy(update={"evaluate": asked}))
 
 
 def test_pairs_that_are_not_listed_count_as_surely_not() -> None:
@@ -576,14 +579,14 @@ def test_functional_data_of_another_species_are_refused_before_scoring(
     (folder / "selected_essential_proteins.txt").write_text("X\n")
     config = load_config(project.config, "evaluate", [f"evaluate.tasks=[{task}]"])
     with pytest.raises(UserError, match="of the same species and split"):
-        open_materials(config)
+        test_side.open_test_side(config)
 
 
 def test_a_functional_folder_that_is_not_there_is_named_with_its_key(project: TinyProject) -> None:
     there = "data_config.benchmark.functional_dir=/nowhere"
     config = load_config(project.config, "evaluate", ["evaluate.tasks=[complexes]", there])
-    with pytest.raises(UserError, match=r"functional_dir \(/nowhere\) is no existing directory"):
-        open_materials(config)
+    with pytest.raises(UserError, match=r"functional_dir \(/nowhere\) is not an existing directory"):
+        test_side.open_test_side(config)
 
 
 def test_a_protein_with_two_sequences_is_refused(project: TinyProject) -> None:
@@ -591,7 +594,7 @@ def test_a_protein_with_two_sequences_is_refused(project: TinyProject) -> None:
     fasta.write_text(">P040\nLAGV\n" + fasta.read_text().split(">P041")[0].split(">P040")[0])
     config: Config = load_config(project.config, "evaluate", ["evaluate.tasks=[complexes]"])
     with pytest.raises(UserError, match=r"P040 has one sequence in tiny and another in the compl"):
-        open_materials(config).sequences()
+        test_side.open_test_side(config).sequences()
 
 
 def test_infinite_scores_rank_above_and_below_all_others(

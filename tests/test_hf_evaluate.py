@@ -37,9 +37,11 @@ if __name__ == "__main__":
 """
 
 PACKAGE = {
-    "__init__.py": "from .module import Metric\nimport evaluate.info\nMetricInfo = evaluate.info.M",
-    "module.py": "class Metric: pass\ndef late():\n    from evaluate.info import M\n    return M",
-    "info.py": "class M: pass",
+    "__init__.py": "print('whole')\nfrom .module import Metric\nfrom .extra import load\n",
+    "module.py": "class Metric: pass\n"
+    "def late():\n    from evaluate.info import MetricInfo\n    return MetricInfo\n",
+    "info.py": "class MetricInfo: pass",
+    "extra.py": "from . import module\ndef load(): return module.Metric",
 }
 
 
@@ -122,7 +124,24 @@ def test_a_package_that_is_loaded_already_is_kept(site: Path) -> None:
         "from common.evaluation import hf_evaluate\n"
         "print(hf_evaluate.load_package() is evaluate, hf_evaluate.Metric is evaluate.Metric)"
     )
-    assert _run([sys.executable, "-c", code], site, site, ROOT) == ["True True"]
+    assert _run([sys.executable, "-c", code], site, site, ROOT) == ["whole", "True True"]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "import evaluate; print(evaluate.load() is hf_evaluate.Metric)",
+        "from evaluate import load; print(load() is hf_evaluate.Metric)",
+        "import evaluate.extra; print(evaluate.load() is evaluate.extra.load())",
+    ],
+)
+def test_the_whole_package_loads_when_more_of_it_is_used(
+    project: Path, site: Path, use: str
+) -> None:
+    """Its `__init__` takes 5 s: not for a metric, but for whoever needs the rest."""
+    code = f"from common.evaluation import hf_evaluate; print('metric'); {use}"
+    lines = _run([sys.executable, "-c", code], project, site)
+    assert lines == ["metric", "whole", "True"]
 
 
 def test_a_directory_of_that_name_is_not_taken_for_the_package(project: Path, site: Path) -> None:
@@ -177,10 +196,12 @@ def test_pytest_finds_it(project: Path, site: Path) -> None:
 def test_the_real_package_under_accelerate_launch(project: Path) -> None:
     """As it shipped: a script `evaluate.py` that imports the metric, under the launcher."""
     (project / "evaluate.py").write_text(
-        "from common.evaluation.metrics import PairMetrics\n"
+        "from common.evaluation.tasks.pairs import PairMetrics\n"
         "import evaluate.module\n"
         "assert issubclass(PairMetrics, evaluate.module.Metric)\n"
         "print(PairMetrics().compute(predictions=[0.1, 0.9], references=[0, 1])['auroc'])\n"
+        "import sys\n"
+        "assert 'transformers' not in sys.modules\n"
     )
     accelerate = shutil.which("accelerate", path=Path(sys.executable).parent)
     assert accelerate is not None

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from common.config import METRIC_NAMES
 from common.evaluation.hf_evaluate import load_package
-from common.evaluation.metrics import PairMetrics
+from common.evaluation.tasks.pairs import PairMetrics
 from common.inference.pair_metrics import pair_metrics
 from common.inference.thresholds import best_f1_threshold
 

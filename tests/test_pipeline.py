@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from common.csv_log import EVALUATION_HEADER, TOPOLOGY_HEADER
 from common.data.benchmarks.demo.generate import DemoPaths, ensure_demo
+from common.evaluation.tasks import pairs, topology
 from tests.tiny_benchmark import ROOT
 from tests.tiny_demo import MINIATURE
 
@@ -67,8 +67,8 @@ def check_artifacts(runs: Path, model: str) -> None:
         files = {path.name for path in folder.iterdir()}
         if stage == "evaluate":
             assert files >= JUDGED
-            assert header(folder / "evaluate.csv") == list(EVALUATION_HEADER)
-            assert header(folder / "topology.csv") == list(TOPOLOGY_HEADER)
+            assert header(folder / "evaluate.csv") == list(pairs.HEADER)
+            assert header(folder / "topology.csv") == list(topology.HEADER)
             continue
         assert files == TRAINED
         assert header(folder / "training_step.csv") == TRAINING_HEADER

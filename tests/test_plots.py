@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from common.csv_log import EpochRow
 from common.evaluation import plots
-from common.evaluation.tasks.essential_proteins import EssentialFigures
+from common.evaluation.networks import Network
 from common.training import plots as training_plots
 
 
@@ -43,8 +43,11 @@ def test_one_epoch_has_one_tick(drawn: list[Figure]) -> None:
 @pytest.mark.parametrize("true", [0, 3])
 def test_degrees_of_no_interactions_are_drawn(drawn: list[Figure], true: int) -> None:
     """Two networks without an edge ended in a traceback, after `topology.csv` was written."""
-    none = np.zeros(4, dtype=np.int64)
-    plots.plot_degrees(none, np.full(4, true), "tiny", Path("x.png"))
+    nodes = "ABCD"
+    pairs = [(a, b) for a in nodes for b in nodes if a < b] if true else []
+    none, complete = Network.from_pairs([]), Network.from_pairs(pairs, nodes)
+    assert complete.degrees().tolist() == [true] * 4
+    plots.plot_degrees(none, complete, "tiny", Path("x.png"))
     legend = drawn[0].axes[0].get_legend()
     assert legend is not None
     assert legend.get_texts()[1].get_text() == "predicted (no interactions)"
@@ -53,6 +56,5 @@ def test_degrees_of_no_interactions_are_drawn(drawn: list[Figure], true: int) ->
 def test_centralities_that_are_all_zero_have_a_readable_axis(drawn: list[Figure]) -> None:
     """It was marked in billionths."""
     none = np.zeros(5)
-    empty = EssentialFigures(1.0, 0.5, 1.0, 5, none, none)
-    plots.plot_centralities(empty, "tiny", Path("x.png"))
+    plots.plot_centralities(none, none, 1.0, "tiny", Path("x.png"))
     assert drawn[0].axes[0].get_xlim()[1] > 0.5

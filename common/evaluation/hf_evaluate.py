@@ -60,7 +60,8 @@ def _is_package(spec: ModuleSpec | None) -> bool:
 
 def _open(spec: ModuleSpec) -> ModuleType:
     """The package with its modules `module` and `info`; the rest loads when it is first used."""
-    assert spec.loader is not None  # has_location implies it
+    loader = spec.loader
+    assert loader is not None  # has_location implies it
     shadow = sys.modules.get(_NAME)
     package = importlib.util.module_from_spec(spec)
     sys.modules[_NAME] = package
@@ -78,7 +79,7 @@ def _open(spec: ModuleSpec) -> ModuleType:
         """Run the package's `__init__` at the first use of a missing attribute or module."""
         package.__path__ = path
         del package.__getattr__
-        spec.loader.exec_module(package)
+        loader.exec_module(package)
         return getattr(package, name)
 
     # Importing a further module of the package asks for `__path__` first.

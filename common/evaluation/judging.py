@@ -13,10 +13,11 @@ from common.evaluation.predictions import Predictions
 from common.evaluation.results import format_results, write_results
 from common.evaluation.tasks.base import TaskResult
 from common.evaluation.test_side import TestSide
+from common.inference.thresholds import mode_of
 from common.run import Run
 
 
-@dataclass(frozen=True)
+@dataclass
 class Judgement:
     """The result of every task, and the notes about all of them in order."""
 
@@ -50,27 +51,23 @@ def describe_unused(side: TestSide, predictions: Predictions) -> list[str]:
     ]
 
 
-def describe_range(predictions: Predictions, threshold: float) -> list[str]:
-    """Say how a threshold divides scores that are no probabilities, or that all lie below it."""
-    scores = predictions.scores
+def describe_scores(predictions: Predictions, settings: DecisionThresholdConfig) -> list[str]:
+    """Say what the configured threshold makes of a file's scores, which may be no probabilities."""
+    scores, threshold = predictions.scores, settings.value
+    notes = []
     called = int((scores >= threshold).sum())
-    if not len(scores) or (called and scores.min() >= 0 and scores.max() <= 1):
-        return []
-    return [
-        f"the scores run from {scores.min():g} to {scores.max():g}, and the threshold"
-        f" (evaluate.decision_threshold.value, {threshold:g}) calls {called} of {len(scores)} pairs"
-    ]
-
-
-def describe_threshold(config: Config) -> list[str]:
-    """Say which threshold a file is judged by, if the configuration asks for another."""
-    wanted = config.evaluate.decision_threshold
-    if wanted.mode == "fixed":
-        return []
-    return [
-        f"evaluate.decision_threshold.value ({wanted.value}) is the threshold: a file has no"
-        " validation pairs to choose one by"
-    ]
+    if len(scores) and not (called and scores.min() >= 0 and scores.max() <= 1):
+        notes.append(
+            f"the scores run from {scores.min():g} to {scores.max():g}, and the threshold"
+            f" (evaluate.decision_threshold.value, {threshold:g}) calls {called} of {len(scores)}"
+            " pairs"
+        )
+    if mode_of(settings).needs_validation:
+        notes.append(
+            f"evaluate.decision_threshold.value ({threshold}) is the threshold: a file has no"
+            " validation pairs to choose one by"
+        )
+    return notes
 
 
 def conclude(run: Run, judgement: Judgement, threshold: float) -> None:

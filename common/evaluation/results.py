@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from common.csv_log import write_records
 from common.evaluation.tasks.base import Table, TaskResult
@@ -36,9 +37,12 @@ def format_results(results: Mapping[str, TaskResult]) -> str:
     )
 
 
-def _metrics_table(task: str, metrics: Mapping[str, object]) -> Table:
+def _metrics_table(task: str, metrics: Mapping[str, Any]) -> Table:
     """One row of all metrics that are no text."""
-    row = {"task": task, **{k: v for k, v in metrics.items() if not isinstance(v, str)}}
+    row: dict[str, Any] = {
+        "task": task,
+        **{k: v for k, v in metrics.items() if not isinstance(v, str)},
+    }
     return Table(tuple(row), [row])
 
 
@@ -47,9 +51,7 @@ def format_table(table: Table) -> str:
     cells = [list(table.header)]
     cells += [[_format_cell(row.get(name)) for name in table.header] for row in table.rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = (
-        [first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])] for first, *rest in cells
-    )
+    lines = ([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])] for first, *rest in cells)
     return "\n".join("  ".join(line).rstrip() for line in lines)
 
 

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -22,7 +22,10 @@ from common.errors import UserError
 from common.evaluation.networks import Network, pair_keys
 from common.evaluation.tasks.base import PairSet, Task
 from common.registry import TASKS
-from common.run import Run
+from common.run import OneProcess
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,15 +115,17 @@ class TestSide:
         keys = []
         for pairs in self.pair_sets:
             places = np.array([index[name] for name in pairs.proteins], dtype=np.int64)
-            keys.append(pair_keys(*places[pairs.rows()].T, len(names)))
+            first, second = places[pairs.rows()].T
+            keys.append(pair_keys(first, second, len(names)))
         rows = np.stack(np.divmod(np.unique(np.concatenate(keys)), max(len(names), 1)), axis=1)
         return PairTable(names, rows, np.zeros(len(rows), dtype=np.int8))
 
     def describe(self) -> dict[str, object]:
         """What the event `data_ready` says."""
         described: dict[str, object] = {"strategy": self.sets[0].benchmark.strategy}
-        for part in (*self.sets, *self.tasks.values()):
-            described.update(part.describe())
+        parts: list[TestSet | Task] = [*self.sets, *self.tasks.values()]
+        for part in parts:
+            described |= part.describe()
         return described
 
     def sequences(self) -> dict[str, str]:
@@ -161,13 +166,13 @@ def open_test_side(config: Config) -> TestSide:
     return TestSide(sets, {name: TASKS.get(name)(sets, evaluate) for name in names})
 
 
-def prepare_test_side(config: Config, run: Run) -> TestSide:
+def prepare_test_side(config: Config, accelerator: Accelerator | OneProcess) -> TestSide:
     """`open_test_side` after rank 0 has generated or fetched what is missing."""
     files = [file for name in config.evaluate.tasks for file in TASKS.get(name).files]
     prepare_benchmark(
         config.data,
         config.run.seed,
-        run.accelerator,
+        accelerator,
         config.evaluate.cross_species,
         functional=files,
     )

@@ -139,8 +139,8 @@ class PairSet:
         known: NDArray[np.bool_] = (first >= 0) & (second >= 0)
         if self.pairs is None:
             return known
-        count = len(self.proteins)
-        return known & np.isin(pair_keys(first, second, count), pair_keys(*self.pairs.T, count))
+        count, (left, right) = len(self.proteins), self.pairs.T
+        return known & np.isin(pair_keys(first, second, count), pair_keys(left, right, count))
 
     def describe_coverage(self, predictions: Predictions) -> list[str]:
         """Notes about pairs without a score, and about self-pairs in a whole network."""

@@ -37,7 +37,9 @@ class Complexes(Task):
     def asks(self) -> list[PairSet]:
         """Every pair of different proteins within a complex, as in the benchmark's pair file."""
         nodes = (network.nodes for network in self.complexes)
-        network = Network.from_pairs({*itertools.chain(*(itertools.combinations(n, 2) for n in nodes))})
+        network = Network.from_pairs(
+            {*itertools.chain(*(itertools.combinations(n, 2) for n in nodes))}
+        )
         return [PairSet("the complexes", network.nodes, network.edges)]
 
     def sequences(self) -> dict[str, str]:

@@ -37,7 +37,7 @@ class Pairs(Task):
         return []
 
     def judge(self, predictions: Predictions, threshold: float) -> TaskResult:
-        """Measure ranking and calls of each species' pairs, then of those that are no self-pairs."""
+        """Measure the ranking and the calls of each species, also without self-pairs."""
         rows: list[dict[str, str | float | None]] = []
         notes: list[str] = []
         for test_set in self.sets:
@@ -55,9 +55,7 @@ class Pairs(Task):
                 )
                 rows.append({"split": split, **metrics})
         table_of_all = Table(HEADER, rows)
-        return TaskResult(
-            tables={"evaluate.csv": table_of_all}, notes=notes, summary=table_of_all
-        )
+        return TaskResult(tables={"evaluate.csv": table_of_all}, notes=notes, summary=table_of_all)
 
     def _split(self, test_set: TestSet) -> str:
         return "test" if test_set is self.own else f"test_{test_set.species}"

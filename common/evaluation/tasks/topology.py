@@ -155,7 +155,9 @@ def known_members(node_sets: NodeSets, true: Network) -> dict[int, list[IntArray
     """
     members = {}
     for size in sorted(node_sets):
-        known = ([true.index[name] for name in {*names} & true.index.keys()] for names in node_sets[size])
+        known = (
+            [true.index[name] for name in {*names} & true.index.keys()] for names in node_sets[size]
+        )
         found = [np.array(sorted(places), dtype=np.int64) for places in known if places]
         if found:
             members[size] = found

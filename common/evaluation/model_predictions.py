@@ -1,0 +1,111 @@
+"""A checkpoint's predictions: of the pairs that tasks look at, or of the user's own pairs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from accelerate import Accelerator
+from numpy.typing import NDArray
+
+from common.config import Config
+from common.config_file import keys_of
+from common.data.batches import PairData
+from common.data.embeddings.build import prepare_store
+from common.data.splits import embed_tables
+from common.data.tables.pairs import PairTable
+from common.evaluation.prediction_file import write_predictions
+from common.evaluation.predictions import Predictions
+from common.evaluation.test_side import TestSide
+from common.inference.checkpoints import (
+    Checkpoint,
+    check_same_embeddings,
+    check_same_language_model,
+    choose_checkpoint,
+    load_checkpoint,
+    warn_if_differs,
+)
+from common.inference.partial_scores import PartialScores
+from common.inference.scoring import probabilities, score_pairs
+from common.inference.thresholds import SECTION, mode_of
+from common.run import Run
+
+PREDICTIONS_FILE, PARTIAL_SCORES = "predictions.txt.gz", "partial_scores"
+
+
+def open_model(run: Run, named: str | None) -> tuple[Run, Checkpoint]:
+    """The checkpoint to judge, on the run's device, and the run with it in its configuration."""
+    path = choose_checkpoint(run, named, ("finetune", "pretrain"))
+    checkpoint = load_checkpoint(path, run.config.model.model)
+    checkpoint.model.to(run.accelerator.device)
+    return run.begun_from(path), checkpoint
+
+
+def embed_needed_pairs(run: Run, side: TestSide, checkpoint: Checkpoint) -> PairData:
+    """The pairs that tasks look at with the embeddings of their proteins."""
+    tables = {"scored": side.needed_pairs()}
+    parts, notes = embed_tables(run.config, tables, side.sequences(), run.accelerator)
+    data = parts["scored"]
+    warn_if_differs(run, checkpoint, data.store)
+    notes["scored"] = f"{len(data)} pairs of {len(data.table.proteins)} proteins"
+    run.event("data_ready", **side.describe(), **notes)
+    return data
+
+
+def embed_own_pairs(
+    table: PairTable,
+    sequences: Mapping[str, str],
+    checkpoint: Checkpoint,
+    config: Config,
+    accelerator: Accelerator,
+) -> PairData:
+    """The user's own pairs with the embeddings of their proteins, made as in training."""
+    check_same_embeddings(checkpoint, config)
+    used = {protein: sequences[protein] for protein in table.proteins}
+    settings = config.data
+    store = prepare_store(used, settings.embeddings, settings.max_sequence_length, accelerator)
+    check_same_language_model(checkpoint, config, store)
+    return PairData(table, store)
+
+
+def choose_threshold(checkpoint: Checkpoint, config: Config, overrides: Sequence[str]) -> float:
+    """The checkpoint's threshold, unless `--set` gives one or a mode without validation pairs."""
+    wanted = config.evaluate.decision_threshold
+    given = {key for key in keys_of(overrides) if key.startswith(f"{SECTION}.")}
+    configured = not mode_of(wanted).needs_validation
+    if f"{SECTION}.value" in given or (given and configured):
+        return wanted.as_probability()
+    return checkpoint.decision.threshold
+
+
+@contextlib.contextmanager
+def scored(
+    checkpoint: Checkpoint, data: PairData, config: Config, accelerator: Accelerator, folder: Path
+) -> Iterator[NDArray[np.float64]]:
+    """Probabilities (N,) of an interaction for each pair, complete on every process.
+
+    Args:
+        checkpoint: Its model is on the accelerator's device.
+        data: Pairs and embeddings.
+        config: For `evaluate.scoring`.
+        accelerator: The processes.
+        folder: Where finished scores are kept meanwhile, for a next try. They are deleted when the
+            block ends without an error.
+
+    Raises:
+        UserError: A score is not finite.
+    """
+    partial = PartialScores(folder, accelerator)
+    settings = config.evaluate.scoring
+    yield probabilities(score_pairs(checkpoint.model, data, settings, accelerator, partial=partial))
+    if accelerator.is_main_process:
+        partial.clear()
+
+
+def gather_predictions(data: PairData, scores: NDArray[np.float64], file: Path) -> Predictions:
+    """The scores as predictions, written to a prediction file as well."""
+    predictions = Predictions.gather(data.table.proteins, data.table.pairs, scores)
+    write_predictions(file, predictions.ids, predictions.pairs, predictions.scores)
+    return predictions

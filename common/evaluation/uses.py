@@ -1,0 +1,52 @@
+"""The uses of `evaluate.py`, told apart by the options that are given."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Use:
+    """One use of a script.
+
+    Attributes:
+        purpose: What it does, as an infinitive without `to`.
+        run: Does it.
+        marks: The options of which any chooses this use; all of them are needed.
+        needs: The further options that are needed.
+        takes: The options that may be given as well.
+    """
+
+    purpose: str
+    run: Callable[[argparse.Namespace], None]
+    marks: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
+
+
+def choose_use(
+    parser: argparse.ArgumentParser, arguments: argparse.Namespace, uses: Sequence[Use]
+) -> Use:
+    """The first use that a given option chooses, or else the last one.
+
+    Leaves with a sentence if the use lacks an option, or does not take one that is given.
+    """
+    options = {name for use in uses for name in (*use.marks, *use.needs, *use.takes)}
+    given = {name for name in options if getattr(arguments, name)}
+    use = next((use for use in uses if given.intersection(use.marks)), uses[-1])
+    needed = (*use.needs, *use.marks)
+    missing = [name for name in needed if name not in given]
+    foreign = sorted(given.difference(needed, use.takes))
+    if missing:
+        parser.error(f"to {use.purpose}, give {_name(needed)}; missing: {_name(missing)}")
+    if foreign:
+        accepted = _name((*needed, *use.takes, "set"))
+        parser.error(f"to {use.purpose}, give only {accepted}, without {_name(foreign)}")
+    return use
+
+
+def _name(options: Sequence[str]) -> str:
+    *first, last = (f"--{name}" for name in options)
+    return f"{', '.join(first)} and {last}" if first else last
