@@ -31,9 +31,9 @@ Spectra = tuple[
 def spectra_by_size(name: str) -> Iterator[tuple[int, Spectra, FloatArray, float]]:
     """Yields node size, predicted spectra, true counts and the recorded figure of a case."""
     figures, (predicted, true, sets) = load_case(name)
-    predicted = predicted.on(true.nodes)
+    predicted, all_members = predicted.on(true.nodes), module.known_members(sets, true)
     for row in figures["per_node_size"]:
-        members = module._known_members(sets[row["node_size"]], true)
+        members = all_members[row["node_size"]]
         batches = list(module._adjacency_batches(members, predicted, true))
         guessed = [module.spectrum_counts(guess) for guess, _ in batches]
         actual = [module.spectrum_counts(truth) for _, truth in batches]

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.data.tables.ids import places_of
+
 if TYPE_CHECKING:
     import networkx as nx
 
@@ -49,10 +51,9 @@ class Network:
     def from_pairs(cls, pairs: Iterable[tuple[str, str]], nodes: Iterable[str] = ()) -> Network:
         """Builds the network from pairs of ids; `nodes` adds proteins that no pair names."""
         pairs = list(pairs)
-        names = tuple(sorted({*nodes, *(node for pair in pairs for node in pair)}))
-        index = {name: i for i, name in enumerate(names)}
-        ends = np.array([(index[a], index[b]) for a, b in pairs], dtype=np.int64)
-        return cls.from_indices(names, ends.reshape(-1, 2))
+        ends = [end for pair in pairs for end in pair]
+        names = tuple(sorted({*nodes, *ends}))
+        return cls.from_indices(names, places_of(ends, names).reshape(-1, 2))
 
     @classmethod
     def from_graph(cls, graph: nx.Graph) -> Network:
@@ -71,9 +72,7 @@ class Network:
     def on(self, nodes: Collection[str]) -> Network:
         """This network on exactly these proteins: edges that leave them go, missing ones join."""
         names = tuple(sorted(set(nodes)))
-        places = {name: i for i, name in enumerate(names)}
-        target = np.array([places.get(name, -1) for name in self.nodes], dtype=np.int64)
-        ends = target[self.edges]
+        ends = places_of(self.nodes, names)[self.edges]
         return Network.from_indices(names, ends[(ends >= 0).all(axis=1)])
 
     def adjacency(self, dtype: type[np.generic] = np.float64) -> NDArray[Any]:

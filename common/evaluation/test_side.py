@@ -17,6 +17,7 @@ import numpy as np
 from common.config import Config
 from common.data.benchmarks.base import Benchmark
 from common.data.benchmarks.registry import open_benchmark, prepare_benchmark
+from common.data.tables.ids import places_of
 from common.data.tables.pairs import MissingReport, PairTable, check_sequences
 from common.errors import UserError
 from common.evaluation.networks import Network, pair_keys
@@ -111,11 +112,9 @@ class TestSide:
     def needed_pairs(self) -> PairTable:
         """Every pair that some task looks at, once, with the label 0."""
         names = tuple(sorted(self.proteins()))
-        index = {name: i for i, name in enumerate(names)}
         keys = []
         for pairs in self.pair_sets:
-            places = np.array([index[name] for name in pairs.proteins], dtype=np.int64)
-            first, second = places[pairs.rows()].T
+            first, second = places_of(pairs.proteins, names)[pairs.rows()].T
             keys.append(pair_keys(first, second, len(names)))
         rows = np.stack(np.divmod(np.unique(np.concatenate(keys)), max(len(names), 1)), axis=1)
         return PairTable(names, rows, np.zeros(len(rows), dtype=np.int8))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from common.config import EvaluateConfig
 from common.csv_log import Cell
+from common.data.tables.ids import places_of
 from common.evaluation.networks import IntArray, pair_keys
 from common.evaluation.predictions import Predictions
 
@@ -133,9 +134,7 @@ class PairSet:
 
     def among(self, predictions: Predictions) -> NDArray[np.bool_]:
         """Which of the predicted pairs belong to this set, (P,)."""
-        place = {name: i for i, name in enumerate(self.proteins)}
-        codes = np.array([place.get(name, -1) for name in predictions.ids], dtype=np.int64)
-        first, second = codes[predictions.pairs].T
+        first, second = places_of(predictions.ids, self.proteins)[predictions.pairs].T
         known: NDArray[np.bool_] = (first >= 0) & (second >= 0)
         if self.pairs is None:
             return known
