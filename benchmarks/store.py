@@ -27,7 +27,6 @@ from benchmarks.workload import machine, print_table, take_time, write_report
 from common.data.embeddings.shards import Row, ShardWriter, read_shards, write_dataset_files
 from common.data.embeddings.store import EmbeddingStore
 
-SHARD_BYTES = 2**28
 MANY, SHORT = 10_000, 40
 
 Read = Callable[[int], Tensor]
@@ -37,7 +36,7 @@ Table = list[dict[str, Any]]
 def write_store(folder: Path, lengths: NDArray[np.int64], dim: int) -> EmbeddingStore:
     """A store of random states, protein n under the name str(n)."""
     rng = np.random.default_rng(0)
-    with ShardWriter(folder, SHARD_BYTES) as writer:
+    with ShardWriter(folder) as writer:
         for number, length in enumerate(lengths.tolist()):
             states = rng.random((length, dim), "f4").astype(np.float16)
             writer.add([Row(str(number), f"{number:032x}", states)])

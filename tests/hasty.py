@@ -14,11 +14,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from common.data.embeddings.shards import ShardWriter  # noqa: E402 (found from here on)
+from common.data.embeddings import fill  # noqa: E402 (found from here on)
 from common.inference import scoring  # noqa: E402
 
 if __name__ == "__main__":
     scoring.SAVE_EVERY = 0.0
-    ShardWriter.__init__.__defaults__ = (0.0,)
+    fill.PIECE_SECONDS = 0.0
     sys.argv = sys.argv[1:]
     runpy.run_path(str(ROOT / sys.argv[0]), run_name="__main__")

@@ -102,7 +102,7 @@ def shards(folder: Path) -> tuple[Path, Files]:
     store = folder / "store"
     store.mkdir()
     for group in ("AB", "CDE"):
-        with ShardWriter(store, 1 << 20) as writer:
+        with ShardWriter(store) as writer:
             writer.add([Row(name, f"hash-{name}", STATES[name]) for name in group])
     return store, files_of(store)
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,23 +19,25 @@ from accelerate import Accelerator
 
 from common.config import EmbeddingsConfig
 from common.data.embeddings.build import prepare_store
+from common.data.embeddings.claims import Claim
 from common.data.embeddings.plan import make_requests, plan_batches
-from common.data.embeddings.shards import Shard, read_shards
+from common.data.embeddings.shards import Shard, lock_store, read_shards
+from tests.tiny_benchmark import run_command
 from tests.tiny_esm import MAX_LENGTH, SEQUENCES, record_log, save_tiny_esm
 
 DRIVER = """
-import functools, json, sys, time
+import json, sys, time
 import torch
 from accelerate import Accelerator
 from common.config import EmbeddingsConfig
-from common.data.embeddings import build as embeddings
+from common.data.embeddings import build as embeddings, fill
 from common.errors import UserError
 
 order = json.loads(sys.argv[1])
 accelerator = Accelerator(cpu=not torch.cuda.is_available())
 rank = accelerator.process_index
-embeddings.ShardWriter = functools.partial(embeddings.ShardWriter, max_seconds=0)
-embed_batch = embeddings._embed_batch
+fill.PIECE_SECONDS = 0.0
+embed_batch = fill._embed_batch
 
 def prepare(cache):
     settings = EmbeddingsConfig(**order["settings"] | {"cache_dir": cache})
@@ -51,12 +54,12 @@ def fail_on_last_rank(*arguments):
 
 report = {}
 if order["fail"]:
-    embeddings._embed_batch = fail_on_last_rank
+    fill._embed_batch = fail_on_last_rank
     try:
         prepare(order["settings"]["cache_dir"] + "-failing")
     except UserError as error:
         report["error"] = str(error)
-embeddings._embed_batch = slow
+fill._embed_batch = slow
 store = prepare(order["settings"]["cache_dir"])
 report["states"] = {name: store[name].tobytes().hex() for name in store}
 with open(f"{order['output']}/rank{rank}.json", "w") as file:
@@ -160,9 +163,62 @@ def test_two_processes_fill_the_cache_like_one(
     assert isinstance(settings.tokens_per_batch, int)
     batches = plan_batches(requests, settings.tokens_per_batch, special_tokens=2)
     assert len(shards_in(tmp_path / "two")) == len(batches)
-    # The build that failed on rank 1 kept what rank 0 had computed.
+    # The build that failed on rank 1 kept what rank 0 had computed of the same piece.
     kept = shards_in(tmp_path / "two-failing")
-    assert sum(shard.rows for shard in kept) == sum(map(len, batches[::2]))
+    assert [shard.rows for shard in kept] == [len(batches[0])]
+
+
+def test_runs_that_start_at_once_share_the_work_on_a_fresh_cache() -> None:
+    """They deleted each other's temporary files: a third of them failed."""
+    race = [sys.executable, "-m", "tests.embedding_race", "--runs", "3", "--rounds", "2"]
+    done = run_command(race, Path(__file__).parents[1])
+    assert done.stdout.startswith("0 of 6 runs failed"), done.stdout + done.stderr
+
+
+def test_a_run_does_not_wait_for_one_that_computes_other_proteins(
+    settings: EmbeddingsConfig, accelerator: Accelerator
+) -> None:
+    names = list(SEQUENCES)
+    prepare_store({"M": "M"}, settings, MAX_LENGTH, accelerator)
+    (directory,) = (path for path in Path(settings.cache_dir).iterdir() if path.is_dir())
+    theirs = make_requests({name: SEQUENCES[name] for name in names[:20]}, MAX_LENGTH)
+    with record_log() as log, Claim(directory) as other:
+        with lock_store(directory):
+            other.replace([request.sequence_hash for request in theirs])
+        unfinished = directory / f".{other.owner}.0123.tmp"
+        unfinished.touch()
+        ours = {name: SEQUENCES[name] for name in names[20:]}
+        prepare_store(ours, settings, MAX_LENGTH, accelerator)
+        assert log.events() == ["embeddings_ready"]
+        assert unfinished.exists()
+
+
+def test_a_run_computes_what_is_unclaimed_and_then_takes_over_a_void_claim(
+    settings: EmbeddingsConfig, accelerator: Accelerator
+) -> None:
+    prepare_store({"M": "M"}, settings, MAX_LENGTH, accelerator)
+    (directory,) = (path for path in Path(settings.cache_dir).iterdir() if path.is_dir())
+    requests = make_requests(SEQUENCES, MAX_LENGTH)
+    claimed = [request.sequence_hash for request in requests[:10]]
+    other = Claim(directory)
+    with lock_store(directory):
+        other.replace(claimed)
+    stored: list[int] = []
+
+    def die_once_waited_for() -> None:
+        while "embeddings_waiting" not in log.events():
+            time.sleep(0.01)
+        stored.append(sum(shard.rows for shard in read_shards(directory)[0]))
+        other.__exit__(KeyboardInterrupt)
+
+    # A lock belongs to the thread that took it.
+    with record_log() as log, ThreadPoolExecutor(1) as pool:
+        preparing = pool.submit(prepare_store, SEQUENCES, settings, MAX_LENGTH, accelerator)
+        die_once_waited_for()
+        preparing.result()
+    assert stored == [1 + len(SEQUENCES) - 10]
+    assert log.computed() == len(SEQUENCES)
+    assert not list(directory.glob(".*"))
 
 
 def test_a_killed_run_frees_its_lock_and_leaves_what_it_flushed(
@@ -184,6 +240,6 @@ def test_a_killed_run_frees_its_lock_and_leaves_what_it_flushed(
     undisturbed = settings.model_copy(update={"cache_dir": str(tmp_path / "undisturbed")})
     expected = prepare_store(SEQUENCES, undisturbed, MAX_LENGTH, accelerator)
     for name in SEQUENCES:
-        # The batches are those that the killed run had planned.
+        # The batches are those that the killed run would have computed.
         np.testing.assert_array_equal(store[name], expected[name])
-    assert not list(Path(settings.cache_dir).glob("*/.*.tmp"))
+    assert not list(Path(settings.cache_dir).glob("*/.*"))

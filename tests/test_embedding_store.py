@@ -23,6 +23,7 @@ from common.data.embeddings.shards import (
     ShardWriter,
     StoreIdentity,
     discard_broken_shards,
+    lock_store,
     read_shards,
     write_dataset_files,
 )
@@ -37,9 +38,9 @@ STATES: dict[str, Embedding] = {
 }
 
 
-def write_rows(directory: Path, groups: Sequence[str], max_bytes: int = 1 << 20) -> list[Shard]:
+def write_rows(directory: Path, groups: Sequence[str]) -> list[Shard]:
     """Store the proteins of each group as one batch; returns the shards that count then."""
-    with ShardWriter(directory, max_bytes) as writer:
+    with ShardWriter(directory) as writer:
         for group in groups:
             writer.add([Row(name, f"hash-{name}", STATES[name]) for name in group])
     return read_shards(directory)[0]
@@ -113,7 +114,7 @@ def test_works_in_worker_processes(tmp_path: Path, method: str) -> None:
 def test_pickle_holds_no_embeddings(tmp_path: Path) -> None:
     write_rows(tmp_path, ["ABCDE"])
     large = np.ones((10_000, DIM), "float16")
-    with ShardWriter(tmp_path, 1 << 20) as writer:
+    with ShardWriter(tmp_path) as writer:
         writer.add([Row("L", "hash-L", large)])
     store = open_store(read_shards(tmp_path)[0], "CL")
     pickled = pickle.dumps(store)
@@ -138,23 +139,22 @@ def test_datasets_opens_the_directory(tmp_path: Path) -> None:
     assert rows["B"]["embedding"] == STATES["B"].tobytes()
 
 
-def test_a_full_shard_is_completed_at_once(tmp_path: Path) -> None:
-    with ShardWriter(tmp_path, max_bytes=STATES["A"].nbytes) as writer:
+def test_a_shard_counts_once_its_writer_is_left(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path) as writer:
         writer.add([Row("A", "hash-A", STATES["A"])])
-        assert stored_hashes(read_shards(tmp_path)[0]) == {"hash-A"}
-        writer.add([Row("B", "hash-B", STATES["B"])])
-        assert stored_hashes(read_shards(tmp_path)[0]) == {"hash-A"}
-    assert stored_hashes(read_shards(tmp_path)[0]) == {"hash-A", "hash-B"}
+        assert read_shards(tmp_path) == ([], {})
+    assert stored_hashes(read_shards(tmp_path)[0]) == {"hash-A"}
 
 
-def test_an_old_shard_is_completed_however_small(tmp_path: Path) -> None:
-    with ShardWriter(tmp_path, max_bytes=1 << 30, max_seconds=0) as writer:
-        writer.add([Row("A", "hash-A", STATES["A"])])
-        assert stored_hashes(read_shards(tmp_path)[0]) == {"hash-A"}
+def test_temporary_files_of_live_owners_stay(tmp_path: Path) -> None:
+    for owner in ("alive", "dead"):
+        (tmp_path / f".{owner}.0123.tmp").touch()
+    discard_broken_shards(tmp_path, live={"alive"})
+    assert [path.name for path in tmp_path.iterdir()] == [".alive.0123.tmp"]
 
 
 def test_rows_added_before_an_error_are_kept(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), ShardWriter(tmp_path, 1 << 20) as writer:  # noqa: PT012
+    with pytest.raises(ZeroDivisionError), ShardWriter(tmp_path) as writer:  # noqa: PT012
         writer.add([Row("A", "hash-A", STATES["A"])])
         raise ZeroDivisionError
     assert stored_hashes(read_shards(tmp_path)[0]) == {"hash-A"}
@@ -170,7 +170,7 @@ def test_a_write_that_breaks_off_leaves_nothing(
         raise error
 
     with pytest.raises((UserError, KeyboardInterrupt)) as raised:  # noqa: SIM117, PT012
-        with ShardWriter(tmp_path, 1 << 20) as writer:
+        with ShardWriter(tmp_path) as writer:
             writer.add([Row("A", "hash-A", STATES["A"])])
             monkeypatch.setattr(embedding_shards, "_to_record_batch", fail)
             writer.add([Row("B", "hash-B", STATES["B"])])
@@ -198,12 +198,13 @@ def test_a_broken_shard_is_discarded_and_the_others_stay(
     (tmp_path / ".0123.tmp").write_bytes(b"left by a killed run")
     assert callable(damage)
     damage(broken.path)
-    reasons = discard_broken_shards(tmp_path)
+    with lock_store(tmp_path):
+        _, reasons = discard_broken_shards(tmp_path)
     assert list(reasons) == [broken.path]
     assert reason in reasons[broken.path]
     shards, still_broken = read_shards(tmp_path)
     assert (stored_hashes(shards), still_broken) == ({"hash-B"}, {})
-    assert len(list(tmp_path.iterdir())) == 2
+    assert {path.suffix for path in tmp_path.iterdir()} == {".arrow", ".json", ".lock"}
 
 
 def test_a_shard_without_sidecar_is_left_alone_by_readers(tmp_path: Path) -> None:

@@ -16,13 +16,16 @@ import torch
 from accelerate import Accelerator
 
 from common.config import EmbeddingsConfig
-from common.data.embeddings import build as embeddings
+from common.data.embeddings import fill, shards
 from common.data.embeddings.build import EmbeddingStore, prepare_store
+from common.data.embeddings.claims import Claim
+from common.data.embeddings.fill import Cache, Foreman
 from common.data.embeddings.language_model import LanguageModel
 from common.data.embeddings.model_files import locate_model
 from common.data.embeddings.plan import make_requests, plan_batches
-from common.data.embeddings.shards import ShardWriter, read_shards
+from common.data.embeddings.shards import read_shards
 from common.errors import UserError
+from tests.same_run import assert_same_store
 from tests.tiny_esm import DIM, MAX_LENGTH, SEQUENCES, Log, record_log, save_tiny_esm
 
 
@@ -72,7 +75,7 @@ def changed(settings: EmbeddingsConfig, **changes: Any) -> EmbeddingsConfig:
 
 
 def flush_every_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ShardWriter.__init__, "__defaults__", (0.0,))
+    monkeypatch.setattr(fill, "PIECE_SECONDS", 0.0)
 
 
 # ------------------------------------------------------------------------- what is stored
@@ -139,7 +142,7 @@ def test_a_complete_cache_needs_neither_model_nor_lock(
 ) -> None:
     first = prepare_store(SEQUENCES, settings, MAX_LENGTH, accelerator)
     monkeypatch.setattr(LanguageModel, "load", lambda *_: pytest.fail("loads the model"))
-    monkeypatch.setattr(embeddings, "FileLock", lambda *_: pytest.fail("takes the lock"))
+    monkeypatch.setattr(shards, "FileLock", lambda *_: pytest.fail("takes the lock"))
     store = prepare_store(dict(list(SEQUENCES.items())[:3]), settings, MAX_LENGTH, accelerator)
     assert log.computed() == 0
     assert contents(store) == {name: contents(first)[name] for name in ("P0", "P1", "P2")}
@@ -199,9 +202,9 @@ def test_a_lost_or_damaged_shard_is_rebuilt_and_nothing_else(
     flush_every_batch(monkeypatch)
     before = contents(prepare_store(SEQUENCES, settings, MAX_LENGTH, accelerator))
     directory = cache_directory(settings)
-    shards, _ = read_shards(directory)
-    assert len(shards) > 3
-    victim = shards[1]
+    whole, _ = read_shards(directory)
+    assert len(whole) > 3
+    victim = whole[1]
     if damage == "delete":
         victim.path.unlink()
     elif damage == "delete sidecar":
@@ -234,7 +237,7 @@ def test_a_lost_or_damaged_shard_is_rebuilt_and_nothing_else(
 def cut_off(monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
     """Embedding stops, as if killed, after so many batches."""
     flush_every_batch(monkeypatch)
-    embed = embeddings._embed_batch
+    embed = fill._embed_batch
     done: list[int] = []
 
     def embed_some(*arguments: Any) -> Any:
@@ -243,38 +246,31 @@ def cut_off(monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
         done.append(1)
         return embed(*arguments)
 
-    monkeypatch.setattr(embeddings, "_embed_batch", embed_some)
+    monkeypatch.setattr(fill, "_embed_batch", embed_some)
 
 
-def plan_of(settings: EmbeddingsConfig) -> Path:
-    return cache_directory(settings) / "plan.json"
-
-
-def test_a_cut_off_run_goes_on_with_the_batches_it_had_planned(
+@pytest.mark.parametrize("stops", [[3], [1, 2, 5]])
+def test_a_run_cut_off_and_resumed_gives_the_same_bits(
+    stops: list[int],
     settings: EmbeddingsConfig,
     accelerator: Accelerator,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    """Planned anew over what was missing, the batches were padded otherwise: other last bits."""
-    exact = changed(settings, dtype="float32")
-    with monkeypatch.context() as patch:
-        cut_off(patch, 3)
-        with pytest.raises(KeyboardInterrupt):
-            prepare_store(SEQUENCES, exact, MAX_LENGTH, accelerator)
-    assert plan_of(exact).exists()
-    # Proteins that join meanwhile are planned for themselves.
-    more = {**SEQUENCES, "P900": "MKTAYIAKQR", "P901": "GSHMLEDPVA"}
-    store = contents(prepare_store(more, exact, MAX_LENGTH, accelerator))
-    assert not plan_of(exact).exists()
+    """Batches over what is missing are those that were planned over all."""
+    exact = changed(settings, dtype="float32", tokens_per_batch=150)
+    for batches in stops:
+        with monkeypatch.context() as patch:
+            cut_off(patch, batches)
+            with pytest.raises(KeyboardInterrupt):
+                prepare_store(SEQUENCES, exact, MAX_LENGTH, accelerator)
+    store = contents(prepare_store(SEQUENCES, exact, MAX_LENGTH, accelerator))
     whole = changed(exact, cache_dir=str(tmp_path / "whole"))
-    expected = contents(prepare_store(SEQUENCES, whole, MAX_LENGTH, accelerator))
-    assert {name: store[name] for name in SEQUENCES} == expected
-    rows = datasets.load_from_disk(str(cache_directory(exact)))["sequence_hash"]
-    assert len(rows) == len(set(rows)) == len(more)
+    assert store == contents(prepare_store(SEQUENCES, whole, MAX_LENGTH, accelerator))
+    assert_same_store(Path(exact.cache_dir), Path(whole.cache_dir))
 
 
-def test_a_plan_under_another_budget_is_left_aside(
+def test_a_lower_budget_holds_for_what_a_cut_off_run_left(
     settings: EmbeddingsConfig, accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever lowers it after running out of memory does not want the old batches."""
@@ -284,31 +280,15 @@ def test_a_plan_under_another_budget_is_left_aside(
             prepare_store(SEQUENCES, settings, MAX_LENGTH, accelerator)
     sizes = []
     with monkeypatch.context() as patch:
-        embed = embeddings._embed_batch
+        embed = fill._embed_batch
         patch.setattr(
-            embeddings,
+            fill,
             "_embed_batch",
             lambda model, batch, dtype: sizes.append(len(batch)) or embed(model, batch, dtype),  # type: ignore[func-returns-value]
         )
         lower = changed(settings, tokens_per_batch=60)
         assert set(prepare_store(SEQUENCES, lower, MAX_LENGTH, accelerator)) == set(SEQUENCES)
     assert max(sizes) * 5 < 60
-
-
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"batches": 3}', b"\xff"])
-def test_a_plan_that_cannot_be_read_costs_nothing(
-    content: bytes,
-    settings: EmbeddingsConfig,
-    accelerator: Accelerator,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with monkeypatch.context() as patch:
-        cut_off(patch, 2)
-        with pytest.raises(KeyboardInterrupt):
-            prepare_store(SEQUENCES, settings, MAX_LENGTH, accelerator)
-    plan_of(settings).write_bytes(content)
-    assert set(prepare_store(SEQUENCES, settings, MAX_LENGTH, accelerator)) == set(SEQUENCES)
-    assert not plan_of(settings).exists()
 
 
 def test_a_run_cut_off_after_its_last_shard_is_brought_to_its_end(
@@ -318,20 +298,36 @@ def test_a_run_cut_off_after_its_last_shard_is_brought_to_its_end(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(embeddings, "write_dataset_files", killed)
+        patch.setattr(fill, "write_dataset_files", killed)
         with pytest.raises(KeyboardInterrupt):
             prepare_store(SEQUENCES, settings, MAX_LENGTH, accelerator)
     (cache_directory(settings) / ".rest.tmp").write_bytes(b"half a shard")
     prepare_store(SEQUENCES, settings, MAX_LENGTH, accelerator)
-    assert not plan_of(settings).exists()
-    assert not list(cache_directory(settings).glob(".*.tmp"))
+    assert not list(cache_directory(settings).glob(".*"))
     assert len(datasets.load_from_disk(str(cache_directory(settings)))) == len(SEQUENCES)
 
 
-def test_too_long_for_the_model(settings: EmbeddingsConfig, accelerator: Accelerator) -> None:
-    with pytest.raises(UserError, match=r"data_config\.max_sequence_length is 127"):
-        prepare_store(SEQUENCES, settings, 127, accelerator)
+def test_too_long_for_absolute_positions(
+    settings: EmbeddingsConfig, accelerator: Accelerator, tmp_path: Path
+) -> None:
+    absolute = save_tiny_esm(tmp_path / "absolute", position_embedding_type="absolute")
+    with pytest.raises(UserError, match=r"data_config\.max_sequence_length is 127.* at most 126"):
+        prepare_store(SEQUENCES, changed(settings, model_name=str(absolute)), 127, accelerator)
     assert not [path for path in Path(settings.cache_dir).glob("*") if path.is_dir()]
+
+
+def test_longer_than_rotary_positions_were_trained_for(
+    settings: EmbeddingsConfig, accelerator: Accelerator, log: Log
+) -> None:
+    """ESM-2 takes proteins of any length; a limit of 1,022 residues was wrongly enforced."""
+    sequences = {"longest": "MKTAYIAKQR" * 30, "long": "M" * 127, "fits": "K" * 126}
+    store = prepare_store(sequences, settings, 200, accelerator)
+    assert [store.length(name) for name in sequences] == [200, 127, 126]
+    model = LanguageModel.load(locate_model(settings), -1, torch.device("cpu"))
+    alone = model.residue_states([sequences["longest"][:200]])[0].numpy()
+    np.testing.assert_allclose(store["longest"], alone, atol=2e-3, rtol=2e-3)
+    warning = "sequences_longer_than_trained_on | sequences=2 | longest=200 | trained_up_to=126"
+    assert warning in log.lines
 
 
 def test_too_little_disk_is_told_before_work_starts(
@@ -340,7 +336,7 @@ def test_too_little_disk_is_told_before_work_starts(
     values = sum(map(len, SEQUENCES.values())) * DIM * 2
     usage = SimpleNamespace(free=values - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    monkeypatch.setattr(embeddings, "_embed", lambda *_: pytest.fail("starts to compute"))
+    monkeypatch.setattr(fill, "_embed", lambda *_: pytest.fail("starts to compute"))
     with pytest.raises(UserError, match=rf"need \d+ bytes in .*where {usage.free} are free"):
         prepare_store(SEQUENCES, settings, MAX_LENGTH, accelerator)
 
@@ -387,7 +383,47 @@ def test_a_cache_directory_that_cannot_be_made(
         prepare_store(SEQUENCES, blocked, MAX_LENGTH, accelerator)
 
 
-# ------------------------------------------------------------------------- batches
+# ------------------------------------------------------------------------- batches and pieces
+
+
+def pieces(cache: Cache, dim: int, seconds: float) -> list[list[list[str]]]:
+    """The batches of each piece when every piece takes so long."""
+    wanted = {request.sequence_hash: request for request in make_requests(SEQUENCES, MAX_LENGTH)}
+    model: Any = SimpleNamespace(special_tokens=2, dim=dim)
+    clock, stored, found = [0.0], set[str](), []
+    with pytest.MonkeyPatch.context() as patch, Claim(cache.directory) as claim:
+        patch.setattr(fill, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+        patch.setattr(fill, "stored_hashes", lambda shards: stored)
+        foreman = Foreman(cache, wanted, claim)
+        while (piece := foreman.next_piece(model, 0)).residues_left:
+            found.append(piece.batches)
+            stored.update(key for batch in piece.batches for key in batch)
+            clock[0] += seconds
+    return found
+
+
+def test_pieces_grow_until_they_last_half_a_minute_or_fill_a_shard(
+    settings: EmbeddingsConfig, tmp_path: Path
+) -> None:
+    two: Any = SimpleNamespace(num_processes=2, device=torch.device("cpu"))
+    float32: Any = SimpleNamespace(dtype="float32")
+    small = changed(settings, tokens_per_batch=100, shard_mib=1)
+    requests = make_requests(SEQUENCES, MAX_LENGTH)
+    lengths = {request.sequence_hash: len(request.residues) for request in requests}
+    planned = [[r.sequence_hash for r in batch] for batch in plan_batches(requests, 100, 2)]
+
+    def cut(dim: int, seconds: float) -> list[list[list[str]]]:
+        found = pieces(Cache(tmp_path, float32, float32, small, two), dim, seconds)
+        assert [batch for piece in found for batch in piece] == planned
+        return found
+
+    assert [len(piece) for piece in cut(1, 29.0)] == [2, 4, 8, len(planned) - 14]
+    assert {len(piece) for piece in cut(1, 31.0)[:-1]} == {2}
+    # Two shards of 1 MiB have room for a third of the residues.
+    dim = 3 * 2 * 2**20 // (4 * sum(lengths.values()))
+    sizes = [sum(lengths[key] for batch in piece for key in batch) for piece in cut(dim, 1.0)]
+    assert max(sizes) <= 2 * 2**20 // (4 * dim) < max(sizes) + 100
+    assert len(sizes) == 5
 
 
 def test_batches_keep_to_the_token_budget() -> None:

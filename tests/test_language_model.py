@@ -102,8 +102,13 @@ def test_unknown_residues_in_a_row_stay_separate(tiny: Path) -> None:
 
 
 def test_esm_c_works_too(tmp_path: Path) -> None:
+    """And with sequences longer than its positions: they are rotary."""
     config = EsmcConfig(
-        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=8,
     )
     reference = EsmcForMaskedLM(config).eval()
     reference.save_pretrained(tmp_path)
@@ -113,6 +118,7 @@ def test_esm_c_works_too(tmp_path: Path) -> None:
     with torch.inference_mode():
         encoded = tokenizer(sequence, return_tensors="pt")
         expected = reference.esmc(**encoded).last_hidden_state[0, 1:-1]
+    check_residue_limit(locate_model(EmbeddingsConfig(model_name=str(tmp_path))), "ESM C", 16)
     states, _ = load(tmp_path).residue_states([sequence, "MKTAYIAKQRQISFVK"])
     torch.testing.assert_close(states, expected, atol=1e-5, rtol=1e-5)
 
@@ -251,6 +257,8 @@ def test_a_downloaded_model_is_found_without_the_network(
     settings = EmbeddingsConfig(model_name="acme/tiny")
     files = locate_model(settings)
     assert (files.directory, files.weights) == (snapshot, (snapshot / "model.safetensors",))
+    check_residue_limit(files, settings.model_name, 127)
+    change_config(snapshot, position_embedding_type="absolute")
     with pytest.raises(UserError, match="at most 126"):
         check_residue_limit(files, settings.model_name, 127)
     # An interrupted download: the tokenizer has not arrived.

@@ -74,13 +74,15 @@ def locate_model(settings: EmbeddingsConfig) -> ModelFiles:
 
 
 def check_residue_limit(files: ModelFiles, model_name: str, max_sequence_length: int) -> None:
-    """Refuse a length beyond the positions that the model was made for.
+    """Refuse lengths for which a model has no positions; rotary ones have positions for all.
 
     Raises:
         UserError: `data_config.max_sequence_length` is too large.
     """
-    limit = residue_limit(files.config())
-    if limit is not None and max_sequence_length > limit:
+    config = files.config()
+    limit = residue_limit(config)
+    rotary = config.get("position_embedding_type") == "rotary" or "rope_parameters" in config
+    if limit is not None and max_sequence_length > limit and not rotary:
         raise UserError(
             f"data_config.max_sequence_length is {max_sequence_length}, but {model_name} takes at"
             f" most {limit} residues; lower it to {limit} or choose another {KEY}"
@@ -88,7 +90,7 @@ def check_residue_limit(files: ModelFiles, model_name: str, max_sequence_length:
 
 
 def residue_limit(config: dict[str, Any]) -> int | None:
-    """Residues that fit into the positions of a model beside the special tokens.
+    """Residues, beside the special tokens, in the longest sequences that a model was made for.
 
     ESM-2: 1026 positions, of which 2 lie before the first token (padding index 1) and 2 are
     taken by <cls> and <eos>: 1022.

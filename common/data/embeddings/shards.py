@@ -12,16 +12,16 @@ import json
 import os
 import re
 import secrets
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 import pyarrow as pa
 import xxhash
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from common.errors import UserError
@@ -37,8 +37,9 @@ SCHEMA = pa.schema(
         "embedding": pa.large_binary(),
     }
 )
-# A killed run loses no more than this much work, however slowly a shard fills.
-FLUSH_SECONDS = 60.0
+LOCK_FILE = "build.lock"
+# Far more than anybody needs it for, and less than the time limit of collective operations.
+LOCK_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -115,94 +116,107 @@ class Row:
 
 
 class ShardWriter:
-    """Writes rows into shards of a bounded size and age; a context manager that flushes at the end.
+    """Writes one shard: a context manager that completes it at its end, on errors and Ctrl-C too.
 
-    What arrives goes to a temporary file straight away, so memory holds one batch at most.
+    Rows go to a temporary file at once, so memory holds one batch at most. Without rows there is
+    no shard.
 
     Args:
         directory: The store's directory; it must exist.
-        max_bytes: A shard that has grown to this size is completed.
-        max_seconds: So is one that was begun so long ago.
+        owner: Marks the temporary file, which lives as long as this owner's claim does.
     """
 
-    def __init__(self, directory: Path, max_bytes: int, max_seconds: float = FLUSH_SECONDS) -> None:
+    def __init__(self, directory: Path, owner: str = "nobody") -> None:
         self._directory = directory
-        self._max_bytes = max_bytes
-        self._max_seconds = max_seconds
-        self._open: _OpenShard | None = None
+        # Unique over the processes of several machines that share the directory.
+        self._path = directory / f".{owner}.{secrets.token_hex(8)}.tmp"
+        self._file: BinaryIO | None = None
+        self._rows = self._bytes = self._dim = 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        # On errors and Ctrl-C too: what was computed is kept.
-        self.flush()
+        # What was computed before an error is kept.
+        if self._file is not None:
+            with self._all_or_nothing(self._bytes):
+                self._complete(self._file)
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Store rows; they count once their shard is flushed.
+        """Write rows; they count once the shard is completed.
 
         Raises:
             UserError: The disk is full or the directory may not be written.
         """
-        with self._all_or_nothing(sum(row.states.nbytes for row in rows)):
-            self._open = self._open or _OpenShard(self._directory)
-            self._open.append(rows)
-        age = time.monotonic() - self._open.started
-        if age >= self._max_seconds or self._open.bytes >= self._max_bytes:
-            self.flush()
+        added = sum(row.states.nbytes for row in rows)
+        with self._all_or_nothing(added):
+            if self._file is None:
+                self._file = self._path.open("xb")
+                self._stream = pa.ipc.new_stream(self._file, SCHEMA)
+            self._stream.write_batch(_to_record_batch(rows))
+        self._rows += len(rows)
+        self._bytes += added
+        self._dim = rows[0].states.shape[1]
 
-    def flush(self) -> None:
-        """Complete the shard under way, if there is one."""
-        if self._open is not None:
-            with self._all_or_nothing(self._open.bytes):
-                self._open.complete().save_sidecar()
-            self._open = None
+    def _complete(self, file: BinaryIO) -> None:
+        """Write through to the disk, and commit under a name made of the checksum."""
+        self._stream.close()
+        file.flush()
+        # A rename that outruns its data leaves a hollow file after a power cut.
+        os.fsync(file.fileno())
+        file.close()
+        checksum = hash_file(self._path)
+        # Others hold the lock while they delete files without a sidecar.
+        with lock_store(self._directory):
+            path = self._path.rename(self._directory / f"data-{checksum}.arrow")
+            status = path.stat()
+            Shard(
+                path, self._rows, status.st_size, checksum, status.st_mtime_ns, self._dim
+            ).save_sidecar()
 
     @contextmanager
-    def _all_or_nothing(self, needed: int | None = None) -> Iterator[None]:
-        """Drop the shard under way if a write to it breaks off, be it by Ctrl-C."""
+    def _all_or_nothing(self, needed: int) -> Iterator[None]:
+        """Drop the whole shard if a write breaks off, even by Ctrl-C."""
         try:
-            with _telling_write_errors(self._directory, needed):
+            with _explain_write_errors(self._directory, needed):
                 yield
         except BaseException:
-            if self._open is not None:
-                self._open.path.unlink(missing_ok=True)
-            self._open = None
+            self._file = None
+            self._path.unlink(missing_ok=True)
             raise
 
 
-class _OpenShard:
-    """A shard while it is written, under a temporary name."""
+@contextmanager
+def lock_store(directory: Path) -> Iterator[None]:
+    """Hold the store's lock, for as long as it takes to look, to claim or to commit.
 
-    def __init__(self, directory: Path) -> None:
-        # Unique over the processes of several machines that share the directory.
-        self.path = directory / f".{secrets.token_hex(8)}.tmp"
-        self._file = self.path.open("xb")
-        self._stream = pa.ipc.new_stream(self._file, SCHEMA)
-        self.started = time.monotonic()
-        self.rows = self.bytes = self.dim = 0
+    The kernel frees it however the process ends.
 
-    def append(self, rows: Sequence[Row]) -> None:
-        self._stream.write_batch(_to_record_batch(rows))
-        self.rows += len(rows)
-        self.bytes += sum(row.states.nbytes for row in rows)
-        self.dim = rows[0].states.shape[1]
-
-    def complete(self) -> Shard:
-        """Close, write through to the disk, and rename to the name made of the checksum."""
-        self._stream.close()
-        self._file.flush()
-        # A rename that outruns its data leaves a hollow file after a power cut.
-        os.fsync(self._file.fileno())
-        self._file.close()
-        checksum = hash_file(self.path)
-        path = self.path.rename(self.path.with_name(f"data-{checksum}.arrow"))
-        status = path.stat()
-        return Shard(path, self.rows, status.st_size, checksum, status.st_mtime_ns, self.dim)
+    Raises:
+        UserError: The directory may not be written, or another process keeps the lock.
+    """
+    lock = FileLock(directory / LOCK_FILE)
+    try:
+        lock.acquire(timeout=LOCK_SECONDS)
+    except Timeout:
+        raise UserError(
+            f"another process has kept {lock.lock_file} locked for {LOCK_SECONDS:.0f} seconds,"
+            " which should take milliseconds; end that process if it is suspended, or choose"
+            " another data_config.embeddings.cache_dir"
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f"cannot lock the embedding cache with {lock.lock_file}: {error.strerror};"
+            " permit writing there, or choose another data_config.embeddings.cache_dir"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
-def _telling_write_errors(directory: Path, needed: int | None = None) -> Iterator[None]:
+def _explain_write_errors(directory: Path, needed: int | None = None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -230,14 +244,15 @@ def _to_record_batch(rows: Sequence[Row]) -> pa.RecordBatch:
 
 
 def create_store_directory(directory: Path, identity: StoreIdentity) -> None:
-    """Make a store's directory and note in it, for people, what it holds.
+    """Make a store's directory and describe in it, for people, what it contains.
 
     Raises:
         UserError: It may not be written.
     """
-    with _telling_write_errors(directory):
+    with _explain_write_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
-    write_atomically(directory / "identity.json", json.dumps(asdict(identity), indent=1))
+    with lock_store(directory):
+        write_atomically(directory / "identity.json", json.dumps(asdict(identity), indent=1))
 
 
 def read_shards(directory: Path) -> tuple[list[Shard], dict[Path, str]]:
@@ -257,10 +272,18 @@ def read_shards(directory: Path) -> tuple[list[Shard], dict[Path, str]]:
     return shards, broken
 
 
-def discard_broken_shards(directory: Path) -> dict[Path, str]:
-    """Delete what cannot be used, the remains of killed runs included; returns the reasons.
+def discard_broken_shards(
+    directory: Path, live: Collection[str] = ()
+) -> tuple[list[Shard], dict[Path, str]]:
+    """Delete what cannot be used, including what killed runs left; to be called under the lock.
 
-    To be called under the store's lock, when no other run writes.
+    Args:
+        directory: The store's.
+        live: The owners of temporary files that are still being written. All other temporary
+            files are remains: their owners are dead, or would write them under the lock.
+
+    Returns:
+        As `read_shards`; the shards without a sidecar are among the broken ones.
 
     Raises:
         UserError: The directory may not be written.
@@ -269,14 +292,15 @@ def discard_broken_shards(directory: Path) -> dict[Path, str]:
     known = {shard.path for shard in shards}
     for path in set(directory.glob("data-*.arrow")) - known - broken.keys():
         broken[path] = "no sidecar"
-    with _telling_write_errors(directory):
+    with _explain_write_errors(directory):
         for path in broken:
             # A run that has the file mapped keeps its mapping.
             path.unlink(missing_ok=True)
             path.with_suffix(".json").unlink(missing_ok=True)
         for path in directory.glob(".*.tmp"):
-            path.unlink(missing_ok=True)
-    return broken
+            if path.name.split(".")[1] not in live:
+                path.unlink(missing_ok=True)
+    return shards, broken
 
 
 def _check_shard(path: Path) -> Shard | str:

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from tqdm import tqdm
 from transformers import EsmConfig, EsmForMaskedLM, EsmTokenizer
+
+from common.long_work import LongWork
 
 # ESM-2's vocabulary, in its order.
 _TOKENS = (
@@ -95,16 +96,16 @@ def _train(
     )
     losses = []
     model.train()
-    for _ in tqdm(
-        range(steps), desc="training the synthetic language model", unit="step", disable=None
-    ):
-        loss = _masked_loss(model, _crop_batch(sequences, rng))
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.item())
+    with LongWork("training the demo's language model", steps, "steps") as work:
+        for _ in range(steps):
+            loss = _masked_loss(model, _crop_batch(sequences, rng))
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            losses.append(loss.item())
+            work.advance()
     return losses
 
 

@@ -1,0 +1,310 @@
+"""Fills a store of residue states, together with the other runs that fill it at the same time.
+
+A run takes its work in pieces: some batches, which it claims, computes, and stores as one shard for
+each of its processes. It holds the store's lock only to look, to claim and to commit, which takes
+milliseconds; so runs that need other proteins do not wait for each other, and runs that need the
+same ones share the work. Where others have claimed all that is missing, a run waits for them. When
+a run dies, its claim is void: what it had not committed is missing again.
+
+Batches are planned over what is neither stored nor claimed, and stored whole, so runs that request
+the same proteins compute the same batches, whoever computes them and however often they are killed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from common.config import EmbeddingsConfig
+from common.data.embeddings.claims import Claim
+from common.data.embeddings.language_model import LanguageModel
+from common.data.embeddings.model_files import ModelFiles
+from common.data.embeddings.plan import Request, plan_batches
+from common.data.embeddings.shards import (
+    Row,
+    Shard,
+    ShardWriter,
+    StoreIdentity,
+    create_store_directory,
+    discard_broken_shards,
+    lock_store,
+    write_dataset_files,
+)
+from common.data.embeddings.store import stored_hashes
+from common.errors import UserError
+from common.long_work import LongWork
+from common.memory import explain_out_of_memory
+from common.run import LOGGER, format_event, on_main_process
+
+# Padding costs a CPU what it costs to compute, and small batches fill its cores already: twice as
+# fast as 8,192 (`benchmarks/embedding.py`). A GPU wants to be filled; not measured on one yet.
+CPU_TOKENS, GPU_TOKENS = 1024, 16384
+# A killed run loses no more than about this much work.
+PIECE_SECONDS = 60.0
+# Well below the minutes after which the other processes give up on a collective operation.
+WAIT_SECONDS, LONGEST_PAUSE = 60.0, 5.0
+# Ids, offsets and the file format beside the values, per protein.
+BYTES_PER_ROW = 256
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Cache:
+    """The one store directory that a run works with, and how to fill it."""
+
+    directory: Path
+    identity: StoreIdentity
+    files: ModelFiles
+    settings: EmbeddingsConfig
+    accelerator: Accelerator
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype in which states are stored."""
+        dtype: torch.dtype = getattr(torch, self.identity.dtype)
+        return dtype
+
+    @property
+    def tokens_per_batch(self) -> int:
+        """The configured budget, or the one that was measured to be best on such a device."""
+        if self.settings.tokens_per_batch != "auto":
+            return self.settings.tokens_per_batch
+        return GPU_TOKENS if self.accelerator.device.type == "cuda" else CPU_TOKENS
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What a run does next.
+
+    Attributes:
+        owner: The owner of the claim on it.
+        batches: Sequence hashes; none while other runs have claimed all that is missing.
+        residues_left: What the store lacks, this piece included; 0 when the work is done.
+    """
+
+    owner: str
+    batches: list[list[str]]
+    residues_left: int
+
+
+def fill_store(cache: Cache, requests: Sequence[Request]) -> tuple[list[Shard], int]:
+    """Rebuild damaged shards and compute what is missing; every process calls this.
+
+    Returns:
+        The shards of the completed store, and how many sequences this run has computed.
+
+    Raises:
+        UserError: The disk is too small or may not be written, or a state cannot be stored.
+    """
+    accelerator, directory = cache.accelerator, cache.directory
+    on_main_process(accelerator, lambda: create_store_directory(directory, cache.identity))
+    with Claim(directory) as claim:
+        # Identical sequences are computed once, for the first protein that has them.
+        wanted = {request.sequence_hash: request for request in reversed(requests)}
+        foreman = Foreman(cache, wanted, claim)
+        missing = on_main_process(accelerator, foreman.look)
+        computed = _compute(cache, foreman, missing) if missing else 0
+        shards = on_main_process(accelerator, partial(finish_store, directory, claim))
+    return shards, computed
+
+
+def finish_store(directory: Path, claim: Claim) -> list[Shard]:
+    """Clean up after runs that died, and describe the store as a dataset; returns its shards."""
+    with lock_store(directory):
+        shards = _clean_up(directory, claim, claim.others())
+        write_dataset_files(directory, shards)
+    return shards
+
+
+def in_step(accelerator: Accelerator, action: Callable[[], Result]) -> Result:
+    """Let every process act, then raise the first one's `UserError` on all of them.
+
+    A process that stopped on its own would leave the others waiting for it.
+    """
+    outcome: list[Result] = []
+    error = None
+    try:
+        outcome.append(action())
+    except UserError as caught:
+        error = str(caught)
+    errors = [text for text in gather_object([error]) if text is not None]
+    if errors:
+        raise UserError(errors[0])
+    return outcome[0]
+
+
+class Foreman:
+    """Decides, on rank 0, what its run computes next.
+
+    Args:
+        cache: The store.
+        wanted: What the run requests, by sequence hash.
+        claim: The run's claim.
+    """
+
+    def __init__(self, cache: Cache, wanted: Mapping[str, Request], claim: Claim) -> None:
+        self.wanted = wanted
+        self._cache = cache
+        self._claim = claim
+        self._missing = set(wanted)
+        self._claimed = 0  # batches in the present piece
+        self._batches_each = 1
+        self._began = time.monotonic()
+
+    def look(self) -> list[Request]:
+        """What the store lacks, once it is cleaned up."""
+        with lock_store(self._cache.directory):
+            self._survey(self._claim.others())
+        return self._requests(self._missing)
+
+    def next_piece(self, model: LanguageModel, patience: float) -> Piece:
+        """Claim the next piece.
+
+        Args:
+            model: What computes it.
+            patience: Seconds to wait for runs that have claimed all that is missing.
+        """
+        self._adapt_size()
+        started = time.monotonic()
+        while True:
+            piece = self._take(model)
+            self._began = time.monotonic()
+            waited = self._began - started
+            if piece.batches or not piece.residues_left or waited >= patience:
+                return piece
+            time.sleep(min(LONGEST_PAUSE, 0.05 + waited / 4))
+
+    def _adapt_size(self) -> None:
+        """Grow pieces until they last half as long as they may."""
+        if self._claimed:
+            seconds = time.monotonic() - self._began
+            if seconds < PIECE_SECONDS / 2:
+                self._batches_each *= 2
+            elif seconds > PIECE_SECONDS:
+                self._batches_each = max(1, self._batches_each // 2)
+
+    def _take(self, model: LanguageModel) -> Piece:
+        with lock_store(self._cache.directory):
+            others = self._claim.others()
+            claimed = set().union(*others.values())
+            # Until another run has made progress there is no need to read the shards again.
+            if not self._missing <= claimed:
+                self._survey(others)
+            free = self._requests(self._missing - claimed)
+            plan = plan_batches(free, self._cache.tokens_per_batch, model.special_tokens)
+            batches = [[r.sequence_hash for r in batch] for batch in self._cut(plan, model.dim)]
+            if batches or self._claimed:
+                self._claim.replace(key for batch in batches for key in batch)
+        self._claimed = len(batches)
+        return Piece(self._claim.owner, batches, residues_in(self._requests(self._missing)))
+
+    def _survey(self, others: Mapping[str, set[str]]) -> None:
+        shards = _clean_up(self._cache.directory, self._claim, others)
+        self._missing = self.wanted.keys() - stored_hashes(shards)
+
+    def _cut(self, plan: Sequence[Sequence[Request]], dim: int) -> Sequence[Sequence[Request]]:
+        """The plan's first batches, so many for each process and no more than fill its shard."""
+        processes = self._cache.accelerator.num_processes
+        residues = np.cumsum([residues_in(batch) for batch in plan])
+        shard_bytes = self._cache.settings.shard_mib * 2**20
+        most = processes * shard_bytes // (dim * self._cache.dtype.itemsize)
+        fitting = int(np.searchsorted(residues, most, side="right"))
+        return plan[: max(processes, min(fitting, processes * self._batches_each))]
+
+    def _requests(self, hashes: set[str]) -> list[Request]:
+        return [self.wanted[key] for key in hashes]
+
+
+def _clean_up(directory: Path, claim: Claim, others: Mapping[str, set[str]]) -> list[Shard]:
+    shards, broken = discard_broken_shards(directory, {claim.owner, *others})
+    for path, reason in broken.items():
+        LOGGER.warning(format_event("embedding_shard_rebuilt", shard=path.name, reason=reason))
+    return shards
+
+
+def _compute(cache: Cache, foreman: Foreman, missing: Sequence[Request]) -> int:
+    """Compute pieces until the store lacks nothing; returns how many sequences were computed."""
+    accelerator = cache.accelerator
+    model = in_step(
+        accelerator,
+        lambda: LanguageModel.load(cache.files, cache.identity.layer, accelerator.device),
+    )
+    on_main_process(accelerator, lambda: _check_space(cache, missing, model.dim))
+    total, computed, patience = residues_in(missing), 0, 0.0
+    with LongWork("embedding", total, "residues", accelerator.is_main_process) as work:
+        while True:
+            piece = on_main_process(accelerator, partial(foreman.next_piece, model, patience))
+            # What other processes and other runs have done since.
+            work.advance(max(0, total - piece.residues_left - work.done))
+            if not piece.residues_left:
+                return computed
+            if piece.batches:
+                in_step(accelerator, partial(_embed, cache, foreman.wanted, model, piece, work))
+                computed += sum(map(len, piece.batches))
+            else:
+                LOGGER.info(format_event("embeddings_waiting", for_other_run_in=cache.directory))
+            patience = 0.0 if piece.batches else WAIT_SECONDS
+
+
+def _check_space(cache: Cache, requests: Sequence[Request], dim: int) -> None:
+    values = residues_in(requests) * dim * cache.dtype.itemsize
+    needed = values + len(requests) * BYTES_PER_ROW
+    free = shutil.disk_usage(cache.directory).free
+    if needed > free:
+        raise UserError(
+            f"the embeddings of {len(requests)} proteins need {needed} bytes in {cache.directory},"
+            f" where {free} are free; make room or choose another data_config.embeddings.cache_dir"
+        )
+
+
+def _embed(
+    cache: Cache,
+    wanted: Mapping[str, Request],
+    model: LanguageModel,
+    piece: Piece,
+    work: LongWork,
+) -> None:
+    """Compute and store this process's share of a piece."""
+    rank, processes = cache.accelerator.process_index, cache.accelerator.num_processes
+    with ShardWriter(cache.directory, piece.owner) as shard:
+        for hashes in piece.batches[rank::processes]:
+            batch = [wanted[key] for key in hashes]
+            shard.add(_embed_batch(model, batch, cache.dtype))
+            work.advance(residues_in(batch))
+
+
+def residues_in(requests: Sequence[Request]) -> int:
+    """How many residues these requests have together."""
+    return sum(len(request.residues) for request in requests)
+
+
+def _embed_batch(model: LanguageModel, batch: Sequence[Request], dtype: torch.dtype) -> list[Row]:
+    lengths = np.array([len(request.residues) for request in batch])
+    remedy = "lower data_config.embeddings.tokens_per_batch or data_config.max_sequence_length"
+    with explain_out_of_memory("embedding", lengths, remedy):
+        states = model.residue_states([request.residues for request in batch])
+        stored = torch.cat(states).to(dtype)
+        finite = bool(stored.isfinite().all())
+    parts = np.split(stored.cpu().numpy(), np.cumsum(lengths)[:-1])
+    rows = [
+        Row(request.protein, request.sequence_hash, values)
+        for request, values in zip(batch, parts, strict=True)
+    ]
+    if not finite:
+        spoilt = next(row.protein for row in rows if not np.isfinite(row.states).all())
+        raise UserError(
+            f"the language model's states of {spoilt} are not finite in {rows[0].states.dtype};"
+            " set data_config.embeddings.dtype to float32, or if it is, check the model"
+        )
+    return rows
