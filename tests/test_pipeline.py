@@ -40,7 +40,7 @@ def golden_events() -> dict[str, list[str]]:
 
 
 def told_events(log: Path) -> list[str]:
-    """The events of a log, an epoch's and repeated ones as one; slow machines log `progress` too."""
+    """The events of a log but for `progress`, an epoch's and repeated ones as one."""
     names = [line.split()[3] for line in log.read_text().splitlines()]
     names = [name for name in names if name != "progress"]
     single = [name for before, name in zip(["", *names], names, strict=False) if name != before]
