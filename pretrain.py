@@ -37,7 +37,7 @@ def pretrain(stages: Mapping[Stage, Config], resume: bool) -> None:
     from common.models import build_model, outline_model
     from common.run import open_run
     from common.training.losses import share_of_global_mean
-    from common.training.optimization import current_rate, verify_strategies
+    from common.training.optimization import current_lr, verify_strategies
     from common.training.resume import find_state
     from common.training.session import prepare_session
 
@@ -63,7 +63,7 @@ def pretrain(stages: Mapping[Stage, Config], resume: bool) -> None:
             steps = session.steps(epoch)
             record = session.record_steps(steps)
             for batch in steps:
-                rate = current_rate(session.scheduler)
+                lr = current_lr(session.scheduler)
                 with session.step(batch):
                     batch = session.mine(batch, epoch)
                     output = session.model(batch.proteins, batch.lengths, batch.pairs)
@@ -77,10 +77,10 @@ def pretrain(stages: Mapping[Stage, Config], resume: bool) -> None:
                         session.optimizer.step()
                         session.scheduler.step()
                         session.optimizer.zero_grad()
-                record.note(losses, batch.weights, rate)
+                record.note(losses, batch.weights, lr)
                 session.pause_if_asked(record)
             train_loss = record.mean_loss()
-            validation = session.validator.validate(session.bare, epoch + 1)
+            validation = session.validator.validate(session.unwrapped, epoch + 1)
             improved = session.record(record.row(train_loss, validation))
             session.save(validation, improved)
         best_model = session.finish()

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable
-from types import FrameType
 from typing import NoReturn
 
 from common.errors import UserError
 from common.pausing import PAUSE, Paused
 
-EXIT_OK, EXIT_DEFECT, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_OK, EXIT_DEFECT, EXIT_USER_ERROR = 0, 1, 2
 # What sysexits.h calls EX_TEMPFAIL: nothing is wrong, try again.
 EXIT_PAUSED = 75
 
@@ -42,8 +40,9 @@ def stage_parser(
             f"Launch: accelerate launch [--config_file accelerate_configs/X.yaml] {program}"
             f" --config FILE; on one process also: python {program} --config FILE."
             " Exit codes: 0 success, 2 a mistake in what was asked (one sentence on stderr),"
-            " 75 paused by SIGTERM or SIGUSR1, 130 stopped with Ctrl-C. (`accelerate launch` itself"
-            " returns 1 for all but success.)"
+            " 75 paused by Ctrl-C, SIGTERM or SIGUSR1 with the work saved, 130 stopped at once by a"
+            " second Ctrl-C. (`accelerate launch` has exit codes of its own: not 0 in all other"
+            " cases than success.)"
         ),
     )
     parser.add_argument(
@@ -93,7 +92,6 @@ def global_rank() -> int:
 
 def run_script(main: Callable[[], None]) -> NoReturn:
     """Run a script's main function and leave with the documented exit code."""
-    signal.signal(signal.SIGINT, _interrupt_once)
     PAUSE.listen()
     try:
         main()
@@ -106,10 +104,6 @@ def run_script(main: Callable[[], None]) -> NoReturn:
         where = error.filename or "a file"
         _say(f"error: {where}: permission denied; permit it, or name another", everywhere=True)
         _leave(EXIT_USER_ERROR)
-    except KeyboardInterrupt:
-        resume = "" if _program() == "evaluate.py" else ", with --resume"
-        _say(f"stopped; start it again{resume}")
-        _leave(EXIT_INTERRUPTED)
     except Paused as paused:
         _say(f"paused {paused}", everywhere=True)
         _leave(EXIT_PAUSED)
@@ -128,12 +122,6 @@ def _say(sentence: str, everywhere: bool = False) -> None:
     """A script's last line on stderr: rank 0's, or every rank's own."""
     if everywhere or global_rank() == 0:
         sys.stderr.write(f"{_program()}: {sentence}\n")
-
-
-def _interrupt_once(signum: int, frame: FrameType | None) -> None:
-    """Ctrl-C stops cleanly; a second one during the clean stop is not heard."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 def _leave(code: int) -> NoReturn:

@@ -1,27 +1,30 @@
-"""SIGTERM and SIGUSR1: clusters send them before they take a machine away. Stop, losing nothing.
+"""Pausing on a signal without losing work: Ctrl-C, and what clusters send before they end a job.
 
-Outside of training what is worth keeping is on disk already, or written on the way out, and a
-signal ends the process at once, as Ctrl-C does. While training it is kept in mind until the next
-update: there the session asks, on all ranks together, and saves where the epoch stands.
+Outside of training everything worth keeping is on disk already, or is written while the exception
+passes, so the signal ends the process at once. During training it is remembered until the next
+update: there the session asks, on all ranks together, and saves how far the epoch has come.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
 
-SIGNALS = ("SIGTERM", "SIGUSR1")
-# What a data loader's worker outlives a signal by; its process saves its state meanwhile.
+SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1")
+EXIT_INTERRUPTED = 130
+# How long a data loader's worker lives on after a signal, while its process saves the state.
 WORKER_SECONDS = 3600
 
 
 class Paused(BaseException):
-    """A signal asked this process to stop; the text says where, and how to go on.
+    """A signal asked this process to stop; the text says where it stopped and how to continue.
 
-    Like KeyboardInterrupt no `Exception`: a library's `except Exception` must not swallow it.
+    Like KeyboardInterrupt it is no `Exception`, so that a library's `except Exception` does not
+    swallow it.
     """
 
 
@@ -30,22 +33,22 @@ class PauseRequest:
     """Whether a signal has asked this process to stop.
 
     Attributes:
-        heard: The signal's name.
-        waiting: Whether it is kept in mind instead of raised where it arrives.
+        heard: The first signal's name.
+        waiting: Whether a signal is remembered instead of raised where it arrives.
+        interrupted: Whether Ctrl-C was pressed.
     """
 
     heard: str | None = None
     waiting: bool = False
+    interrupted: bool = False
 
     def listen(self) -> None:
-        """Take the signals from now on; on systems that lack one, the others."""
-        for name in SIGNALS:
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), self._hear)
+        """Handle the signals from now on, as far as the system has them."""
+        _handle(self._hear)
 
     @contextlib.contextmanager
     def until_asked(self) -> Iterator[None]:
-        """Within this, a signal is only kept in mind."""
+        """Remember a signal within this block instead of raising `Paused`."""
         self.waiting = True
         try:
             yield
@@ -53,26 +56,35 @@ class PauseRequest:
             self.waiting = False
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        # Launchers and schedulers repeat themselves; what the first one set off is not disturbed.
-        first, self.heard = self.heard is None, signal.Signals(number).name
+        # torchrun turns the second Ctrl-C that it gets itself into a SIGTERM for its processes.
+        launched = number == signal.SIGTERM and "TORCHELASTIC_RUN_ID" in os.environ
+        if self.interrupted and (number == signal.SIGINT or launched):
+            os._exit(EXIT_INTERRUPTED)
+        self.interrupted = self.interrupted or number == signal.SIGINT
+        # Launchers and schedulers repeat signals; a repeated one must not disturb the saving.
+        first = self.heard is None
+        self.heard = self.heard or signal.Signals(number).name
         if first and not self.waiting:
-            raise Paused(f"on {self.heard}; start it again to go on")
+            raise Paused(f"on {self.heard}; run the same command again to continue")
+        if self.interrupted and os.environ.get("RANK", "0") == "0":
+            # Not by sys.stderr, whose buffer the interrupted code may be writing.
+            os.write(2, b"saving after this step; Ctrl-C again stops at once, without saving\n")
 
 
-# One for the process, as its signal handlers are.
+# There is one for the process, as there is one set of signal handlers.
 PAUSE = PauseRequest()
 
 
 def outlive_signals(worker: int) -> None:
-    """In a data loader's worker: go on for a while, for the process that still needs its batches.
+    """Keep a data loader's worker alive for a while, for its process that needs the batches.
 
-    A cluster signals every process of a job. Ignoring the signal for good would leave a worker
-    that is told to end by the same signal running.
+    A terminal or a cluster signals every process of a job. A worker that ignored the signal for
+    good could not be ended by the same signal later.
     """
+    _handle(lambda number, frame: signal.alarm(WORKER_SECONDS))
+
+
+def _handle(handler: Callable[[int, FrameType | None], object]) -> None:
     for name in SIGNALS:
         if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _end_soon)
-
-
-def _end_soon(number: int, frame: FrameType | None) -> None:
-    signal.alarm(WORKER_SECONDS)
+            signal.signal(getattr(signal, name), handler)

@@ -305,9 +305,7 @@ def _log_failure(run: Run, error: BaseException) -> None:
     """Log `stage_failed`; a rank without a log of its own appends its line to rank 0's."""
     rank = run.accelerator.process_index
     reason = str(error) or type(error).__name__
-    if isinstance(error, KeyboardInterrupt):
-        reason = "interrupted"
-    elif not isinstance(error, UserError):
+    if not isinstance(error, UserError):
         reason = f"{type(error).__name__}: {reason}"
     text = format_event("stage_failed", stage=run.stage, rank=rank, reason=reason)
     if rank == 0:

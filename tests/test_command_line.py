@@ -10,10 +10,11 @@ import pytest
 from tests.tiny_benchmark import ROOT, run_command
 
 ENDING = """
-import sys
+import os, sys
 sys.path.insert(0, {root!r})
 from common.command_line import run_script
 from common.errors import UserError
+from common.pausing import PAUSE
 
 def main():
     {ending}
@@ -32,7 +33,22 @@ CASES = {
         "error: shut/model: permission denied; permit it",
     ),
     "a defect": ("[][0]", 1, True, "failed: IndexError on rank {rank}, a defect"),
-    "Ctrl-C": ("raise KeyboardInterrupt", 130, False, "stopped; start it again, with --resume"),
+    "Ctrl-C": ("os.kill(os.getpid(), 2)", 75, True, "paused on SIGINT; run the same command again"),
+    # While the first is remembered, the state not yet saved.
+    "Ctrl-C twice": (
+        "with PAUSE.until_asked(): [os.kill(os.getpid(), 2) for _ in range(2)]",
+        130,
+        False,
+        "",
+    ),
+    "Ctrl-C once": ("with PAUSE.until_asked(): os.kill(os.getpid(), 2)", 0, False, ""),
+    # As clusters do; what the first one has set off is not disturbed.
+    "SIGTERM twice": (
+        "with PAUSE.until_asked(): [os.kill(os.getpid(), 15) for _ in range(2)]",
+        0,
+        False,
+        "",
+    ),
     "the end": ("pass", 0, False, ""),
 }
 

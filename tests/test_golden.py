@@ -36,9 +36,9 @@ def train(project: TinyProject, run_id: str) -> tuple[Curves, dict[str, Tensor]]
     steps: list[float] = []
     note = EpochRecord.note
 
-    def noted(record: EpochRecord, losses: Tensor, weights: Tensor, rate: float) -> None:
+    def noted(record: EpochRecord, losses: Tensor, weights: Tensor, lr: float) -> None:
         steps.append(float(losses.detach().double().mean()))
-        note(record, losses, weights, rate)
+        note(record, losses, weights, lr)
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

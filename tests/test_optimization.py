@@ -25,7 +25,7 @@ from common.training.optimization import (
     StagedUnfreezing,
     build_optimizer,
     build_scheduler,
-    current_rate,
+    current_lr,
 )
 
 
@@ -50,7 +50,7 @@ def rates(settings: TrainingConfig, updates: int) -> list[float]:
     scheduler = build_scheduler(optimizer, settings, updates)
     found = []
     for _ in range(updates):
-        found.append(current_rate(scheduler))
+        found.append(current_lr(scheduler))
         assert {group["lr"] for group in optimizer.param_groups} == {found[-1]}
         optimizer.step()
         scheduler.step()
@@ -131,7 +131,7 @@ def test_a_schedule_goes_on_from_its_state_in_json(kind: str) -> None:
     resumed.load_state_dict(saved)
     rest = []
     for _ in range(6):
-        rest.append(current_rate(resumed))
+        rest.append(current_lr(resumed))
         assert {group["lr"] for group in again.param_groups} == {rest[-1]}
         again.step()
         resumed.step()

@@ -46,7 +46,7 @@ def test_a_signal_saves_in_mid_epoch_and_the_run_goes_on_from_there(
         finished = ended(process)
     assert finished.code == code, finished.stderr
     assert "pretrain.py: paused in epoch 3 after step" in finished.stderr
-    assert f"on {number.name}; --resume goes on (run id {name})" in finished.stderr
+    assert f"on {number.name}; resume it with --resume (run id {name})" in finished.stderr
     lines = log_of(stage, name).read_text().splitlines()
     assert "stage_paused | stage=pretrain | reason=in epoch 3 after step" in lines[-1]
     assert "stage_failed" not in "".join(lines)
@@ -59,6 +59,21 @@ def test_a_signal_saves_in_mid_epoch_and_the_run_goes_on_from_there(
     assert "step | epoch=3 | step=1/" not in again
 
 
+def test_ctrl_c_in_a_terminal_saves_on_two_processes(workshop: Workshop) -> None:
+    """The terminal signals the launcher's group; the launcher passes it on to its processes."""
+    stage, name = workshop.training(Launch(2)), "ctrl-c"
+    with started(stage, name) as process:
+        wait_for(log_tells(stage, name, "step | epoch=2 | step=1/"), process)
+        os.killpg(process.pid, signal.SIGINT)
+        finished = ended(process)
+    assert finished.code != 0
+    assert finished.stderr.count("pretrain.py: paused in epoch 2 after step") == 2
+    assert "on SIGINT; resume it with --resume (run id ctrl-c)" in finished.stderr
+    assert finished.stderr.count("Ctrl-C again stops at once, without saving") == 1
+    live(stage, name, True, None)
+    stage.compare(name, workshop.whole(stage))
+
+
 def test_a_signal_to_one_process_alone_pauses_both(workshop: Workshop) -> None:
     """Had only that one stopped, the other would wait for it in the next update."""
     stage, name = workshop.training(Launch(2)), "one-told"
@@ -69,8 +84,11 @@ def test_a_signal_to_one_process_alone_pauses_both(workshop: Workshop) -> None:
     assert finished.code == 1
     paused = [line for line in finished.stderr.splitlines() if "pretrain.py: paused" in line]
     assert len(paused) == 2, finished.stderr
-    assert sum("on SIGUSR1; --resume goes on" in line for line in paused) == 1
-    assert sum("on the signal of another process; --resume" in line for line in paused) == 1
+    assert sum("on SIGUSR1; resume it with --resume" in line for line in paused) == 1
+    assert (
+        sum("on the signal of another process; resume it with --resume" in line for line in paused)
+        == 1
+    )
     live(stage, name, True, None)
     stage.compare(name, workshop.whole(stage))
 
@@ -133,11 +151,11 @@ def test_a_signal_while_scoring_keeps_the_finished_tiles(workshop: Workshop) -> 
     kept = stage.folders(name)[0]
     with started(stage, name) as process:
         wait_for(lambda: any(kept.glob("*.f32")), process)
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGINT)
         finished = ended(process)
     assert finished.code == EXIT_PAUSED, finished.stderr
     assert finished.stderr.splitlines()[-1] == (
-        "evaluate.py: paused on SIGTERM; start it again to go on"
+        "evaluate.py: paused on SIGINT; run the same command again to continue"
     )
     assert "stage_paused | stage=evaluate" in log_of(stage, name).read_text()
     live(stage, name, True, None)
@@ -154,7 +172,7 @@ def test_a_signal_before_training_ends_at_once(workshop: Workshop) -> None:
         finished = ended(process)
     assert finished.code == EXIT_PAUSED, finished.stderr
     assert finished.stderr.splitlines()[-1] == (
-        "pretrain.py: paused on SIGTERM; start it again to go on"
+        "pretrain.py: paused on SIGTERM; run the same command again to continue"
     )
 
 

@@ -36,7 +36,7 @@ wait $! || exit 1
 WAITS = """
 import signal, sys
 def hear(*_):
-    sys.stderr.write("pretrain.py: paused in epoch 1; --resume goes on\\n"); sys.exit(75)
+    sys.stderr.write("pretrain.py: paused in epoch 1; resume it with --resume\\n"); sys.exit(75)
 signal.signal(signal.SIGUSR1, hear)
 print("begun", flush=True)
 signal.pause()

@@ -145,7 +145,7 @@ class ScoreSheet:
         """Keep what has been added also where a signal ends the work."""
         try:
             yield
-        except (Paused, KeyboardInterrupt):
+        except Paused:
             self.save()
             raise
 

@@ -113,7 +113,7 @@ class EpochRecord:
     epoch: int
     steps: int
     part: EpochPart | None = None
-    rate: float = 0.0
+    lr: float = 0.0
     step: int = 0
     started: float = field(default_factory=time.perf_counter)
     sums: Tensor = field(init=False)
@@ -122,18 +122,18 @@ class EpochRecord:
         device = self.run.accelerator.device
         self.sums = torch.zeros(2, dtype=torch.float64, device=device)
         if self.part is not None:
-            self.step, self.rate = self.part.rounds, self.part.rate
+            self.step, self.lr = self.part.rounds, self.part.lr
             self.started -= self.part.seconds
             own = self.part.sums[self.run.accelerator.process_index]
             self.sums = torch.tensor(own, dtype=torch.float64, device=device)
 
-    def note(self, losses: Tensor, weights: Tensor, rate: float) -> None:
+    def note(self, losses: Tensor, weights: Tensor, lr: float) -> None:
         """Count a step: losses (B,) at their weights (B,), made at a learning rate."""
         with torch.no_grad():
             added = torch.stack([(losses * weights).sum(), weights.sum()]).double()
             self.sums += added
         self.step += 1
-        self.rate = rate
+        self.lr = lr
         every = self.run.config.training.logging.heartbeat_every_n_steps
         if self.step in (1, self.steps) or self.step % every == 0:
             loss, count = added.tolist()
@@ -142,14 +142,14 @@ class EpochRecord:
                 epoch=self.epoch + 1,
                 step=f"{self.step}/{self.steps}",
                 loss=loss / count if count else math.nan,
-                lr=rate,
+                lr=lr,
                 steps_per_second=self.step / max(self.seconds, 1e-9),
             )
 
     def to_part(self) -> EpochPart:
         """What to resume the epoch from; every process must ask."""
         sums = gather_object([self.sums.tolist()])
-        return EpochPart(self.step, self.seconds, self.rate, sums)
+        return EpochPart(self.step, self.seconds, self.lr, sums)
 
     @property
     def seconds(self) -> float:
@@ -164,7 +164,7 @@ class EpochRecord:
             train_loss=train_loss,
             val_loss=validation.loss,
             val_metrics=validation.metrics,
-            learning_rate=self.rate,
+            learning_rate=self.lr,
         )
 
     def mean_loss(self) -> float:

@@ -70,7 +70,7 @@ def _one(update: int) -> float:
     return 1.0
 
 
-def current_rate(scheduler: LRScheduler) -> float:
+def current_lr(scheduler: LRScheduler) -> float:
     """The learning rate that the next update will use."""
     return float(scheduler.get_last_lr()[0])
 

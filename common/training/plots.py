@@ -23,7 +23,7 @@ def plot_training(rows: Sequence[EpochRow], metrics: Sequence[str], title: str, 
     """
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     figure.suptitle(title)
-    loss, quality, rate = figure.subplots(1, 3)
+    loss, quality, lr = figure.subplots(1, 3)
     epochs = [row.epoch for row in rows]
     loss.plot(epochs, [row.train_loss for row in rows], marker=".", label="train")
     loss.plot(epochs, [row.val_loss for row in rows], marker=".", label="validation")
@@ -31,8 +31,8 @@ def plot_training(rows: Sequence[EpochRow], metrics: Sequence[str], title: str, 
     for name in metrics:
         quality.plot(epochs, _values(rows, name), marker=".", label=name)
     _finish(quality, "validation", legend=bool(metrics))
-    rate.plot(epochs, [row.learning_rate for row in rows], marker=".", color="tab:gray")
-    _finish(rate, "learning rate", legend=False)
+    lr.plot(epochs, [row.learning_rate for row in rows], marker=".", color="tab:gray")
+    _finish(lr, "learning rate", legend=False)
     save_plot(figure, path)
 
 

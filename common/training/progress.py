@@ -16,13 +16,13 @@ class EpochPart:
     Attributes:
         rounds: How many are done.
         seconds: That they took.
-        rate: The learning rate of the last of them.
+        lr: The learning rate of the last of them.
         sums: For each process, its pairs' losses times weights, and its weights.
     """
 
     rounds: int
     seconds: float
-    rate: float
+    lr: float
     sums: list[list[float]]
 
 

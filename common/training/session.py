@@ -46,7 +46,7 @@ class Session:
     Attributes:
         run: Where it writes and what it tells.
         model: The model as accelerate wrapped it, for the training step.
-        bare: The same model unwrapped, for everything without gradients.
+        unwrapped: The same model unwrapped, for everything without gradients.
         optimizer: Wrapped by accelerate.
         scheduler: To be stepped once per update, by the loop.
         planner: Which pairs each round has.
@@ -61,7 +61,7 @@ class Session:
 
     run: Run
     model: torch.nn.Module
-    bare: PairModel
+    unwrapped: PairModel
     optimizer: AcceleratedOptimizer
     scheduler: LRScheduler
     planner: BatchPlanner
@@ -76,7 +76,7 @@ class Session:
     def epochs(self) -> Iterator[int]:
         """The epochs left to do, counted from 0, until the last or an early stop."""
         training = self.run.config.training
-        self.bare.train()
+        self.unwrapped.train()
         with PAUSE.until_asked():
             while self.progress.epoch < training.epochs:
                 if self.progress.stalled(training.early_stopping_patience):
@@ -90,7 +90,7 @@ class Session:
         """The rounds of an epoch on this rank that are still to do."""
         part = self.progress.part
         first = part.rounds if part else 0
-        return EpochSteps(self.run, self.planner, self.bare, self.finite, epoch, first)
+        return EpochSteps(self.run, self.planner, self.unwrapped, self.finite, epoch, first)
 
     def record_steps(self, steps: EpochSteps) -> EpochRecord:
         """The record of an epoch, which knows of the rounds before these."""
@@ -128,11 +128,11 @@ class Session:
             self._save_state()
             where = f"in epoch {record.epoch + 1} after step {record.step}/{record.steps}"
             signal = PAUSE.heard or "the signal of another process"
-            raise Paused(f"{where} on {signal}; --resume goes on (run id {self.run.run_id})")
+            raise Paused(f"{where} on {signal}; resume it with --resume (run id {self.run.run_id})")
 
     def mine(self, batch: PairBatch, epoch: int) -> PairBatch:
         """The pairs of a round to train on: all, or the hardest of a pool."""
-        return self.miner.mine(self.bare, batch) if self.planner.mines(epoch) else batch
+        return self.miner.mine(self.unwrapped, batch) if self.planner.mines(epoch) else batch
 
     def record(self, row: EpochRow) -> bool:
         """Note and log an epoch; whether it is the best so far."""
@@ -153,11 +153,11 @@ class Session:
         """Keep the model if it is the best, then the CSV and the state to resume from."""
         epoch = validation.decision.epoch
         if improved:
-            path = save_model(self.run, self.bare, validation.decision)
+            path = save_model(self.run, self.unwrapped, validation.decision)
             metric = self.run.config.training.monitor_metric
             self.run.event("best_saved", epoch=epoch, metric=metric, path=path)
         if not self.run.config.run.save_best_only:
-            save_model(self.run, self.bare, validation.decision, name=f"epoch_{epoch:03d}")
+            save_model(self.run, self.unwrapped, validation.decision, name=f"epoch_{epoch:03d}")
         self.write_curves()
         self._save_state()
 
@@ -210,12 +210,12 @@ def prepare_session(run: Run, model: PairModel, splits: Splits) -> Session:
         train, config.data.dataloader, config.training, accelerator.num_processes, config.run.seed
     )
     unfreezing = StagedUnfreezing.from_settings(model, config.training.strategy)
-    bare = model.to(accelerator.device)
-    compiled = compile_rows(bare, accelerator)
-    plain_optimizer = build_optimizer(bare, config.training.optimizer)
+    unwrapped = model.to(accelerator.device)
+    compiled = compile_rows(unwrapped, accelerator)
+    plain_optimizer = build_optimizer(unwrapped, config.training.optimizer)
     updates = sum(planner.updates(epoch) for epoch in range(config.training.epochs))
     scheduler = build_scheduler(plain_optimizer, config.training, updates)
-    wrapped, optimizer = accelerator.prepare(bare, plain_optimizer)
+    wrapped, optimizer = accelerator.prepare(unwrapped, plain_optimizer)
     loss = PairLoss(config.training.loss)
     # Each rank drops out differently; seeded here, whatever drew random numbers before.
     set_seed(config.run.seed, device_specific=True)
@@ -226,13 +226,13 @@ def prepare_session(run: Run, model: PairModel, splits: Splits) -> Session:
         epochs=config.training.epochs,
         first_epoch=progress.epoch + 1,
         updates=updates,
-        trainable=unfreezing.trainable(bare, progress.epoch),
+        trainable=unfreezing.trainable(unwrapped, progress.epoch),
         **({"compiled": compiled} if compiled else {}),
     )
     return Session(
         run=run,
         model=wrapped,
-        bare=bare,
+        unwrapped=unwrapped,
         optimizer=optimizer,
         scheduler=scheduler,
         planner=planner,
