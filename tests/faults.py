@@ -82,6 +82,7 @@ class Training(Stage):
 
     name: str = "pretrain"
     checkpoint: Path | None = None
+    settings: tuple[str, ...] = ()
 
     def command(self, name: str, again: bool) -> list[str]:
         """`--resume` also where the run was killed before its first state."""
@@ -92,6 +93,7 @@ class Training(Stage):
             f"training_config.batch_size={8 // self.launch.processes}",
             f"data_config.dataloader.num_workers={self.launch.workers}",
             f"run_config.{self.name}_run_id={name}",
+            *self.settings,
         ]
         return self.launch.command(
             f"{self.name}.py", "--config", str(self.project.config), *start,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,8 +122,24 @@ def test_a_signal_during_validation_waits_for_the_next_update(
     assert f"epoch_complete | epoch={epoch}" in log
     if code == EXIT_PAUSED:
         assert f"stage_paused | stage=pretrain | reason=in epoch {epoch + 1} after step" in log
-        live(stage, name, True, None)
+        # It is resumed where no number follows from, and gives the same bits.
+        moved = shutil.copytree(stage.project.folder / "data", tmp_path / "moved")
+        live(replace(stage, settings=elsewhere(moved)), name, True, None)
     stage.compare(name, workshop.whole(stage))
+
+
+def elsewhere(data: Path) -> tuple[str, ...]:
+    """Settings of every group that a resumed run may change, with the data moved to this place."""
+    return (
+        f"data_config.benchmark.root_dir={data}",
+        f"data_config.benchmark.cache_dir={data / 'cache'}",
+        f"data_config.embeddings.cache_dir={data / 'embeddings'}",
+        "data_config.embeddings.shard_mib=1",
+        "data_config.dataloader.num_workers=1",
+        "training_config.logging.heartbeat_every_n_steps=3",
+        "evaluate.tasks=[topology]",
+        "evaluate.metrics=[f1]",
+    )
 
 
 SIGNALLED_IN_VALIDATION = """

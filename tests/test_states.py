@@ -16,12 +16,25 @@ import yaml
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 
+from common.config import known_keys
+from common.data.batches import PairData
 from common.errors import UserError
 from common.inference.checkpoints import BEST_MODEL, load_checkpoint, save_model
 from common.run import CONFIG_FILE, Run
-from common.training.resume import LAST_STATE, load_state, save_state, seal_progress
-from tests.tiny_pairs import one_process
+from common.training.progress import Progress
+from common.training.resume import (
+    IGNORED_KEYS,
+    LAST_STATE,
+    MAY_DIFFER,
+    digest_data,
+    load_state,
+    save_state,
+    seal_progress,
+)
+from common.training.session import restore_progress
+from tests.tiny_pairs import make_pairs, one_process
 from tests.tiny_run import (
     DECISION,
     SMALL,
@@ -204,6 +217,17 @@ def test_a_state_of_another_precision_is_refused(run: Run) -> None:
             {"dataloader": {"sampling": {"strategy": "ohem"}}},
             r"data_config.dataloader.sampling.strategy was none and is now ohem",
         ),
+        # These two enter the stored decision, and validation's last bits.
+        (
+            "evaluate",
+            {"decision_threshold": {"value": 0.4}},
+            r"evaluate.decision_threshold.value was 0.5 and is now 0.4",
+        ),
+        (
+            "evaluate",
+            {"scoring": {"tile_residues": 99}},
+            r"evaluate.scoring.tile_residues was auto and is now 99",
+        ),
     ],
 )
 @pytest.mark.parametrize("saved", [True, False])
@@ -221,8 +245,88 @@ def test_another_configuration_cannot_resume(
     assert yaml.safe_load((run.log_dir / CONFIG_FILE).read_text()) == content
 
 
-def test_a_run_may_be_resumed_from_another_place(run: Run) -> None:
+# A changed key of each group of those that are ignored.
+IGNORED = {
+    "names and places of the run's own files": {
+        "run_config": {"output_dir": "elsewhere", "save_best_only": False}
+    },
+    "where the data are, and how they get there": {
+        "data_config": {
+            "benchmark": {"root_dir": "moved", "cache_dir": "other", "download": True},
+            "embeddings": {"cache_dir": "other", "shard_mib": 1},
+        }
+    },
+    "how fast batches arrive, and how often a step is logged": {
+        "data_config": {"dataloader": {"num_workers": 2, "pin_memory": True}},
+        "training_config": {"logging": {"heartbeat_every_n_steps": 3}},
+    },
+    "what only evaluate.py reads": {
+        "evaluate": {"metrics": ["f1"], "tasks": ["topology"], "cross_species": ["yeast"]}
+    },
+}
+
+
+def test_keys_that_no_number_follows_from_may_differ(run: Run) -> None:
+    """That the resumed run has the same bits is tested in test_pauses.py."""
     trained = Trained.start(run, seed=0)
     save_state(trained.run, {"epoch": 2})
-    moved = configure(run_config={"output_dir": "elsewhere", "save_best_only": False})
-    assert load_state(replace(trained.run, config=moved)) is not None
+    assert set(IGNORED) == set(IGNORED_KEYS)
+    for sections in IGNORED.values():
+        other = configure(**yaml_types(sections))
+        assert load_state(replace(trained.run, config=other)) is not None
+    known = set(known_keys())
+    assert [key for key in MAY_DIFFER if key not in known] == []
+
+
+def yaml_types(sections: dict[str, Any]) -> dict[str, Any]:
+    """Lists as the configuration's reader gives them."""
+    return {
+        key: tuple(value)
+        if isinstance(value, list)
+        else yaml_types(value)
+        if isinstance(value, dict)
+        else value
+        for key, value in sections.items()
+    }
+
+
+def test_other_data_in_the_same_place_cannot_be_resumed_on() -> None:
+    """The place may change, so the data themselves are compared: each part of them."""
+    pairs = make_pairs(20)
+    digest = digest_data({"train": pairs})
+    assert digest == digest_data({"train": make_pairs(20)})
+    assert digest != digest_data({"train": make_pairs(21)})
+    for change in (change_label, change_pair, change_name, change_length, change_language_model):
+        other = make_pairs(20)
+        change(other)
+        assert digest_data({"train": other}) != digest, change.__name__
+
+
+def test_a_run_is_not_resumed_on_other_data(run: Run) -> None:
+    trained = Trained.start(run, seed=0)
+    scheduler = LambdaLR(torch.optim.SGD([torch.zeros(1)]), lambda _: 1.0)
+    progress = Progress(epoch=2, scheduler=scheduler.state_dict(), data="these")
+    save_state(trained.run, progress.to_dict())
+    assert restore_progress(trained.run, scheduler, Progress(data="these")).epoch == 2
+    with pytest.raises(UserError, match=r"cannot resume .*are not those that the run was started"):
+        restore_progress(trained.run, scheduler, Progress(data="others"))
+
+
+def change_label(data: PairData) -> None:
+    data.table.labels[4] ^= 1
+
+
+def change_pair(data: PairData) -> None:
+    data.table.pairs[5] = data.table.pairs[5][::-1]
+
+
+def change_name(data: PairData) -> None:
+    data.table = replace(data.table, proteins=("Q", *data.table.proteins[1:]))
+
+
+def change_length(data: PairData) -> None:
+    data.protein_lengths[2] += 1
+
+
+def change_language_model(data: PairData) -> None:
+    data.store.language_model = "another"

@@ -36,7 +36,8 @@ class Progress:
         best: The best monitored value so far, in the direction "higher is better".
         best_epoch: When it was reached, counted from 1.
         scheduler: The learning-rate schedule's own state.
-        part: What is done of the epoch to do next, if it was paused on its way.
+        part: How much of the next epoch is done, if it was paused in the middle.
+        data: A digest of the data that the stage trains and validates on.
     """
 
     epoch: int = 0
@@ -45,6 +46,7 @@ class Progress:
     best_epoch: int = 0
     scheduler: dict[str, Any] = field(default_factory=dict)
     part: EpochPart | None = None
+    data: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can hold."""

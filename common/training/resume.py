@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from safetensors import SafetensorError
 
 from common.config import flat_values
 from common.config_file import read_resolved_config
+from common.data.batches import PairData
 from common.errors import UserError, excerpt
 from common.files import (
     explain_disk_errors,
@@ -32,6 +34,43 @@ from common.inference.checkpoints import BEST_MODEL, explain_library_errors, wei
 from common.run import CONFIG_FILE, Run, on_main_process
 
 LAST_STATE, PROGRESS_FILE = "last_state", "progress.json"
+
+# Keys in which a resumed run may differ from the run before, by what they begin with; every other
+# key is compared. `evaluate.decision_threshold` is compared because each epoch's metrics and the
+# stored decision follow from it, and `evaluate.scoring` because the last bits of validation
+# scores, and so which epoch is the best, follow from the sizes and dtypes of its tiles.
+IGNORED_KEYS = {
+    "names and places of the run's own files": (
+        "run_config.output_dir",
+        "run_config.pretrain_run_id",
+        "run_config.finetune_run_id",
+        "run_config.eval_run_id",
+        "run_config.load_checkpoint_path",
+        "run_config.save_best_only",
+    ),
+    # Progress holds a digest of the data, so other data in the new place are noticed.
+    "where the data are, and how they get there": (
+        "data_config.benchmark.root_dir",
+        "data_config.benchmark.functional_dir",
+        "data_config.benchmark.cache_dir",
+        "data_config.benchmark.download",
+        "data_config.embeddings.cache_dir",
+        "data_config.embeddings.shard_mib",
+    ),
+    "how fast batches arrive, and how often a step is logged": (
+        "data_config.dataloader.num_workers",
+        "data_config.dataloader.pin_memory",
+        "training_config.logging.heartbeat_every_n_steps",
+    ),
+    "what only evaluate.py reads": (
+        "evaluate.metrics",
+        "evaluate.tasks",
+        "evaluate.strategies",
+        "evaluate.cross_species",
+        "evaluate.enrichment",
+    ),
+}
+MAY_DIFFER = tuple(key for keys in IGNORED_KEYS.values() for key in keys)
 
 
 def save_state(run: Run, progress: dict[str, Any]) -> None:
@@ -169,15 +208,23 @@ def _damaged(path: Path, how: str) -> UserError:
 
 
 def check_same_config(run: Run) -> None:
-    """Refuse to resume under another configuration than the run was begun with."""
+    """Refuse to resume with another value of a key that the numbers follow from."""
     path = run.log_dir / CONFIG_FILE
     before = flat_values(read_resolved_config(path))
     now = flat_values(run.config)
     for key in now:
-        # Where the run itself lies may change; what its numbers follow from may not.
-        fixed = key == "run_config.seed" or not key.startswith("run_config.")
-        if fixed and before.get(key) != now[key]:
+        if before.get(key) != now[key] and not key.startswith(MAY_DIFFER):
             raise UserError(
                 f"cannot resume {run.log_dir}: {key} was {before.get(key)} and is now {now[key]};"
                 " resume with the configuration saved there, or start a new run"
             )
+
+
+def digest_data(parts: Mapping[str, PairData]) -> str:
+    """A digest of a stage's pairs, their proteins, and what embedded them."""
+    digest = xxhash.xxh3_64()
+    for name, data in parts.items():
+        digest.update(repr((name, data.table.proteins, data.store.language_model)).encode())
+        for numbers in (data.table.pairs, data.table.labels, data.protein_lengths):
+            digest.update(numbers.tobytes())
+    return digest.hexdigest()

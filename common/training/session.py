@@ -33,7 +33,7 @@ from common.training.ohem import Miner
 from common.training.optimization import StagedUnfreezing, build_optimizer, build_scheduler
 from common.training.plots import plot_training
 from common.training.progress import Progress
-from common.training.resume import load_state, save_state
+from common.training.resume import digest_data, load_state, save_state
 from common.training.validation import Validation, Validator, check_validation
 
 TRAINING_CSV, TRAINING_FIGURE = "training_step.csv", "training_curves.png"
@@ -219,7 +219,9 @@ def prepare_session(run: Run, model: PairModel, splits: Splits) -> Session:
     loss = PairLoss(config.training.loss)
     # Each rank drops out differently; seeded here, whatever drew random numbers before.
     set_seed(config.run.seed, device_specific=True)
-    progress = restore_progress(run, scheduler) if run.resuming else Progress()
+    progress = Progress(data=digest_data(splits.parts))
+    if run.resuming:
+        progress = restore_progress(run, scheduler, progress)
     run.begin()
     run.event(
         "stage_start",
@@ -246,12 +248,27 @@ def prepare_session(run: Run, model: PairModel, splits: Splits) -> Session:
     )
 
 
-def restore_progress(run: Run, scheduler: LRScheduler) -> Progress:
-    """Load weights, optimizer and random states in place; return how far the stage had come."""
+def restore_progress(run: Run, scheduler: LRScheduler, fresh: Progress) -> Progress:
+    """Load weights, optimizer, schedule and random states in place; return the saved progress.
+
+    Args:
+        run: What is resumed.
+        scheduler: The stage's.
+        fresh: The progress of a stage that starts now: where no state was saved yet.
+
+    Raises:
+        UserError: The state cannot be resumed, or the data are not those it was trained on.
+    """
     content = load_state(run)
     if content is None:
         run.warn("nothing_to_resume", reason="no state was saved yet: the stage starts anew")
-        return Progress()
+        return fresh
     progress = Progress.from_dict(content)
+    if progress.data != fresh.data:
+        raise UserError(
+            f"cannot resume {run.log_dir}: the pairs, the proteins or the language model are not"
+            " those that the run was started with; set data_config.benchmark.root_dir and"
+            " data_config.embeddings.model_name to those, or start a new run"
+        )
     scheduler.load_state_dict(progress.scheduler)
     return progress
