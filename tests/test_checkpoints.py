@@ -214,6 +214,10 @@ def test_a_model_goes_on_with_other_dropout_but_not_as_another_one(run: Run) -> 
     wider = run.config.model_copy(update={"model": settings.model_copy(update={"d_model": 64})})
     with pytest.raises(UserError, match=r"model_config.d_model is 64, but .* was trained with 8"):
         continue_model(checkpoint, wider)
+    # Their weights have the same shapes, so they would be loaded without a complaint.
+    heads = run.config.model_copy(update={"model": settings.model_copy(update={"n_heads": 4})})
+    with pytest.raises(UserError, match=r"model_config.n_heads is 4, but .* was trained with 2"):
+        continue_model(checkpoint, heads)
 
 
 def test_embeddings_of_another_width_are_refused_and_other_ones_told(run: Run) -> None:

@@ -178,6 +178,12 @@ def test_a_mistake_in_the_file_is_one_sentence(tmp_path: Path, case: str) -> Non
     assert refusal(tmp_path, text) == message
 
 
+def test_a_pool_may_be_kept_as_a_whole() -> None:
+    sampling = {"strategy": "ohem", "min_keep": 64, "pool_multiplier": 2}
+    config = Config.model_validate({"data_config": {"dataloader": {"sampling": sampling}}})
+    assert config.training.batch_size == 32
+
+
 SET_REFUSED = {
     "unknown": (
         "training_config.epoch=3",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from common.errors import UserError
 from common.inference.checkpoints import Decision
 from common.run import Run
 from common.training.loop import EpochRecord, FiniteCheck
+from common.training.progress import EpochPart
 from common.training.validation import Validation
 from tests.tiny_esm import record_log
 from tests.tiny_pairs import make_pairs, one_process, whole_batch
@@ -69,6 +72,19 @@ def test_heartbeats_are_the_first_every_nth_and_the_last_step(tmp_path: Path) ->
     assert {beat["epoch"] for beat in fields} == {"2"}
 
 
+def test_the_record_of_a_paused_epoch_continues_its_sums_and_its_time(tmp_path: Path) -> None:
+    """Three of five rounds were done, in 100 seconds: the CSV's epoch time has them all."""
+    fresh = record(5, 10, tmp_path)
+    part = EpochPart(rounds=3, seconds=100.0, lr=0.3, sums=[[6.0, 3.0]])
+    epoch = EpochRecord(fresh.run, 1, 5, part)
+    assert epoch.seconds >= 100.0
+    again = epoch.to_part()
+    assert (again.rounds, again.lr, again.sums) == (3, 0.3, [[6.0, 3.0]])
+    epoch.note(torch.tensor([1.0]), torch.ones(1), 0.2)
+    assert epoch.step == 4
+    assert epoch.mean_loss() == 7.0 / 4.0
+
+
 def test_finite_updates_pass() -> None:
     check = noted([torch.ones(4)])
     check.verify(torch.tensor(3.0))
@@ -89,6 +105,16 @@ def test_under_accumulation_the_round_that_did_it_is_named() -> None:
     with pytest.raises(UserError) as stopped:
         noted(losses).verify(torch.tensor(torch.nan))
     assert f"of the proteins {', '.join(names_of(7))}; lower" in str(stopped.value)
+
+
+def test_under_fp16_a_loss_of_any_round_must_be_finite_but_gradients_may_overflow() -> None:
+    """The loss scaler skips updates whose scaled gradients overflow."""
+    fp16: Any = SimpleNamespace(mixed_precision="fp16", reduce=lambda total, reduction: total)
+    one_process()
+    losses = [torch.ones(4), torch.tensor([1.0, 1.0, 1.0, torch.nan]), torch.ones(4)]
+    with pytest.raises(UserError, match=f"of the proteins {', '.join(names_of(7))}; lower"):
+        noted(losses, fp16).verify(torch.tensor(1.0))
+    noted([torch.ones(4)], fp16).verify(torch.tensor(torch.inf))
 
 
 def test_an_earlier_update_is_forgotten() -> None:

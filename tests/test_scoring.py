@@ -14,12 +14,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from common import long_work
 from common.config import MlpHeadConfig, ModelConfig, ScoringConfig
 from common.data.batches import PairData
 from common.data.tables.pairs import PairTable
 from common.errors import UserError
-from common.inference import protein_states as states
-from common.inference import scoring, scoring_job
+from common.inference import protein_states, scoring, scoring_job
 from common.inference.partial_scores import PartialScores
 from common.inference.protein_states import encode_proteins
 from common.inference.scoring import score_pairs
@@ -27,6 +27,7 @@ from common.inference.scoring_job import GIB, ScoringJob
 from common.inference.tiles import plan_tiles
 from common.models import PairModel, build_model
 from common.pausing import Paused
+from tests.tiny_esm import record_log
 from tests.tiny_pairs import MemoryStore, one_process
 
 ROOT = Path(__file__).parents[1]
@@ -168,6 +169,44 @@ def test_tiles_are_dealt_by_cost(processes: int) -> None:
     assert max(loads) - min(loads) <= tiles.costs.max()
 
 
+def test_proteins_still_needed_are_encoded_among_the_same_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """When scoring is resumed: another batch would give other last bits."""
+    job = ScoringJob(make_model(), every_pair(), SMALL, one_process(), "test")
+    batches: list[list[int]] = []
+    encode = protein_states.encode_batch
+
+    def noting(job: ScoringJob, proteins: Any, states: Any) -> torch.Tensor:
+        batches.append(proteins.tolist())
+        return encode(job, proteins, states)
+
+    monkeypatch.setattr(protein_states, "encode_batch", noting)
+    proteins = np.arange(len(job.data.table.proteins))
+    with job.inferring():
+        encode_proteins(job, proteins, proteins)
+        whole = batches.copy()
+        batches.clear()
+        encode_proteins(job, proteins, np.array([0, 7]))
+    assert len(whole) > 3
+    assert batches == [batch for batch in whole if 0 in batch or 7 in batch]
+
+
+def test_progress_is_logged_also_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, model = every_pair(), make_model()
+    monkeypatch.setattr(long_work, "LOG_EVERY", 0.0)
+    with record_log() as log:
+        score(model, data, describe="validation")
+    fields = [dict(f.split("=") for f in line.split(" | ")[1:]) for line in log.lines]
+    assert {f["work"] for f in fields} == {"validation"}
+    for unit, total in (("proteins", len(data.table.proteins)), ("pairs", len(data))):
+        done = [int(f["done"]) for f in fields if f["unit"] == unit]
+        assert len(done) > 3
+        assert done == sorted(done)
+        assert done[-1] == total
+        assert {int(f["total"]) for f in fields if f["unit"] == unit} == {total}
+
+
 @pytest.mark.parametrize("gib", [1e-6, 3e-4, 1.0])
 def test_memory_decides_what_is_held_and_where_but_not_the_scores(gib: float) -> None:
     """Spilled to a file, held plain, held prepared."""
@@ -188,9 +227,9 @@ def test_a_file_for_states_gives_its_pages_back() -> None:
     """Pages of a mapped file count as memory of the process as long as it keeps them."""
     if not hasattr(mmap, "MADV_DONTNEED"):
         pytest.skip("this system cannot give pages back")
-    rows, file = states.map_file((64, 1024), torch.float32)
+    rows, file = protein_states.map_file((64, 1024), torch.float32)
     rows.fill_(3.0)
-    held = states.ProteinStates(rows, np.zeros(1, int), np.array([64]), False, file)
+    held = protein_states.ProteinStates(rows, np.zeros(1, int), np.array([64]), False, file)
     held._release()
     assert resident_pages(rows.data_ptr()) == 0
     assert float(rows.sum()) == 3.0 * 64 * 1024
@@ -209,7 +248,7 @@ def test_no_room_for_the_file_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(UserError, match=r"\(400 bytes\): No space left on device; make room"):
-        states.map_file((10, 10), torch.float32)
+        protein_states.map_file((10, 10), torch.float32)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

@@ -98,7 +98,7 @@ def encode_proteins(job: ScoringJob, proteins: HostInts, unscored: HostInts) -> 
     states = ProteinStates.make_room(job, by_length)
     needed = [batch for batch in batches if np.isin(batch, unscored).any()]
     processes, rank = job.accelerator.num_processes, job.accelerator.process_index
-    with job.progress(sum(map(len, needed)), "proteins") as bar:
+    with job.progress(sum(map(len, needed)), "proteins") as work:
         for first in range(0, len(needed), processes):
             turns = needed[first : first + processes]
             own = None
@@ -107,7 +107,7 @@ def encode_proteins(job: ScoringJob, proteins: HostInts, unscored: HostInts) -> 
                     own = encode_batch(job, turns[rank], states)
             for owner, batch in enumerate(turns):
                 states.put(batch, share_rows(own, owner, batch, states, job))
-                bar.update(len(batch))
+                work.advance(len(batch))
     return states
 
 

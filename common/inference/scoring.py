@@ -92,18 +92,18 @@ def score_tile(model: PairModel, states: ProteinStates, pairs: NDArray[np.int64]
 
 
 def own_tiles(job: ScoringJob, tiles: Tiles, unscored: Sequence[int]) -> Iterator[int]:
-    """This process's tiles, under a bar of all processes' pairs, their rate and the time left."""
+    """This process's tiles, with the progress of all processes' pairs."""
     accelerator = job.accelerator
     own = tiles.deal(unscored, accelerator.num_processes)[accelerator.process_index]
     sizes = [len(tiles.pairs[piece]) for piece in tiles.slices]
     total, share = sum(sizes[tile] for tile in unscored), sum(sizes[tile] for tile in own)
-    with job.progress(total, "pairs") as bar:
+    with job.progress(total, "pairs") as work:
         done = 0
         # In random order the rate is the same from first to last, and so the time left is right.
         for tile in np.random.default_rng(0).permutation(np.array(own, dtype=np.int64)).tolist():
             yield tile
             done += sizes[tile]
-            bar.update(round(total * done / share) - bar.n)
+            work.advance(round(total * done / share) - work.done)
 
 
 @dataclass

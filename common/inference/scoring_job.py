@@ -10,10 +10,10 @@ from functools import cached_property
 
 import torch
 from accelerate import Accelerator
-from tqdm import tqdm
 
 from common.config import ScoringConfig
 from common.data.batches import PairData
+from common.long_work import LongWork
 from common.memory import explain_out_of_memory
 from common.models.base import PairModel
 from common.models.ragged import HostInts
@@ -93,7 +93,6 @@ class ScoringJob:
         )
         return explain_out_of_memory(task, self.data.protein_lengths[proteins], remedy)
 
-    def progress(self, total: int, unit: str) -> tqdm:
-        """A bar of all processes' work, on the main one's terminal."""
-        shown = None if self.accelerator.is_main_process else True
-        return tqdm(total=total, desc=self.describe, unit=f" {unit}", leave=False, disable=shown)
+    def progress(self, total: int, unit: str) -> LongWork:
+        """The progress of all processes' work, shown and logged by the main one."""
+        return LongWork(self.describe, total, unit, shown=self.accelerator.is_main_process)
