@@ -30,12 +30,8 @@ def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
     """The stage, from a pretrained model to its best epoch."""
     # These take seconds to import (torch, transformers); a wrong configuration is told before.
     from common.data.splits import open_splits
-    from common.inference.checkpoints import (
-        choose_checkpoint,
-        continue_model,
-        load_checkpoint,
-        warn_if_differs,
-    )
+    from common.inference.checkpoints import choose_checkpoint, load_checkpoint
+    from common.inference.compatibility import continue_model, warn_if_differs
     from common.launch import start_accelerator
     from common.run import open_run
     from common.training.losses import share_of_global_mean

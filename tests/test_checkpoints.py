@@ -14,15 +14,13 @@ from common.errors import UserError
 from common.files import temporary_beside
 from common.inference.checkpoints import (
     BEST_MODEL,
-    check_fits,
-    check_same_language_model,
     checksums_of,
     choose_checkpoint,
-    continue_model,
     load_checkpoint,
     newest_checkpoint,
     save_model,
 )
+from common.inference.compatibility import check_fits, check_same_language_model, continue_model
 from common.models import PairModel
 from common.run import Run
 from common.training.resume import LAST_STATE, load_state, save_state
@@ -140,12 +138,12 @@ DAMAGE: dict[str, tuple[str, Callable[[str], str], str]] = {
     "config.json of another model": (
         "config.json",
         lambda s: json.dumps({"model_type": "relic-pooled"}),
-        r"config.yaml is of the model V3Model, its config.json of a PooledConfig",
+        r"config.yaml is of the model type relic-v3, its config.json of relic-pooled",
     ),
     "config.json of no model here": (
         "config.json",
         lambda s: json.dumps({"model_type": "esm"}),
-        r"its config.json of a EsmConfig",
+        r"its config.json of esm",
     ),
     "another width": (
         "config.json",

@@ -246,7 +246,7 @@ def test_another_configuration_cannot_resume(
 
 
 # A changed key of each group of those that are ignored.
-IGNORED = {
+IGNORED: dict[str, dict[str, Any]] = {
     "names and places of the run's own files": {
         "run_config": {"output_dir": "elsewhere", "save_best_only": False}
     },

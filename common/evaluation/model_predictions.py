@@ -19,12 +19,10 @@ from common.data.tables.pairs import PairTable
 from common.evaluation.prediction_file import write_predictions
 from common.evaluation.predictions import Predictions
 from common.evaluation.test_side import TestSide
-from common.inference.checkpoints import (
-    Checkpoint,
+from common.inference.checkpoints import Checkpoint, choose_checkpoint, load_checkpoint
+from common.inference.compatibility import (
     check_same_embeddings,
     check_same_language_model,
-    choose_checkpoint,
-    load_checkpoint,
     warn_if_differs,
 )
 from common.inference.partial_scores import PartialScores

@@ -1,8 +1,8 @@
 """Checkpoints: the directory of a trained model that other runs, and other people, load.
 
 `best_model/` holds config.json, model.safetensors, the resolved configuration (config.yaml) and
-decision.json: the threshold, the validation figures it was chosen by, and checksums of the first
-two files. It is written aside and swapped in whole.
+decision.json: the threshold, the validation metrics of its epoch, and checksums of the first two
+files.
 """
 
 from __future__ import annotations
@@ -18,11 +18,9 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError
-from transformers import AutoConfig
 
-from common.config import Config, RegularizationConfig, Stage, flat_values
+from common.config import Config, Stage
 from common.config_file import read_resolved_config
-from common.data.embeddings.store import EmbeddingStore
 from common.errors import UserError, excerpt
 from common.files import (
     explain_disk_errors,
@@ -31,21 +29,12 @@ from common.files import (
     size_note,
     write_atomically,
 )
-from common.models import PairModel, build_model, model_class
+from common.models import PairModel, model_class
 from common.run import CONFIG_FILE, Run, on_main_process, run_directory
 
 BEST_MODEL, DECISION_FILE = "best_model", "decision.json"
 SEALED_FILES = ("config.json", "model.safetensors")
-# Of `model_config`, what weights do not depend on.
-MAY_CHANGE = frozenset(
-    {
-        "input_dim",
-        "mlp_head.dropout",
-        *(f"regularization.{name}" for name in RegularizationConfig.model_fields),
-    }
-)
-
-# What the library makes of a damaged config.json, when it believes it.
+# What transformers raises for a damaged config.json, depending on the damage.
 _UNREADABLE = (
     OSError,
     SafetensorError,
@@ -62,15 +51,15 @@ _UNREADABLE = (
 
 @dataclass(frozen=True)
 class Decision:
-    """From which probability on a pair is called, and the validation figures of the choice.
+    """The decision threshold, and the validation metrics of the epoch it was chosen after.
 
     Attributes:
-        threshold: The probability.
-        mode: How it was chosen.
-        monitor_metric: By which figure the epoch was.
-        epoch: Counted from 1.
-        validation: The figures.
-        language_model: The hash of the language model's files, by which the embeddings were made.
+        threshold: The lowest probability that is called an interaction.
+        mode: The threshold mode that chose it.
+        monitor_metric: The metric by which the best epoch is found.
+        epoch: The epoch, counted from 1.
+        validation: The metrics by name; None where undefined.
+        language_model: The hash of the language model's files that made the embeddings.
     """
 
     threshold: float
@@ -83,7 +72,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class _SavedDecision(Decision):
-    """As decision.json holds it."""
+    """The content of decision.json."""
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True)
 
@@ -96,7 +85,7 @@ _SAVED_DECISION = TypeAdapter(_SavedDecision)
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded model with what it was trained as."""
+    """A loaded model, the configuration of its training, and its decision."""
 
     path: Path
     model: PairModel
@@ -123,13 +112,13 @@ def save_model(run: Run, model: PairModel, decision: Decision, name: str = BEST_
 
 
 def weight_bytes(model: torch.nn.Module) -> int:
-    """What a model's weights take on disk."""
+    """The bytes that a model's weights take on disk."""
     return sum(tensor.nbytes for tensor in model.state_dict().values())
 
 
 @contextlib.contextmanager
 def explain_library_errors(path: Path, needed: int) -> Iterator[None]:
-    """`explain_disk_errors`, also where a library has an error of its own for a full disk."""
+    """Like `explain_disk_errors`, also for the errors that libraries have for a full disk."""
     try:
         with explain_disk_errors(path, needed):
             yield
@@ -173,122 +162,24 @@ def load_checkpoint(path: Path, expected_model: str | None = None) -> Checkpoint
     return Checkpoint(path, load_weights(path, name), config, decision)
 
 
-def check_same_language_model(
-    checkpoint: Checkpoint, config: Config, store: EmbeddingStore
-) -> None:
-    """Refuse embeddings of another language model than the checkpoint's.
-
-    Raises:
-        UserError: Its files are not those of the training.
-    """
-    if store.language_model != checkpoint.decision.language_model:
-        trained, given = (each.data.embeddings.model_name for each in (checkpoint.config, config))
-        reason = "its files have changed" if given == trained else f"that was {trained}"
-        raise UserError(
-            f"{given} is not the language model that {checkpoint.path} was trained on: {reason};"
-            " set data_config.embeddings.model_name or revision to the one that was"
-        )
-
-
-def check_fits(checkpoint: Checkpoint, config: Config, store: EmbeddingStore) -> list[str]:
-    """Refuse embeddings that a checkpoint's model cannot take; tell what else differs.
-
-    Returns:
-        The embedding settings, by key path, that are not those the model was trained on.
-
-    Raises:
-        UserError: The embeddings have another width.
-    """
-    trained, given = checkpoint.config.data, config.data
-    width, dim = checkpoint.model.config.input_dim, store.dim
-    if width != dim:
-        raise UserError(
-            f"the checkpoint {checkpoint.path} takes embeddings of {width} dimensions, but those"
-            f" of {given.embeddings.model_name} have {dim}; set data_config.embeddings.model_name"
-            f" to {trained.embeddings.model_name}, which it was trained on"
-        )
-    differing = [
-        f"data_config.embeddings.{key}"
-        for key in ("model_name", "revision", "layer", "dtype")
-        if getattr(trained.embeddings, key) != getattr(given.embeddings, key)
-    ]
-    if trained.max_sequence_length != given.max_sequence_length:
-        differing.append("data_config.max_sequence_length")
-    if store.language_model != checkpoint.decision.language_model:
-        differing.append("the files of data_config.embeddings.model_name")
-    return differing
-
-
-def warn_if_differs(run: Run, checkpoint: Checkpoint, store: EmbeddingStore) -> None:
-    """`check_fits`, with warnings in the log about what differs but may be meant."""
-    differing = check_fits(checkpoint, run.config, store)
-    if differing:
-        run.warn("embeddings_differ", keys=differing, checkpoint=checkpoint.path)
-    trained, given = (
-        f"{config.data.benchmark.species} {config.data.benchmark.split_strategy}"
-        for config in (checkpoint.config, run.config)
-    )
-    if trained != given:
-        # Of another split of its species a model may have seen the test proteins in training.
-        run.warn("benchmark_differs", trained_on=trained, now=given, checkpoint=checkpoint.path)
-
-
-def check_same_embeddings(checkpoint: Checkpoint, config: Config) -> None:
-    """Refuse settings by which sequences would be embedded otherwise than in training.
-
-    Not the type of the stored numbers, which only rounds them otherwise.
-
-    Raises:
-        UserError: Names the first such setting.
-    """
-    trained, given = checkpoint.config.data, config.data
-    for key, was, now in (
-        ("embeddings.layer", trained.embeddings.layer, given.embeddings.layer),
-        ("max_sequence_length", trained.max_sequence_length, given.max_sequence_length),
-    ):
-        if was != now:
-            raise UserError(
-                f"data_config.{key} is {now}, but {checkpoint.path} was trained with {was}: its"
-                " scores would mean nothing; leave it out"
-            )
-
-
-def continue_model(checkpoint: Checkpoint, config: Config) -> PairModel:
-    """The checkpoint's weights in the configured model, which may drop out more or less.
-
-    Raises:
-        UserError: Names the first key of `model_config` by which it would be another model.
-    """
-    trained = flat_values(checkpoint.config.model)
-    for key, value in flat_values(config.model).items():
-        if trained.get(key) != value and key not in MAY_CHANGE:
-            raise UserError(
-                f"model_config.{key} is {value}, but {checkpoint.path} was trained with"
-                f" {trained.get(key)}; its weights fit no other, so make them equal"
-            )
-    model = build_model(config.model, checkpoint.model.config.input_dim)
-    model.load_state_dict(checkpoint.model.state_dict())
-    return model
-
-
 def load_weights(path: Path, name: str) -> PairModel:
-    """The model of a directory, refusing weights that are missing, left over or misshapen."""
+    """Load the model of a directory; refuse weights that are missing, left over or misshapen."""
     chosen = model_class(name)
     try:
-        # Else the library asks on the terminal whether to run the code that a config.json names.
-        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-        _check_is_of(chosen, config, path)
+        # Not AutoConfig, which would ask to run the code that a config.json can name.
+        content, _ = chosen.config_class.get_config_dict(path)
+        _check_is_of(chosen, content.get("model_type"), path)
+        # Misshapen weights pass here, to be reported below in one sentence.
         loaded: Any = chosen.from_pretrained(
-            # Misshapen weights are let through to be told below in one sentence.
-            path, config=config, output_loading_info=True, ignore_mismatched_sizes=True
-        )  # fmt: skip
+            path, output_loading_info=True, ignore_mismatched_sizes=True
+        )
     except _UNREADABLE as error:
         reason = excerpt(" ".join(str(error).split()) or type(error).__name__, limit=200)
         raise UserError(f"the checkpoint {path} cannot be read: {reason}") from None
-    model: PairModel = loaded[0]
-    info = loaded[1]
+    model: PairModel
+    model, info = loaded
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        # transformers would fill missing weights with whatever memory holds.
+        # transformers would fill missing weights with uninitialised memory.
         if info[kind]:
             first = excerpt(sorted(map(str, info[kind]))[0], limit=120)
             raise UserError(
@@ -298,24 +189,25 @@ def load_weights(path: Path, name: str) -> PairModel:
     return model
 
 
-def _check_is_of(model: type[PairModel], config: object, path: Path) -> None:
-    if not isinstance(config, model.config_class):
+def _check_is_of(model: type[PairModel], found: object, path: Path) -> None:
+    expected = model.config_class.model_type
+    if found != expected:
         raise UserError(
-            f"the checkpoint {path} contradicts itself: its {CONFIG_FILE} is of the model"
-            f" {model.__name__}, its config.json of a {type(config).__name__}; copy it whole again"
+            f"the checkpoint {path} contradicts itself: its {CONFIG_FILE} is of the model type"
+            f" {expected}, its config.json of {excerpt(str(found))}; copy the whole directory again"
         )
 
 
 def checksums_of(path: Path) -> dict[str, str]:
-    """Of the files of a model directory in which a change could go unnoticed."""
+    """The checksums of the files of a model directory in which a change could go unnoticed."""
     return {name: hash_file(path / name) for name in SEALED_FILES}
 
 
 def _read_decision(path: Path) -> Decision:
-    """The decision, after comparing the files that it seals.
+    """Read the decision and compare the checksums it holds.
 
     A digit of config.json (the number of heads) or a bit of the weights can change without any
-    name or shape: the model would load, and score something else.
+    name or shape: the model would load, and give other scores.
     """
     file = path / DECISION_FILE
     try:
@@ -328,8 +220,8 @@ def _read_decision(path: Path) -> Decision:
     for name, checksum in checksums_of(path).items():
         if saved.files.get(name) != checksum:
             raise UserError(
-                f"{path / name} has changed since it was saved, so the model would not score as it"
-                " did; restore it, or train again"
+                f"{path / name} has changed since it was saved, so the model would give other"
+                " scores; restore it, or train again"
             )
     return Decision(**{key: value for key, value in vars(saved).items() if key != "files"})
 
@@ -338,12 +230,13 @@ def choose_checkpoint(run: Run, named: str | None, stages: tuple[Stage, ...]) ->
     """The model directory to start from, the same on every process.
 
     Args:
-        run: A run that goes on keeps to what it was begun from.
-        named: On the command line; else the configuration's, else the newest is taken.
-        stages: Of which the newest is looked for, the first one's first.
+        run: A resumed run keeps the checkpoint that it was started from.
+        named: The command line's, which precedes the configuration's; without either, the newest
+            is taken.
+        stages: The stages whose newest checkpoint is looked for; an earlier one takes precedence.
 
     Raises:
-        UserError: None is named, and there is none.
+        UserError: No checkpoint is named, and there is none.
     """
 
     def choose() -> Path:

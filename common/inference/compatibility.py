@@ -1,0 +1,117 @@
+"""Whether a checkpoint fits the configuration and the embeddings that it is to be used with."""
+
+from __future__ import annotations
+
+from common.config import Config, RegularizationConfig, flat_values
+from common.data.embeddings.store import EmbeddingStore
+from common.errors import UserError
+from common.inference.checkpoints import Checkpoint
+from common.models import PairModel, build_model
+from common.run import Run
+
+# The keys of `model_config` that weights do not depend on.
+MAY_CHANGE = frozenset(
+    {
+        "input_dim",
+        "mlp_head.dropout",
+        *(f"regularization.{name}" for name in RegularizationConfig.model_fields),
+    }
+)
+
+
+def check_same_language_model(
+    checkpoint: Checkpoint, config: Config, store: EmbeddingStore
+) -> None:
+    """Refuse embeddings that another language model made than the checkpoint's.
+
+    Raises:
+        UserError: The language model's files are not those of the training.
+    """
+    if store.language_model != checkpoint.decision.language_model:
+        trained, given = (each.data.embeddings.model_name for each in (checkpoint.config, config))
+        reason = "its files have changed" if given == trained else f"that was {trained}"
+        raise UserError(
+            f"{given} is not the language model that {checkpoint.path} was trained on: {reason};"
+            " set data_config.embeddings.model_name or revision to the one that was"
+        )
+
+
+def check_fits(checkpoint: Checkpoint, config: Config, store: EmbeddingStore) -> list[str]:
+    """Refuse embeddings of another width than the checkpoint's model takes.
+
+    Returns:
+        The key paths of the embedding settings that differ from those of the training.
+
+    Raises:
+        UserError: The embeddings have another width.
+    """
+    trained, given = checkpoint.config.data, config.data
+    width, dim = checkpoint.model.config.input_dim, store.dim
+    if width != dim:
+        raise UserError(
+            f"the checkpoint {checkpoint.path} takes embeddings of {width} dimensions, but those"
+            f" of {given.embeddings.model_name} have {dim}; set data_config.embeddings.model_name"
+            f" to {trained.embeddings.model_name}, which it was trained on"
+        )
+    differing = [
+        f"data_config.embeddings.{key}"
+        for key in ("model_name", "revision", "layer", "dtype")
+        if getattr(trained.embeddings, key) != getattr(given.embeddings, key)
+    ]
+    if trained.max_sequence_length != given.max_sequence_length:
+        differing.append("data_config.max_sequence_length")
+    if store.language_model != checkpoint.decision.language_model:
+        differing.append("the files of data_config.embeddings.model_name")
+    return differing
+
+
+def warn_if_differs(run: Run, checkpoint: Checkpoint, store: EmbeddingStore) -> None:
+    """Like `check_fits`; log a warning about differences that may be intended."""
+    differing = check_fits(checkpoint, run.config, store)
+    if differing:
+        run.warn("embeddings_differ", keys=differing, checkpoint=checkpoint.path)
+    trained, given = (
+        f"{config.data.benchmark.species} {config.data.benchmark.split_strategy}"
+        for config in (checkpoint.config, run.config)
+    )
+    if trained != given:
+        # In another split of its species, test proteins may be among the training proteins.
+        run.warn("benchmark_differs", trained_on=trained, now=given, checkpoint=checkpoint.path)
+
+
+def check_same_embeddings(checkpoint: Checkpoint, config: Config) -> None:
+    """Refuse settings that would embed sequences in another way than in training.
+
+    The dtype of the stored numbers may differ, because it only rounds them.
+
+    Raises:
+        UserError: Names the first such setting.
+    """
+    trained, given = checkpoint.config.data, config.data
+    for key, was, now in (
+        ("embeddings.layer", trained.embeddings.layer, given.embeddings.layer),
+        ("max_sequence_length", trained.max_sequence_length, given.max_sequence_length),
+    ):
+        if was != now:
+            raise UserError(
+                f"data_config.{key} is {now}, but {checkpoint.path} was trained with {was}: its"
+                " scores would be meaningless; leave the setting out"
+            )
+
+
+def continue_model(checkpoint: Checkpoint, config: Config) -> PairModel:
+    """Load the checkpoint's weights into the configured model, whose dropout may differ.
+
+    Raises:
+        UserError: Names the first key of `model_config` that describes another model.
+    """
+    trained = flat_values(checkpoint.config.model)
+    for key, value in flat_values(config.model).items():
+        if trained.get(key) != value and key not in MAY_CHANGE:
+            raise UserError(
+                f"model_config.{key} is {value}, but {checkpoint.path} was trained with"
+                f" {trained.get(key)}, and its weights fit no other value; set it to that"
+            )
+    model = build_model(config.model, checkpoint.model.config.input_dim)
+    model.load_state_dict(checkpoint.model.state_dict())
+    return model
