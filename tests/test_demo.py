@@ -22,12 +22,11 @@ from common.data.benchmarks.base import Benchmark
 from common.data.benchmarks.demo import generate as demo
 from common.data.benchmarks.demo.esm import build_language_model
 from common.data.benchmarks.demo.functional import assign_terms
-from common.data.benchmarks.demo.generate import DemoPaths, draw_split, ensure_demo
+from common.data.benchmarks.demo.generate import draw_split, ensure_demo
 from common.data.benchmarks.demo.world import (
     RESIDUES,
     DemoSpec,
     Families,
-    Matrix,
     Network,
     Proteins,
     draw_families,
@@ -39,7 +38,7 @@ from common.data.benchmarks.pickles import load_go_terms, load_graph, load_graph
 from common.data.benchmarks.registry import open_benchmark
 from common.data.embeddings.language_model import LanguageModel
 from common.data.embeddings.model_files import locate_model
-from common.data.splitting import draw_node_sets, draw_test_proteins
+from common.data.splitting import draw_node_sets, draw_test_proteins, list_neighbours
 from common.data.tables.pairs import all_pairs, overlap
 from common.errors import UserError
 from tests.tiny_demo import MINIATURE
@@ -48,18 +47,18 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def miniature(tmp_path_factory: pytest.TempPathFactory) -> DemoPaths:
+def miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A generated miniature, for tests that only read it."""
     return ensure_demo(tmp_path_factory.mktemp("demo") / "mini", 47, MINIATURE)
 
 
-def open_demo(paths: DemoPaths, strategy: Strategy, species: str = demo.SPECIES) -> Benchmark:
+def open_demo(paths: Path, strategy: Strategy, species: str = demo.SPECIES) -> Benchmark:
     return open_benchmark(
         BenchmarkConfig(
-            root_dir=str(paths.root),
+            root_dir=str(paths),
             species=species,
             split_strategy=strategy,
-            cache_dir=str(paths.root.parent / "cache"),
+            cache_dir=str(paths.parent / "cache"),
         )
     )
 
@@ -101,9 +100,7 @@ ensure_demo(Path(sys.argv[1]), 47, DemoSpec(**sizes))
 """
 
 
-def test_a_seed_gives_the_same_bytes_under_any_hash_seed(
-    tmp_path: Path, miniature: DemoPaths
-) -> None:
+def test_a_seed_gives_the_same_bytes_under_any_hash_seed(tmp_path: Path, miniature: Path) -> None:
     sizes = json.dumps(asdict(MINIATURE))
     started = [
         subprocess.Popen(
@@ -117,7 +114,7 @@ def test_a_seed_gives_the_same_bytes_under_any_hash_seed(
     first, second = read_all(tmp_path / "1"), read_all(tmp_path / "2")
     assert first.keys() == second.keys()
     assert [name for name in first if first[name] != second[name]] == []
-    here = read_all(miniature.root)
+    here = read_all(miniature)
     both = first.keys() & here.keys()
     assert first.keys() - both == {"esm/corpus.txt"}
     assert [name for name in both if first[name] != here[name]] == []
@@ -132,9 +129,9 @@ def test_a_seed_gives_the_same_language_model(tmp_path: Path) -> None:
     assert weights[0] != weights[1]
 
 
-def test_another_seed_gives_other_proteins_and_pairs(tmp_path: Path, miniature: DemoPaths) -> None:
-    other = read_all(ensure_demo(tmp_path / "other", 48, MINIATURE).root)
-    same = {name for name, content in read_all(miniature.root).items() if other[name] == content}
+def test_another_seed_gives_other_proteins_and_pairs(tmp_path: Path, miniature: Path) -> None:
+    other = read_all(ensure_demo(tmp_path / "other", 48, MINIATURE))
+    same = {name for name, content in read_all(miniature).items() if other[name] == content}
     assert same <= {"esm/config.json", "esm/tokenizer_config.json", "esm/vocab.txt"}
 
 
@@ -227,17 +224,17 @@ def test_the_default_split_is_balanced_and_node_disjoint(
 # Walks.
 
 
-def two_cliques(size: int) -> Matrix:
+def two_cliques(size: int) -> list[list[int]]:
     binds = np.zeros((2 * size, 2 * size), np.bool_)
     binds[:size, :size] = binds[size:, size:] = True
-    return binds
+    return list_neighbours(binds)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_walk_for_test_proteins_starts_anew(strategy: Strategy) -> None:
     """An unbroken walk over two cliques would take one of them whole and nothing of the other."""
-    spec = replace(MINIATURE, test_share=0.5, walk_length=4)
-    drawn = draw_test_proteins(spec, two_cliques(30), strategy, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    drawn = draw_test_proteins(two_cliques(30), 30, strategy, rng, walk_length=4)
     assert len(set(drawn)) == 30
     assert 5 <= np.sum(drawn < 30) <= 25
 
@@ -251,11 +248,10 @@ def test_walks_take_the_order_of_their_name() -> None:
     arms = nx.Graph(
         [(0, ring) for ring in (1, 2, 3, 4)] + [(ring, ring + 4) for ring in range(1, 5)]
     )
-    binds = nx.to_numpy_array(arms, nodelist=range(9)).astype(np.bool_)
-    spec = replace(MINIATURE, set_sizes=(5,), sets_per_size=300)
+    neighbours = list_neighbours(nx.to_numpy_array(arms, nodelist=range(9)).astype(np.bool_))
     rng = np.random.default_rng(0)
     sets = {
-        strategy: {tuple(chosen) for chosen in draw_node_sets(spec, binds, strategy, rng)[5]}
+        strategy: set(map(tuple, draw_node_sets(neighbours, (5,), 300, strategy, rng)[5]))
         for strategy in STRATEGIES
     }
     ring, two_arms = (0, 1, 2, 3, 4), (0, 1, 2, 5, 6)
@@ -265,10 +261,9 @@ def test_walks_take_the_order_of_their_name() -> None:
 
 
 def test_a_walk_that_ends_goes_on_elsewhere() -> None:
-    spec = replace(MINIATURE, set_sizes=(8,))
     for strategy in STRATEGIES:
         rng = np.random.default_rng(0)
-        sets = draw_node_sets(spec, two_cliques(4), strategy, rng)
+        sets = draw_node_sets(two_cliques(4), (8, 9), 3, strategy, rng)
         assert sets == {8: [list(range(8))] * 3}
 
 
@@ -277,7 +272,7 @@ def test_a_walk_that_ends_goes_on_elsewhere() -> None:
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_nested_species_reads_as_the_benchmark_does(
-    miniature: DemoPaths, strategy: Strategy
+    miniature: Path, strategy: Strategy
 ) -> None:
     opened = open_demo(miniature, strategy)
     train, val, test = (opened.pairs(split) for split in ("train", "val", "test"))
@@ -305,22 +300,22 @@ def test_the_nested_species_reads_as_the_benchmark_does(
     assert all(chosen <= set(graph) for of in sets.values() for chosen in of)
 
 
-def test_the_train_graph_holds_train_and_validation_positives(miniature: DemoPaths) -> None:
+def test_the_train_graph_holds_train_and_validation_positives(miniature: Path) -> None:
     """As in PRING: degrees taken from it have seen the validation answers."""
     opened = open_demo(miniature, "BFS")
-    graph = load_graph(miniature.root / "synthetic/BFS/synthetic_train_graph.pkl")
+    graph = load_graph(miniature / "synthetic/BFS/synthetic_train_graph.pkl")
     edges = {
         (table.proteins[a], table.proteins[b])
         for table in (opened.pairs("train"), opened.pairs("val"))
         for a, b in table.pairs[table.labels == 1].tolist()
     }
     assert {tuple(sorted(edge)) for edge in graph.edges} == edges
-    split = pickle.loads((miniature.root / "synthetic/BFS/synthetic_BFS_split.pkl").read_bytes())
+    split = pickle.loads((miniature / "synthetic/BFS/synthetic_BFS_split.pkl").read_bytes())
     assert sorted(graph) == split["train"]
     assert sorted(opened.test_graph()) == split["test"]
 
 
-def test_the_second_species_lies_flat_and_shares_no_sequence(miniature: DemoPaths) -> None:
+def test_the_second_species_lies_flat_and_shares_no_sequence(miniature: Path) -> None:
     opened = open_demo(miniature, "DFS", demo.TRANSFER_SPECIES)
     test = opened.pairs("test")
     assert set(test.proteins) <= opened.sequences().keys()
@@ -333,9 +328,9 @@ def test_the_second_species_lies_flat_and_shares_no_sequence(miniature: DemoPath
     assert not opened.sequences().keys() & main.keys()
 
 
-def test_it_is_called_synthetic_where_a_user_looks(miniature: DemoPaths) -> None:
-    assert "SYNTHETIC" in (miniature.root / "README.txt").read_text()
-    species = [name.name for name in miniature.root.iterdir() if name.name.startswith("synth")]
+def test_it_is_called_synthetic_where_a_user_looks(miniature: Path) -> None:
+    assert "SYNTHETIC" in (miniature / "README.txt").read_text()
+    species = [name.name for name in miniature.iterdir() if name.name.startswith("synth")]
     assert sorted(species) == ["synthetic", "synthetic2"]
 
 
@@ -348,8 +343,8 @@ def read_pairs(path: Path) -> dict[tuple[str, ...], int]:
     return {tuple(row[:2]): int(row[2]) for row in rows}
 
 
-def test_complexes_are_distinct_dense_groups_of_the_test_network(miniature: DemoPaths) -> None:
-    graphs = load_graphs(miniature.functional / "complex_graphs.pkl")
+def test_complexes_are_distinct_dense_groups_of_the_test_network(miniature: Path) -> None:
+    graphs = load_graphs(miniature / "functional" / "complex_graphs.pkl")
     network = open_demo(miniature, "BFS").test_graph()
     groups = {tuple(sorted(graph)) for graph in graphs}
     assert len(groups) == len(graphs) > 0
@@ -359,20 +354,20 @@ def test_complexes_are_distinct_dense_groups_of_the_test_network(miniature: Demo
         assert {frozenset(edge) for edge in graph.edges} == {frozenset(e) for e in induced.edges}
         links = graph.number_of_edges() - nx.number_of_selfloops(graph)
         assert links >= 0.7 * len(graph) * (len(graph) - 1) / 2
-    pairs = read_pairs(miniature.functional / "complex_test_pairs.txt")
+    pairs = read_pairs(miniature / "functional" / "complex_test_pairs.txt")
     assert pairs.keys() == {pair for group in groups for pair in combinations(group, 2)}
     assert all(label == network.has_edge(*pair) for pair, label in pairs.items())
-    text = (miniature.functional / "complex_proteins.fasta").read_text().splitlines()
+    text = (miniature / "functional" / "complex_proteins.fasta").read_text().splitlines()
     sequences = open_demo(miniature, "BFS").sequences()
     described = {name[1:]: sequence for name, sequence in zip(text[::2], text[1::2], strict=True)}
     assert described == {name: sequences[name] for group in groups for name in group}
 
 
-def test_essential_proteins_are_the_hubs_of_the_test_network(miniature: DemoPaths) -> None:
+def test_essential_proteins_are_the_hubs_of_the_test_network(miniature: Path) -> None:
     network = open_demo(miniature, "BFS").test_graph()
     network.remove_edges_from(list(nx.selfloop_edges(network)))
     essential, others = (
-        (miniature.functional / f"selected_{kind}_proteins.txt").read_text().split()
+        (miniature / "functional" / f"selected_{kind}_proteins.txt").read_text().split()
         for kind in ("essential", "non_essential")
     )
     assert len(essential) == len(others) == 12
@@ -381,8 +376,8 @@ def test_essential_proteins_are_the_hubs_of_the_test_network(miniature: DemoPath
     assert fewest >= max(network.degree(name) for name in others)
 
 
-def test_terms_cover_the_test_proteins_and_follow_their_families(miniature: DemoPaths) -> None:
-    terms = load_go_terms(miniature.functional / "test_go_terms.pkl")
+def test_terms_cover_the_test_proteins_and_follow_their_families(miniature: Path) -> None:
+    terms = load_go_terms(miniature / "functional" / "test_go_terms.pkl")
     assert terms.keys() == set(open_demo(miniature, "BFS").test_graph())
     for aspects in terms.values():
         assert aspects.keys() == {"go_p", "go_f", "go_c"}
@@ -427,8 +422,8 @@ def test_the_language_model_never_sees_a_test_protein(
     assert len(seen) == len(untested) + MINIATURE.unlabelled
 
 
-def test_the_checkpoint_loads_and_gives_one_state_per_residue(miniature: DemoPaths) -> None:
-    files = locate_model(EmbeddingsConfig(model_name=str(miniature.esm)))
+def test_the_checkpoint_loads_and_gives_one_state_per_residue(miniature: Path) -> None:
+    files = locate_model(EmbeddingsConfig(model_name=str(miniature / "esm")))
     model = LanguageModel.load(files, -1, torch.device("cpu"))
     states = model.residue_states(["ACDEFGHIKL", "WY"])
     assert [tuple(state.shape) for state in states] == [(10, 64), (2, 64)]
@@ -483,13 +478,13 @@ def test_an_existing_demo_stays_until_another_seed_is_asked_for(
 ) -> None:
     monkeypatch.setattr(demo, "build_language_model", lambda *_: None)
     first = ensure_demo(tmp_path / "demo", 47, MINIATURE)
-    before = read_all(first.root)
-    (first.root / "mark").touch()
+    before = read_all(first)
+    (first / "mark").touch()
     ensure_demo(tmp_path / "demo", 47, MINIATURE)
-    assert (first.root / "mark").exists()
+    assert (first / "mark").exists()
     ensure_demo(tmp_path / "demo", 48, MINIATURE)
-    assert not (first.root / "mark").exists()
-    after = read_all(first.root)
+    assert not (first / "mark").exists()
+    after = read_all(first)
     assert after.keys() == before.keys()
     assert after["synthetic/synthetic_simple.fasta"] != before["synthetic/synthetic_simple.fasta"]
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]
@@ -499,9 +494,9 @@ def test_a_failed_replacement_leaves_the_old_demo(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(demo, "build_language_model", lambda *_: None)
-    root = ensure_demo(tmp_path / "demo", 47, MINIATURE).root
+    root = ensure_demo(tmp_path / "demo", 47, MINIATURE)
     before = read_all(root)
-    monkeypatch.setattr(demo, "draw_unlabelled", lambda *_: 1 / 0)
+    monkeypatch.setattr("common.data.benchmarks.demo.world.draw_unlabelled", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         ensure_demo(root, 48, MINIATURE)
     assert read_all(root) == before
@@ -535,4 +530,4 @@ def test_an_empty_directory_becomes_the_demo(
     monkeypatch.setattr(demo, "build_language_model", lambda *_: None)
     (tmp_path / "demo").mkdir()
     paths = ensure_demo(tmp_path / "demo", 47, MINIATURE)
-    assert (paths.root / "demo.json").is_file()
+    assert (paths / "demo.json").is_file()

@@ -518,7 +518,10 @@ def test_from_an_empty_folder_a_model_is_trained_and_judged(
     project = TinyProject(tmp_path, tmp_path / "config.yaml")
     repository.faults = {f"{DATASET}/{TRAIN}": ["500", "break"], f"{DATASET}/{GRAPH}": ["break"]}
     call_main(project, "pretrain.py")
-    call_main(project, "evaluate.py", "--tasks", "pairs", "topology")
+    tasks = ("pairs", "topology", "complexes", "go_modules", "essential_proteins")
+    call_main(project, "evaluate.py", "--tasks", *tasks)
     (judged,) = (project.output / "logs" / "v3" / "evaluate").iterdir()
     assert (judged / "topology.csv").is_file()
+    functional = json.loads((judged / "functional.json").read_text())
+    assert list(functional) == ["complexes", "go_modules", "essential_proteins"]
     assert len((judged / "evaluate.csv").read_text().splitlines()) == 3

@@ -585,7 +585,9 @@ def test_functional_data_of_another_species_are_refused_before_scoring(
 def test_a_functional_folder_that_is_not_there_is_named_with_its_key(project: TinyProject) -> None:
     there = "data_config.benchmark.functional_dir=/nowhere"
     config = load_config(project.config, "evaluate", ["evaluate.tasks=[complexes]", there])
-    with pytest.raises(UserError, match=r"functional_dir \(/nowhere\) is not an existing directory"):
+    with pytest.raises(
+        UserError, match=r"functional_dir \(/nowhere\) is not an existing directory"
+    ):
         test_side.open_test_side(config)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from common.data.benchmarks.demo.generate import DemoPaths, ensure_demo
+from common.data.benchmarks.demo.generate import ensure_demo
 from common.evaluation.tasks import pairs, topology
 from tests.tiny_benchmark import ROOT
 from tests.tiny_demo import MINIATURE
@@ -99,22 +99,22 @@ def run_script(*command: str, settings: list[str], folder: Path, accelerate: str
     return done.stdout
 
 
-def settings_for(paths: DemoPaths, folder: Path) -> list[str]:
+def settings_for(demo: Path, folder: Path) -> list[str]:
     """The demo's config on a benchmark and in an output folder of one's own."""
     return [
         f"run_config.output_dir={folder / 'runs'}",
-        f"data_config.benchmark.root_dir={paths.root}",
-        f"data_config.benchmark.functional_dir={paths.functional}",
+        f"data_config.benchmark.root_dir={demo}",
+        f"data_config.benchmark.functional_dir={demo / 'functional'}",
         f"data_config.benchmark.cache_dir={folder / 'cache'}",
-        f"data_config.embeddings.model_name={paths.esm}",
+        f"data_config.embeddings.model_name={demo / 'esm'}",
         f"data_config.embeddings.cache_dir={folder / 'embeddings'}",
     ]
 
 
 def test_the_demos_logs_tell_the_golden_events_in_order(tmp_path: Path) -> None:
     """On a miniature of its benchmark, which takes seconds instead of minutes."""
-    paths = ensure_demo(tmp_path / "mini", 47, MINIATURE)
-    settings = [*settings_for(paths, tmp_path), "data_config.benchmark.name=pring"]
+    demo = ensure_demo(tmp_path / "mini", 47, MINIATURE)
+    settings = [*settings_for(demo, tmp_path), "data_config.benchmark.name=pring"]
     run_script(
         str(ROOT / "scripts" / "v3.sh"), "full_pipeline", "configs/demo.yaml",
         settings=settings, folder=ROOT, accelerate="--config_file accelerate_configs/cpu.yaml",
@@ -125,10 +125,9 @@ def test_the_demos_logs_tell_the_golden_events_in_order(tmp_path: Path) -> None:
 @pytest.mark.skipif("RELIC_RUN_HPC_E2E" not in os.environ, reason="RELIC_RUN_HPC_E2E is not set")
 def test_the_pipeline_runs_under_the_machines_accelerate_config(tmp_path: Path) -> None:
     demo = tmp_path / "demo"
-    paths = DemoPaths(demo, demo / "functional", demo / "esm")
     run_script(
         str(ROOT / "scripts" / "v3.sh"), "full_pipeline", "configs/demo.yaml",
-        settings=settings_for(paths, tmp_path), folder=ROOT, accelerate=None,
+        settings=settings_for(demo, tmp_path), folder=ROOT, accelerate=None,
     )  # fmt: skip
     check_artifacts(tmp_path / "runs", "v3")
 
@@ -138,10 +137,9 @@ def test_the_pipeline_runs_under_the_machines_accelerate_config(tmp_path: Path) 
 )
 def test_the_demo_in_full_learns_and_beats_the_baseline(tmp_path: Path) -> None:
     demo = tmp_path / "demo"
-    paths = DemoPaths(demo, demo / "functional", demo / "esm")
     run_script(
         str(ROOT / "scripts" / "demo.sh"),
-        settings=settings_for(paths, tmp_path), folder=ROOT, accelerate=None,
+        settings=settings_for(demo, tmp_path), folder=ROOT, accelerate=None,
     )  # fmt: skip
     runs = tmp_path / "runs"
     aurocs = {}

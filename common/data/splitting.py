@@ -1,7 +1,8 @@
-"""How the synthetic benchmark divides its network: test proteins, labelled pairs, node sets.
+"""How an interaction network is divided: test proteins, labelled pairs, sampled node sets.
 
 The procedure is PRING's: a walk over the network chooses the test proteins, pairs between the two
-sides are dropped, and every side gets as many negative pairs as it has interactions.
+sides are dropped, and every side gets as many negative pairs as it has interactions. Proteins are
+numbers here, and a network is a symmetric matrix or the list of every protein's neighbours.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from common.config import Strategy
-from common.data.benchmarks.demo.world import DemoSpec, Matrix, Network, Pairs
+
+Matrix = npt.NDArray[np.bool_]
+Pairs = npt.NDArray[np.int64]
+Neighbours = Sequence[Sequence[int]]
 
 _MOST_STEPS = 1000  # of a random walk that finds nothing new any more
 
@@ -40,67 +44,70 @@ class LabelledPairs:
 
 
 def draw_test_proteins(
-    spec: DemoSpec, binds: Matrix, strategy: Strategy, rng: np.random.Generator
+    neighbours: Neighbours,
+    count: int,
+    strategy: Strategy,
+    rng: np.random.Generator,
+    walk_length: int | None = None,
 ) -> Pairs:
     """The numbers of the test proteins, sorted.
 
-    The walk starts anew every `walk_length` nodes: an unbroken one swallows whole families, which
-    the train side then never shows.
+    An unbroken walk swallows whole families, which the train side then never shows; with
+    `walk_length`, it starts anew after so many nodes.
     """
-    count = round(spec.test_share * len(binds))
-    drawn = _walk_over(list_neighbours(binds), strategy, count, spec.walk_length, rng)
-    return np.sort(np.array(drawn))
+    return np.sort(np.array(_walk_over(neighbours, strategy, count, walk_length, rng)))
 
 
 def draw_pairs(
-    network: Network,
+    binds: Matrix,
     members: Pairs,
-    noise: float,
     rng: np.random.Generator,
     most: int | None = None,
+    plausible: Matrix | None = None,
+    plausible_share: float = 0.0,
 ) -> LabelledPairs:
     """The labelled pairs among some proteins, shuffled, half of them positive.
 
     Args:
-        network: Who can bind whom, and who does.
+        binds: Who interacts with whom.
         members: Numbers of the proteins, sorted.
-        noise: Share of the negatives that could bind but do not. The others cannot bind: a pair
-            that could and merely does not would teach against the rule.
         rng: Draws them.
         most: Keep no more positive pairs than this, self-pairs first; None keeps all.
+        plausible: Pairs that may interact although `binds` does not say so. As negatives they
+            would teach what is wrong, so only a stated share of the negatives is taken from them.
+        plausible_share: That share.
     """
     rows, columns = np.triu_indices(len(members))
     a, b = members[rows], members[columns]
-    binds, can_bind = network.binds[a, b], network.can_bind[a, b]
-    positive = np.flatnonzero(binds)
+    positive = np.flatnonzero(binds[a, b])
     if most is not None and len(positive) > most:
         itself, others = positive[(a == b)[positive]], positive[(a != b)[positive]]
         others = rng.choice(others, size=max(0, most - len(itself)), replace=False)
         positive = np.concatenate([itself, others])
-    free = ~binds & (a != b)
-    contrary = round(noise * len(positive))
-    negative = np.concatenate(
-        [
-            rng.choice(np.flatnonzero(free & ~can_bind), len(positive) - contrary, replace=False),
-            rng.choice(np.flatnonzero(free & can_bind), contrary, replace=False),
-        ]
-    )
-    chosen = rng.permutation(np.concatenate([positive, negative]))
-    return LabelledPairs(np.stack([a[chosen], b[chosen]], axis=1), binds[chosen].astype(np.int64))
+    free = ~binds[a, b] & (a != b)
+    doubtful = np.zeros_like(free) if plausible is None else plausible[a, b]
+    few = round(plausible_share * len(positive))
+    negative = [
+        rng.choice(np.flatnonzero(free & ~doubtful), len(positive) - few, replace=False),
+        rng.choice(np.flatnonzero(free & doubtful), few, replace=False),
+    ]
+    chosen = rng.permutation(np.concatenate([positive, *negative]))
+    labels = binds[a, b][chosen].astype(np.int64)
+    return LabelledPairs(np.stack([a[chosen], b[chosen]], axis=1), labels)
 
 
 def draw_node_sets(
-    spec: DemoSpec, binds: Matrix, strategy: Strategy, rng: np.random.Generator
+    neighbours: Neighbours,
+    sizes: Sequence[int],
+    number: int,
+    strategy: Strategy,
+    rng: np.random.Generator,
 ) -> dict[int, list[list[int]]]:
-    """Sets of nodes of every size, each from walks over the network `binds`; each set sorted."""
-    neighbours = list_neighbours(binds)
+    """Sorted sets of nodes, `number` of every size that the network has, each from fresh walks."""
     return {
-        size: [
-            sorted(_walk_over(neighbours, strategy, size, None, rng))
-            for _ in range(spec.sets_per_size)
-        ]
-        for size in spec.set_sizes
-        if size <= len(binds)
+        size: [sorted(_walk_over(neighbours, strategy, size, None, rng)) for _ in range(number)]
+        for size in sizes
+        if size <= len(neighbours)
     }
 
 
@@ -110,7 +117,7 @@ def list_neighbours(binds: Matrix) -> list[list[int]]:
 
 
 def _walk_over(
-    neighbours: Sequence[Sequence[int]],
+    neighbours: Neighbours,
     strategy: Strategy,
     count: int,
     walk_length: int | None,
@@ -129,7 +136,7 @@ def _walk_over(
 
 
 def _walk_breadth_first(
-    neighbours: Sequence[Sequence[int]], start: int, rng: np.random.Generator
+    neighbours: Neighbours, start: int, rng: np.random.Generator
 ) -> Iterator[int]:
     queue, seen = [start], {start}
     for node in queue:  # grows meanwhile
@@ -140,7 +147,7 @@ def _walk_breadth_first(
 
 
 def _walk_depth_first(
-    neighbours: Sequence[Sequence[int]], start: int, rng: np.random.Generator
+    neighbours: Neighbours, start: int, rng: np.random.Generator
 ) -> Iterator[int]:
     stack, seen = [start], set[int]()
     while stack:
@@ -153,9 +160,7 @@ def _walk_depth_first(
         stack += (fresh[place] for place in rng.permutation(len(fresh)))
 
 
-def _walk_at_random(
-    neighbours: Sequence[Sequence[int]], start: int, rng: np.random.Generator
-) -> Iterator[int]:
+def _walk_at_random(neighbours: Neighbours, start: int, rng: np.random.Generator) -> Iterator[int]:
     node, seen = start, {start}
     yield start
     for _ in range(_MOST_STEPS):

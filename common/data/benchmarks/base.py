@@ -33,7 +33,7 @@ class Benchmark(abc.ABC):
     def __init__(self, settings: BenchmarkConfig) -> None:
         self.settings = settings
 
-    @classmethod
+    @classmethod  # noqa: B027 (most benchmarks have nothing to do here)
     def provide(
         cls,
         settings: BenchmarkConfig,

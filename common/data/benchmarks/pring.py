@@ -156,7 +156,7 @@ class Pring(Benchmark):
         if kind in self._files:
             return self._files[kind]
         nested = _is_nested(_list_files(self.folder))
-        wanted = self.folder / _names(kind, self.species, self.strategy, nested)[0]
+        wanted = self.folder / file_names(kind, self.species, self.strategy, nested)[0]
         raise UserError(
             f"{self.species} ({self.strategy}) has no {kind} file: {wanted} is missing; set"
             " data_config.benchmark.download: true, complete data_config.benchmark.root_dir, or"
@@ -212,12 +212,13 @@ def match_files(folder: Path, species: str, strategy: Strategy) -> dict[FileKind
 
 def _match(files: Collection[str], species: str, strategy: Strategy) -> dict[FileKind, str]:
     nested = _is_nested(files)
-    places = {kind: _names(kind, species, strategy, nested) for kind in _PLACES}
+    places = {kind: file_names(kind, species, strategy, nested) for kind in _PLACES}
     found = {kind: [name for name in names if name in files] for kind, names in places.items()}
     return {kind: names[0] for kind, names in found.items() if names}
 
 
-def _names(kind: FileKind, species: str, strategy: Strategy, nested: bool) -> list[str]:
+def file_names(kind: FileKind, species: str, strategy: Strategy, nested: bool) -> list[str]:
+    """What a file may be called in its species' folder, in one of the two layouts."""
     place = _PLACES[kind][0 if nested else 1]
     name = place.format(species=species, strategy=strategy)
     return [name] if name.endswith(".pkl") else [name, f"{name}.gz"]
@@ -270,7 +271,7 @@ def _fetch_species(settings: BenchmarkConfig, splits: Sequence[Split]) -> None:
     def fetch(kind: FileKind, strategy: Strategy = settings.split_strategy) -> bool:
         """Fetch a file in the layout that the species has; the first one shows which it is."""
         for nested in layouts:
-            name = _names(kind, species, strategy, nested)[0]
+            name = file_names(kind, species, strategy, nested)[0]
             check = _checker(kind, settings)
             if downloads.fetch(there.get(kind, folder / name), [f"{url}/{name}"], check):
                 layouts[:] = [nested]
@@ -311,11 +312,13 @@ def _checker(kind: str, settings: BenchmarkConfig) -> Callable[[Path], object]:
 
 
 def _explain_not_there(kind: FileKind, settings: BenchmarkConfig, url: str) -> str:
-    names = (_names(kind, settings.species, settings.split_strategy, n)[0] for n in (True, False))
+    species, strategy = settings.species, settings.split_strategy
+    names = dict.fromkeys(
+        file_names(kind, species, strategy, nested)[0] for nested in (True, False)
+    )
     return (
-        f"{settings.species} ({settings.split_strategy}) has no {kind} file: {url} has no"
-        f" {' and no '.join(dict.fromkeys(names))}; PRING splits human into train, val and test,"
-        " and has arath, ecoli and yeast for testing alone, so choose another"
-        " data_config.benchmark.species or split_strategy, or set root_dir to a folder that has"
-        " the file"
+        f"{species} ({strategy}) has no {kind} file: {url} has no {' and no '.join(names)}; PRING"
+        " splits human into train, val and test, and has arath, ecoli and yeast for testing alone,"
+        " so choose another data_config.benchmark.species or split_strategy, or set root_dir to a"
+        " folder that has the file"
     )

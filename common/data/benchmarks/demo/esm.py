@@ -33,7 +33,7 @@ _INITIAL_DEVIATION = 0.06
 _MASKED_SHARE = 0.25
 _CROP = 60
 _BATCH = 32
-_PEAK_RATE = 4e-3
+_PEAK_LR = 4e-3
 
 
 def build_language_model(
@@ -90,9 +90,9 @@ def _train(
     model: EsmForMaskedLM, sequences: Sequence[Tensor], steps: int, seed: int
 ) -> list[float]:
     rng = np.random.default_rng(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=_PEAK_RATE, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=_PEAK_LR, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, _PEAK_RATE, total_steps=steps + 1, pct_start=0.15
+        optimizer, _PEAK_LR, total_steps=steps + 1, pct_start=0.15
     )
     losses = []
     model.train()

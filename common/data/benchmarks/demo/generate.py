@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations_with_replacement
 from pathlib import Path
@@ -23,31 +23,12 @@ import networkx as nx
 import numpy as np
 
 from common.config import STRATEGIES, Strategy
+from common.data import splitting
+from common.data.benchmarks.demo import functional, world
 from common.data.benchmarks.demo.esm import build_language_model
-from common.data.benchmarks.demo.functional import (
-    assign_terms,
-    find_complexes,
-    label_complex_pairs,
-    rank_by_degree,
-)
-from common.data.benchmarks.demo.world import (
-    DemoSpec,
-    Families,
-    Matrix,
-    Network,
-    Pairs,
-    Proteins,
-    draw_families,
-    draw_network,
-    draw_proteins,
-    draw_unlabelled,
-)
-from common.data.splitting import (
-    LabelledPairs,
-    draw_node_sets,
-    draw_pairs,
-    draw_test_proteins,
-)
+from common.data.benchmarks.demo.world import DemoSpec, Families, Network, Proteins
+from common.data.benchmarks.pring import FileKind, file_names
+from common.data.splitting import LabelledPairs, Matrix, Pairs
 from common.errors import UserError
 from common.files import new_directory
 
@@ -69,32 +50,9 @@ families.tsv tells which families were planted in which protein.
 _STREAMS = ("families", "proteins", "network", "transfer", "unlabelled", "terms", *STRATEGIES)
 
 
-@dataclass(frozen=True)
-class DemoPaths:
-    """Where the parts of a generated benchmark lie.
-
-    Attributes:
-        root: The benchmark itself: the species' folders.
-        functional: Complexes, GO-like terms, essential proteins.
-        esm: The language model.
-    """
-
-    root: Path
-    functional: Path
-    esm: Path
-
-
 @dataclass(frozen=True, eq=False)
 class Split:
-    """What one strategy makes of the network.
-
-    Attributes:
-        train: Numbers of the train side's proteins, sorted.
-        test: Numbers of the test proteins, sorted.
-        train_pairs: Pairs of the train side that train.
-        val_pairs: Pairs of the train side that validate.
-        test_pairs: Pairs of the test side.
-    """
+    """What one strategy makes of the network: sorted protein numbers, and labelled pairs."""
 
     train: Pairs
     test: Pairs
@@ -103,8 +61,8 @@ class Split:
     test_pairs: LabelledPairs
 
 
-def ensure_demo(root: Path, seed: int = 47, spec: DemoSpec | None = None) -> DemoPaths:
-    """Generate the synthetic benchmark under `root`, unless it is there.
+def ensure_demo(root: Path, seed: int = 47, spec: DemoSpec | None = None) -> Path:
+    """Generate the synthetic benchmark under `root`, unless it is there; return `root`.
 
     The directory appears complete or not at all. One of another seed, version or size is replaced.
 
@@ -119,7 +77,7 @@ def ensure_demo(root: Path, seed: int = 47, spec: DemoSpec | None = None) -> Dem
         with new_directory(root) as directory:
             _generate(directory, seed, spec)
             _write_text(directory / _MARKER, json.dumps(identity, indent=2) + "\n")
-    return DemoPaths(root, root / "functional", root / "esm")
+    return root
 
 
 def _read_marker(root: Path) -> dict[str, Any] | None:
@@ -131,30 +89,30 @@ def _read_marker(root: Path) -> dict[str, Any] | None:
         if isinstance(marker, dict) and marker.get("synthetic") is True:
             return marker
     except (OSError, ValueError):
-        pass  # told below
+        pass  # reported below
     raise UserError(
-        f"data_config.benchmark.root_dir ({root}) is no synthetic benchmark and will not be"
+        f"data_config.benchmark.root_dir ({root}) is not a synthetic benchmark and will not be"
         " replaced by one; name a directory that does not exist yet"
     )
 
 
 def _generate(directory: Path, seed: int, spec: DemoSpec) -> None:
     rngs = {name: np.random.default_rng([seed, at]) for at, name in enumerate(_STREAMS)}
-    families = draw_families(spec, rngs["families"])
-    proteins = draw_proteins(spec, families, spec.proteins, "SYNA", rngs["proteins"])
-    network = draw_network(spec, families, proteins, spec.mean_degree, rngs["network"])
-    species = _Writer(directory / SPECIES, SPECIES, proteins)
+    families = world.draw_families(spec, rngs["families"])
+    proteins = world.draw_proteins(spec, families, spec.proteins, "SYNA", rngs["proteins"])
+    network = world.draw_network(spec, families, proteins, spec.mean_degree, rngs["network"])
+    species = _Writer(directory / SPECIES, proteins, spec)
     species.write_sequences()
     splits = {}
     for strategy in STRATEGIES:
         splits[strategy] = draw_split(spec, network, strategy, rngs[strategy])
-        _write_split(species, spec, strategy, splits[strategy], rngs[strategy])
-    _write_transfer(directory, spec, families, rngs["transfer"])
-    _write_functional(directory, species, splits["BFS"], families, rngs["terms"])
+        _write_split(species, strategy, splits[strategy], rngs[strategy])
+    _write_transfer(directory / TRANSFER_SPECIES, spec, families, rngs["transfer"])
+    _write_functional(directory / "functional", species, splits["BFS"], families, rngs["terms"])
     _write_text(directory / "families.tsv", _describe_families(proteins))
     _write_text(directory / "README.txt", _README.format(seed=seed, noise=spec.noise))
     corpus = list_unseen_by_tests(proteins, splits.values())
-    corpus += draw_unlabelled(spec, families, spec.unlabelled, rngs["unlabelled"])
+    corpus += world.draw_unlabelled(spec, families, spec.unlabelled, rngs["unlabelled"])
     build_language_model(corpus, directory / "esm", spec.language_model_steps, seed)
 
 
@@ -162,17 +120,25 @@ def draw_split(
     spec: DemoSpec, network: Network, strategy: Strategy, rng: np.random.Generator
 ) -> Split:
     """Divide the proteins, and draw the pairs of both sides."""
-    test = draw_test_proteins(spec, network.binds, strategy, rng)
+    count = round(spec.test_share * len(network.binds))
+    neighbours = splitting.list_neighbours(network.binds)
+    test = splitting.draw_test_proteins(neighbours, count, strategy, rng, spec.walk_length)
     train = np.setdiff1d(np.arange(len(network.binds)), test)
-    pairs = draw_pairs(network, train, spec.noise, rng, spec.train_positives)
+    pairs = _draw_pairs(spec, network, train, rng, spec.train_positives)
     validating = round(spec.validation_share * len(pairs))
-    return Split(
-        train=train,
-        test=test,
-        train_pairs=pairs[validating:],
-        val_pairs=pairs[:validating],
-        test_pairs=draw_pairs(network, test, spec.noise, rng),
-    )
+    test_pairs = _draw_pairs(spec, network, test, rng)
+    return Split(train, test, pairs[validating:], pairs[:validating], test_pairs)
+
+
+def _draw_pairs(
+    spec: DemoSpec,
+    network: Network,
+    members: Pairs,
+    rng: np.random.Generator,
+    most: int | None = None,
+) -> LabelledPairs:
+    """Pairs that could bind and merely do not would teach against the rule."""
+    return splitting.draw_pairs(network.binds, members, rng, most, network.can_bind, spec.noise)
 
 
 def list_unseen_by_tests(proteins: Proteins, splits: Iterable[Split]) -> list[str]:
@@ -183,115 +149,115 @@ def list_unseen_by_tests(proteins: Proteins, splits: Iterable[Split]) -> list[st
 
 @dataclass(frozen=True, eq=False)
 class _Writer:
-    """Writes files of a species, turning protein numbers into ids."""
+    """Writes the files of a species, turning protein numbers into ids."""
 
     folder: Path
-    species: str
     proteins: Proteins
+    spec: DemoSpec
 
     def names(self, numbers: Iterable[int]) -> list[str]:
         return [self.proteins.names[number] for number in numbers]
 
-    def write_sequences(self) -> None:
-        path = self.folder / f"{self.species}_simple.fasta"
-        _write_fasta(path, zip(self.proteins.names, self.proteins.sequences, strict=True))
-
-    def write_pairs(self, name: str, pairs: LabelledPairs) -> None:
-        rows = zip(*(self.names(column) for column in pairs.pairs.T), pairs.labels, strict=True)
-        _write_pairs(self.folder / name, rows)
-
-    def write_all_pairs(self, name: str, graph: nx.Graph) -> None:
-        nodes = sorted(graph)
-        rows = combinations_with_replacement(nodes, 2)
-        _write_pairs(self.folder / name, ((a, b, int(graph.has_edge(a, b))) for a, b in rows))
-
-    def write_graph(self, name: str, members: Pairs, edges: Pairs) -> nx.Graph:
-        graph = self.graph(members, edges)
-        _write_pickle(self.folder / name, graph)
-        return graph
-
     def graph(self, members: Pairs, edges: Pairs) -> nx.Graph:
-        """Nodes and edges in the order of the ids."""
-        graph = nx.Graph()
-        graph.add_nodes_from(self.names(members))
-        graph.add_edges_from(sorted(zip(*map(self.names, edges.T), strict=True)))
-        return graph
+        return _build_graph(self.names(members), zip(*map(self.names, edges.T), strict=True))
 
-    def write_node_sets(self, name: str, members: Pairs, sets: Mapping[int, Any]) -> None:
-        """`sets` number the proteins within `members`."""
-        named = {
-            size: [self.names(members[chosen]) for chosen in of_size]
-            for size, of_size in sets.items()
-        }
-        _write_pickle(self.folder / name, named)
+    def path(self, kind: FileKind, strategy: Strategy, nested: bool) -> Path:
+        return self.folder / file_names(kind, self.folder.name, strategy, nested)[0]
+
+    def write_sequences(self) -> None:
+        records = zip(self.proteins.names, self.proteins.sequences, strict=True)
+        _write_fasta(self.path("sequences", "BFS", nested=False), records)
+
+    def write_pairs(self, path: Path, pairs: LabelledPairs) -> None:
+        sides = (self.names(column) for column in pairs.pairs.T)
+        _write_pairs(path, zip(*sides, pairs.labels, strict=True))
+
+    def write_test_side(
+        self,
+        members: Pairs,
+        pairs: LabelledPairs,
+        strategies: Sequence[Strategy],
+        nested: bool,
+        rng: np.random.Generator,
+    ) -> None:
+        """Pairs, network, all pairs, and the node sets of some strategies."""
+        own = strategies[0]
+        self.write_pairs(self.path("test", own, nested), pairs)
+        graph = self.graph(members, pairs.positives)
+        _write_pickle(self.path("test_graph", own, nested), graph)
+        every = combinations_with_replacement(sorted(graph), 2)
+        labelled = ((a, b, int(graph.has_edge(a, b))) for a, b in every)
+        _write_pairs(self.path("all_test", own, nested), labelled)
+        neighbours = splitting.list_neighbours(_adjacency(members, pairs.positives))
+        sizes, number = self.spec.set_sizes, self.spec.sets_per_size
+        for strategy in strategies:
+            sets = splitting.draw_node_sets(neighbours, sizes, number, strategy, rng)
+            named = {
+                size: [self.names(members[chosen]) for chosen in of_size]
+                for size, of_size in sets.items()
+            }
+            _write_pickle(self.path("node_sets", strategy, nested), named)
 
 
 def _write_split(
-    writer: _Writer, spec: DemoSpec, strategy: Strategy, split: Split, rng: np.random.Generator
+    writer: _Writer, strategy: Strategy, split: Split, rng: np.random.Generator
 ) -> None:
-    species = writer.species
-    for part in ("train", "val", "test"):
-        pairs = getattr(split, f"{part}_pairs")
-        writer.write_pairs(f"{strategy}/{species}_{part}_ppi.txt", pairs)
+    writer.write_pairs(writer.path("train", strategy, nested=True), split.train_pairs)
+    writer.write_pairs(writer.path("val", strategy, nested=True), split.val_pairs)
+    writer.write_test_side(split.test, split.test_pairs, [strategy], nested=True, rng=rng)
+    folder, species = writer.folder / strategy, writer.folder.name
     known = np.concatenate([split.train_pairs.positives, split.val_pairs.positives])
-    writer.write_graph(f"{strategy}/{species}_train_graph.pkl", split.train, known)
-    edges = split.test_pairs.positives
-    graph = writer.write_graph(f"{strategy}/{species}_test_graph.pkl", split.test, edges)
-    writer.write_all_pairs(f"{strategy}/all_test_ppi.txt", graph)
-    sets = draw_node_sets(spec, _adjacency(split.test, edges), strategy, rng)
-    writer.write_node_sets(f"{strategy}/test_sampled_nodes.pkl", split.test, sets)
+    _write_pickle(folder / f"{species}_train_graph.pkl", writer.graph(split.train, known))
     sides = {"train": writer.names(split.train), "test": writer.names(split.test)}
-    _write_pickle(writer.folder / strategy / f"{species}_{strategy}_split.pkl", sides)
+    _write_pickle(folder / f"{species}_{strategy}_split.pkl", sides)
 
 
 def _write_transfer(
-    directory: Path, spec: DemoSpec, families: Families, rng: np.random.Generator
+    folder: Path, spec: DemoSpec, families: Families, rng: np.random.Generator
 ) -> None:
     """A species that is only tested on: the same families in other proteins."""
-    species = TRANSFER_SPECIES
-    proteins = draw_proteins(spec, families, spec.transfer_proteins, "SYNB", rng)
-    network = draw_network(spec, families, proteins, spec.transfer_mean_degree, rng)
+    proteins = world.draw_proteins(spec, families, spec.transfer_proteins, "SYNB", rng)
+    network = world.draw_network(spec, families, proteins, spec.transfer_mean_degree, rng)
     members = np.arange(len(proteins))
-    pairs = draw_pairs(network, members, spec.noise, rng)
-    writer = _Writer(directory / species, species, proteins)
+    pairs = _draw_pairs(spec, network, members, rng)
+    writer = _Writer(folder, proteins, spec)
     writer.write_sequences()
-    writer.write_pairs(f"{species}_test_ppi.txt", pairs)
-    graph = writer.write_graph(f"{species}_test_graph.pkl", members, pairs.positives)
-    writer.write_all_pairs(f"{species}_all_test_ppi.txt", graph)
-    for strategy in STRATEGIES:
-        sets = draw_node_sets(spec, network.binds, strategy, rng)
-        writer.write_node_sets(f"{species}_{strategy}_sampled_nodes.pkl", members, sets)
+    writer.write_test_side(members, pairs, STRATEGIES, nested=False, rng=rng)
 
 
 def _write_functional(
-    directory: Path, species: _Writer, split: Split, families: Families, rng: np.random.Generator
+    folder: Path, species: _Writer, split: Split, families: Families, rng: np.random.Generator
 ) -> None:
     """Complexes, terms and essential proteins of a split's test side."""
-    folder = directory / "functional"
     proteins = species.proteins
     network = species.graph(split.test, split.test_pairs.positives)
-    complexes = find_complexes(network)
-    graphs = [_induce(network, group) for group in complexes]
-    _write_pickle(folder / "complex_graphs.pkl", graphs)
-    rows = {name: row for row, name in enumerate(proteins.names)}
+    complexes = functional.find_complexes(network)
+    _write_pickle(folder / "complex_graphs.pkl", [_induce(network, group) for group in complexes])
+    sequences = dict(zip(proteins.names, proteins.sequences, strict=True))
     members = sorted({name for group in complexes for name in group})
-    sequences = ((name, proteins.sequences[rows[name]]) for name in members)
-    _write_fasta(folder / "complex_proteins.fasta", sequences)
-    _write_pairs(folder / "complex_test_pairs.txt", label_complex_pairs(network, complexes))
-    terms = assign_terms(sorted(network), proteins, families, rng)
+    _write_fasta(folder / "complex_proteins.fasta", ((name, sequences[name]) for name in members))
+    pairs = functional.label_complex_pairs(network, complexes)
+    _write_pairs(folder / "complex_test_pairs.txt", pairs)
+    terms = functional.assign_terms(sorted(network), proteins, families, rng)
     _write_pickle(folder / "test_go_terms.pkl", terms)
-    for kind, names in zip(("essential", "non_essential"), rank_by_degree(network), strict=True):
+    essential, others = functional.rank_by_degree(network)
+    for kind, names in (("essential", essential), ("non_essential", others)):
         _write_text(folder / f"selected_{kind}_proteins.txt", "".join(f"{n}\n" for n in names))
+
+
+def _build_graph(nodes: Iterable[str], edges: Iterable[tuple[str, ...]]) -> nx.Graph:
+    """A graph whose pickle does not depend on the order of the edges."""
+    graph = nx.Graph()
+    graph.add_nodes_from(nodes)
+    graph.add_edges_from(sorted(edges))
+    return graph
 
 
 def _induce(network: nx.Graph, group: Iterable[str]) -> nx.Graph:
     """A graph of its own, which pickles without the rest of the network."""
     nodes = sorted(group)
-    graph = nx.Graph()
-    graph.add_nodes_from(nodes)
     pairs = combinations_with_replacement(nodes, 2)
-    graph.add_edges_from((a, b) for a, b in pairs if network.has_edge(a, b))
-    return graph
+    return _build_graph(nodes, (pair for pair in pairs if network.has_edge(*pair)))
 
 
 def _adjacency(members: Pairs, edges: Pairs) -> Matrix:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from common.data.splitting import Matrix
+
 RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
 # Relative frequencies of the residues in known proteins (UniProtKB/Swiss-Prot statistics), in per
 # mille and in the order of RESIDUES.
@@ -21,64 +23,37 @@ _FREQUENCIES = np.array(
     [83, 14, 55, 67, 39, 71, 23, 59, 58, 97, 24, 41, 47, 39, 55, 66, 54, 69, 11, 29]
 )
 
-Matrix = npt.NDArray[np.bool_]
-Pairs = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class DemoSpec:
-    """The sizes of a synthetic benchmark; the defaults are those of the demo.
+    """The sizes of a synthetic benchmark; the defaults are those of the demo."""
 
-    Attributes:
-        proteins: Proteins of the main species.
-        transfer_proteins: Proteins of the second species.
-        test_share: Share of the main species that a split tests on.
-        lengths: Shortest and longest protein, in residues; uniform between.
-        families: Domain families.
-        motif_lengths: Shortest and longest motif, in residues; uniform between.
-        mutation: Chance that a residue of a domain is drawn anew instead of taken from the motif.
-        domains: Shares of the proteins with one domain, with two, and so on.
-        composition: Concentration of the Dirichlet distribution that every protein draws its
-            background composition from; the smaller, the more proteins differ.
-        homotypic: Families that bind themselves.
-        hub_partners: Families that the first family binds beyond its one partner.
-        mean_degree: Expected interactions of a protein of the main species.
-        transfer_mean_degree: The same of the second species.
-        tail: Exponent of the Pareto distribution of sociability; the smaller, the heavier.
-        noise: Share of the interactions between proteins that cannot bind, and of the negative
-            pairs between proteins that can.
-        self_pairs: Share of the proteins that bind themselves.
-        train_positives: Interactions kept on the train side, validation included.
-        validation_share: Share of the train side's pairs that validate.
-        walk_length: Nodes after which the walk that draws the test proteins starts anew.
-        set_sizes: Sizes of the sampled node sets.
-        sets_per_size: How many sets of each size.
-        unlabelled: Sequences beside the train side's that the language model learns from.
-        language_model_steps: Updates of the language model.
-    """
-
-    proteins: int = 1000
-    transfer_proteins: int = 200
-    test_share: float = 0.2
-    lengths: tuple[int, int] = (80, 140)
-    families: int = 10
-    motif_lengths: tuple[int, int] = (13, 15)
-    mutation: float = 0.05
-    domains: tuple[float, ...] = (0.7, 0.3)
+    proteins: int = 1000  # of the main species
+    transfer_proteins: int = 200  # of the second species
+    test_share: float = 0.2  # of the main species, that a split tests on
+    lengths: tuple[int, int] = (80, 140)  # of proteins, in residues; uniform between
+    families: int = 10  # of domains
+    motif_lengths: tuple[int, int] = (13, 15)  # in residues; uniform between
+    mutation: float = 0.05  # chance that a domain's residue is drawn anew instead of copied
+    domains: tuple[float, ...] = (0.7, 0.3)  # shares of the proteins with one domain, with two, …
+    # Concentration of the Dirichlet distribution that every protein draws its background
+    # composition from; the smaller, the more proteins differ.
     composition: float = 150.0
-    homotypic: int = 2
-    hub_partners: int = 2
-    mean_degree: float = 30.0
-    transfer_mean_degree: float = 12.0
-    tail: float = 2.0
+    homotypic: int = 2  # families that bind themselves
+    hub_partners: int = 2  # families that the first family binds beyond its one partner
+    mean_degree: float = 30.0  # expected interactions of a protein of the main species
+    transfer_mean_degree: float = 12.0  # and of the second
+    tail: float = 2.0  # exponent of the Pareto distribution of sociability; smaller is heavier
+    # Share of the interactions between proteins that cannot bind, and of the negative pairs
+    # between proteins that can.
     noise: float = 0.03
-    self_pairs: float = 0.12
-    train_positives: int = 1500
-    validation_share: float = 0.2
-    walk_length: int = 8
-    set_sizes: tuple[int, ...] = (20, 40, 60, 80, 100)
+    self_pairs: float = 0.12  # share of the proteins that bind themselves
+    train_positives: int = 1500  # interactions kept on the train side, validation included
+    validation_share: float = 0.2  # of the train side's pairs
+    walk_length: int = 8  # nodes after which the walk that draws the test proteins starts anew
+    set_sizes: tuple[int, ...] = (20, 40, 60, 80, 100)  # of the sampled node sets
     sets_per_size: int = 20
-    unlabelled: int = 6000
+    unlabelled: int = 6000  # sequences beside the train side's for the language model
     language_model_steps: int = 800
 
 
