@@ -97,7 +97,7 @@ THRESHOLD_MODES = Registry(
 BASELINES = Registry(
     "baseline",
     {
-        "random": "common.evaluation.baselines.random:Random",
-        "self_pairs": "common.evaluation.baselines.self_pairs:SelfPairs",
+        "random": "common.evaluation.baselines.random:draw_scores",
+        "self_pairs": "common.evaluation.baselines.self_pairs:predict_self_pairs",
     },
 )

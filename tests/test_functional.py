@@ -17,6 +17,7 @@ from common.data.tables.protein_list import read_protein_list
 from common.errors import UserError
 from common.evaluation.networks import Network
 from common.evaluation.prediction_file import read_predictions
+from common.evaluation.tasks import essential_proteins
 from common.evaluation.tasks.complexes import compare_complexes
 from common.evaluation.tasks.enrichment import Annotations, GoTerms, GProfiler, OfflineEnrichment
 from common.evaluation.tasks.essential_proteins import (
@@ -54,6 +55,15 @@ def test_of_complexes_of_the_same_proteins_the_first_counts() -> None:
     predicted = path
     assert compare_complexes(predicted, [triangle, path]).pathway_recall == pytest.approx(2 / 3)
     assert compare_complexes(predicted, [path, triangle]).pathway_recall == 1
+
+
+def test_a_complex_without_interactions_has_no_recall() -> None:
+    """Nothing can be recalled, and nothing is: 0, whatever is predicted."""
+    metrics = compare_complexes(
+        Network.from_pairs([("A", "B")]), [Network.from_pairs([], nodes="AB")]
+    )
+    assert (metrics.pathway_recall, metrics.pathway_precision) == (0, 0)
+    assert metrics.pathway_connectivity == 1
 
 
 def test_a_complex_counts_once_however_often_and_in_whatever_order_it_is_listed() -> None:
@@ -154,6 +164,13 @@ def test_a_term_of_one_protein_alone_is_not_tested() -> None:
     terms["P01"]["go_p"].append("alone")
     enriched = OfflineEnrichment(Annotations.of(sorted(terms), terms))
     assert enriched(["P00", "P01"]) == {"alone"}
+
+
+def test_a_p_value_equal_to_the_limit_is_significant() -> None:
+    """Of 40 annotated proteins two carry `rare`: the chance to draw one of them alone is 2 / 40."""
+    terms = {f"P{i:02d}": {"go_p": ["rare"] if i < 2 else [f"t{i}"]} for i in range(40)}
+    enriched = OfflineEnrichment(Annotations.of(sorted(terms), terms))
+    assert enriched(["P00"]) == {"rare"}
 
 
 def test_enrichment_of_nothing_is_nothing() -> None:
@@ -312,6 +329,21 @@ def test_precision_compares_the_upper_half_of_few_proteins() -> None:
     assert tied.startswith("3 of 4 listed proteins share the predicted centrality at place 2")
     # A, B and X share the two places: A and B have 2/3 of one each.
     assert figures.precision_at_100_ties_shared == pytest.approx(2 / 3)
+
+
+def test_ties_share_only_the_places_that_are_left() -> None:
+    """Of three places one goes to the protein above the tie; four others share two, a half each."""
+    predicted = Network.from_pairs([*clique("ABC"), *clique("ADE")])
+    guessed = network_centrality(predicted, "ABCDE")
+    assert guessed[0] > guessed[1] == guessed[2] == guessed[3] == guessed[4]
+    places = essential_proteins._places(guessed, 3)
+    assert places.tolist() == [1, 0.5, 0.5, 0.5, 0.5]
+
+
+def test_of_an_odd_number_of_proteins_the_smaller_half_is_most_central() -> None:
+    true = Network.from_pairs([*clique("ABCD"), ("X", "Y")])
+    metrics = compare_essential(true, true, "ABC", "XY")
+    assert metrics.top == 2
 
 
 def test_predicting_nothing_is_perfect_by_the_order_of_the_lists_and_is_told() -> None:

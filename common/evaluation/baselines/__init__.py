@@ -1,0 +1,1 @@
+"""Baselines: what predictions without a model are worth. One contract, and one file for each."""
