@@ -17,7 +17,7 @@ from common.data.tables.protein_list import read_protein_list
 from common.errors import UserError
 from common.evaluation.networks import Network
 from common.evaluation.prediction_file import read_predictions
-from common.evaluation.tasks import essential_proteins
+from common.evaluation.tasks import enrichment, essential_proteins
 from common.evaluation.tasks.complexes import compare_complexes
 from common.evaluation.tasks.enrichment import Annotations, GoTerms, GProfiler, OfflineEnrichment
 from common.evaluation.tasks.essential_proteins import (
@@ -167,10 +167,10 @@ def test_a_term_of_one_protein_alone_is_not_tested() -> None:
 
 
 def test_a_p_value_equal_to_the_limit_is_significant() -> None:
-    """Of 40 annotated proteins two carry `rare`: the chance to draw one of them alone is 2 / 40."""
-    terms = {f"P{i:02d}": {"go_p": ["rare"] if i < 2 else [f"t{i}"]} for i in range(40)}
-    enriched = OfflineEnrichment(Annotations.of(sorted(terms), terms))
-    assert enriched(["P00"]) == {"rare"}
+    """Of three, the second limit is 2/3 of 0.05, and the third 0.05 itself."""
+    p_values = np.array([0.01, 0.05, 0.02])
+    assert enrichment._significant(p_values).tolist() == [True, True, True]
+    assert enrichment._significant(np.nextafter(p_values, 1)).tolist() == [True, False, True]
 
 
 def test_enrichment_of_nothing_is_nothing() -> None:
@@ -265,7 +265,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
 def test_gprofiler_is_asked_for_the_source_and_gives_significant_terms(
     service: dict[str, Any],
 ) -> None:
-    rows = [{"native": "GO:1", "p_value": 0.01}, {"native": "GO:2", "p_value": 0.2}]
+    rows = [{"native": "GO:1", "p_value": 0.05}, {"native": "GO:2", "p_value": 0.2}]
     service["answer"] = json.dumps({"result": rows}).encode()
     enriched = GProfiler(source="GO:MF", url=service["url"])
     assert enriched({"B", "A"}) == {"GO:1"}
