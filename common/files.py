@@ -211,14 +211,6 @@ def _explain(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def explain_no_text(path: Path) -> str:
-    """Explain why a file that should be UTF-8 text is not, and what to do."""
-    with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b" and path.suffix != ".gz"
-    remedy = "it is compressed by gzip, so rename it to end in .gz" if packed else "save it as such"
-    return f"{path} is not a text file in UTF-8; {remedy}"
-
-
 def hash_file(path: Path) -> str:
     """Return the xxh3 checksum of a file's content."""
     digest = xxhash.xxh3_128()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,9 +37,9 @@ from tests.bad_input import (
 
 IDS = ["P1", "P2", "Q9-2", "A0A024R1R8", "β2", "sp|P1|X", "0", "1", '"P1', "P1,P2", "#P", "nan"]
 ODD_IDS = ["\ufeffP1", "P\0", "P\u200b1", "P1\x1b[31m", "\u202eP1", "P 1", "", "P" * 70_000]
-SEPARATORS = ["\t", "\t", " ", "  ", "\t ", "\t\t", "\u3000", "\x1f", "\xa0"]
+SEPARATORS = ["\t", "\t", " ", ",", ", ", "  ", "\t ", "\t\t", "\u3000", "\x1f", "\xa0"]
 LINE_ENDS = ["\n", "\n", "\r\n", "\r", "\n\n", " \n"]
-# What parts no columns, and what ends no line although many programs think so.
+# What separates no columns, or not always, and what ends no line although many programs think so.
 ODD_SEPARATORS, ODD_ENDS = [",", ";", "", "\\t", "\u200b"], ["\x0b", "\x0c", "\x85", "\u2028", ""]
 
 Fields = list[str]
@@ -84,8 +84,8 @@ def texts(
 
 # Pair files
 
-LABELS = ["0", "1"]
-ODD_LABELS = ["2", "1.0", "", "x", "01", "-1", "True", "\uff11", "1\0", "0" * 999]
+LABELS = ["0", "1", "0.0", "1.0"]
+ODD_LABELS = ["2", "1.5", "nan", "", "x", "1_0", "-1", "True", "\uff11", "1\0", "0" * 999]
 pair_files = texts(
     rows_of(IDS, IDS, LABELS), odd_rows_of(IDS + ODD_IDS, IDS, LABELS * 3 + ODD_LABELS)
 )
@@ -96,14 +96,41 @@ def triples(table: PairTable) -> list[tuple[str, str, int]]:
     return [(a, b, int(label)) for (a, b), label in zip(names, table.labels, strict=True)]
 
 
+def content_lines(text: str) -> list[tuple[int, str]]:
+    """The lines of a pair file that are neither blank nor comments, with their numbers."""
+    lines = [(number, line.strip()) for number, line in lines_of(text.lstrip("\ufeff"))]
+    return [(number, line) for number, line in lines if line and line[0] != "#"]
+
+
+def splitter(first: str, counts: Collection[int], headers: bool) -> Callable[[str], Fields]:
+    """How the columns of a file with this first line are told apart: by white space or commas."""
+    by_tabs, by_commas = ([part.strip() for part in first.split(mark)] for mark in "\t,")
+    if (len(by_tabs) in counts and all(by_tabs)) or len(by_commas) not in counts:
+        return str.split
+    is_header = headers and not any(map(begins_like_a_number, first.split() + by_commas[2:]))
+    if all(by_commas) and (is_header or all(len(name.split()) == 1 for name in by_commas[:2])):
+        return lambda line: [part.strip() for part in line.split(",")]
+    return str.split
+
+
+def is_id(name: str) -> bool:
+    return name.isprintable() and len(name.split()) == 1
+
+
+def short(name: str) -> str:
+    return re.sub(r"^(sp|tr)\|([^|]+)\|.*", r"\2", name)
+
+
 def expected_pairs(text: str) -> tuple[list[tuple[str, str, int]], set[int]]:
     """The rows of a pair file, and the numbers of its wrong lines."""
     rows, wrong = [], set()
-    for number, line in lines_of(text):
-        fields = re.findall(r"\S+", line)
-        if len(fields) == 3 and fields[2] in LABELS and "".join(fields).isprintable():
-            rows.append((fields[0], fields[1], int(fields[2])))
-        elif fields:
+    lines = content_lines(text)
+    split = splitter(lines[0][1], {3}, headers=False) if lines else str.split
+    for number, fields in [(number, split(line)) for number, line in lines]:
+        right = len(fields) == 3 and is_number(fields[2]) and float(fields[2]) in (0, 1)
+        if right and is_id(fields[0]) and is_id(fields[1]):
+            rows.append((short(fields[0]), short(fields[1]), int(float(fields[2]))))
+        else:
             wrong.add(number)
     return rows, wrong
 
@@ -114,8 +141,7 @@ def test_pair_files(folder: Path, text: str, packing: Packing) -> None:
     path, cache = packing.store(folder, text), folder / "cache"
     shutil.rmtree(cache, ignore_errors=True)
     read = attempt("pairs", lambda: triples(read_pairs(path, cache)), path)
-    known = text_of(path) or ""
-    rows, wrong = expected_pairs(known.lstrip("\ufeff"))
+    rows, wrong = expected_pairs(text_of(path) or "")
     if rows or wrong:
         check(read, rows, wrong, path)
     else:
@@ -229,9 +255,11 @@ def call(negative: float, positive: float) -> float:
 
 def expected_scores(text: str) -> tuple[dict[tuple[str, str], float], set[int]]:
     """The highest score of every pair of a prediction file, and its wrong lines' numbers."""
-    lines = [(number, line.split()) for number, line in lines_of(text) if line.split()]
-    if not lines:
+    content = content_lines(text)
+    if not content:
         return {}, set()
+    split = splitter(content[0][1], {3, 5}, headers=True)
+    lines = [(number, split(line)) for number, line in content]
     number, first = lines[0]
     if len(first) not in {3, 5}:
         return {}, {number}
@@ -239,12 +267,11 @@ def expected_scores(text: str) -> tuple[dict[tuple[str, str], float], set[int]]:
     wrong = set()
     for number, fields in lines[0 if any(map(begins_like_a_number, first[2:])) else 1 :]:
         numbers = fields[2:] if len(first) == 3 else fields[3:]
-        names = sorted(re.sub(r"^(sp|tr)\|([^|]+)\|.*", r"\2", name) for name in fields[:2])
-        right = len(fields) == len(first) and "".join(names).isprintable()
+        right = len(fields) == len(first) and all(map(is_id, fields[:2]))
         if not right or not all(map(is_number, numbers)):
             wrong.add(number)
             continue
-        scored.append((names, [float(text.partition("(")[0]) for text in numbers]))
+        scored.append((sorted(map(short, fields[:2])), [float(number) for number in numbers]))
     found: dict[tuple[str, str], float] = {}
     for (a, b), values in scored:
         score = values[0] if len(first) == 3 else call(*values)
@@ -306,11 +333,11 @@ def test_a_line_of_a_megabyte_is_not_repeated_in_the_refusal(folder: Path) -> No
 
 
 def test_a_packed_prediction_file_of_no_bytes_is_cut_short(folder: Path) -> None:
-    """It counted as an empty prediction: every figure of it was that of predicting nothing."""
+    """It counted as an empty prediction: every metric of it was that of predicting nothing."""
     path = store(folder, b"", "empty.gz")
     refused = attempt("stories", lambda: read_predictions(path), path)
     assert isinstance(refused, Refused)
-    assert "not even the head of a gzip file" in refused.sentence
+    assert "not a complete gzip file" in refused.sentence
 
 
 @pytest.mark.parametrize(

@@ -215,7 +215,7 @@ def test_own_pairs_are_not_written_over_what_is_no_output(
     (tmp_path / "link.tsv").symlink_to(pairs)
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(UserError, match=r"--output .* (is|lies) .*; name another file"):
+    with pytest.raises(UserError, match=r"--output .* is .*; choose another file"):
         score_own(project, best, pairs, tmp_path / place)
     assert pairs.read_text() == "P041\tP042\n"
     assert (tmp_path / "pipe").is_fifo()
@@ -288,7 +288,7 @@ def test_an_output_where_one_may_not_write_is_told_first(
     (tmp_path / "mine.txt").write_text("P041\tP042\n")
     allowed = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path and allowed(path, mode))
-    with pytest.raises(UserError, match="lies in a folder where you may not write; name another"):
+    with pytest.raises(UserError, match="is in a folder that is not writable; choose another"):
         score_own(project, best, tmp_path / "mine.txt", tmp_path / "out.tsv")
 
 
@@ -372,14 +372,14 @@ def test_complexes_do_not_depend_on_what_else_is_judged(
     ("content", "message"),
     [
         ("P041\tP042\nP041\tQ999\n", r"mine.txt, line 2: .*simple.fasta has no sequence of 'Q999'"),
-        ("P041\n", r"mine.txt, line 1: expected two protein ids, apart by a tab .*, found 'P041'"),
+        ("P041\n", r"mine.txt, line 1: 'P041' is not 'protein_a protein_b' \(columns separated"),
         (
             "a b label\n",
-            r"line 1: .*no sequence of 'a'; .*a header would say 'protein_a",
+            r"line 1: .*no sequence of 'a'; .*a header would be 'protein_a",
         ),
-        ("P041, P042\n", r"mine.txt, line 1: expected two .* and no comma, found 'P041, P042'"),
+        ("P041, P042\nP041, X\n", r"mine.txt, line 2: .*no sequence of 'X'"),
         ("P041 P042\f\nP041 X\n", r"mine.txt, line 2: .*no sequence of 'X'"),
-        ("", r"mine.txt holds no pairs"),
+        ("", r"mine.txt contains no pairs"),
     ],
 )
 def test_own_pairs_that_cannot_be_scored_are_named(

@@ -8,7 +8,7 @@ from pathlib import Path
 import datasets
 import pytest
 
-from common.data.tables import fasta
+from common.data.tables import cache, fasta
 from common.data.tables.fasta import read_fasta, read_sequences
 from common.errors import UserError
 
@@ -57,8 +57,8 @@ def test_a_repeated_entry_is_fine_but_not_with_another_sequence(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "holds no sequences"),
-        ("\n \n", "holds no sequences"),
+        ("", "contains no sequences"),
+        ("\n \n", "contains no sequences"),
         ("ACDE\n>P1\nAC\n", "line 1: text before the first '>'"),
         (">P1\nACDE\nAC4E\n", "line 3: '4' in the sequence of P1"),
         (">P1\nAC-E\n", "line 2: '-' in the sequence of P1"),
@@ -66,7 +66,7 @@ def test_a_repeated_entry_is_fine_but_not_with_another_sequence(tmp_path: Path) 
         (">P1\nAC*E\n", "line 2: '*' in the sequence of P1"),
         (">P1\nAC**\n", "line 2: '*' in the sequence of P1"),
         (">P1\nACß\n", "line 2: 'ß' in the sequence of P1"),
-        (">P1\nAC*\nDE\n", "line 3: the sequence of P1 goes on after its stop"),
+        (">P1\nAC*\nDE\n", "line 3: the sequence of P1 has residues after the stop codon"),
         (">P1\nAC\n>P2\n>P3\nAC\n", "line 3: P2 has no sequence"),
         (">P1\nAC\n>P2\n*\n", "line 3: P2 has no sequence"),
         (">P1\nAC\n>P2", "line 3: P2 has no sequence"),
@@ -91,11 +91,11 @@ def test_refuses_what_is_not_fasta_by_its_line(tmp_path: Path, text: str, messag
             gzip.compress(b">P1\nAC\n", mtime=0),
             "compressed by gzip, so rename it to end in .gz",
         ),
-        ("plain.fasta.gz", b">P1\nAC\n", "not a whole gzip file"),
+        ("plain.fasta.gz", b">P1\nAC\n", "not a complete gzip file"),
         (
             "cut.fasta.gz",
             gzip.compress(b">P1\n" + b"AC" * 99, mtime=0)[:-12],
-            "not a whole gzip file",
+            "not a complete gzip file",
         ),
     ],
 )
@@ -121,7 +121,7 @@ def test_the_cache_gives_what_was_parsed_without_parsing_again(
 ) -> None:
     first = read_sequences(simple, tmp_path / "cache")
     assert first == read_fasta(simple)
-    monkeypatch.setattr(fasta, "parse_fasta", None)
+    monkeypatch.setattr(fasta, "read_fasta", None)
     assert read_sequences(simple, tmp_path / "cache") == first
 
 
@@ -143,20 +143,20 @@ def test_the_second_of_two_processes_yields_to_the_first(
     simple: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both parse and write; whoever renames second finds the place taken by the same content."""
-    cache = tmp_path / "cache"
+    folder = tmp_path / "cache"
     save = datasets.Dataset.save_to_disk
 
     def save_and_be_overtaken(dataset: datasets.Dataset, target: str) -> None:
         save(dataset, target)
         final = Path(target).name.removeprefix(".").rsplit(".", 2)[0]
         monkeypatch.setattr(datasets.Dataset, "save_to_disk", save)
-        fasta._store(dataset, cache / final)
+        cache._store(dataset, folder / final)
 
     monkeypatch.setattr(datasets.Dataset, "save_to_disk", save_and_be_overtaken)
-    assert read_sequences(simple, cache) == read_fasta(simple)
-    assert len(list(cache.iterdir())) == 1
-    monkeypatch.setattr(fasta, "parse_fasta", None)
-    assert read_sequences(simple, cache)["P2"] == "MKX"
+    assert read_sequences(simple, folder) == read_fasta(simple)
+    assert len(list(folder.iterdir())) == 1
+    monkeypatch.setattr(fasta, "read_fasta", None)
+    assert read_sequences(simple, folder)["P2"] == "MKX"
 
 
 @pytest.mark.parametrize("damage", ["cut", "state", "emptied"])

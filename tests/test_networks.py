@@ -263,7 +263,7 @@ def test_nothing_but_the_network_decides(tmp_path: Path) -> None:
 
 def test_the_modules_start_fast() -> None:
     """Nothing heavy is imported before it is needed; some tasks read the benchmark's files."""
-    heavy, readers = ("torch", "scipy", "sklearn"), ("networkx", "pyarrow", "datasets")
+    heavy, readers = ("torch", "scipy", "sklearn"), ("networkx", "datasets")
     code = (
         "import sys, common.evaluation.tasks.topology, common.evaluation.tasks.enrichment, "
         "common.evaluation.prediction_file; "

@@ -54,6 +54,10 @@ def edges(predictions: Predictions, threshold: float = 0.5) -> list[tuple[str, s
         "\n  B \t A  0.75\nC C 1\n\nA D 0",
         "\ufeffB\tA\t0.75\r\nC\tC\t1\r\n\r\nA\tD\t0\r\n",
         "B\tA\t0.75\nC C 1\nA\tD  0\n",
+        "B,A,0.75\nC,C,1\nA,D,0\n",
+        "B, A, 0.75\nC ,C, 1\n\nA,D,0",
+        "# by X\n#A\tB\t1\nB\tA\t0.75\nC\tC\t1\n# A B\nA\tD\t0\n",
+        "# by X, no pairs\n\nB\tA\t0.75\n  #X\tY\t1\n#X\tY\t1\nC\tC\t1\nA\tD\t0\n",
     ],
 )
 @pytest.mark.parametrize("name", ["p.txt", "p.txt.gz"])
@@ -88,10 +92,10 @@ def test_a_first_line_without_numbers_is_a_header_and_said_to_be(
     assert predictions.notes == ("line 2 has no numbers and is taken for a header",)
 
 
-def test_a_line_unlike_the_first_is_told_by_both(read: Reader) -> None:
+def test_a_line_unlike_the_first_is_refused_with_both(read: Reader) -> None:
     """Of a comment of five words the first good line was blamed, in words that fitted it."""
-    with pytest.raises(UserError, match=r"line 2: 'A B 0.6' has 3 columns, but the first .* has 5"):
-        read("# made by program X\nA\tB\t0.6\n")
+    with pytest.raises(UserError, match=r"line 2: 'A B 0.6' has 3 columns, but line 1 has 5"):
+        read("made by the program X\nA\tB\t0.6\n")
 
 
 def test_names_of_columns_may_have_spaces_where_tabs_part_them(read: Reader) -> None:
@@ -101,11 +105,41 @@ def test_names_of_columns_may_have_spaces_where_tabs_part_them(read: Reader) -> 
     assert predictions.notes == ("line 1 has no numbers and is taken for a header",)
 
 
+@pytest.mark.parametrize("line", ["protein a,protein b,the score", "a, b, score"])
+def test_a_header_may_be_separated_by_commas(read: Reader, line: str) -> None:
+    predictions = read(f"{line}\nA,B,0.9\n")
+    assert scored(predictions) == {("A", "B"): 0.9}
+    assert predictions.notes == ("line 1 has no numbers and is taken for a header",)
+
+
+def test_a_file_in_another_encoding_is_no_header(read: Reader) -> None:
+    """The NULs of UTF-16 were no numbers: the first pair was lost as a header."""
+    with pytest.raises(UserError, match="line 1: "):
+        read("P1\tP2\t0 ".encode("utf-16-le").decode())
+
+
+def test_ids_may_contain_commas_where_white_space_separates_the_columns(read: Reader) -> None:
+    assert scored(read("A,1 B,2 0.9\nA,1 C 0.5\n")) == {("A,1", "B,2"): 0.9, ("A,1", "C"): 0.5}
+
+
+def test_columns_that_are_no_two_probabilities_are_noted(read: Reader) -> None:
+    """A score and its uncertainty were read as p_negative and p_positive without a word."""
+    lines = "A B 1 0.97 0.1\nB C 0 0.12 0.3\n"
+    (note,) = read(lines).notes
+    assert note.startswith("columns 4 and 5 are read as p_negative and p_positive, but add up to 1")
+    assert read(lines + "A D 0 0.72 0.285\n").notes == ()
+
+
+def test_of_four_columns_the_refusal_says_what_to_keep(read: Reader) -> None:
+    with pytest.raises(UserError, match=r"line 1: 'A B 1.0 0.97' is not .*cut -f1,2,4"):
+        read("A\tB\t1.0\t0.97\n")
+
+
 @pytest.mark.parametrize("score", ["0,85", "85%x", '"0.9"', "NA", "True", "1,00E-05"])
 def test_a_first_pair_with_a_wrong_score_is_no_header(tmp_path: Path, score: str) -> None:
     """It was lost, and the next line blamed; of a file of one line, nothing was predicted."""
     path = save(tmp_path / "p.txt", f"A B {score}\nA C 0.5\n")
-    with pytest.raises(UserError, match=f"line 1: '{score}' is no number such as 0.85"):
+    with pytest.raises(UserError, match=f"line 1: '{score}' is not a number such as 0.85"):
         read_predictions(path, {"A", "B", "C"})
 
 
@@ -188,7 +222,7 @@ def test_lines_with_a_protein_that_is_not_asked_for_are_counted_and_forgotten(
         assert predictions.ids == ("A", "B")
         assert scored(predictions) == {("A", "B"): 0.1}
         assert predictions.notes == (
-            "2 lines name a protein that no task looks at (such as 'X') and are ignored",
+            "2 lines name a protein that no task uses (such as 'X') and are ignored",
         )
     assert len(read(text).ids) == 4
 
@@ -235,23 +269,23 @@ def test_a_malformed_line_is_refused_with_file_and_number(
 def test_a_malformed_line_far_down_is_found(read: Reader) -> None:
     lines = [f"P{i}\tQ{i}\t0.5" for i in range(70_000)]
     lines[66_001] = "P\tQ\t0,5"
-    with pytest.raises(UserError, match="line 66002: '0,5' is no number"):
+    with pytest.raises(UserError, match="line 66002: '0,5' is not a number"):
         read("\n".join(lines))
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("plain.gz", b"A\tB\t1\n", r"cannot read .*plain.gz: .*check the path"),
+        ("plain.gz", b"A\tB\t1\n", r"plain.gz is not a complete gzip file; .*rename it"),
         (
             "cut.gz",
             gzip.compress(b"A\tB\t0.123\n" * 9999, mtime=0)[:-40],
-            r"cannot read .*cut.gz: ",
+            r"cut.gz is not a complete gzip file",
         ),
         (
             "packed.txt",
             gzip.compress(b"A\tB\t1\n", mtime=0),
-            r"packed.txt is .* packed by gzip, so",
+            r"packed.txt is .* compressed by gzip, so",
         ),
         ("latin.txt", b"A\tB\t1\n\xe9\tB\t1\n", r"latin.txt is not a text file in UTF-8; save it"),
     ],

@@ -1,30 +1,29 @@
-"""Labelled protein pairs: their table, how a file of them is read, and who lacks a sequence.
-
-A pair file holds lines of protein, protein, label. What is parsed is kept as an Arrow data set
-under the file's content hash, so it is parsed once.
-"""
+"""Labelled protein pairs: their table, files of them, and proteins without a sequence."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import datasets
 import networkx as nx
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
-from pyarrow import csv
+from numpy.typing import NDArray
 
-from common.data.tables.fasta import cached_dataset, read_text
+from common.data.tables.cache import cached_dataset
 from common.data.tables.ids import number_ids
+from common.data.tables.pair_file import PairFormat, read_pair_file
 from common.errors import UserError, excerpt
 
 _PAIR_COLUMNS = ("protein_a", "protein_b", "label")
+_LABELLED_PAIRS = PairFormat(
+    "'protein protein label'",
+    numbers=lambda first: (2,) if len(first) == 3 else None,
+    labels=True,
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -38,8 +37,8 @@ class PairTable:
     """
 
     proteins: tuple[str, ...]
-    pairs: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.int8]
+    pairs: NDArray[np.int64]
+    labels: NDArray[np.int8]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -48,27 +47,28 @@ class PairTable:
         return f"PairTable({len(self)} pairs of {len(self.proteins)} proteins)"
 
     @classmethod
+    def number(cls, ids: Sequence[str], pairs: NDArray[Any], labels: NDArray[Any]) -> PairTable:
+        """Make a table of (N, 2) indices into distinct ids in any order, and (N,) labels."""
+        proteins, places = number_ids(ids)
+        return cls(proteins, np.ascontiguousarray(places[pairs]), labels.astype(np.int8))
+
+    @classmethod
     def from_dataset(cls, dataset: datasets.Dataset) -> PairTable:
         """Number the proteins of a data set with the columns protein_a, protein_b, label."""
         table = dataset.with_format("arrow")[:]
-        sides = [table.column(name).chunks for name in ("protein_a", "protein_b")]
+        sides = [table.column(name).chunks for name in _PAIR_COLUMNS[:2]]
         ids = pa.chunked_array([*sides[0], *sides[1]], pa.string()).combine_chunks()
         encoded = ids.dictionary_encode()
-        proteins, places = number_ids(encoded.dictionary.to_pylist())
-        rows = places[encoded.indices.to_numpy()].reshape(2, -1)
-        return cls(
-            proteins=proteins,
-            pairs=np.ascontiguousarray(rows.T),
-            labels=table.column("label").to_numpy().astype(np.int8),
-        )
+        pairs = encoded.indices.to_numpy().reshape(2, -1).T
+        return cls.number(encoded.dictionary.to_pylist(), pairs, table.column("label").to_numpy())
 
     @property
-    def is_self(self) -> npt.NDArray[np.bool_]:
+    def is_self(self) -> NDArray[np.bool_]:
         """(N,) True where both sides are the same protein (a homodimer)."""
         return np.equal(self.pairs[:, 0], self.pairs[:, 1])
 
-    def select(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.integer]) -> PairTable:
-        """The pairs under a mask or at row numbers, with the proteins that they still name."""
+    def select(self, rows: NDArray[np.bool_] | NDArray[np.integer]) -> PairTable:
+        """The pairs under a mask or at row numbers, with only the proteins that they name."""
         kept = self.pairs[rows]
         used, numbers = np.unique(kept, return_inverse=True)
         return PairTable(
@@ -80,7 +80,7 @@ class PairTable:
 
 @dataclass(frozen=True)
 class MissingReport:
-    """What was dropped for want of a sequence.
+    """What was dropped because proteins have no sequence.
 
     Attributes:
         pairs: How many pairs.
@@ -100,78 +100,28 @@ class MissingReport:
 
 
 def read_pairs(path: str | Path, cache_dir: str | Path) -> PairTable:
-    """Read a pair file: lines of protein, protein, label, apart by tabs or spaces.
+    """Read a file of labelled pairs: lines of protein, protein, label.
 
     Args:
-        path: The file; `.gz` is unpacked.
+        path: The file, as `read_pair_file` takes it.
         cache_dir: Where the parsed file is kept (columns protein_a, protein_b, label).
 
     Raises:
-        UserError: A line that does not hold two proteins and a label 0 or 1, by its number; an
-            empty file; a file that cannot be read.
+        UserError: A line that is not two proteins and a label 0 or 1, by its number; an empty
+            file; a file that cannot be read.
     """
-    path = Path(path)
-    text = read_text(path)
-    dataset = cached_dataset("pairs", text, Path(cache_dir), lambda: _parse_pairs(text, path))
-    return PairTable.from_dataset(dataset)
-
-
-def _parse_pairs(text: str, path: Path) -> pa.Table:
-    table = _parse_regular(text)
-    return _parse_lines(text, path) if table is None else table
-
-
-def _parse_regular(text: str) -> pa.Table | None:
-    """The rows of a file in the benchmark's own form; None where anything else is met."""
-    try:
-        table = csv.read_csv(
-            pa.BufferReader(text.encode()),
-            read_options=csv.ReadOptions(column_names=_PAIR_COLUMNS),
-            parse_options=csv.ParseOptions(delimiter="\t", quote_char=False),
-            convert_options=csv.ConvertOptions(
-                column_types=dict.fromkeys(_PAIR_COLUMNS, pa.string()), strings_can_be_null=False
-            ),
-        )
-    except pa.ArrowInvalid:
-        return None
-    *ids, labels = table.columns
-    regular = [pc.match_substring_regex(column, "^[!-~]+$") for column in ids]
-    regular.append(pc.is_in(labels, pa.array(["0", "1"])))
-    if not all(pc.all(column).as_py() for column in regular):
-        return None
-    return table.set_column(2, "label", pc.equal(labels, "1").cast(pa.int8()))
-
-
-def _parse_lines(text: str, path: Path) -> pa.Table:
-    """The rows line by line: slower, with other separators, and with the number of a bad line."""
-    rows = []
-    for number, line in enumerate(io.StringIO(text, newline=None), 1):
-        fields = line.split()
-        if not fields:
-            continue
-        if len(fields) != 3:
-            raise UserError(
-                f"{path}, line {number}: {len(fields)} columns instead of three (protein, protein,"
-                " label); mend or remove the line"
-            )
-        if fields[2] not in ("0", "1"):
-            raise UserError(
-                f"{path}, line {number}: the label '{excerpt(fields[2])}' is neither 0 nor 1; mend"
-                " the line"
-            )
-        if not "".join(fields).isprintable():
-            raise UserError(
-                f"{path}, line {number}: '{excerpt(' '.join(fields))}' has characters that cannot"
-                " be seen; remove them"
-            )
-        rows.append((fields[0], fields[1], int(fields[2])))
-    if not rows:
-        raise UserError(f"{path} holds no pairs; expected lines of protein, protein, label")
-    schema = pa.schema(
-        [("protein_a", pa.string()), ("protein_b", pa.string()), ("label", pa.int8())]
+    return PairTable.from_dataset(
+        cached_dataset("pairs", Path(path), Path(cache_dir), _parse_pairs)
     )
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    return pa.table(columns, schema=schema)
+
+
+def _parse_pairs(path: Path) -> pa.Table:
+    rows = read_pair_file(path, _LABELLED_PAIRS)
+    if rows is None:
+        raise UserError(f"{path} contains no pairs; expected lines of protein, protein, label")
+    ids = pa.array(rows.ids, pa.string())
+    sides = [ids.take(pa.array(side)) for side in rows.pairs.T]
+    return pa.table([*sides, pa.array(rows.numbers[0].astype(np.int8))], names=_PAIR_COLUMNS)
 
 
 def all_pairs(graph: nx.Graph) -> PairTable:
@@ -191,19 +141,19 @@ def check_sequences(
     policy: Literal["refuse", "drop"],
     origin: str,
 ) -> tuple[PairTable, MissingReport | None]:
-    """See that every protein of the pairs has a sequence.
+    """Check that every protein of the pairs has a sequence.
 
     Args:
         table: The pairs.
         sequences: The sequences by protein.
         policy: `data_config.benchmark.missing_sequences`.
-        origin: What the pairs are called in a message.
+        origin: What messages call the pairs.
 
     Returns:
         The pairs that have their sequences, and what was dropped, if anything was.
 
     Raises:
-        UserError: Sequences are missing and the policy refuses that, or no pair would be left.
+        UserError: Sequences are missing and the policy refuses that, or no pair would remain.
     """
     missing = [row for row, protein in enumerate(table.proteins) if protein not in sequences]
     if not missing:
@@ -224,7 +174,7 @@ def _explain_missing(report: MissingReport, table: PairTable, origin: str) -> st
         remedy += ", or set data_config.benchmark.missing_sequences: drop"
     return (
         f"{origin}: {report.proteins} of {len(table.proteins)} proteins ({names}) have no sequence,"
-        f" which concerns {report.pairs} of {len(table)} pairs; {remedy}"
+        f" which affects {report.pairs} of {len(table)} pairs; {remedy}"
     )
 
 

@@ -1,0 +1,83 @@
+"""Parse a text file once: what it parsed to stays on disk as an HF data set, by content hash."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+from datasets.table import InMemoryTable
+
+from common.data.tables.text import open_text
+from common.files import hash_file, new_directory
+
+# Part of the cache's key: increase it when the same text shall be parsed into something else.
+_CACHE_VERSION = 2
+_CHECKSUM_FILE = "checksum"
+
+
+def cached_dataset(
+    kind: str, path: Path, cache_dir: Path, parse: Callable[[Path], pa.Table]
+) -> datasets.Dataset:
+    """Return the data set that a file parses to, from disk if the same content was parsed before.
+
+    Several processes may ask at once: each writes its own directory, and the first stays.
+
+    Args:
+        kind: What the file is read as, part of the key.
+        path: The file; changed content has another key.
+        cache_dir: Where data sets are kept.
+        parse: Returns the rows; called only if they are not in the cache.
+
+    Raises:
+        UserError: The file cannot be read or parsed, or the cache cannot be written.
+    """
+    with open_text(path):  # a missing file is refused by the sentence that reading has for it
+        digest = hash_file(path)
+    folder = cache_dir / f"{kind}-v{_CACHE_VERSION}-{digest}"
+    dataset = _load(folder)
+    if dataset is None:
+        dataset = datasets.Dataset(InMemoryTable(parse(path)), fingerprint=digest)
+        _store(dataset, folder)
+    return dataset
+
+
+def _load(folder: Path) -> datasets.Dataset | None:
+    if not folder.is_dir():
+        return None
+    try:
+        # Arrow trusts its files: a flipped bit gives other rows, or crashes the process.
+        if (folder / _CHECKSUM_FILE).read_text() == _checksum(folder):
+            return datasets.load_from_disk(str(folder))
+    except (OSError, ValueError, LookupError, TypeError, pa.ArrowException):
+        # Files that are missing, or not a data set of this version of the library: damaged too.
+        pass
+    shutil.rmtree(folder, ignore_errors=True)  # make way for a new one
+    return None
+
+
+def _checksum(folder: Path) -> str:
+    files = sorted(path for path in folder.iterdir() if path.name != _CHECKSUM_FILE)
+    return " ".join(hash_file(path) for path in files)
+
+
+def _store(dataset: datasets.Dataset, folder: Path) -> None:
+    remedy = "set data_config.benchmark.cache_dir to another directory"
+    with new_directory(folder, replace=False, remedy=remedy) as temporary:
+        with _without_progress_bars():
+            dataset.save_to_disk(str(temporary))
+        (temporary / _CHECKSUM_FILE).write_text(_checksum(temporary))
+
+
+@contextlib.contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    were_disabled = datasets.utils.are_progress_bars_disabled()
+    datasets.utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not were_disabled:
+            datasets.utils.enable_progress_bars()
