@@ -58,7 +58,7 @@ def test_all_that_is_odd_about_a_file_is_said_once_each(project: TinyProject) ->
     *notes, tied = found.notes
     assert notes == [
         "line 1 has no numbers and is taken for a header",
-        "1 lines name a protein that no task looks at (such as 'X9') and are ignored",
+        "1 lines name a protein that no task uses (such as 'X9') and are ignored",
         "1 lines have the score NaN: not predicted",
         "1 lines repeat a pair with the same score; each pair counts once",
         "1 pairs are listed with different scores; the highest counts",
@@ -105,7 +105,7 @@ def test_a_file_of_another_naming_is_refused(project: TinyProject) -> None:
     with pytest.raises(UserError, match=r"mine\.txt names two of the 24 proteins .* 'CDC28'"):
         judge_text(project, "CDC28 CLN2 1\n", "topology")
     # One side known: it was judged as a file that predicts nothing.
-    with pytest.raises(UserError, match=r"'P041,'.* part its columns by tabs or spaces alone"):
+    with pytest.raises(UserError, match=r"'P041,'.* separate its columns by tabs, spaces or commas alone"):
         judge_text(project, "P041, P042 1\nP043, P044 1\n", "topology")
 
 

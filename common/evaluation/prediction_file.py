@@ -118,7 +118,7 @@ def _explain_foreign(path: Path, foreign: str, asked: Collection[str]) -> str:
         f"no line of {path} names two of the {len(asked)} proteins that the tasks use: its ids are"
         f" such as '{excerpt(foreign)}', the benchmark's such as '{excerpt(min(asked))}'; "
         + (
-            "separate its columns by tabs, spaces or commas, without quotes"
+            "separate its columns by tabs, spaces or commas alone, without quotes"
             if marked
             else "translate them, or choose the species they belong to"
         )
