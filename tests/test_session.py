@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from common.config import Config
 from common.data.splits import Splits
 from common.run import Run
@@ -17,8 +15,7 @@ def test_the_miner_and_validation_use_the_loss_that_is_trained(run: Run) -> None
     training = {"loss": {"pos_weight": 3.0}, "epochs": 1}
     config: Config = configure(training_config=training)
     train, val = make_pairs(40, dim=DIM), make_pairs(20, dim=DIM, seed=1)
-    benchmark: Any = None
-    splits = Splits(benchmark, {"train": train, "val": val}, train.store, {})
+    splits = Splits({"train": train, "val": val}, {})
     began = Run("pretrain", "one", config, run.accelerator, run.log_dir, run.model_dir)
     session = prepare_session(began, model_of(config), splits)
     assert session.loss.settings.pos_weight == 3.0

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from common.config import Config
 from common.data.batches import PairData
-from common.data.benchmarks.base import Benchmark, Split
+from common.data.benchmarks.base import Split
 from common.data.benchmarks.registry import prepare_benchmark
 from common.data.embeddings.build import EmbeddingStore, prepare_store
 from common.data.tables.pairs import PairTable, check_sequences
@@ -21,19 +21,15 @@ from common.errors import UserError
 
 @dataclass(frozen=True)
 class Splits:
-    """The splits that a stage works on.
+    """The splits that a stage works on: pairs with embeddings, and notes on them for the log."""
 
-    Attributes:
-        benchmark: Where they came from.
-        parts: Pairs with embeddings, by split.
-        store: The embeddings of all their proteins.
-        notes: What the log should tell of each split.
-    """
-
-    benchmark: Benchmark
     parts: dict[str, PairData]
-    store: EmbeddingStore
     notes: dict[str, object]
+
+    @property
+    def store(self) -> EmbeddingStore:
+        """The embeddings of all their proteins."""
+        return next(iter(self.parts.values())).store
 
 
 def open_splits(config: Config, names: Sequence[Split], accelerator: Accelerator) -> Splits:
@@ -45,8 +41,7 @@ def open_splits(config: Config, names: Sequence[Split], accelerator: Accelerator
     benchmark = prepare_benchmark(config.data, config.run.seed, accelerator, splits=names)
     tables = {str(name): benchmark.pairs(name) for name in names}
     parts, notes = embed_tables(config, tables, benchmark.sequences(), accelerator)
-    named = {"species": benchmark.species, "strategy": benchmark.strategy, **notes}
-    return Splits(benchmark, parts, parts[names[0]].store, named)
+    return Splits(parts, {"species": benchmark.species, "strategy": benchmark.strategy, **notes})
 
 
 def embed_tables(
@@ -58,7 +53,7 @@ def embed_tables(
     """Join tables of pairs with the embeddings of their proteins, computing what is new.
 
     Returns:
-        The data by the tables' names, and what the log should tell of them.
+        The data by the tables' names, and notes on them for the log.
 
     Raises:
         UserError: Proteins have no sequence (unless such pairs are dropped by configuration), or
@@ -69,7 +64,8 @@ def embed_tables(
     policy = config.data.benchmark.missing_sequences
     for name, table in tables.items():
         kept[name], missing = check_sequences(table, sequences, policy, f"{name} pairs")
-        notes[name] = describe_table(kept[name])
+        positives, proteins = int(kept[name].labels.sum()), len(kept[name].proteins)
+        notes[name] = f"{len(kept[name])} pairs ({positives} positive, {proteins} proteins)"
         if missing is not None:
             notes[f"{name}_dropped"] = missing
     needed = sorted({protein for table in kept.values() for protein in table.proteins})
@@ -79,28 +75,12 @@ def embed_tables(
         config.data.max_sequence_length,
         accelerator,
     )
-    check_width(config, store.dim)
-    return {name: PairData(table, store) for name, table in kept.items()}, notes
-
-
-def describe_table(table: PairTable) -> str:
-    """How many pairs, positives and proteins."""
-    positives = int(table.labels.sum())
-    return f"{len(table)} pairs ({positives} positive, {len(table.proteins)} proteins)"
-
-
-def check_width(config: Config, dim: int) -> None:
-    """Refuse embeddings that the configured model cannot take.
-
-    Raises:
-        UserError: `model_config.input_dim` is a number and not theirs.
-    """
-    wanted = config.model.input_dim
-    if wanted not in ("auto", dim):
+    if config.model.input_dim not in ("auto", store.dim):
         raise UserError(
-            f"model_config.input_dim is {wanted}, but the embeddings of"
-            f" {config.data.embeddings.model_name} have {dim} dimensions; set it to auto"
+            f"model_config.input_dim is {config.model.input_dim}, but the embeddings of"
+            f" {config.data.embeddings.model_name} have {store.dim} dimensions; set it to auto"
         )
+    return {name: PairData(table, store) for name, table in kept.items()}, notes
 
 
 def residue_statistics(data: PairData) -> tuple[Tensor, Tensor]:

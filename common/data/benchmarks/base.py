@@ -23,8 +23,12 @@ Split = Literal["train", "val", "test", "all_test"]
 class Benchmark(abc.ABC):
     """One species and split strategy of a benchmark.
 
-    Args:
-        settings: Which one, and where its files are.
+    Attributes:
+        settings: What was configured.
+        name: The benchmark's registered name.
+        species: The species' name.
+        strategy: How the test proteins, or the sampled subgraphs of them, were drawn.
+        cache_dir: Where parsed text is kept.
 
     Raises:
         UserError: The benchmark, or this species, does not exist on the disk.
@@ -32,6 +36,9 @@ class Benchmark(abc.ABC):
 
     def __init__(self, settings: BenchmarkConfig) -> None:
         self.settings = settings
+        self.name, self.species = settings.name, settings.species
+        self.strategy: Strategy = settings.split_strategy
+        self.cache_dir = Path(settings.cache_dir)
 
     @classmethod  # noqa: B027 (most benchmarks have nothing to do here)
     def provide(
@@ -52,26 +59,6 @@ class Benchmark(abc.ABC):
         Raises:
             UserError: It cannot be generated or fetched.
         """
-
-    @property
-    def name(self) -> str:
-        """The benchmark's registered name."""
-        return self.settings.name
-
-    @property
-    def species(self) -> str:
-        """The species' name."""
-        return self.settings.species
-
-    @property
-    def strategy(self) -> Strategy:
-        """How the test proteins, or the sampled subgraphs of them, were drawn."""
-        return self.settings.split_strategy
-
-    @property
-    def cache_dir(self) -> Path:
-        """Where parsed text is kept."""
-        return Path(self.settings.cache_dir)
 
     @abc.abstractmethod
     def pairs(self, split: Split) -> PairTable:
@@ -123,15 +110,11 @@ class Benchmark(abc.ABC):
                 f"the task {task} needs {key}, the folder with the benchmark's complexes, GO terms"
                 " and essential proteins; set it, or leave the task out"
             )
-        folder = Path(configured)
-        if not folder.is_dir():
+        path = Path(configured) / name
+        if not path.is_file():
+            lacks = f"has no {name}" if path.parent.is_dir() else "is not an existing directory"
             raise UserError(
-                f"{key} ({folder}) is not an existing directory; set it to the folder with the"
-                " benchmark's complexes, GO terms and essential proteins"
-            )
-        if not (folder / name).is_file():
-            raise UserError(
-                f"{key} ({folder}) has no {name}, which the task {task} needs; set it to the"
+                f"{key} ({path.parent}) {lacks}, but the task {task} needs {path}; set it to the"
                 " folder that has this file, or leave the task out"
             )
-        return folder / name
+        return path

@@ -69,7 +69,7 @@ class Downloads:
         """
         if not target.exists():
             with explain_disk_errors(target):
-                target.parent.mkdir(parents=True, exist_ok=True)
+                self.folder.mkdir(parents=True, exist_ok=True)
                 # Another process may be fetching the same folder.
                 with FileLock(self.folder / LOCK_FILE):
                     if not target.exists():
@@ -112,6 +112,7 @@ class Downloads:
                 raise requests.exceptions.ChunkedEncodingError
             answer.raise_for_status()
             offset = offset if resumed else 0
+            part.parent.mkdir(parents=True, exist_ok=True)
             total = offset + (answer.raw.length_remaining or 0)
             with (
                 part.open("ab" if offset else "wb") as file,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import networkx as nx
 
@@ -23,18 +23,12 @@ from common.data.tables.protein_list import read_protein_list
 from common.errors import UserError
 
 FileKind = Literal["train", "val", "test", "all_test", "test_graph", "node_sets", "sequences"]
-Reader = Callable[[Path, Path], Any]  # of a file and of where parsed text is kept
 
 DATASET = "data_process/pring_dataset"
 CLONE = "clone https://github.com/SophieSarceau/PRING where there is a connection and"
 # Where the species folders may be below the root, over the releases of the benchmark.
-HOLDERS = (
-    "",
-    "species_processed_data",
-    "pring_dataset",
-    DATASET,
-    "data_process/species_processed_data",
-)
+_OLD = "species_processed_data"
+HOLDERS = ("", _OLD, "pring_dataset", DATASET, f"data_process/{_OLD}")
 
 # Where a file is in its species' folder: in the nested layout, in the flat one.
 _PLACES: dict[FileKind, tuple[str, str]] = {
@@ -46,30 +40,25 @@ _PLACES: dict[FileKind, tuple[str, str]] = {
     "node_sets": ("{strategy}/test_sampled_nodes.pkl", "{species}_{strategy}_sampled_nodes.pkl"),
     "sequences": ("{species}_simple.fasta", "{species}_simple.fasta"),
 }
-_READERS: dict[str, Reader] = {
-    **dict.fromkeys(("train", "val", "test", "all_test"), read_pairs),
-    "test_graph": lambda path, _: load_graph(path),
-    "node_sets": lambda path, _: load_node_sets(path),
-    "sequences": read_sequences,
-    "complex_graphs.pkl": lambda path, _: load_graphs(path),
-    "complex_proteins.fasta": read_sequences,
-    "test_go_terms.pkl": lambda path, _: load_go_terms(path),
-    "selected_essential_proteins.txt": lambda path, _: read_protein_list(path),
-    "selected_non_essential_proteins.txt": lambda path, _: read_protein_list(path),
+# What reads a file, by the end of its name.
+_READERS: dict[str, Callable[[Path, Path], object]] = {
+    "ppi.txt": read_pairs,
+    ".fasta": read_sequences,
+    "_graph.pkl": lambda path, _: load_graph(path),
+    "nodes.pkl": lambda path, _: load_node_sets(path),
+    "graphs.pkl": lambda path, _: load_graphs(path),
+    "terms.pkl": lambda path, _: load_go_terms(path),
+    "proteins.txt": lambda path, _: read_protein_list(path),
 }
-# Where the repository has the functional data; what it called a file before comes second.
+# Where the repository has the functional data; what it calls otherwise now comes second.
 _FUNCTIONAL = {
-    "complex_graphs.pkl": ("complex_pathway/data/complex_graphs.pkl",),
-    "complex_proteins.fasta": ("complex_pathway/data/complex_proteins.fasta",),
-    "test_go_terms.pkl": (
-        "enrichment_analysis/test_BFS_go_terms.pkl",
-        "enrichment_analysis/test_go_terms.pkl",
-    ),
-    "selected_essential_proteins.txt": ("essential_protein/selected_essential_proteins.txt",),
-    "selected_non_essential_proteins.txt": (
-        "essential_protein/selected_non_essential_proteins.txt",
-    ),
+    "complex_graphs.pkl": "complex_pathway/data",
+    "complex_proteins.fasta": "complex_pathway/data",
+    "test_go_terms.pkl": "enrichment_analysis",
+    "selected_essential_proteins.txt": "essential_protein",
+    "selected_non_essential_proteins.txt": "essential_protein",
 }
+_RENAMED = {"test_go_terms.pkl": "test_BFS_go_terms.pkl"}
 # The commit at which the lists of essential proteins were seen.
 OLDER_COMMIT = "29a1e37bd1482d0e27c787a69c5056de8d46cfb3"
 
@@ -133,15 +122,12 @@ class Pring(Benchmark):
             if files.get("test_graph") == graph and "node_sets" in files:
                 found[strategy] = load_node_sets(files["node_sets"])
             elif strategies:
-                raise UserError(self._explain_no_node_sets(strategy))
+                raise UserError(
+                    f"evaluate.strategies names {strategy}, but {self.species} has no node sets of"
+                    f" it on the test network of {self.strategy}; remove it there, or evaluate it"
+                    f" by itself with data_config.benchmark.split_strategy: {strategy}"
+                )
         return found
-
-    def _explain_no_node_sets(self, strategy: Strategy) -> str:
-        return (
-            f"evaluate.strategies names {strategy}, but {self.species} has no node sets of it on"
-            f" the test network of {self.strategy}; remove it there, or evaluate it by itself with"
-            f" data_config.benchmark.split_strategy: {strategy}"
-        )
 
     def files(self) -> Mapping[str, Path]:
         """The files that exist, by what they hold."""
@@ -166,16 +152,9 @@ class Pring(Benchmark):
 
 def find_species(settings: BenchmarkConfig) -> Path | None:
     """The folder of the configured species below the root, if there is one."""
-    found = [
-        folder
-        for folder in _species_folders(Path(settings.root_dir))
-        if folder.name == settings.species
-    ]
-    return max(
-        found,
-        key=lambda folder: len(match_files(folder, settings.species, settings.split_strategy)),
-        default=None,
-    )
+    species, strategy = settings.species, settings.split_strategy
+    folders = [path for path in _species_folders(Path(settings.root_dir)) if path.name == species]
+    return max(folders, key=lambda path: len(match_files(path, species, strategy)), default=None)
 
 
 def _species_folders(root: Path) -> list[Path]:
@@ -207,14 +186,9 @@ def match_files(folder: Path, species: str, strategy: Strategy) -> dict[FileKind
     The layouts are not mixed: where both occur in one folder, they belong to different splits.
     """
     there = _list_files(folder)
-    return {kind: folder / name for kind, name in _match(there, species, strategy).items()}
-
-
-def _match(files: Collection[str], species: str, strategy: Strategy) -> dict[FileKind, str]:
-    nested = _is_nested(files)
-    places = {kind: file_names(kind, species, strategy, nested) for kind in _PLACES}
-    found = {kind: [name for name in names if name in files] for kind, names in places.items()}
-    return {kind: names[0] for kind, names in found.items() if names}
+    names = {kind: file_names(kind, species, strategy, _is_nested(there)) for kind in _PLACES}
+    found = {kind: [folder / name for name in of if name in there] for kind, of in names.items()}
+    return {kind: paths[0] for kind, paths in found.items() if paths}
 
 
 def file_names(kind: FileKind, species: str, strategy: Strategy, nested: bool) -> list[str]:
@@ -226,14 +200,12 @@ def file_names(kind: FileKind, species: str, strategy: Strategy, nested: bool) -
 
 def _explain_absence(settings: BenchmarkConfig) -> str:
     root = Path(settings.root_dir)
-    there = ", ".join(sorted({folder.name for folder in _species_folders(root)}))
-    if there:
+    if there := ", ".join(sorted({folder.name for folder in _species_folders(root)})):
         return (
             f"data_config.benchmark.root_dir ({root}) has no species '{settings.species}', only"
             f" {there}; choose one of these or complete the directory"
         )
-    elsewhere = _find_root_near(root)
-    if elsewhere is not None:
+    if elsewhere := _find_root_near(root):
         return (
             f"data_config.benchmark.root_dir ({root}) has no species folders, but {elsewhere}"
             " has; set it to that"
@@ -272,8 +244,8 @@ def _fetch_species(settings: BenchmarkConfig, splits: Sequence[Split]) -> None:
         """Fetch a file in the layout that the species has; the first one shows which it is."""
         for nested in layouts:
             name = file_names(kind, species, strategy, nested)[0]
-            check = _checker(kind, settings)
-            if downloads.fetch(there.get(kind, folder / name), [f"{url}/{name}"], check):
+            target, check = there.get(kind, folder / name), _reader(name, settings)
+            if downloads.fetch(target, [f"{url}/{name}"], check):
                 layouts[:] = [nested]
                 return True
         return False
@@ -284,31 +256,31 @@ def _fetch_species(settings: BenchmarkConfig, splits: Sequence[Split]) -> None:
             raise UserError(_explain_not_there(kind, settings, url))
     if "test" in splits:
         fetch("test_graph")
+        # In the flat layout all strategies sample the one test network. The configured one comes
+        # last: once it is there, so are the others.
         if layouts == [False] and "node_sets" not in there:
-            # All strategies sample the one test network. The configured one comes last: once it
-            # is there, so are the others.
-            for strategy in STRATEGIES:
-                if strategy != settings.split_strategy:
-                    fetch("node_sets", strategy)
+            for strategy in set(STRATEGIES) - {settings.split_strategy}:
+                fetch("node_sets", strategy)
         fetch("node_sets")
 
 
 def _fetch_functional(settings: BenchmarkConfig, names: Sequence[str]) -> None:
-    """Fetch what is missing of these functional files; their lack is refused when they are read."""
-    if settings.functional_dir is None or not names:
+    """Fetch what is missing of these functional files; reading refuses what is missing still."""
+    if settings.functional_dir is None:
         return
     folder = Path(settings.functional_dir)
     downloads = Downloads(folder, f"{CLONE} copy the file of that name to {folder}")
     url = settings.download_url.rstrip("/")
-    for name in names:
-        places = [f"{url}/{place}" for place in _FUNCTIONAL.get(name, ())]
-        places += [place.replace(PRING_COMMIT, OLDER_COMMIT) for place in places]
-        downloads.fetch(folder / name, list(dict.fromkeys(places)), _checker(name, settings))
+    for name in _FUNCTIONAL.keys() & names:
+        urls = [f"{url}/{_FUNCTIONAL[name]}/{n}" for n in (_RENAMED.get(name, name), name)]
+        urls += [each.replace(PRING_COMMIT, OLDER_COMMIT) for each in urls]
+        downloads.fetch(folder / name, list(dict.fromkeys(urls)), _reader(name, settings))
 
 
-def _checker(kind: str, settings: BenchmarkConfig) -> Callable[[Path], object]:
-    """Reads a file as it will be read: what was parsed is kept, so nothing is done twice."""
-    return lambda path: _READERS[kind](path, Path(settings.cache_dir))
+def _reader(name: str, settings: BenchmarkConfig) -> Callable[[Path], object]:
+    """Reads a file as it will be read later; what is parsed from text stays in the cache."""
+    read = next(read for ending, read in _READERS.items() if name.endswith(ending))
+    return lambda path: read(path, Path(settings.cache_dir))
 
 
 def _explain_not_there(kind: FileKind, settings: BenchmarkConfig, url: str) -> str:

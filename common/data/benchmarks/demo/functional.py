@@ -108,10 +108,7 @@ def _draw_terms(
 
 def rank_by_degree(network: nx.Graph) -> tuple[list[str], list[str]]:
     """Essential proteins, those with most partners, and as many with fewest; both sorted by id."""
-    order = sorted(network, key=lambda name: (-_count_partners(network, name), name))
+    partners = {name: sum(partner != name for partner in network[name]) for name in network}
+    order = sorted(network, key=lambda name: (-partners[name], name))
     number = min(MOST_ESSENTIAL, len(order) // 2)
     return sorted(order[:number]), sorted(order[len(order) - number :])
-
-
-def _count_partners(network: nx.Graph, name: str) -> int:
-    return sum(partner != name for partner in network[name])

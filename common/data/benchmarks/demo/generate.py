@@ -28,7 +28,7 @@ from common.data.benchmarks.demo import functional, world
 from common.data.benchmarks.demo.esm import build_language_model
 from common.data.benchmarks.demo.world import DemoSpec, Families, Network, Proteins
 from common.data.benchmarks.pring import FileKind, file_names
-from common.data.splitting import LabelledPairs, Matrix, Pairs
+from common.data.splitting import LabelledPairs, Pairs
 from common.errors import UserError
 from common.files import new_directory
 
@@ -188,7 +188,7 @@ class _Writer:
         every = combinations_with_replacement(sorted(graph), 2)
         labelled = ((a, b, int(graph.has_edge(a, b))) for a, b in every)
         _write_pairs(self.path("all_test", own, nested), labelled)
-        neighbours = splitting.list_neighbours(_adjacency(members, pairs.positives))
+        neighbours = splitting.list_neighbours(nx.to_numpy_array(graph, dtype=np.bool_))
         sizes, number = self.spec.set_sizes, self.spec.sets_per_size
         for strategy in strategies:
             sets = splitting.draw_node_sets(neighbours, sizes, number, strategy, rng)
@@ -258,14 +258,6 @@ def _induce(network: nx.Graph, group: Iterable[str]) -> nx.Graph:
     nodes = sorted(group)
     pairs = combinations_with_replacement(nodes, 2)
     return _build_graph(nodes, (pair for pair in pairs if network.has_edge(*pair)))
-
-
-def _adjacency(members: Pairs, edges: Pairs) -> Matrix:
-    """(members, members), symmetric, of edges among sorted protein numbers."""
-    a, b = np.searchsorted(members, edges).T
-    binds = np.zeros((len(members), len(members)), np.bool_)
-    binds[a, b] = binds[b, a] = True
-    return binds
 
 
 def _describe_families(proteins: Proteins) -> str:

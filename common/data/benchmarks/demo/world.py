@@ -59,15 +59,10 @@ class DemoSpec:
 
 @dataclass(frozen=True, eq=False)
 class Families:
-    """The families of a benchmark.
+    """The families of a benchmark."""
 
-    Attributes:
-        motifs: One array of residue numbers (positions in RESIDUES) per family.
-        compatible: (families, families), symmetric; True where two families bind.
-    """
-
-    motifs: tuple[npt.NDArray[np.int64], ...]
-    compatible: Matrix
+    motifs: tuple[npt.NDArray[np.int64], ...]  # positions in RESIDUES, one array per family
+    compatible: Matrix  # (families, families), symmetric; True where two families bind
 
     def __len__(self) -> int:
         return len(self.motifs)
@@ -75,17 +70,11 @@ class Families:
 
 @dataclass(frozen=True, eq=False)
 class Proteins:
-    """The proteins of a species.
+    """The proteins of a species."""
 
-    Attributes:
-        names: Their ids, sorted.
-        sequences: Their residues.
-        carries: (proteins, families), True where a protein has a domain of a family.
-    """
-
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # sorted
     sequences: tuple[str, ...]
-    carries: Matrix
+    carries: Matrix  # (proteins, families), True where a protein has a domain of a family
 
     def __len__(self) -> int:
         return len(self.names)
@@ -93,15 +82,10 @@ class Proteins:
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """Who can bind whom, and who does.
+    """Who can bind whom, and who does: symmetric matrices (proteins, proteins)."""
 
-    Attributes:
-        can_bind: (proteins, proteins), symmetric; the rule.
-        binds: (proteins, proteins), symmetric; the interactions, self-pairs on the diagonal.
-    """
-
-    can_bind: Matrix
-    binds: Matrix
+    can_bind: Matrix  # the rule
+    binds: Matrix  # the interactions, self-pairs on the diagonal
 
 
 def draw_families(spec: DemoSpec, rng: np.random.Generator) -> Families:
