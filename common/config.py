@@ -27,7 +27,6 @@ Strategy = Literal["BFS", "DFS", "RANDOM_WALK"]
 MetricName = Literal[
     "auroc", "auprc", "accuracy", "sensitivity", "specificity", "precision", "recall", "f1", "mcc"
 ]
-Batching = Literal["shuffled", "hub"]
 
 METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
@@ -126,7 +125,6 @@ class DataloaderConfig(Section):
     num_workers: Annotated[int, Field(ge=0)] = 0
     pin_memory: bool = False
     drop_last: bool = False
-    batching: Batching = "shuffled"
     sampling: SamplingConfig = SamplingConfig()
 
 
@@ -149,7 +147,17 @@ class MlpHeadConfig(Section):
 
 
 class RegularizationConfig(Section):
-    """What is dropped at random while training."""
+    """Dropout rates, which act only while training.
+
+    Attributes:
+        dropout: Of every branch's output and of the feed-forward layers' hidden units.
+        token_dropout: Of whole residues, after the input projection.
+        cross_attention_dropout: Of what the heads of the cross and CLS attentions have read, before
+            their output projection. It is not dropout of attention weights, which the fast kernel
+            for sequences of all lengths does not support.
+        stochastic_depth: The rate at which a protein skips a branch of the last encoder layer; it
+            rises linearly from the first.
+    """
 
     dropout: Fraction = 0.1
     token_dropout: Fraction = 0.0
@@ -166,7 +174,7 @@ class ModelConfig(Section):
     d_model: Count = 640
     encoder_layers: Annotated[int, Field(ge=0)] = 5
     cross_attn_layers: Count = 5
-    n_heads: Count = 8
+    n_heads: Count = 10
     mlp_head: MlpHeadConfig = MlpHeadConfig()
     regularization: RegularizationConfig = RegularizationConfig()
 

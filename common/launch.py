@@ -1,4 +1,4 @@
-"""The process's accelerator: device, precision and ranks as the launcher set them up."""
+"""The process's accelerator: device, precision and ranks as the launcher configured them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ import torch
 import torch.distributed
 import transformers
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, InitProcessGroupKwargs
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    DistributedType,
+    InitProcessGroupKwargs,
+)
 
 from common.config import Config
 from common.errors import UserError
@@ -18,32 +22,37 @@ from common.errors import UserError
 PATIENCE = datetime.timedelta(hours=2)
 
 SHARDING = (DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM)
+MIXED = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 _GROUPS: list[object] = []
 
 
 def start_accelerator(config: Config) -> Accelerator:
-    """The process's accelerator, checked against what the launcher promised.
+    """The process's accelerator, checked against the launcher's configuration.
 
     Raises:
-        UserError: The launcher started more processes than take part (they would all believe to
-            be the main one and overwrite each other), or shards models.
+        UserError: More processes were started than take part (each would act as the main one and
+            they would overwrite each other's files), or the launcher shards models.
     """
     try:
         accelerator = Accelerator(
-            # Without this, two CPU processes come up as two independent "rank 0"s.
+            # Without this, two CPU processes become two independent processes of rank 0.
             cpu=not torch.cuda.is_available(),
             gradient_accumulation_steps=config.training.gradient_accumulation_steps,
-            kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+            kwargs_handlers=[
+                InitProcessGroupKwargs(timeout=PATIENCE),
+                # The buffers, the inputs' statistics, are constants: each rank has its copy.
+                DistributedDataParallelKwargs(broadcast_buffers=False),
+            ],
         )
     except (ValueError, RuntimeError, ImportError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"the processes cannot start: {reason}; see accelerate_configs/") from None
     if accelerator.distributed_type in SHARDING:
         raise UserError(
-            f"distributed_type {accelerator.distributed_type.value} shards the model, which fits a"
-            " device many times over; use a file of accelerate_configs/, or answer `accelerate"
-            " config` without DeepSpeed and FSDP"
+            f"distributed_type {accelerator.distributed_type.value} shards the model, but one"
+            " device holds it many times over; use a file of accelerate_configs/, or run `accelerate"
+            " config` and choose neither DeepSpeed nor FSDP"
         )
     promised = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != promised:
@@ -60,27 +69,32 @@ def start_accelerator(config: Config) -> Accelerator:
 
 
 def hold_group(group: object) -> None:
-    """Keep a process group until the process has gone.
+    """Keep a process group alive until the process exits.
 
-    Where a model under DDP is the last that holds its group, letting go of the model waits, with
-    the interpreter's lock held, for a thread that may be waiting for that lock: forever.
+    If a model under DDP holds the last reference to its group, deleting the model waits, with the
+    interpreter's lock held, for a thread that may itself be waiting for that lock: a deadlock.
     """
     _GROUPS.append(group)
 
 
+def computing_dtype(accelerator: Accelerator) -> torch.dtype:
+    """The dtype of matrix products under the launcher's precision."""
+    return MIXED.get(accelerator.mixed_precision, torch.float32)
+
+
 class Agreement:
-    """Lets the processes agree on a yes or no, on the hosts: no GPU is waited for."""
+    """Lets the processes agree on a yes or no; only the hosts take part, so no GPU is waited for."""
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._together = accelerator.num_processes > 1
         self._group: torch.distributed.ProcessGroup | None = None
         if self._together and torch.distributed.get_backend() != "gloo":
-            # A way to talk beside the one between GPUs.
+            # A group of the hosts beside that of the GPUs.
             self._group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
             hold_group(self._group)
 
     def any(self, own: bool) -> bool:
-        """Whether it holds on any process; every process must ask."""
+        """Whether `own` is true on any process; every process must call this."""
         if not self._together:
             return own
         answer = torch.tensor([int(own)])

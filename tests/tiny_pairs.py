@@ -49,7 +49,7 @@ def make_pairs(
 
 def whole_batch(data: PairData, rows: list[int]) -> PairBatch:
     """The batch of these rows on the only process."""
-    return data.collate(np.array(rows), len(rows), np.ones(len(rows), np.float32))
+    return data.collate(np.array(rows), len(rows))
 
 
 def one_process() -> Accelerator:

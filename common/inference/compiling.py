@@ -1,12 +1,13 @@
-"""torch.compile for those who ask accelerate for it: `--dynamo_backend inductor`, or its config.
+"""torch.compile, if the launcher asks for it: `--dynamo_backend inductor`, or accelerate's config.
 
-Batches here are ragged, no two of the same shape: compiled as a whole, a model would be compiled
-anew for nearly every one. So only what treats each row alone is compiled, with the number of rows
-left open, once for all batches; attention has kernels of its own.
+Batches are ragged, hardly two of the same shape: a model compiled as a whole would be recompiled
+for nearly every batch. So only the methods that treat each row alone (`PairModel.row_wise`) are
+compiled, with the number of rows left open, once for all batches; attention has its own kernels.
 """
 
 from __future__ import annotations
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import DynamoBackend
 
@@ -14,17 +15,19 @@ from common.models import PairModel
 
 
 def compile_rows(model: PairModel, accelerator: Accelerator) -> int:
-    """Compile the row-wise parts of an unwrapped model in place, if accelerate was asked to.
+    """Compile the row-wise methods of an unwrapped model in place, if the launcher asks for it.
 
     Returns:
-        How many parts; accelerate itself then compiles nothing.
+        How many methods were compiled; accelerate itself then compiles nothing.
     """
     plugin = accelerator.state.dynamo_plugin
     if plugin.backend == DynamoBackend.NO:
         return 0
     options = {**plugin.to_kwargs(), "dynamic": True}
-    parts = [module for module in model.modules() if isinstance(module, model.row_wise)]
-    for part in parts:
-        part.compile(**options)
+    methods = [
+        (module, name) for module in model.modules() for name in model.row_wise.get(type(module), ())
+    ]
+    for module, name in methods:
+        setattr(module, name, torch.compile(getattr(module, name), **options))
     plugin.backend = DynamoBackend.NO
-    return len(parts)
+    return len(methods)

@@ -73,7 +73,7 @@ class ProteinStates:
             ends = zip(starts.tolist(), (starts + lengths).tolist(), strict=True)
             rows = torch.cat([self.rows[start:end] for start, end in ends])
         self._release()
-        rows = rows.to(model.device, model.input_mean.dtype)
+        rows = rows.to(model.device)
         return rows if self.prepared else model.prepare(rows)
 
     def _release(self) -> None:

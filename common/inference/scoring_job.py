@@ -13,6 +13,7 @@ from accelerate import Accelerator
 
 from common.config import ScoringConfig
 from common.data.batches import PairData
+from common.launch import computing_dtype
 from common.long_work import LongWork
 from common.memory import explain_out_of_memory
 from common.models.base import PairModel
@@ -24,7 +25,6 @@ GPU_SHARE = 0.8
 # Large enough to fill a device, small enough to show progress and to keep the work's memory low.
 CPU_TILE, GPU_TILE = 2**14, 2**16
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-MIXED = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class ScoringJob:
         """What states are held in: by default what the model computes in."""
         if self.settings.state_dtype != "auto":
             return DTYPES[self.settings.state_dtype]
-        return MIXED.get(self.accelerator.mixed_precision, torch.float32)
+        return computing_dtype(self.accelerator)
 
     @property
     def state_bytes(self) -> float:

@@ -1,9 +1,9 @@
-"""The registry of pair models: one file per architecture, found by the name it registers.
+"""Pair models: one file per architecture, chosen by the name that it registers.
 
-A new architecture is one new file in this folder: a `PairModelConfig` with a `model_type`, a
-`PairModel` with that `config_class`, and `@register("name")` above the model; and its line in
-`common/registry.py`. It then exists for `model_config.model`, and for
-`transformers.AutoModel.from_pretrained` on its checkpoints.
+To add one, write a file in this folder with a `PairModelConfig` that has a `model_type` and a
+`PairModel` with that `config_class`, put `@register("name")` above the model, and add its line to
+`common/registry.py`. `model_config.model` then accepts the name, and
+`transformers.AutoModel.from_pretrained` loads its checkpoints.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Model = TypeVar("Model", bound=type[PairModel])
 
 
 def register(name: str) -> Callable[[Model], Model]:
-    """Make a model class known by a name, here and to transformers' Auto classes."""
+    """Register a model class by a name, here and with transformers' Auto classes."""
 
     def add(model_class: Model) -> Model:
         config_class = model_class.config_class
@@ -40,22 +40,22 @@ def model_class(name: str) -> type[PairModel]:
     """The model class of a registered name.
 
     Raises:
-        UserError: No model has that name.
+        UserError: There is no model of that name.
     """
     chosen: type[PairModel] = MODELS.get(name)
     return chosen
 
 
 def build_model(settings: ModelConfig, input_dim: int) -> PairModel:
-    """A freshly initialised model for embeddings of width `input_dim`."""
+    """A newly initialised model for embeddings of width `input_dim`."""
     chosen = model_class(settings.model)
     return chosen(chosen.config_class.from_settings(settings, input_dim))
 
 
 def outline_model(settings: ModelConfig) -> PairModel:
-    """The model with the names of its parameters but no numbers (torch's device "meta").
+    """The model with its parameters' names and shapes but no values (torch's device "meta").
 
-    It takes no memory, and no random number: for checks before anything else is done.
+    It takes no memory and draws no random numbers: for checks before any work starts.
     """
     with torch.device("meta"):
         return build_model(settings, input_dim=settings.d_model)

@@ -1,26 +1,29 @@
-"""What every pair model is: encode each protein once, let pairs of states interact, give a logit.
+"""The contract of pair models: encode each protein once, let pairs of states interact, give a logit.
 
-A model is a `transformers` model. Its contract:
+A model is a `transformers` model with these methods:
 
     encode(proteins (U, L, D), lengths (U,))                          -> states (U, S, d)
     interact(states_a, lengths_a, states_b, lengths_b), B pairs       -> logits (B,)
     forward(proteins, lengths, pairs (B, 2), labels=None)             -> PairOutput(loss, logits)
 
-where S is L, or 1 for a model that pools its residues; `state_lengths` tells which. Interactions
-have no direction: `interact` is symmetric in its two sides up to rounding.
+where S is L, or 1 for a model that pools its residues (see `state_lengths`). Interactions have no
+direction: `interact` is symmetric in its two sides up to rounding.
 
-The program itself never pads. It uses the same two steps over rows laid end to end, and a third
-between them for what an interaction needs of one protein alone:
+The program itself never pads. It uses the same two steps over rows laid end to end, and between
+them a third one for what an interaction needs of one protein alone:
 
     encode_rows(residues (R, D), lengths (U,))                        -> rows (R', d)
     prepare(rows (R', d))                                             -> rows (R', p)
     interact_rows(rows (R', p), lengths (U,), pairs (B, 2))           -> logits (B,)
 
-A model implements each step in one of the two forms, the other follows. `prepare` is optional.
+A model implements each step in one of the two forms; the base class derives the other. `prepare`
+is optional. `interact_rows` may get rows in another dtype than `prepare` returned them in, because
+scoring stores them in half precision.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -33,10 +36,10 @@ from transformers import initialization as init
 from transformers.utils.generic import ModelOutput
 
 from common.config import ModelConfig
-from common.models.ragged import HostInts, on_host, pack, pad, to_device
+from common.models.ragged import AttentionPath, HostInts, on_host, pack, pad, to_device
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU}
-INITIALIZER_STD = 0.02  # of learned tokens
+INITIALIZER_STD = 0.02  # standard deviation of learned tokens
 
 Numbers = TypeVar("Numbers", Tensor, HostInts)
 
@@ -67,13 +70,13 @@ class PairModelConfig(PreTrainedConfig):
 
     @classmethod
     def own_settings(cls, settings: ModelConfig) -> dict[str, Any]:
-        """What this architecture alone takes from the settings; by default nothing."""
+        """The settings that only this architecture has; by default none."""
         return {}
 
 
 @dataclass
 class PairOutput(ModelOutput):
-    """Logits (B,) of the pairs and, where labels were given, their mean loss."""
+    """Logits (B,) of the pairs and, if labels were given, their mean loss."""
 
     loss: Tensor | None = None
     logits: Tensor | None = None
@@ -86,18 +89,28 @@ class PairModel(PreTrainedModel):
     base_model_prefix = ""
     main_input_name = "proteins"
     pools_residues: ClassVar[bool] = False
-    # Parts that treat each row alone, whatever the number of rows: worth compiling.
-    row_wise: ClassVar[tuple[type[nn.Module], ...]] = ()
+    # Methods, by module class, that treat each row alone whatever the number of rows. Compiled with
+    # that number left open, they serve batches of all shapes.
+    row_wise: ClassVar[Mapping[type[nn.Module], tuple[str, ...]]] = {}
 
     input_mean: Tensor
     input_scale: Tensor
 
     def __init__(self, config: PairModelConfig) -> None:
         super().__init__(config)
-        # Persistent, so that a checkpoint carries its statistics (and because transformers
-        # brings non-persistent buffers back as garbage).
+        # Persistent, so that checkpoints include the statistics (and because transformers
+        # restores non-persistent buffers as garbage).
         self.register_buffer("input_mean", torch.zeros(config.input_dim))
         self.register_buffer("input_scale", torch.ones(config.input_dim))
+
+    @property
+    def parameter_dtype(self) -> torch.dtype:
+        """The dtype of the parameters, which autocast leaves as it is."""
+        return self.input_mean.dtype
+
+    def attention_path(self, device: torch.device, dtype: torch.dtype) -> AttentionPath:
+        """How attention is computed on a device in a dtype; `none` if the model has none."""
+        return "none"
 
     def encode(self, proteins: Tensor, lengths: Tensor) -> Tensor:
         """States (U, S, d), zero where padded, of padded residue embeddings (U, L, D)."""
@@ -111,13 +124,13 @@ class PairModel(PreTrainedModel):
         return pack(states, self.state_lengths(lengths))
 
     def padding(self, lengths: HostInts) -> int:
-        """Rows of padding with which a batch of U proteins of these lengths is encoded."""
+        """How many rows of padding are encoded along with U proteins of these lengths."""
         if type(self).encode_rows is not PairModel.encode_rows:
             return 0
         return int(len(lengths) * lengths.max() - lengths.sum())
 
     def prepare(self, rows: Tensor) -> Tensor:
-        """Rows (R', p) that hold all that `interact_rows` needs of each protein alone."""
+        """Rows (R', p) with all that `interact_rows` needs of each protein alone."""
         return rows
 
     def interact(
@@ -130,20 +143,20 @@ class PairModel(PreTrainedModel):
         return self.interact_rows(self.prepare(rows), np.concatenate([counts_a, counts_b]), pairs)
 
     def interact_rows(self, rows: Tensor, lengths: HostInts, pairs: HostInts) -> Tensor:
-        """Logits (B,) of pairs of the proteins that `prepare`d rows (R', p) hold.
+        """Logits (B,) of pairs of the proteins in `prepare`d rows (R', p).
 
         Args:
             rows: The proteins' rows, laid end to end.
             lengths: (U,) rows of each protein, as `state_lengths` counts them.
-            pairs: (B, 2) numbers of proteins.
+            pairs: (B, 2) indices of proteins.
         """
-        states = pad(rows, lengths)
+        states = pad(rows.to(self.parameter_dtype), lengths)
         counts = to_device(lengths, rows.device)
         a, b = to_device(np.ascontiguousarray(pairs), rows.device).unbind(1)
         return self.interact(states[a], counts[a], states[b], counts[b])
 
     def state_lengths(self, lengths: Numbers) -> Numbers:
-        """How many states `encode` gives for proteins of these lengths."""
+        """How many states `encode` returns for proteins of these lengths."""
         return lengths.clip(1, 1) if self.pools_residues else lengths
 
     def forward(
@@ -157,10 +170,10 @@ class PairModel(PreTrainedModel):
 
         Args:
             proteins: (U, L, D) padded, or all residues (R, D) laid end to end.
-            lengths: (U,) residues of each protein. Shapes are planned on the host: a NumPy array
-                (or a CPU tensor) is taken as it is, for a GPU tensor the host has to wait.
-            pairs: (B, 2) numbers of proteins; likewise.
-            labels: (B,) to have the mean loss too.
+            lengths: (U,) residues of each protein. Shapes are planned on the host: give a NumPy
+                array or a CPU tensor; a GPU tensor makes the host wait.
+            pairs: (B, 2) indices of proteins; likewise.
+            labels: (B,) to compute the mean loss too.
         """
         counts, numbers = on_host(lengths), on_host(pairs)
         residues = pack(proteins, counts) if proteins.dim() == 3 else proteins
@@ -172,23 +185,23 @@ class PairModel(PreTrainedModel):
         return PairOutput(loss=loss, logits=logits)
 
     def standardize(self, proteins: Tensor) -> Tensor:
-        """Embeddings in the model's dtype with the training proteins' mean 0 and deviation 1.
+        """Embeddings scaled so that the training residues have mean 0 and standard deviation 1.
 
-        The states of a language model have a few dimensions hundreds of times larger than the
-        rest; unscaled they drown the others in the first projection.
+        A language model's states have a few dimensions hundreds of times larger than the rest;
+        unscaled, these would dominate the first projection.
         """
-        return (proteins.to(self.input_mean.dtype) - self.input_mean) * self.input_scale
+        return (proteins.to(self.parameter_dtype) - self.input_mean) * self.input_scale
 
     def set_input_statistics(self, mean: Tensor, deviation: Tensor) -> None:
-        """Standardise inputs by these per-dimension statistics (D,) of training residues."""
+        """Standardise inputs by these statistics (D,) of the training residues."""
         self.input_mean.copy_(mean)
         self.input_scale.copy_(1.0 / deviation.clamp_min(1e-6))
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Xavier weights, zero biases; norms and standardisation at identity.
+        """Xavier weights, zero biases; norms and standardisation start as the identity.
 
-        Xavier throughout and not the usual deviation of 0.02: that fits a width near 640, but in a
-        model 32 wide attention starts flat and nothing is learned for many epochs.
+        The usual standard deviation of 0.02 suits a width near 640, but in a model 32 wide it makes
+        attention start flat, and the model learns nothing for many epochs.
         """
         if isinstance(module, nn.Linear):
             init.xavier_uniform_(module.weight)
@@ -202,7 +215,7 @@ class PairModel(PreTrainedModel):
 
 
 class PairHead(nn.Module):
-    """The multilayer perceptron that turns a pair's representation (B, d) into a logit (B,)."""
+    """The multilayer perceptron from a pair's representation (B, d) to its logit (B,)."""
 
     def __init__(self, input_dim: int, config: PairModelConfig) -> None:
         super().__init__()

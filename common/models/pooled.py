@@ -1,6 +1,6 @@
-"""The baseline that every result needs: mean of residues, symmetric features, an MLP.
+"""The baseline to compare every model with: mean of residues, symmetric features, an MLP.
 
-A pair of protein means u, v becomes (|u - v|, u * v, u + v), which does not know which came first.
+A pair of protein means u, v becomes (|u - v|, u * v, u + v), which is the same in both orders.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from common.models.ragged import HostInts, to_device
 
 
 class PooledConfig(PairModelConfig):
-    """The shared hyperparameters are all that the baseline needs."""
+    """Nothing beyond the hyperparameters that all pair models share."""
 
     model_type = "relic-pooled"
 
@@ -35,10 +35,14 @@ class PooledModel(PairModel):
     def encode_rows(self, residues: Tensor, lengths: HostInts) -> Tensor:
         """The mean over residues, (U, D)."""
         counts = to_device(lengths, residues.device)
-        return torch.segment_reduce(self.standardize(residues), "mean", lengths=counts)
+        # `unsafe` skips checks of the lengths for which the host would wait for a GPU.
+        return torch.segment_reduce(
+            self.standardize(residues), "mean", lengths=counts, unsafe=True
+        )
 
     def interact_rows(self, rows: Tensor, lengths: HostInts, pairs: HostInts) -> Tensor:
         """Logits (B,) of B pairs of protein means."""
-        a, b = rows[to_device(np.ascontiguousarray(pairs), rows.device)].unbind(1)
+        means = rows.to(self.parameter_dtype)
+        a, b = means[to_device(np.ascontiguousarray(pairs), rows.device)].unbind(1)
         logits: Tensor = self.head(torch.cat([(a - b).abs(), a * b, a + b], dim=-1))
         return logits

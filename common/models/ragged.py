@@ -1,15 +1,15 @@
 """Sequences of unequal length without padding: rows laid end to end, and attention over them.
 
-Whatever treats each residue alone (projections, norms, feed-forward) runs over all rows at once;
-only attention needs to know where a sequence ends. Lengths live on the host, where shapes are
-planned, so that nothing here makes the host wait for a device.
+Projections, norms and feed-forward layers treat each row alone and run over all rows at once; only
+attention needs to know where a sequence ends. Lengths stay on the host, where shapes are planned,
+so nothing here makes the host wait for a device.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,19 +20,21 @@ from torch.nn.functional import scaled_dot_product_attention
 
 HostInts = NDArray[np.int64]
 
-# What the variable-length kernel takes.
+AttentionPath = Literal["varlen", "sdpa", "loop", "none"]
+
+# What the variable-length kernel supports.
 KERNEL_DTYPES = (torch.float16, torch.bfloat16)
 KERNEL_MAX_WIDTH = 256
-KERNEL_CAPABILITY = (8, 0)  # Ampere; older GPUs do not have it
+KERNEL_CAPABILITY = (8, 0)  # Ampere; older GPUs lack the kernel
 
 
 @dataclass(eq=False)
 class Layout:
-    """How rows divide into N sequences, with what a device needs to know of it, made once.
+    """How rows divide into N sequences; the tensors that a device needs for it are made once.
 
     Attributes:
-        lengths: Rows of each sequence.
-        device: Where the rows are.
+        lengths: Number of rows of each sequence.
+        device: The device of the rows.
     """
 
     lengths: tuple[int, ...]
@@ -41,23 +43,23 @@ class Layout:
 
     @cached_property
     def offsets(self) -> Tensor:
-        """(N + 1,) int32 first row of each sequence, and the end."""
+        """(N + 1,) int32: the first row of each sequence, and the end of the last."""
         return to_device(np.cumsum((0, *self.lengths), dtype=np.int32), self.device)
 
     @cached_property
     def sequence_of_row(self) -> Tensor:
-        """(R,) which sequence each row belongs to."""
+        """(R,) the sequence that each row belongs to."""
         numbers = np.arange(len(self.lengths), dtype=np.int64)
         return to_device(np.repeat(numbers, self.lengths), self.device)
 
     @cached_property
     def in_twos(self) -> Layout:
-        """The layout in which sequences 2 i and 2 i + 1 are one."""
+        """The layout in which sequences 2 i and 2 i + 1 are joined into one."""
         both = zip(self.lengths[::2], self.lengths[1::2], strict=True)
         return Layout(tuple(a + b for a, b in both), self.device)
 
     def taking(self, which: tuple[int, ...]) -> tuple[Layout, Tensor]:
-        """The layout of these sequences, in this order, and (R',) the rows they consist of."""
+        """The layout of these sequences, in this order, and (R',) the indices of their rows."""
         if which not in self._taken:
             lengths, chosen = np.asarray(self.lengths), np.asarray(which)
             index = row_index((np.cumsum(lengths) - lengths)[chosen], lengths[chosen])
@@ -68,21 +70,21 @@ class Layout:
 
 @dataclass(frozen=True, eq=False)
 class Ragged:
-    """N sequences laid end to end: (R, ...) rows and how they divide."""
+    """N sequences laid end to end: rows (R, ...) and their layout."""
 
     rows: Tensor
     layout: Layout
 
     @cached_property
     def parts(self) -> tuple[Tensor, ...]:
-        """The sequences one by one, as views."""
-        # One split for all of them: its backward is one concatenation, where N slices would
-        # each fill a tensor as large as `rows`.
+        """Each sequence as a view."""
+        # The backward pass of one split is one concatenation; that of N slices would fill N
+        # tensors as large as `rows`.
         parts: tuple[Tensor, ...] = self.rows.split(self.layout.lengths)
         return parts
 
     def to(self, dtype: torch.dtype) -> Ragged:
-        """The same in another dtype."""
+        """The same sequences in another dtype."""
         return Ragged(self.rows.to(dtype), self.layout)
 
     def take(self, which: tuple[int, ...]) -> Ragged:
@@ -92,14 +94,14 @@ class Ragged:
         if self.rows.is_cuda:
             layout, index = self.layout.taking(which)
             return Ragged(self.rows.index_select(0, index), layout)
-        # On a CPU this is faster than an index, above all in the backward pass.
+        # On a CPU this is faster than indexing, above all in the backward pass.
         lengths = tuple(self.layout.lengths[i] for i in which)
         rows = torch.cat([self.parts[i] for i in which])
         return Ragged(rows, Layout(lengths, self.layout.device))
 
 
 def row_index(starts: HostInts, lengths: HostInts) -> HostInts:
-    """The numbers of all rows of sequences that start here and are so long, one after another."""
+    """The row indices of sequences with these first rows and lengths, one after another."""
     shift = starts - (np.cumsum(lengths) - lengths)
     return np.repeat(shift, lengths) + np.arange(int(lengths.sum()), dtype=np.int64)
 
@@ -111,7 +113,7 @@ def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
 
 
 def on_host(numbers: Tensor | HostInts) -> HostInts:
-    """Lengths or indices as a host array; from a GPU this makes the host wait."""
+    """Lengths or indices as a host array; the host waits if they are on a GPU."""
     return numbers.cpu().numpy() if isinstance(numbers, Tensor) else numbers
 
 
@@ -126,7 +128,7 @@ def pad(rows: Tensor, lengths: HostInts) -> Tensor:
 
 
 def cut(sizes: HostInts, limit: int) -> list[slice]:
-    """Consecutive pieces of a list whose sizes add up to at most `limit`, or that are one long."""
+    """Consecutive slices whose sizes add up to at most `limit`, or that hold a single item."""
     ends = np.cumsum(sizes)
     pieces, start = [], 0
     while start < len(sizes):
@@ -139,66 +141,78 @@ def cut(sizes: HostInts, limit: int) -> list[slice]:
 
 @dataclass(frozen=True)
 class Links:
-    """Which sequence of queries reads which sequence of keys and values, N times."""
+    """N links: which sequence of queries attends to which sequence of keys and values."""
 
     queries: tuple[int, ...]
     contexts: tuple[int, ...]
 
     @classmethod
     def to_itself(cls, count: int) -> Links:
-        """Every sequence of queries reads the context of the same number."""
+        """Every sequence of queries attends to the context of the same number."""
         return cls(tuple(range(count)), tuple(range(count)))
 
     @classmethod
     def across(cls, pairs: int) -> Links:
-        """Sequences 2 i and 2 i + 1 read each other."""
+        """Sequences 2 i and 2 i + 1 attend to each other."""
         numbers = range(2 * pairs)
         return cls(tuple(numbers), tuple(i ^ 1 for i in numbers))
 
 
+def attention_path(device: torch.device, dtype: torch.dtype, width: int) -> AttentionPath:
+    """How `attend` computes for heads of this width in this dtype on this device.
+
+    Returns:
+        `varlen`: One kernel call for sequences of all lengths. It needs float16 or bfloat16, an
+        Ampere GPU or later, and heads of at most 256 whose width is a multiple of 8. `sdpa`:
+        PyTorch's attention once per sequence, which is as fast as anything on a CPU. `loop`: the
+        same on another device, where so many small calls leave the device waiting for the host.
+    """
+    if device.type == "cpu":
+        return "sdpa"
+    fits = dtype in KERNEL_DTYPES and width <= KERNEL_MAX_WIDTH and width % 8 == 0
+    if not (fits and device.type == "cuda"):
+        return "loop"
+    recent = torch.cuda.get_device_capability(device) >= KERNEL_CAPABILITY
+    return "varlen" if recent else "loop"
+
+
+def takes_all_lengths_at_once(queries: Tensor) -> bool:
+    """Whether one kernel call serves queries (Q, heads, width) of sequences of all lengths."""
+    dtype = computing_dtype(queries.device, queries.dtype)
+    return attention_path(queries.device, dtype, queries.shape[-1]) == "varlen"
+
+
+def computing_dtype(device: torch.device, default: torch.dtype) -> torch.dtype:
+    """The dtype of matrix products on a device: autocast's if it is enabled."""
+    enabled = torch.is_autocast_enabled(device.type)
+    return torch.get_autocast_dtype(device.type) if enabled else default
+
+
 def attend(
-    queries: Ragged,
-    contexts: Ragged,
-    links: Links,
-    dropout: float = 0.0,
-    scale: float | None = None,
+    queries: Ragged, contexts: Ragged, links: Links, scale: float | None = None
 ) -> Tensor:
     """Scaled-dot-product attention along links.
 
     Args:
         queries: Rows (Q, heads, width).
         contexts: Rows (K, 2, heads, width): keys and values.
-        links: Who reads whom.
-        dropout: Share of attention weights that is dropped.
-        scale: Of the products; by default 1 / sqrt(width).
+        links: Which queries attend to which context.
+        scale: Factor of the products; by default 1 / sqrt(width).
 
     Returns:
-        Rows (R, heads, width): what each link's queries read, link after link.
+        Rows (R, heads, width): the weighted means of values that each link's queries read, link
+        after link.
     """
-    if takes_all_lengths_at_once(queries.rows, dropout):
-        dtype = _computing_dtype(queries.rows)
-        queries, contexts = queries.to(dtype), contexts.to(dtype)
+    if takes_all_lengths_at_once(queries.rows):
         return _attend_at_once(queries, contexts, links, scale)
-    return _attend_one_by_one(queries, contexts, links, dropout, scale)
-
-
-def takes_all_lengths_at_once(queries: Tensor, dropout: float) -> bool:
-    """Whether one kernel can do it: half precision on a recent GPU, narrow heads, no dropout."""
-    width = queries.shape[-1]
-    fits = width <= KERNEL_MAX_WIDTH and width % 8 == 0 and dropout == 0.0
-    if not (queries.is_cuda and fits and _computing_dtype(queries) in KERNEL_DTYPES):
-        return False
-    return torch.cuda.get_device_capability(queries.device) >= KERNEL_CAPABILITY
-
-
-def _computing_dtype(rows: Tensor) -> torch.dtype:
-    """The dtype that attention computes in: autocast's, as PyTorch's own attention does."""
-    device = rows.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else rows.dtype
+    return _attend_one_by_one(queries, contexts, links, scale)
 
 
 def _attend_at_once(queries: Ragged, contexts: Ragged, links: Links, scale: float | None) -> Tensor:
-    asking, asked = queries.take(links.queries), contexts.take(links.contexts)
+    # The kernel's operator does not follow autocast by itself.
+    dtype = computing_dtype(queries.rows.device, queries.rows.dtype)
+    asking = queries.to(dtype).take(links.queries)
+    asked = contexts.to(dtype).take(links.contexts)
     key, value = asked.rows.unbind(1)
     attended = varlen_attn(
         asking.rows,
@@ -215,15 +229,13 @@ def _attend_at_once(queries: Ragged, contexts: Ragged, links: Links, scale: floa
 
 
 def _attend_one_by_one(
-    queries: Ragged, contexts: Ragged, links: Links, dropout: float, scale: float | None
+    queries: Ragged, contexts: Ragged, links: Links, scale: float | None
 ) -> Tensor:
-    """Exact shapes need no mask, and a CPU gains nothing from doing sequences together."""
+    """Exact shapes need no mask, and a CPU gains nothing from batching sequences."""
     read = []
     for asking, asked in zip(links.queries, links.contexts, strict=True):
         query = queries.parts[asking].transpose(0, 1)
         key, value = contexts.parts[asked].permute(1, 2, 0, 3).unbind(0)
-        attended = scaled_dot_product_attention(
-            query[None], key[None], value[None], dropout_p=dropout, scale=scale
-        )
+        attended = scaled_dot_product_attention(query[None], key[None], value[None], scale=scale)
         read.append(attended[0].transpose(0, 1))
     return torch.cat(read)

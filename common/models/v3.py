@@ -4,12 +4,19 @@
     states a, b     -> `cross_attn_layers` x [a attends b, b attends a, FF; CLS attends both, FF]
     CLS             -> MLP head -> logit
 
-Every weight is shared between the two sides and each side attends to the other's state from before
-the block, so swapping the proteins swaps the sides and leaves the logit as it was. There are no
-positional encodings: the language model's states carry position.
+Every weight is shared between the two sides, and each side attends to the other's state from before
+the block, so swapping the proteins leaves the logit unchanged. There are no positional encodings:
+the language model's states carry position.
 
 Nothing is padded: proteins, and the two sides of a pair, are rows laid end to end (`ragged.py`).
-What the first block needs of one protein alone, it takes from `prepare`.
+`prepare` computes what the first block needs of each protein alone.
+
+Under autocast, matrix products and attention run in half precision, but the residual stream stays
+in the parameters' dtype (float32) in the encoder and in the cross blocks alike: rounded to bfloat16
+after every branch, small updates of large states would be lost. Only the encoded proteins are
+rounded once, on their way from the encoder to the blocks, as they are when they are stored for
+scoring. What treats each row alone between two attentions is one method (`row_wise`), which a
+compiler can fuse into few kernels.
 """
 
 from __future__ import annotations
@@ -24,19 +31,16 @@ from transformers import initialization as init
 
 from common.config import ModelConfig
 from common.models import register
-from common.models.base import (
-    INITIALIZER_STD,
-    PairHead,
-    PairModel,
-    PairModelConfig,
-)
-from common.models.dropout import Dropout
+from common.models.base import INITIALIZER_STD, PairHead, PairModel, PairModelConfig
 from common.models.ragged import (
+    AttentionPath,
     HostInts,
     Layout,
     Links,
     Ragged,
     attend,
+    attention_path,
+    computing_dtype,
     cut,
     takes_all_lengths_at_once,
 )
@@ -53,14 +57,14 @@ class V3Config(PairModelConfig):
     d_model: int = 640
     encoder_layers: int = 5
     cross_attn_layers: int = 5
-    n_heads: int = 8
+    n_heads: int = 10
     token_dropout: float = 0.0
     cross_attention_dropout: float = 0.0
     stochastic_depth: float = 0.0
 
     @classmethod
     def own_settings(cls, settings: ModelConfig) -> dict[str, Any]:
-        """Depths, width and what is dropped."""
+        """Depths, width, heads and the dropout rates that only v3 has."""
         regularization = settings.regularization
         return {
             "d_model": settings.d_model,
@@ -74,14 +78,18 @@ class V3Config(PairModelConfig):
 
 
 class Attention(nn.Module):
-    """Multi-head attention over rows of width d."""
+    """Multi-head attention over rows of width d.
 
-    def __init__(self, width: int, heads: int, attention_dropout: float = 0.0) -> None:
+    Dropout acts on what the heads have read, before the output projection. Unlike dropout of
+    attention weights it needs no special kernel and never holds a matrix of queries by keys.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.heads = heads
-        self.attention_dropout = attention_dropout
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)
+        self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(width, width)
 
     def project(self, states: Tensor) -> Tensor:
@@ -90,25 +98,21 @@ class Attention(nn.Module):
         return linear(states, weight, torch.cat([self.query.bias, self.key_value.bias]))
 
     def split_heads(self, projected: Tensor, layout: Layout) -> tuple[Ragged, Ragged]:
-        """What `project` gave, as queries (R, heads, w) and contexts (R, 2, heads, w)."""
+        """The output of `project` as queries (R, heads, w) and contexts (R, 2, heads, w)."""
         query, context = projected.unflatten(1, (3, self.heads, -1)).split((1, 2), dim=1)
         return Ragged(query[:, 0], layout), Ragged(context, layout)
 
-    def forward(self, queries: Ragged, contexts: Ragged, links: Links) -> Tensor:
-        """What the queries of each link read, (R', d), link after link."""
-        attended = attend(queries, contexts, links, self._dropout)
-        output: Tensor = self.output(attended.flatten(1))
+    def merge(self, read: Tensor) -> Tensor:
+        """The output projection (R, d) of what the heads have read, (R, d)."""
+        output: Tensor = self.output(self.dropout(read))
         return output
 
     def read(self, states: Tensor, contexts: Ragged) -> Tensor:
-        """What one query state each, (B, d), reads from B sequences of rows (R, d)."""
+        """What the heads of one query state each, (B, d), read from B sequences of rows (R, d)."""
         query = self.query(states).unflatten(1, (self.heads, -1))
-        if takes_all_lengths_at_once(query, self._dropout):
-            attended = self._read_projected(query, contexts)
-        else:
-            attended = self._read_absorbed(query, contexts)
-        output: Tensor = self.output(attended)
-        return output
+        if takes_all_lengths_at_once(query):
+            return self._read_projected(query, contexts)
+        return self._read_absorbed(query, contexts)
 
     def _read_projected(self, query: Tensor, contexts: Ragged) -> Tensor:
         context = self.key_value(contexts.rows).unflatten(1, (2, self.heads, -1))
@@ -121,7 +125,7 @@ class Attention(nn.Module):
         """The same without projecting the rows: for one query it is cheaper to project the query.
 
         q · (W x + b) = (Wᵀ q) · x + q · b, and the last term is the same for every row, so softmax
-        does not see it; a weighted mean of W x + b is W times the weighted mean of x, plus b.
+        cancels it; a weighted mean of W x + b is W times the weighted mean of x, plus b.
         """
         count, heads, width = query.shape
         key, value = self.key_value.weight.unflatten(0, (2, heads, width)).unbind(0)
@@ -132,16 +136,11 @@ class Attention(nn.Module):
             Ragged(queries, Layout((heads,) * count, query.device)),
             Ragged(rows, contexts.layout),
             Links.to_itself(count),
-            self._dropout,
             scale=width**-0.5,
         )
         means = means.view(count, heads, -1)
         read = torch.einsum("bhd,hwd->bhw", means, value).flatten(1)
         return read + self.key_value.bias[heads * width :]
-
-    @property
-    def _dropout(self) -> float:
-        return self.attention_dropout if self.training else 0.0
 
 
 class FeedForward(nn.Sequential):
@@ -150,12 +149,12 @@ class FeedForward(nn.Sequential):
     def __init__(self, width: int, dropout: float) -> None:
         inner = FEED_FORWARD_FACTOR * width
         super().__init__(
-            nn.Linear(width, inner), nn.GELU(), Dropout(dropout), nn.Linear(inner, width)
+            nn.Linear(width, inner), nn.GELU(), nn.Dropout(dropout), nn.Linear(inner, width)
         )
 
 
 class EncoderLayer(nn.Module):
-    """Pre-norm self-attention and feed-forward; each branch is skipped at `drop_rate`."""
+    """Pre-norm self-attention and feed-forward; a protein skips each branch at `drop_rate`."""
 
     def __init__(self, config: V3Config, drop_rate: float) -> None:
         super().__init__()
@@ -164,29 +163,36 @@ class EncoderLayer(nn.Module):
         self.attention = Attention(config.d_model, config.n_heads)
         self.feed_forward_norm = nn.LayerNorm(config.d_model)
         self.feed_forward = FeedForward(config.d_model, config.dropout)
-        self.dropout = Dropout(config.dropout)
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, states: Tensor, layout: Layout) -> Tensor:
         """One layer over the rows (R, d) of U proteins."""
-        projected = self.attention.project(self.attention_norm(states))
-        themselves = Links.to_itself(len(layout.lengths))
-        attended = self.attention(*self.attention.split_heads(projected, layout), themselves)
-        states = states + self._survive(attended, layout)
-        branch = self.feed_forward(self.feed_forward_norm(states))
-        return states + self._survive(branch, layout)
+        queries, contexts = self.attention.split_heads(self.project(states), layout)
+        read = attend(queries, contexts, Links.to_itself(len(layout.lengths)))
+        return self.transform(states, read.flatten(1), self.draw_survival(layout))
 
-    def _survive(self, branch: Tensor, layout: Layout) -> Tensor:
-        """Dropout, then stochastic depth: a protein keeps the branch or skips all of it."""
-        branch = self.dropout(branch)
+    def project(self, states: Tensor) -> Tensor:
+        """Queries, keys and values (R, 3 d) of the normed rows."""
+        return self.attention.project(self.attention_norm(states))
+
+    def transform(self, states: Tensor, read: Tensor, survival: Tensor | None) -> Tensor:
+        """Both branches (R, d) added to the states, from what the attention heads have read."""
+        branch = self.dropout(self.attention.merge(read))
+        states = states + (branch if survival is None else branch * survival[0])
+        branch = self.dropout(self.feed_forward(self.feed_forward_norm(states)))
+        return states + (branch if survival is None else branch * survival[1])
+
+    def draw_survival(self, layout: Layout) -> Tensor | None:
+        """Factors (2, R, 1) of the branches: 0 where a protein skips one (stochastic depth)."""
         if not self.training or self.drop_rate == 0.0:
-            return branch
+            return None
         keep = 1.0 - self.drop_rate
-        kept = torch.empty(len(layout.lengths), device=branch.device).bernoulli_(keep)
-        return branch * (kept / keep).to(branch)[layout.sequence_of_row, None]
+        kept = torch.empty(2, len(layout.lengths), device=layout.device).bernoulli_(keep)
+        return (kept / keep)[:, layout.sequence_of_row, None]
 
 
 class CrossBlock(nn.Module):
-    """Each side attends to the other; then the CLS token reads both."""
+    """Each side attends to the other; then the CLS token attends to both."""
 
     def __init__(self, config: V3Config) -> None:
         super().__init__()
@@ -198,11 +204,7 @@ class CrossBlock(nn.Module):
         self.cls_attention = Attention(width, config.n_heads, config.cross_attention_dropout)
         self.feed_forward_norm = nn.LayerNorm(width)
         self.feed_forward = FeedForward(width, config.dropout)
-        self.dropout = Dropout(config.dropout)
-
-    def project(self, states: Tensor) -> Tensor:
-        """What the block needs of one side alone, (R, 3 d): its queries, keys and values."""
-        return self.cross_attention.project(self.cross_norm(states))
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(
         self, sides: Ragged, cls: Tensor, queries: Ragged, contexts: Ragged, links: Links
@@ -212,15 +214,28 @@ class CrossBlock(nn.Module):
         Args:
             sides: The 2 B sides, (R, d), those of a pair next to each other.
             cls: (B, d).
-            queries: Heads of sequences that hold the sides' projections.
-            contexts: Likewise.
-            links: For each side, which sequence is its own and which its partner's.
+            queries: The heads' queries, in sequences that `links` refers to.
+            contexts: The heads' keys and values, likewise.
+            links: For each side, its own sequence and its partner's.
         """
-        attended = self.cross_attention(queries, contexts, links)
-        rows = self._transform(sides.rows + self.dropout(attended))
-        both = Ragged(self.sides_norm(rows), sides.layout.in_twos)
+        read = attend(queries, contexts, links)
+        rows, normed = self.transform_sides(sides.rows, read.flatten(1))
+        both = Ragged(normed, sides.layout.in_twos)
         read = self.cls_attention.read(self.cls_norm(cls), both)
-        return rows, self._transform(cls + self.dropout(read))
+        return rows, self.transform_cls(cls, read)
+
+    def project(self, states: Tensor) -> Tensor:
+        """What the block needs of one side alone, (R, 3 d): its queries, keys and values."""
+        return self.cross_attention.project(self.cross_norm(states))
+
+    def transform_sides(self, states: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
+        """The sides' next states (R, d) from what their heads have read, and those normed."""
+        rows = self._transform(states + self.dropout(self.cross_attention.merge(read)))
+        return rows, self.sides_norm(rows)
+
+    def transform_cls(self, cls: Tensor, read: Tensor) -> Tensor:
+        """The next states (B, d) of CLS from what its heads have read."""
+        return self._transform(cls + self.dropout(self.cls_attention.merge(read)))
 
     def _transform(self, states: Tensor) -> Tensor:
         branch = self.feed_forward(self.feed_forward_norm(states))
@@ -233,7 +248,10 @@ class V3Model(PairModel):
     """The siamese cross-attention model."""
 
     config_class = V3Config
-    row_wise = (FeedForward,)
+    row_wise = {
+        EncoderLayer: ("project", "transform"),
+        CrossBlock: ("project", "transform_sides", "transform_cls"),
+    }
 
     def __init__(self, config: V3Config) -> None:
         super().__init__(config)
@@ -248,6 +266,10 @@ class V3Model(PairModel):
         self.head = PairHead(config.d_model, config)
         self.post_init()  # type: ignore[no-untyped-call]
 
+    def attention_path(self, device: torch.device, dtype: torch.dtype) -> AttentionPath:
+        """How attention is computed on a device in a dtype; see `ragged.attention_path`."""
+        return attention_path(device, dtype, self.config.d_model // self.config.n_heads)
+
     def encode_rows(self, residues: Tensor, lengths: HostInts) -> Tensor:
         """State rows (R, d_model) of U proteins' residues (R, D)."""
         pieces = cut(lengths, rows_at_a_time(residues.device, self.config.d_model))
@@ -260,14 +282,16 @@ class V3Model(PairModel):
 
     def prepare(self, rows: Tensor) -> Tensor:
         """States and the first block's queries, keys and values: (R, 4 d_model)."""
-        return torch.cat([rows, self._blocks[0].project(rows)], dim=1)
+        projected = self._blocks[0].project(rows.to(self.parameter_dtype))
+        return torch.cat([rows.to(projected.dtype), projected], dim=1)
 
     def interact_rows(self, rows: Tensor, lengths: HostInts, pairs: HostInts) -> Tensor:
-        """Logits (B,) of pairs of the proteins that prepared rows (R, 4 d_model) hold."""
+        """Logits (B,) of pairs of the proteins in prepared rows (R, 4 d_model)."""
         layout = Layout(tuple(lengths.tolist()), rows.device)
         width = self.config.d_model
         states, projected = rows.split((width, 3 * width), dim=1)
         proteins = Ragged(states, layout)
+        projected = projected.to(computing_dtype(rows.device, self.parameter_dtype))
         heads = self._blocks[0].cross_attention.split_heads(projected, layout)
         pieces = cut(lengths[pairs].sum(1), rows_at_a_time(rows.device, width))
         return torch.cat([self._interact(proteins, *heads, pairs[piece]) for piece in pieces])
@@ -277,7 +301,8 @@ class V3Model(PairModel):
         return [cast(CrossBlock, block) for block in self.cross]
 
     def _encode(self, residues: Tensor, layout: Layout) -> Tensor:
-        states = self._drop_tokens(self.projection(self.standardize(residues)))
+        projected = self.projection(self.standardize(residues)).to(self.parameter_dtype)
+        states = self._drop_tokens(projected)
         for layer in self.encoder:
             states = layer(states, layout)
         encoded: Tensor = self.encoder_norm(states)
@@ -287,7 +312,8 @@ class V3Model(PairModel):
         self, proteins: Ragged, queries: Ragged, contexts: Ragged, pairs: HostInts
     ) -> Tensor:
         own, partner = tuple(pairs.ravel().tolist()), tuple(pairs[:, ::-1].ravel().tolist())
-        sides, cls = proteins.take(own), self.cls[0].expand(len(pairs), -1)
+        sides = proteins.take(own).to(self.parameter_dtype)
+        cls = self.cls[0].expand(len(pairs), -1)
         links = Links(own, partner)
         for number, block in enumerate(self._blocks):
             if number > 0:
@@ -301,7 +327,7 @@ class V3Model(PairModel):
         return logits
 
     def _drop_tokens(self, states: Tensor) -> Tensor:
-        """Blank whole residues at random, so that no single one can be relied on."""
+        """Zero whole residues at random, so that the model relies on no single one."""
         rate = self.config.token_dropout
         if not self.training or rate == 0.0:
             return states
@@ -317,7 +343,7 @@ class V3Model(PairModel):
 def rows_at_a_time(device: torch.device, width: int) -> int:
     """How many rows of a width to take through the layers together.
 
-    On a CPU few enough to stay in its caches, where a layer finds what the last one wrote; any
-    other device takes all there are.
+    On a CPU, few enough to stay in its caches, where each layer finds the last one's output; on any
+    other device, all.
     """
     return max(1, CPU_CELLS // width) if device.type == "cpu" else sys.maxsize

@@ -1,9 +1,9 @@
 """Online hard example mining (Shrivastava et al. 2016): train on the pairs the model gets wrong.
 
 Every step draws a pool of `pool_multiplier` x batch_size pairs at the natural class ratio, scores
-it without gradients, and keeps the `keep_ratio` x batch_size hardest, over all processes together:
-every rank gathers all losses and makes the same choice, so two processes train on what one would.
-An epoch of pools still visits every pair once; it has `pool_multiplier` times fewer steps.
+it without gradients, and keeps the `keep_ratio` x batch_size hardest over all processes. Every rank
+gathers all losses and makes the same choice, so two processes train on the pairs that one would.
+An epoch of pools still visits every pair once, in `pool_multiplier` times fewer steps.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from common.config import SamplingConfig
-from common.data.batches import PairBatch
+from common.data.batches import STAND_IN, PairBatch
 from common.data.tables.pairs import PairTable
 from common.models.base import PairModel
+from common.models.ragged import to_device
 from common.training.losses import PairLoss
 
 
@@ -28,10 +29,10 @@ class Miner:
     """Chooses the hardest pairs of a pool.
 
     Attributes:
-        settings: How many to keep and how often a protein may be among them.
-        table: All training pairs: a row number tells the proteins of a pair on another rank.
-        loss: Hardness is the training loss itself.
-        accelerator: For the precision and the exchange between ranks.
+        settings: How many pairs to keep, and how often one protein may be among them.
+        table: All training pairs, to look up the proteins of pairs on other ranks.
+        loss: The training loss, which is the measure of hardness.
+        accelerator: Provides the precision and the exchange between ranks.
     """
 
     settings: SamplingConfig
@@ -40,11 +41,10 @@ class Miner:
     accelerator: Accelerator
 
     def mine(self, model: PairModel, pool: PairBatch) -> PairBatch:
-        """The kept part of this rank's pool; `model` is the unwrapped model."""
+        """The part of this rank's pool to train on; `model` is the unwrapped model."""
         rows, losses = self._gather_losses(pool, self._score(model, pool))
         kept = choose_hardest(losses, self.table.pairs[rows], self._keep_count(pool), self.settings)
-        mask = torch.from_numpy(np.isin(pool.rows.cpu().numpy(), rows[kept]))
-        return pool.keep(mask.to(pool.rows.device) & (pool.weights > 0), total=len(kept))
+        return pool.keep(rows[kept])
 
     def _keep_count(self, pool: PairBatch) -> int:
         share = self.settings.keep_ratio / self.settings.pool_multiplier
@@ -61,13 +61,16 @@ class Miner:
         self, pool: PairBatch, losses: Tensor
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Row numbers and losses of the whole pool, sorted by row, the same on every rank."""
-        # Shares differ by at most one pair; stand-ins and fillers carry the row -1.
-        size = -(-pool.total // self.accelerator.num_processes)
-        own = torch.full((max(size, 1), 2), -1.0, dtype=torch.float64, device=losses.device)
-        rows = torch.where(pool.weights > 0, pool.rows, torch.full_like(pool.rows, -1))
-        own[: len(rows), 0], own[: len(rows), 1] = rows.double(), losses.double()
+        # Shares differ by at most one pair; the shorter ones are filled up with stand-ins.
+        size = max(-(-pool.total // self.accelerator.num_processes), 1)
+        rows = np.full(size, STAND_IN, dtype=np.float64)
+        rows[: len(pool.rows)] = pool.rows
+        own = torch.zeros((size, 2), dtype=torch.float64, device=losses.device)
+        own[:, 0] = to_device(rows, losses.device)
+        own[: len(losses), 1] = losses.double()
+        # Mining waits for the device here and nowhere else: the host makes the choice.
         gathered = self.accelerator.gather(own).cpu().numpy()
-        gathered = gathered[gathered[:, 0] >= 0]
+        gathered = gathered[gathered[:, 0] != STAND_IN]
         gathered = gathered[np.argsort(gathered[:, 0])]
         return gathered[:, 0].astype(np.int64), gathered[:, 1]
 
@@ -77,15 +80,15 @@ def choose_hardest(
 ) -> NDArray[np.int64]:
     """Positions of the `count` pairs of highest loss, hardest first.
 
-    No protein is taken more than `cap_protein` times (a self-pair counts once), as long as
-    `min_keep` pairs are found that way; short of them, the cap gives way to the hardest left out.
+    No protein is taken more than `cap_protein` times (a self-pair counts once) as long as
+    `min_keep` pairs remain; if fewer do, the hardest of those left out are added despite the cap.
 
     Args:
-        losses: (N,) loss of each pair of the pool; NaN counts as the hardest of all, so that it
-            is trained on and stops the run instead of being left out in silence.
-        pairs: (N, 2) its proteins.
+        losses: (N,) loss of each pair of the pool. NaN counts as the hardest: the run trains on it
+            and stops, instead of leaving it out silently.
+        pairs: (N, 2) the proteins of each pair.
         count: How many to keep.
-        settings: The cap and the least number.
+        settings: `cap_protein` and `min_keep`.
     """
     hardest = np.argsort(-np.nan_to_num(losses, nan=np.inf), kind="stable")
     if settings.cap_protein is None:
