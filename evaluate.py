@@ -44,7 +44,7 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
     from common.evaluation.judging import conclude, judge
     from common.evaluation.test_side import prepare_test_side
     from common.inference.compiling import compile_rows
-    from common.launch import start_accelerator
+    from common.launch import computing_dtype, start_accelerator
     from common.run import open_run
 
     accelerator = start_accelerator(config)
@@ -54,7 +54,14 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
         data = model.embed_needed_pairs(run, side, checkpoint)
         compile_rows(checkpoint.model, accelerator)
         threshold = decide_threshold(checkpoint, config, accelerator)
-        run.event("model_ready", model=config.model.model, checkpoint=checkpoint.path)
+        run.event(
+            "model_ready",
+            model=config.model.model,
+            checkpoint=checkpoint.path,
+            attention=checkpoint.model.attention_path(
+                accelerator.device, computing_dtype(accelerator)
+            ),
+        )
         run.event("stage_start", tasks=config.evaluate.tasks, threshold=threshold)
         # Not of this run, whose id may be new: of whatever started this before and was cut off.
         folder = run.model_dir.parent / model.PARTIAL_SCORES

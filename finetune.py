@@ -32,7 +32,7 @@ def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
     from common.data.splits import open_splits
     from common.inference.checkpoints import choose_checkpoint, load_checkpoint
     from common.inference.compatibility import continue_model, warn_if_differs
-    from common.launch import start_accelerator
+    from common.launch import computing_dtype, start_accelerator
     from common.run import open_run
     from common.training.losses import share_of_global_mean
     from common.training.optimization import current_lr
@@ -55,6 +55,7 @@ def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
             "model_ready",
             model=config.model.model,
             parameters=model.num_parameters(),
+            attention=model.attention_path(accelerator.device, computing_dtype(accelerator)),
             checkpoint=checkpoint.path,
         )
 

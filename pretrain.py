@@ -33,7 +33,7 @@ def pretrain(stages: Mapping[Stage, Config], resume: bool) -> None:
     from accelerate.utils import set_seed
 
     from common.data.splits import open_splits, residue_statistics
-    from common.launch import start_accelerator
+    from common.launch import computing_dtype, start_accelerator
     from common.models import build_model, outline_model
     from common.run import open_run
     from common.training.losses import share_of_global_mean
@@ -56,7 +56,12 @@ def pretrain(stages: Mapping[Stage, Config], resume: bool) -> None:
         model = build_model(config.model, splits.store.dim)
         if config.model.standardize_input:
             model.set_input_statistics(*residue_statistics(splits.parts["train"]))
-        run.event("model_ready", model=config.model.model, parameters=model.num_parameters())
+        run.event(
+            "model_ready",
+            model=config.model.model,
+            parameters=model.num_parameters(),
+            attention=model.attention_path(accelerator.device, computing_dtype(accelerator)),
+        )
 
         session = prepare_session(run, model, splits)
         for epoch in session.epochs():

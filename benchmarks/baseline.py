@@ -141,8 +141,8 @@ class NaiveEncoderLayer(nn.Module):
         self.attention_norm = _copy(layer.attention_norm, nn.LayerNorm(width))
         self.attention = _copy_attention(layer.attention)
         self.feed_forward_norm = _copy(layer.feed_forward_norm, nn.LayerNorm(width))
-        self.feed_forward = _copy(layer.feed_forward, _feed_forward(width, layer.dropout.rate))
-        self.dropout = nn.Dropout(layer.dropout.rate)
+        self.feed_forward = _copy(layer.feed_forward, _feed_forward(width, layer.dropout.p))
+        self.dropout = nn.Dropout(layer.dropout.p)
 
     def forward(self, states: Tensor, padding: Tensor) -> Tensor:
         """One layer over (B, L, d)."""
@@ -165,8 +165,8 @@ class NaiveCrossBlock(nn.Module):
         self.sides_norm = _copy(block.sides_norm, nn.LayerNorm(width))
         self.cls_attention = _copy_attention(block.cls_attention)
         self.feed_forward_norm = _copy(block.feed_forward_norm, nn.LayerNorm(width))
-        self.feed_forward = _copy(block.feed_forward, _feed_forward(width, block.dropout.rate))
-        self.dropout = nn.Dropout(block.dropout.rate)
+        self.feed_forward = _copy(block.feed_forward, _feed_forward(width, block.dropout.p))
+        self.dropout = nn.Dropout(block.dropout.p)
 
     def forward(
         self, a: Tensor, b: Tensor, cls: Tensor, pad_a: Tensor, pad_b: Tensor

@@ -148,7 +148,7 @@ def difference_to_forward(
     """The largest difference of a logit to that of `forward` on the pair alone."""
     largest = 0.0
     for row in np.linspace(0, len(data) - 1, count).astype(int):
-        batch = data.collate(np.array([row]), 1, np.ones(1, dtype=np.float32))
+        batch = data.collate(np.array([row]), 1)
         alone = model(batch.proteins, batch.lengths, batch.pairs).logits
         largest = max(largest, abs(float(alone) - float(logits[row])))
     return largest

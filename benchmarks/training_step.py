@@ -34,7 +34,7 @@ from benchmarks.workload import (
     take_time,
     write_report,
 )
-from common.config import Batching, DataloaderConfig, LossConfig, SamplingConfig, TrainingConfig
+from common.config import DataloaderConfig, LossConfig, SamplingConfig, TrainingConfig
 from common.data.batches import BatchPlanner, PairData, Rows
 from common.data.embeddings.shards import Embedding
 from common.models.v3 import V3Model
@@ -82,7 +82,7 @@ class Trainer:
 
     def train(self, rows: Rows) -> None:
         """One step on these rows of the table; the gradients stay."""
-        batch = self.data.collate(rows, len(rows), np.ones(len(rows), dtype=np.float32))
+        batch = self.data.collate(rows, len(rows))
         self.optimizer.zero_grad()
         logits = self.model(batch.proteins, batch.lengths, batch.pairs).logits
         binary_cross_entropy_with_logits(logits, batch.labels).backward()
@@ -171,9 +171,9 @@ def gradient(parameter: Tensor) -> Tensor:
     return parameter.grad
 
 
-def planner(data: PairData, batching: Batching, **sampling: Any) -> BatchPlanner:
+def planner(data: PairData, **sampling: Any) -> BatchPlanner:
     """The rounds of an epoch, 32 pairs each."""
-    loading = DataloaderConfig(batching=batching, sampling=SamplingConfig(**sampling))
+    loading = DataloaderConfig(sampling=SamplingConfig(**sampling))
     return BatchPlanner.from_settings(data, loading, TrainingConfig(batch_size=PAIRS), 1, 47)
 
 
@@ -183,7 +183,7 @@ def measure_mining(shape: Shape, runs: int, pool: int = 4) -> list[Row]:
     model = make_model(shape, 0.1)
     trainer = Trainer(model, data)
     mined = {"strategy": "ohem", "warmup_epochs": 0, "pool_multiplier": pool}
-    plain, mining = planner(data, "shuffled"), planner(data, "shuffled", **mined)
+    plain, mining = planner(data), planner(data, **mined)
     accelerator = Accelerator(cpu=True)
     miner = Miner(mining.sampling, data.table, PairLoss(LossConfig()), accelerator)
 
@@ -193,7 +193,7 @@ def measure_mining(shape: Shape, runs: int, pool: int = 4) -> list[Row]:
 
     def train_mined() -> None:
         for rows in mining.rounds(0):
-            whole = data.collate(rows, len(rows), np.ones(len(rows), dtype=np.float32))
+            whole = data.collate(rows, len(rows))
             trainer.train(np.asarray(miner.mine(model, whole).rows))
 
     rows = []
@@ -204,28 +204,10 @@ def measure_mining(shape: Shape, runs: int, pool: int = 4) -> list[Row]:
     return rows
 
 
-def measure_batching(shape: Shape, runs: int) -> list[Row]:
-    """Distinct proteins of a batch and CPU seconds of a step, shuffled and hub-aware."""
-    data = make_data(heavy_tailed_pairs(2048, PROTEINS), shape.input_dim)
-    trainer = Trainer(make_model(shape, 0.1), data)
-    trainer.train(np.arange(4))
-    rows = []
-    for run in range(runs):
-        row: Row = {}
-        for batching in ("shuffled", "hub"):
-            rounds = planner(data, batching).rounds(run)
-            distinct = [len(np.unique(data.table.pairs[chosen])) for chosen in rounds]
-            row[f"{batching}, proteins"] = float(np.mean(distinct))
-            taken = [take_time(lambda: trainer.train(chosen)).cpu for chosen in rounds[:2]]  # noqa: B023
-            row[f"{batching}, s"] = float(np.mean(taken))
-        rows.append({**row, "ratio": row["shuffled, s"] / row["hub, s"]})
-    return rows
-
-
 def main() -> None:
     """Measure, print tables, write the report."""
     parser = argparse.ArgumentParser(description="Time a training step.")
-    known = ("ratio", "mining", "batching")
+    known = ("ratio", "mining")
     parser.add_argument("--parts", nargs="+", choices=known, default=list(known))
     parser.add_argument("--heads", type=int, default=4, help="attention heads of the model")
     parser.add_argument("--runs", type=int, default=3, help="repetitions, interleaved")
@@ -236,10 +218,8 @@ def main() -> None:
     for part in arguments.parts:
         if part == "ratio":
             rows = measure_ratio(shape, 0.0, runs) + measure_ratio(shape, 0.1, runs)
-        elif part == "mining":
-            rows = measure_mining(shape, runs)
         else:
-            rows = measure_batching(shape, runs)
+            rows = measure_mining(shape, runs)
         report[part] = rows
         print(part)
         print_table(rows)

@@ -51,8 +51,8 @@ def start_accelerator(config: Config) -> Accelerator:
     if accelerator.distributed_type in SHARDING:
         raise UserError(
             f"distributed_type {accelerator.distributed_type.value} shards the model, but one"
-            " device holds it many times over; use a file of accelerate_configs/, or run `accelerate"
-            " config` and choose neither DeepSpeed nor FSDP"
+            " device holds it many times over; use a file of accelerate_configs/, or run"
+            " `accelerate config` and choose neither DeepSpeed nor FSDP"
         )
     promised = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != promised:
@@ -83,7 +83,7 @@ def computing_dtype(accelerator: Accelerator) -> torch.dtype:
 
 
 class Agreement:
-    """Lets the processes agree on a yes or no; only the hosts take part, so no GPU is waited for."""
+    """Lets the processes agree on a yes or no between the hosts, without waiting for a GPU."""
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._together = accelerator.num_processes > 1

@@ -26,7 +26,7 @@ from accelerate.utils import gather_object
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from common.data.batches import PairBatch
+from common.data.batches import STAND_IN, PairBatch
 from common.data.embeddings.shards import Embedding
 from common.data.embeddings.store import EmbeddingStore
 from common.errors import UserError
@@ -157,7 +157,7 @@ def watch_batches(patch: pytest.MonkeyPatch, recording: Recording) -> None:
 
 def real_rows(batch: PairBatch) -> list[int]:
     """The batch's rows without stand-ins."""
-    rows: list[int] = batch.rows[batch.weights > 0].tolist()
+    rows: list[int] = batch.rows[batch.rows != STAND_IN].tolist()
     return rows
 
 

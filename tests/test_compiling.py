@@ -52,13 +52,14 @@ def test_batches_of_all_shapes_take_a_few_graphs_and_give_the_same_numbers(
 ) -> None:
     """Compiled whole, the model was compiled anew for nearly every batch."""
     plain, compiled = make_model(), make_model()
-    assert compile_rows(compiled, eager) == 10
+    assert compile_rows(compiled, eager) == 25
     names = set(compiled.state_dict())
     for size in range(1, 21):
         batch = whole_batch(DATA, list(range(size, 2 * size)))
         outputs = [model(batch.proteins, batch.lengths, batch.pairs) for model in (plain, compiled)]
         assert outputs[0].logits.allclose(outputs[1].logits, atol=1e-6)
-    assert 1 <= counters["stats"]["unique_graphs"] <= 4
+    # Five methods, whose graphs all layers share; CLS comes expanded to the first block.
+    assert 5 <= counters["stats"]["unique_graphs"] <= 8
     # Checkpoints do not know of it.
     assert names == set(plain.state_dict())
     assert eager.prepare(compiled) is compiled
@@ -71,4 +72,4 @@ def test_training_runs_with_the_launchers_option(project: TinyProject) -> None:
     launcher = ["-m", "accelerate.commands.launch", *options.split(), "--dynamo_backend", "eager"]
     finished = project.run([command[0], *launcher, *command[1:]])
     assert finished.code == 0, finished.stderr
-    assert "compiled=2" in finished.stderr
+    assert "compiled=5" in finished.stderr

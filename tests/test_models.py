@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -16,8 +17,8 @@ from common.config import MlpHeadConfig, ModelConfig, RegularizationConfig
 from common.errors import UserError
 from common.inference.checkpoints import load_weights
 from common.models import PairModel, PairModelConfig, build_model, model_class, register, v3
-from common.models.ragged import Layout, Links, Ragged, pack
-from common.models.v3 import Attention, EncoderLayer, V3Config, V3Model
+from common.models.ragged import Layout, Links, Ragged, attend, pack
+from common.models.v3 import Attention, CrossBlock, EncoderLayer, V3Config, V3Model
 from tests.test_ragged import pretend_gpu
 
 DIM = 24
@@ -175,7 +176,6 @@ def test_v3_takes_the_kernel_for_all_lengths_where_it_can(monkeypatch: pytest.Mo
     pairs = torch.tensor([[0, 1], [2, 1], [4, 3], [1, 1]])
     one_by_one = model(x, lengths, pairs).logits
     calls = pretend_gpu(monkeypatch)
-    monkeypatch.setattr(v3, "takes_all_lengths_at_once", lambda rows, dropout: True)
     torch.testing.assert_close(model(x, lengths, pairs).logits, one_by_one, atol=1e-5, rtol=0)
     # Two encoder layers, and in each of two blocks the sides and CLS.
     assert len(calls) == 6
@@ -193,7 +193,8 @@ def test_attention_equals_softmax_by_hand() -> None:
     torch.manual_seed(0)
     attention = Attention(8, 2)
     states, layout = torch.randn(8, 8), Layout((3, 5), torch.device("cpu"))
-    read = attention(*attention.split_heads(attention.project(states), layout), Links.across(1))
+    heads = attention.split_heads(attention.project(states), layout)
+    read = attention.merge(attend(*heads, Links.across(1)).flatten(1))
     a, b = states[:3], states[3:]
     torch.testing.assert_close(read[:3], attend_by_hand(attention, a, b))
     torch.testing.assert_close(read[3:], attend_by_hand(attention, b, a))
@@ -212,7 +213,9 @@ def test_reading_with_one_query_needs_no_keys_and_values() -> None:
     torch.manual_seed(0)
     attention = Attention(8, 2)
     queries, rows = torch.randn(2, 8), torch.randn(8, 8)
-    read = attention.read(queries, Ragged(rows, Layout((3, 5), torch.device("cpu"))))
+    read = attention.merge(
+        attention.read(queries, Ragged(rows, Layout((3, 5), torch.device("cpu"))))
+    )
     by_hand = [attend_by_hand(attention, queries[:1], rows[:3])]
     by_hand.append(attend_by_hand(attention, queries[1:], rows[3:]))
     torch.testing.assert_close(read, torch.cat(by_hand))
@@ -251,12 +254,99 @@ def test_stochastic_depth_rises_linearly_with_the_layer() -> None:
 def test_stochastic_depth_keeps_the_expected_branch() -> None:
     layer = EncoderLayer(V3Config(input_dim=4, d_model=8, n_heads=2, dropout=0.0), 0.25).train()
     torch.manual_seed(0)
-    survived = layer._survive(torch.ones(8000, 8), Layout((2,) * 4000, torch.device("cpu")))
+    survival = layer.draw_survival(Layout((2,) * 4000, torch.device("cpu")))
+    assert survival is not None
+    survived = (torch.ones(8000, 8) * survival)[0]
+    assert not torch.equal(survival[0], survival[1])
     torch.testing.assert_close(survived.unique(), torch.tensor([0.0, 1 / 0.75]))
     assert survived.mean().item() == pytest.approx(1.0, abs=0.05)
     # A protein keeps or skips its branch as a whole.
     proteins = survived.view(4000, 16)
     assert torch.equal(proteins.amin(1), proteins.amax(1))
+
+
+def test_stochastic_depth_rests_outside_training() -> None:
+    x, lengths = proteins()
+    pairs = torch.tensor([[0, 1], [2, 3]])
+    with torch.no_grad():
+        plain = make()(x, lengths, pairs).logits
+        rested = make(stochastic_depth=0.9)(x, lengths, pairs).logits
+        trained = make(stochastic_depth=0.9).train()(x, lengths, pairs).logits
+    assert torch.equal(plain, rested)
+    assert not torch.equal(plain, trained)
+
+
+def test_cross_attention_dropout_acts_on_what_the_cross_blocks_heads_read() -> None:
+    """Neither on the weights of attention nor in the encoder, nor outside training."""
+    model = make(cross_attention_dropout=0.5)
+    rates = {n: m.p for n, m in model.named_modules() if isinstance(m, nn.Dropout) and m.p > 0}
+    assert rates == {
+        f"cross.{block}.{name}_attention.dropout": 0.5
+        for block in (0, 1)
+        for name in ("cross", "cls")
+    }
+    attention = cast(CrossBlock, cast(V3Model, model).cross[0]).cross_attention
+    read = torch.ones(4, 32)
+    assert torch.equal(attention.merge(read), attention.output(read))
+    torch.manual_seed(3)
+    dropped = attention.train().merge(read)
+    torch.manual_seed(3)
+    torch.testing.assert_close(dropped, attention.output(nn.functional.dropout(read, 0.5)))
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, None])
+def test_the_residual_stream_keeps_the_parameters_dtype_under_autocast(
+    half: torch.dtype | None,
+) -> None:
+    """The encoder once had it in bfloat16 and the cross blocks in float32, by accident."""
+    model = make().train()
+    found: dict[str, set[torch.dtype]] = {"encoder": set(), "sides": set(), "cls": set()}
+    for layer in model.encoder:
+        layer.register_forward_hook(
+            lambda m, given, made: found["encoder"].update({given[0].dtype, made.dtype})
+        )
+    for block in model.cross:
+        block.register_forward_hook(
+            lambda m, given, made: found["sides"].update({given[0].rows.dtype, made[0].dtype})
+        )
+        block.register_forward_hook(
+            lambda m, given, made: found["cls"].update({given[1].dtype, made[1].dtype})
+        )
+    x, lengths = proteins()
+    counts = lengths.numpy()
+    pairs = np.array([[0, 1], [2, 3], [4, 4]])
+    with torch.autocast("cpu", half or torch.bfloat16, enabled=half is not None):
+        encoded = model.encode_rows(pack(x, counts), counts)
+        prepared = model.prepare(encoded)
+        logits = model.interact_rows(prepared, counts, pairs)
+    assert found == {name: {torch.float32} for name in found}
+    assert encoded.dtype == torch.float32
+    # What is handed over, and stored for scoring, is as wide as the products.
+    assert prepared.dtype == (half or torch.float32)
+    with torch.no_grad():
+        exact = make()(x, lengths, torch.from_numpy(pairs)).logits
+    torch.testing.assert_close(logits.float(), exact, atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("stored", [torch.float16, torch.bfloat16])
+def test_rows_that_were_stored_in_half_precision_can_interact(
+    name: str, stored: torch.dtype
+) -> None:
+    model = make(name)
+    x, lengths = proteins()
+    counts = lengths.numpy()
+    pairs = np.array([[0, 1], [2, 3], [4, 4]])
+    with torch.no_grad():
+        rows = model.encode_rows(pack(x, counts), counts)
+        sizes = model.state_lengths(counts)
+        exact = model.interact_rows(model.prepare(rows), sizes, pairs)
+        stored_rows = rows.to(stored)
+        unprepared = model.interact_rows(model.prepare(stored_rows), sizes, pairs)
+        prepared = model.interact_rows(model.prepare(rows).to(stored), sizes, pairs)
+    for logits in (unprepared, prepared):
+        assert logits.dtype == torch.float32
+        torch.testing.assert_close(logits, exact, atol=0.03, rtol=0.03)
 
 
 def test_token_dropout_blanks_whole_residues_in_training_only() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, cast
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from common.config import LossConfig, SamplingConfig
+from common.data.batches import STAND_IN, RankBatches
 from common.models import PairModel
 from common.models.base import PairOutput
 from common.training.losses import PairLoss
@@ -103,6 +105,7 @@ def mine(pool_size: int, logits: Tensor, **settings: float) -> tuple[list[int], 
         (16, {"keep_ratio": 1.0}, 16),
         (64, {"keep_ratio": 1.0, "pool_multiplier": 4}, 16),
         (64, {"keep_ratio": 0.25, "pool_multiplier": 4}, 4),
+        (16, {"keep_ratio": 0.3}, 5),  # 4.8
         (16, {"keep_ratio": 0.1, "min_keep": 6}, 6),
         # The epoch's last pool is smaller: the same share of it, never more than all of it.
         (10, {"keep_ratio": 1.0, "pool_multiplier": 4}, 2),
@@ -128,3 +131,44 @@ def test_the_pool_is_scored_in_eval_mode_without_gradients_and_training_goes_on(
     _, model, _ = mine(8, torch.zeros(8), keep_ratio=0.5)
     assert model.modes == [(False, False)]
     assert model.training
+
+
+class OneOfThree:
+    """A rank of three; `shares` is what the three give to `gather`, once it is known."""
+
+    num_processes = 3
+
+    def __init__(self, shares: list[Tensor]) -> None:
+        self.shares, self.given = shares, torch.empty(0)
+
+    def autocast(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def gather(self, share: Tensor) -> Tensor:
+        self.given = share
+        return torch.cat(self.shares or [share])
+
+
+def test_a_stand_in_is_not_mined() -> None:
+    """Two pairs on three processes: the third rank's stand-in is the hardest pair once more."""
+    data = make_pairs(9)
+    rows = np.array([4, 7])
+    pools = [RankBatches(data, [rows], rank, 3)[0] for rank in range(3)]
+    hard = torch.where(torch.tensor(data.table.labels[rows]) > 0, -9.0, 9.0) * torch.tensor(
+        [1, 0.1]
+    )
+    logits = [hard[:1], hard[1:], hard[:1]]
+    sampling = SamplingConfig(strategy="ohem")
+    shares: list[Tensor] = []
+    for _ in range(2):
+        ranks = [OneOfThree(shares) for _ in range(3)]
+        kept = [
+            Miner(sampling, data.table, PairLoss(LossConfig()), cast(Any, rank)).mine(
+                cast(PairModel, Fixed(logit)), pool
+            )
+            for rank, pool, logit in zip(ranks, pools, logits, strict=True)
+        ]
+        shares = [rank.given for rank in ranks]
+    assert [batch.rows.tolist() for batch in kept] == [[4], [7], [STAND_IN]]
+    assert [batch.total for batch in kept] == [2, 2, 2]
+    assert [batch.weights.tolist() for batch in kept] == [[1.0], [1.0], [0.0]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from common.models import ragged
-from common.models.dropout import Dropout, draw_mask
+from common.models import ragged, v3
 from common.models.ragged import Layout, Links, Ragged, attend, cut, pack, pad, row_index
 
 CPU = torch.device("cpu")
@@ -115,7 +114,8 @@ def pretend_gpu(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return stand_in_kernel(*arguments, **options)
 
     monkeypatch.setattr(ragged, "varlen_attn", kernel)
-    monkeypatch.setattr(ragged, "takes_all_lengths_at_once", lambda rows, dropout: dropout == 0.0)
+    for module in (ragged, v3):
+        monkeypatch.setattr(module, "takes_all_lengths_at_once", lambda queries: True)
     return calls
 
 
@@ -127,42 +127,33 @@ def test_attention_in_one_kernel_is_attention_one_by_one(monkeypatch: pytest.Mon
     assert len(calls) == 1
 
 
-@pytest.mark.parametrize(("capability", "taken"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
-def test_older_gpus_attend_one_by_one(
-    capability: tuple[int, int], taken: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("device", "dtype", "width", "capability", "path"),
+    [
+        ("cuda", torch.bfloat16, 64, (8, 0), "varlen"),
+        ("cuda", torch.float16, 256, (9, 0), "varlen"),
+        # The kernel is missing before Ampere, where fp16 is what people use.
+        ("cuda", torch.float16, 64, (7, 5), "loop"),
+        ("cuda", torch.float32, 64, (9, 0), "loop"),
+        ("cuda", torch.bfloat16, 264, (9, 0), "loop"),
+        ("cuda", torch.bfloat16, 20, (9, 0), "loop"),
+        ("cpu", torch.bfloat16, 64, (9, 0), "sdpa"),
+        ("mps", torch.float16, 64, (9, 0), "loop"),
+    ],
+)
+def test_which_path_attention_takes(
+    device: str,
+    dtype: torch.dtype,
+    width: int,
+    capability: tuple[int, int],
+    path: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The kernel is missing before Ampere, where fp16 is what people use."""
-
-    class OnGpu:
-        shape, is_cuda, dtype, device = (5, 2, 8), True, torch.float16, torch.device("cuda")
-
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    assert ragged.takes_all_lengths_at_once(cast(Tensor, OnGpu()), 0.0) is taken
+    assert ragged.attention_path(torch.device(device), dtype, width) == path
 
 
-def test_dropout_keeps_the_rest_and_its_mean() -> None:
-    torch.manual_seed(0)
-    dropout = Dropout(0.3)
-    states = torch.ones(1000, 333, requires_grad=True)
-    dropped = dropout(states)
-    level = round(0.3 * 2**16)
-    kept = 2**16 / (2**16 - level)
-    torch.testing.assert_close(dropped.detach().unique(), torch.tensor([0.0, kept]))
-    assert float(dropped.detach().mean()) == pytest.approx(1.0, abs=0.005)
-    # What was dropped gets no gradient, what was kept gets it scaled.
-    dropped.sum().backward()
-    assert states.grad is not None
-    assert torch.equal(states.grad, dropped.detach())
-    assert not torch.equal(dropout(states), dropped)
-    assert dropout.train(False)(states) is states
-
-
-def test_masks_follow_the_seed_and_are_independent_from_place_to_place() -> None:
-    torch.manual_seed(5)
-    mask = draw_mask(torch.Size([400_000]), 2**14)
-    torch.manual_seed(5)
-    assert torch.equal(mask, draw_mask(torch.Size([400_000]), 2**14))
-    assert float(mask.float().mean()) == pytest.approx(0.75, abs=0.004)
-    # Four numbers come from one random word.
-    correlation = torch.corrcoef(mask.float().view(-1, 4).T) - torch.eye(4)
-    assert float(correlation.abs().max()) < 0.02
+def test_autocast_decides_the_dtype_of_products() -> None:
+    assert ragged.computing_dtype(CPU, torch.float32) == torch.float32
+    with torch.autocast("cpu", torch.bfloat16):
+        assert ragged.computing_dtype(CPU, torch.float32) == torch.bfloat16

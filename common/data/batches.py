@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -19,10 +19,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from common.config import DataloaderConfig, SamplingConfig, TrainingConfig
-from common.data.embeddings.build import EmbeddingStore
 from common.data.tables.pairs import PairTable
 from common.errors import UserError
 from common.pausing import outlive_signals
+
+if TYPE_CHECKING:  # It needs libraries for files that batches do not.
+    from common.data.embeddings.store import EmbeddingStore
 
 Rows = NDArray[np.int64]
 
@@ -211,7 +213,7 @@ class BatchPlanner:
         return [self._sort_by_length(np.concatenate(part)) for part in zip(*parts, strict=True)]
 
     def _round_sizes(self, epoch: int) -> list[int]:
-        """How many pairs each round has: full rounds, then an update that splits the rest evenly."""
+        """How many pairs each round has; the last update's rounds split the rest evenly."""
         size = self.round_pairs
         if self.mines(epoch):
             size *= self.sampling.pool_multiplier
@@ -234,7 +236,7 @@ class BatchPlanner:
         and a part of the other class is left out.
         """
         ratio = self.sampling.warmup_pos_neg_ratio
-        # Rounding the cumulative counts keeps the ratio over the epoch even if no batch can have it.
+        # Rounding the cumulative counts keeps the ratio over the epoch though no batch may have it.
         positives = np.diff(np.floor(np.cumsum(sizes) * ratio / (1 + ratio) + 0.5), prepend=0)
         counts = [positives.astype(np.int64), sizes - positives.astype(np.int64)]
         labels = self.data.table.labels

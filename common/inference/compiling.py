@@ -25,7 +25,9 @@ def compile_rows(model: PairModel, accelerator: Accelerator) -> int:
         return 0
     options = {**plugin.to_kwargs(), "dynamic": True}
     methods = [
-        (module, name) for module in model.modules() for name in model.row_wise.get(type(module), ())
+        (module, name)
+        for module in model.modules()
+        for name in model.row_wise.get(type(module), ())
     ]
     for module, name in methods:
         setattr(module, name, torch.compile(getattr(module, name), **options))

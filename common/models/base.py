@@ -1,4 +1,4 @@
-"""The contract of pair models: encode each protein once, let pairs of states interact, give a logit.
+"""The contract of pair models: encode each protein once, then let pairs of states interact.
 
 A model is a `transformers` model with these methods:
 

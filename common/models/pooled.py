@@ -36,9 +36,7 @@ class PooledModel(PairModel):
         """The mean over residues, (U, D)."""
         counts = to_device(lengths, residues.device)
         # `unsafe` skips checks of the lengths for which the host would wait for a GPU.
-        return torch.segment_reduce(
-            self.standardize(residues), "mean", lengths=counts, unsafe=True
-        )
+        return torch.segment_reduce(self.standardize(residues), "mean", lengths=counts, unsafe=True)
 
     def interact_rows(self, rows: Tensor, lengths: HostInts, pairs: HostInts) -> Tensor:
         """Logits (B,) of B pairs of protein means."""

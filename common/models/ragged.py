@@ -188,9 +188,7 @@ def computing_dtype(device: torch.device, default: torch.dtype) -> torch.dtype:
     return torch.get_autocast_dtype(device.type) if enabled else default
 
 
-def attend(
-    queries: Ragged, contexts: Ragged, links: Links, scale: float | None = None
-) -> Tensor:
+def attend(queries: Ragged, contexts: Ragged, links: Links, scale: float | None = None) -> Tensor:
     """Scaled-dot-product attention along links.
 
     Args:

@@ -22,7 +22,7 @@ compiler can fuse into few kernels.
 from __future__ import annotations
 
 import sys
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -248,7 +248,7 @@ class V3Model(PairModel):
     """The siamese cross-attention model."""
 
     config_class = V3Config
-    row_wise = {
+    row_wise: ClassVar = {
         EncoderLayer: ("project", "transform"),
         CrossBlock: ("project", "transform_sides", "transform_cls"),
     }

@@ -38,7 +38,7 @@ class PairLoss:
 
 
 def share_of_global_mean(losses: Tensor, batch: PairBatch, accelerator: Accelerator) -> Tensor:
-    """The loss that this rank calls backward on, so that all together get the global mean's gradient.
+    """This rank's loss to call backward on: all ranks together get the global mean's gradient.
 
     DDP averages gradients over processes. Multiplied by their number and divided by the global
     count, the local sums average to the mean over all pairs of the round, however unequal the
