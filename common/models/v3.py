@@ -180,7 +180,8 @@ class EncoderLayer(nn.Module):
         branch = self.dropout(self.attention.merge(read))
         states = states + (branch if survival is None else branch * survival[0])
         branch = self.dropout(self.feed_forward(self.feed_forward_norm(states)))
-        return states + (branch if survival is None else branch * survival[1])
+        transformed: Tensor = states + (branch if survival is None else branch * survival[1])
+        return transformed
 
     def draw_survival(self, layout: Layout) -> Tensor | None:
         """Factors (2, R, 1) of the branches: 0 where a protein skips one (stochastic depth)."""
