@@ -42,6 +42,20 @@ CASES = {
         "",
     ),
     "Ctrl-C once": ("with PAUSE.until_asked(): os.kill(os.getpid(), 2)", 0, False, ""),
+    "SIGTERM, then Ctrl-C once": (
+        "with PAUSE.until_asked(): [os.kill(os.getpid(), n) for n in (15, 2)]",
+        0,
+        False,
+        "",
+    ),
+    # torchrun passes the second one on as SIGTERM.
+    "Ctrl-C twice under torchrun": (
+        "os.environ['TORCHELASTIC_RUN_ID'] = 'none'\n"
+        "    with PAUSE.until_asked(): [os.kill(os.getpid(), n) for n in (2, 15)]",
+        130,
+        False,
+        "",
+    ),
     # As clusters do; what the first one has set off is not disturbed.
     "SIGTERM twice": (
         "with PAUSE.until_asked(): [os.kill(os.getpid(), 15) for _ in range(2)]",
