@@ -28,6 +28,7 @@ from common.command_line import (
 from common.config_file import keys_of, load_config
 from common.errors import UserError
 from common.evaluation.uses import Use, choose_use
+from common.inference.thresholds import check_threshold, decide_threshold
 from common.registry import TASKS
 
 if TYPE_CHECKING:
@@ -37,9 +38,8 @@ if TYPE_CHECKING:
 def judge_checkpoint(arguments: argparse.Namespace) -> None:
     """Score every pair that a task looks at with a model, then judge the scores."""
     config = configure_judging(arguments)
-    from common.inference.thresholds import check_threshold, decide_threshold
-
     check_threshold(config.evaluate.decision_threshold, keys_of(arguments.overrides))
+    # Imported here: torch and transformers take 4 seconds, in which a wrong use has been rejected.
     from common.evaluation import model_predictions as model
     from common.evaluation.judging import conclude, judge
     from common.evaluation.test_side import prepare_test_side
@@ -82,6 +82,7 @@ def judge_file(arguments: argparse.Namespace) -> None:
         )
     if global_rank() != 0:
         return
+    # Imported here: scikit-learn and networkx take 2 seconds.
     from common.evaluation.judging import conclude, describe_scores, judge
     from common.evaluation.prediction_file import read_predictions
     from common.evaluation.test_side import prepare_test_side
@@ -108,6 +109,7 @@ def predict(arguments: argparse.Namespace) -> None:
             " that pretrain.py or finetune.py has printed"
         )
     config = load_config(best / "config.yaml", "evaluate", arguments.overrides)
+    # Imported here: torch and transformers take 4 seconds, in which a wrong use has been rejected.
     from common.data.tables.fasta import read_fasta
     from common.evaluation import model_predictions as model
     from common.evaluation.own_pairs import check_output, read_own_pairs, write_own_pairs

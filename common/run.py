@@ -65,6 +65,7 @@ def on_main_process(accelerator: Accelerator | OneProcess, action: Callable[[], 
         except UserError as error:
             outcome[1] = str(error)
     if accelerator.num_processes > 1:
+        # Imported here, because what only reads files starts without torch, seconds earlier.
         from accelerate.utils import broadcast_object_list
 
         broadcast_object_list(outcome, from_process=0)

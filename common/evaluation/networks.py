@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from common.data.tables.ids import places_of
 
@@ -116,7 +117,5 @@ def pair_keys(
 
 def one_blas_thread() -> AbstractContextManager[Any]:
     """Holds BLAS at one thread meanwhile: threads cost more than many small matrices do."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
     limits: AbstractContextManager[Any] = threadpool_limits(limits=1, user_api="blas")
     return limits

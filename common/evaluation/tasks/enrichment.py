@@ -84,6 +84,7 @@ class Annotations:
     @cached_property
     def matrix(self) -> Any:
         """The (N, T) scipy CSR array of zeros and ones, int64."""
+        # Imported when needed: it takes about a second.
         from scipy.sparse import csr_array
 
         ones = np.ones(len(self.pairs), dtype=np.int64)
@@ -143,6 +144,7 @@ class OfflineEnrichment:
         return frozenset(table.terms[i] for i in tested[_significant(chances)])
 
     def _p_values(self, found: IntArray, carriers: IntArray, drawn: int) -> FloatArray:
+        # Imported when needed: it takes about a second.
         from scipy.stats import hypergeom
 
         background = int(self.annotations.annotated.sum())
@@ -152,6 +154,7 @@ class OfflineEnrichment:
 
 def _significant(p_values: FloatArray) -> NDArray[np.bool_]:
     """Which hypotheses Benjamini and Hochberg (1995) reject at a false discovery rate of 0.05."""
+    # Imported when needed: it takes about a second.
     from scipy.stats import false_discovery_control
 
     rejected: NDArray[np.bool_] = false_discovery_control(p_values, method="bh") <= SIGNIFICANCE

@@ -195,6 +195,7 @@ def distribution_overlap(first: FloatArray, second: FloatArray) -> float:
     low, high = max(first.min(), second.min()), min(first.max(), second.max())
     if low >= high:
         return float(len(np.unique([*first, *second])) == 1)
+    # Imported when needed: it takes about a second.
     from scipy.stats import gaussian_kde
 
     points = np.linspace(low, high, DENSITY_POINTS)

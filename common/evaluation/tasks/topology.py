@@ -318,6 +318,7 @@ def mmd(predicted: FloatArray, true: FloatArray) -> float:
         predicted: (S, bins) counts.
         true: (T, bins) counts.
     """
+    # Imported when needed: it takes about a second.
     from scipy.spatial.distance import cdist
 
     samples = np.concatenate([predicted, true])
