@@ -105,7 +105,9 @@ def test_a_file_of_another_naming_is_refused(project: TinyProject) -> None:
     with pytest.raises(UserError, match=r"mine\.txt names two of the 24 proteins .* 'CDC28'"):
         judge_text(project, "CDC28 CLN2 1\n", "topology")
     # One side known: it was judged as a file that predicts nothing.
-    with pytest.raises(UserError, match=r"'P041,'.* separate its columns by tabs, spaces or commas alone"):
+    with pytest.raises(
+        UserError, match=r"'P041,'.* separate its columns by tabs, spaces or commas alone"
+    ):
         judge_text(project, "P041, P042 1\nP043, P044 1\n", "topology")
 
 

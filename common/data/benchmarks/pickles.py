@@ -1,9 +1,9 @@
-"""Graphs and node sets from the benchmark's pickles, without trusting them.
+"""Read graphs and node sets from the benchmark's pickles without trusting them.
 
-A pickle is a program. This reader runs none of what it names: an explicit list says which names a
-networkx graph (a frozen subgraph view too) consists of, each is read as an inert record of its
-attributes, and the graph is built anew from the records after checking them. Any other name is
-refused before anything of it is imported.
+A pickle is a program. This reader runs nothing that it names: an explicit list contains the names
+that a networkx graph, or a frozen subgraph view, consists of; each is read as an inert record of
+its attributes, and the graph is rebuilt from the records after checking them. Any other name is
+refused before it is imported. UniProt names (`sp|P12345|NAME`) mean their accessions.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from typing import Any, NoReturn
 
 import networkx as nx
 
+from common.data.tables.ids import shorten_uniprot
 from common.errors import UserError, excerpt
 
 
 class _Record:
-    """What the file says of one object: its attributes, none of its behaviour."""
+    """The attributes that the file gives for one object, without its behaviour."""
 
     attributes: dict[str, Any]
 
@@ -57,27 +58,25 @@ class _Ignored(_Record):
 
 
 class _Set(_Record):
-    """Stands for a set as pickle protocols 2 and 3 write it: a call of `set` with a list."""
+    """A set as pickle protocols 2 and 3 write it: a call of `set` with a list."""
 
 
+_COREVIEWS, _FILTERS = "networkx.classes.coreviews", "networkx.classes.filters"
 _ADMITTED: dict[tuple[str, str], type[_Record]] = {
     ("networkx.classes.graph", "Graph"): _Graph,
-    ("networkx.classes.coreviews", "FilterAtlas"): _FilteredView,
-    ("networkx.classes.coreviews", "FilterAdjacency"): _FilteredView,
-    ("networkx.classes.coreviews", "AtlasView"): _Ignored,
-    ("networkx.classes.coreviews", "AdjacencyView"): _Ignored,
-    ("networkx.classes.filters", "show_nodes"): _ShowNodes,
-    ("networkx.classes.filters", "no_filter"): _NoFilter,
+    (_COREVIEWS, "FilterAtlas"): _FilteredView,
+    (_COREVIEWS, "FilterAdjacency"): _FilteredView,
+    (_COREVIEWS, "AtlasView"): _Ignored,
+    (_COREVIEWS, "AdjacencyView"): _Ignored,
+    (_FILTERS, "show_nodes"): _ShowNodes,
+    (_FILTERS, "no_filter"): _NoFilter,
     ("networkx.classes.function", "frozen"): _Ignored,
-    ("networkx.classes.reportviews", "NodeView"): _Ignored,
-    ("networkx.classes.reportviews", "NodeDataView"): _Ignored,
-    ("networkx.classes.reportviews", "EdgeView"): _Ignored,
-    ("networkx.classes.reportviews", "EdgeDataView"): _Ignored,
-    ("networkx.classes.reportviews", "DegreeView"): _Ignored,
-    ("builtins", "set"): _Set,
-    ("builtins", "frozenset"): _Set,
-    ("__builtin__", "set"): _Set,
-    ("__builtin__", "frozenset"): _Set,
+} | {
+    ("networkx.classes.reportviews", f"{view}View"): _Ignored
+    for view in ("Node", "NodeData", "Edge", "EdgeData", "Degree")
+}
+_ADMITTED |= {
+    (module, name): _Set for module in ("builtins", "__builtin__") for name in ("set", "frozenset")
 }
 
 _LARGEST_SIZE = 2**31
@@ -104,7 +103,7 @@ _UNREADABLE = (
 def _plain_keys(keys: list[Any]) -> list[Any]:
     for key in keys:
         if type(key) not in _PLAIN_KEYS and not isinstance(key, _Record):
-            raise pickle.UnpicklingError("a key that is neither text nor a number")
+            raise pickle.UnpicklingError("a key that is neither a string nor a number")
     return keys
 
 
@@ -131,16 +130,17 @@ def _guarded(opcode: bytes, keys: slice) -> Callable[[Any], None]:
 class _Reader(pickle._Unpickler):
     """Reads plain containers and the records of admitted names; keys are text and numbers.
 
-    Python's own unpickler, because the C one hashes any key (nested tuples overflow its stack and
-    kill the process) and grows its memo as the file demands. It costs 0.15 s for the human BFS test
-    graph and 0.8 s for the largest file of the benchmark.
+    This is Python's own unpickler, because the C one (in Python 3.11 as well) hashes any key, so
+    that nested tuples overflow its stack and kill the process, and grows its memo as the file
+    demands. Scanning the opcodes first with `pickletools` cannot tell which tuples become keys, and
+    takes half as long as this class: 0.06 of 0.11 s for the human BFS test graph.
     """
 
     dispatch = pickle._Unpickler.dispatch | {
         opcode[0]: _guarded(opcode, keys) for opcode, keys in _HASHING_OPCODES.items()
     }
-    # The first takes as much memory as the file says before reading it, the others take objects
-    # from the registry of the process; graphs have no use for any.
+    # The first allocates as much memory as the file says before reading it, the others take objects
+    # from the registry of the process; graphs need neither.
     for _opcode in (pickle.BYTEARRAY8, pickle.EXT1, pickle.EXT2, pickle.EXT4):
         del dispatch[_opcode[0]]
 
@@ -154,13 +154,13 @@ class _Reader(pickle._Unpickler):
         if admitted is None:
             raise UserError(
                 f"{self._path} asks for {excerpt(f'{module}.{name}', limit=120)}, which no networkx"
-                " graph needs; it is refused, as loading it could run code: fetch the file from a"
-                " source you trust"
+                " graph needs; it is refused because loading it could run code: fetch the file from"
+                " a source you trust"
             )
         return self._make_set if admitted is _Set else admitted
 
     def _make_set(self, items: Sequence[Any] = ()) -> set[Any]:
-        """A set of the file's own entries: one list may be named, and so copied, many times."""
+        """Make a set; the file may name one list, and so copy it, many times."""
         self._left -= len(items)
         if self._left < 0:
             raise pickle.UnpicklingError("sets with more entries than the file can hold")
@@ -168,10 +168,10 @@ class _Reader(pickle._Unpickler):
 
 
 class _Content:
-    """What a file holds, and a count of what has been read of it.
+    """What a file contains, and how many more entries it can have.
 
-    A pickle can name one container in many places: a few kilobytes stand for billions of entries
-    to whoever walks through them. Entries that the file itself holds take at least a byte each.
+    A pickle can name one container in many places, so that a few kilobytes stand for billions of
+    entries when walked through. An entry that the file really contains takes at least a byte.
     """
 
     def __init__(self, value: Any, size: int, path: Path) -> None:
@@ -183,8 +183,8 @@ class _Content:
         self._left -= len(entries)
         if self._left < 0:
             raise UserError(
-                f"{self.path} repeats a part of itself beyond its own size, as no file of the"
-                " benchmark does; fetch it again"
+                f"{self.path} repeats a part of itself more often than its size allows, which no"
+                " file of the benchmark does; fetch it again"
             )
 
 
@@ -196,7 +196,7 @@ def load_graph(path: str | Path) -> nx.Graph:
 
     Raises:
         UserError: The file cannot be read, names something that no graph needs (which is named),
-            or holds anything but a graph whose nodes are texts.
+            or contains anything but a graph whose nodes are strings.
     """
     content = _load(Path(path))
     return _to_graph(content.value, content)
@@ -249,7 +249,7 @@ def load_go_terms(path: str | Path) -> dict[str, dict[str, list[str]]]:
             if not isinstance(terms, list) or not all(map(_is_text, terms)):
                 _refuse(terms, path, "a list of GO terms for every aspect")
             content.count(terms)
-    return proteins
+    return {shorten_uniprot(protein): aspects for protein, aspects in proteins.items()}
 
 
 def _load(path: Path) -> _Content:
@@ -260,7 +260,7 @@ def _load(path: Path) -> _Content:
         raise UserError(f"cannot read {path}: {error.strerror or error}; check the path") from None
     except _UNREADABLE:
         raise UserError(
-            f"{path} is cut short or is no pickle of graphs and plain containers; fetch it again"
+            f"{path} is incomplete or not a pickle of graphs and plain containers; fetch it again"
         ) from None
 
 
@@ -279,11 +279,13 @@ def _to_graph(record: object, content: _Content) -> nx.Graph:
     # Rows of a view still name the neighbours that the view hides.
     is_view = isinstance(record.attributes["_adj"], _FilteredView)
     ends = [(a, b) for a, row in rows.items() for b in row if not is_view or b in rows]
+    if not all(b in rows for _, b in ends):
+        _refuse_structure(path)
     return _build(list(nodes), ends, path)
 
 
 def _shown(mapping: object, content: _Content) -> dict[Any, Any] | None:
-    """The entries of a dict, or those that a filtered view shows of it; None for all else."""
+    """The entries of a dict, or those of it that a filtered view shows; None for anything else."""
     if isinstance(mapping, dict):
         content.count(mapping)
         return mapping
@@ -303,8 +305,8 @@ def _shown(mapping: object, content: _Content) -> dict[Any, Any] | None:
 def _build(nodes: list[str], ends: list[tuple[str, Any]], path: Path) -> nx.Graph:
     """The graph of both directions of every edge, which is how networkx stores one."""
     graph = nx.Graph()
-    graph.add_nodes_from(nodes)
-    graph.add_edges_from(ends)
+    graph.add_nodes_from(map(shorten_uniprot, nodes))
+    graph.add_edges_from((shorten_uniprot(a), shorten_uniprot(b)) for a, b in ends)
     directions = 2 * graph.number_of_edges() - nx.number_of_selfloops(graph)
     if len(graph) != len(nodes) or directions != len(ends):
         _refuse_structure(path)
@@ -315,16 +317,16 @@ def _to_ids(nodes: object, content: _Content) -> frozenset[str]:
     if not isinstance(nodes, set | frozenset | list) or not nodes or not all(map(_is_id, nodes)):
         _refuse(nodes, content.path, "sets of protein ids")
     content.count(nodes)
-    return frozenset(nodes)
+    return frozenset(map(shorten_uniprot, nodes))
 
 
 def _is_text(value: object) -> bool:
-    """Whether it can be shown; a line end or half a surrogate could not be."""
+    """Whether it is a non-empty printable string."""
     return type(value) is str and value != "" and value.isprintable()
 
 
 def _is_id(value: object) -> bool:
-    """Whether it can be a protein's id: one with a space could stand in no file of pairs."""
+    """Whether it can be a protein's id: files of pairs could not contain one with a space."""
     return type(value) is str and value.isprintable() and len(value.split()) == 1
 
 
@@ -337,10 +339,11 @@ def _refuse(content: object, path: Path, wanted: str) -> NoReturn:
         found = f"a networkx {type(content).__name__.strip('_')}"
     else:
         found = f"{'an empty' if content in ([], {}, set()) else 'a'} {type(content).__name__}"
-    raise UserError(f"{path} does not hold {wanted} but {found}; is it the right file?")
+    raise UserError(f"{path} contains {found}, not {wanted}; is it the right file?")
 
 
 def _refuse_structure(path: Path) -> NoReturn:
     raise UserError(
-        f"{path} does not hold an undirected networkx graph of protein ids; is it the right file?"
+        f"{path} does not contain an undirected networkx graph of protein ids; is it the"
+        " right file?"
     )
