@@ -302,7 +302,9 @@ def test_a_server_in_trouble_is_asked_again(
     repository.faults[f"{DATASET}/{TRAIN}"] = [str(status)] * 2
     assert provide(settings(), "train") == served(repository, TRAIN, SEQUENCES)
     repository.faults[f"{DATASET}/{VAL}"] = [str(status)] * 3
-    with pytest.raises(UserError, match=rf"val_ppi.txt: the server answers {status} \w.*; start"):
+    with pytest.raises(
+        UserError, match=rf"val_ppi.txt: the server answers {status} \w.*; try again"
+    ):
         provide(settings(), "val")
     assert provide(settings(), "val") == served(repository, TRAIN, VAL, SEQUENCES)
 
@@ -311,7 +313,7 @@ def test_a_refusal_is_not_repeated(
     repository: Repository, settings: Callable[..., BenchmarkConfig]
 ) -> None:
     repository.faults[f"{DATASET}/{TRAIN}"] = ["403"]
-    with pytest.raises(UserError, match="the server answers 403 Forbidden; start again"):
+    with pytest.raises(UserError, match="the server answers 403 Forbidden; try again"):
         provide(settings(), "train")
     assert len(repository.asked) == 1
 
@@ -437,8 +439,8 @@ def test_without_a_server_the_sentence_says_what_to_clone(
     with pytest.raises(UserError) as error:
         provide(chosen, "train")
     assert str(error.value) == (
-        f"cannot fetch http://127.0.0.1:9/{DATASET}/{TRAIN}: there is no connection; start again to"
-        " try again, or clone https://github.com/SophieSarceau/PRING where there is a connection"
+        f"cannot fetch http://127.0.0.1:9/{DATASET}/{TRAIN}: there is no connection; try"
+        " again, or clone https://github.com/SophieSarceau/PRING where there is a connection"
         f" and set data_config.benchmark.root_dir to its {DATASET}"
     )
     with pytest.raises(UserError, match="cannot fetch nowhere/"):

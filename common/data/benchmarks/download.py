@@ -108,7 +108,7 @@ class Downloads:
                 return False
             resumed = answer.headers.get("Content-Range", "").startswith(f"bytes {offset}-")
             if answer.status_code == 416 or (answer.status_code == 206 and not resumed):
-                part.unlink()  # It has more than the server's file, or cannot be continued.
+                part.unlink(missing_ok=True)  # It is longer than the file on the server.
                 raise requests.exceptions.ChunkedEncodingError
             answer.raise_for_status()
             offset = offset if resumed else 0
@@ -159,7 +159,7 @@ class Downloads:
             )
 
     def _explain(self, url: str, reason: str) -> str:
-        return f"cannot fetch {url}: {reason}; start again to try again, or {self.instead}"
+        return f"cannot fetch {url}: {reason}; try again, or {self.instead}"
 
     def _name(self, target: Path) -> str:
         return target.relative_to(self.folder).as_posix()
@@ -179,7 +179,7 @@ class Downloads:
             record: dict[str, Entry] = json.loads(path.read_bytes()) if path.exists() else {}
             return {name: dict(entry) for name, entry in record.items()}
         except (ValueError, AttributeError, TypeError):
-            raise UserError(f"{path} is damaged; delete it to go on without it") from None
+            raise UserError(f"{path} is damaged; delete it to continue without it") from None
 
 
 def _may_pass(error: requests.RequestException) -> bool:

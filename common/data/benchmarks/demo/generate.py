@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,9 @@ def _generate(directory: Path, seed: int, spec: DemoSpec) -> None:
     _write_functional(directory / "functional", species, splits["BFS"], families, rngs["terms"])
     _write_text(directory / "families.tsv", _describe_families(proteins))
     _write_text(directory / "README.txt", _README.format(seed=seed, noise=spec.noise))
-    corpus = list_unseen_by_tests(proteins, splits.values())
+    # The language model may see what no split tests on.
+    tested = {int(number) for split in splits.values() for number in split.test}
+    corpus = [text for number, text in enumerate(proteins.sequences) if number not in tested]
     corpus += world.draw_unlabelled(spec, families, spec.unlabelled, rngs["unlabelled"])
     build_language_model(corpus, directory / "esm", spec.language_model_steps, seed)
 
@@ -124,27 +127,20 @@ def draw_split(
     neighbours = splitting.list_neighbours(network.binds)
     test = splitting.draw_test_proteins(neighbours, count, strategy, rng, spec.walk_length)
     train = np.setdiff1d(np.arange(len(network.binds)), test)
-    pairs = _draw_pairs(spec, network, train, rng, spec.train_positives)
+    draw_pairs = _pair_drawer(spec, network)
+    pairs = draw_pairs(train, rng, spec.train_positives)
     validating = round(spec.validation_share * len(pairs))
-    test_pairs = _draw_pairs(spec, network, test, rng)
-    return Split(train, test, pairs[validating:], pairs[:validating], test_pairs)
+    return Split(train, test, pairs[validating:], pairs[:validating], draw_pairs(test, rng))
 
 
-def _draw_pairs(
-    spec: DemoSpec,
-    network: Network,
-    members: Pairs,
-    rng: np.random.Generator,
-    most: int | None = None,
-) -> LabelledPairs:
-    """Pairs that could bind and merely do not would teach against the rule."""
-    return splitting.draw_pairs(network.binds, members, rng, most, network.can_bind, spec.noise)
-
-
-def list_unseen_by_tests(proteins: Proteins, splits: Iterable[Split]) -> list[str]:
-    """The sequences of the proteins that no split tests on: what a language model may see."""
-    tested = {int(number) for split in splits for number in split.test}
-    return [text for number, text in enumerate(proteins.sequences) if number not in tested]
+def _pair_drawer(spec: DemoSpec, network: Network) -> Callable[..., LabelledPairs]:
+    """Pairs that could bind and merely do not would teach against the rule: they are few."""
+    return partial(
+        splitting.draw_pairs,
+        network.binds,
+        plausible=network.can_bind,
+        plausible_share=spec.noise,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,7 +215,7 @@ def _write_transfer(
     proteins = world.draw_proteins(spec, families, spec.transfer_proteins, "SYNB", rng)
     network = world.draw_network(spec, families, proteins, spec.transfer_mean_degree, rng)
     members = np.arange(len(proteins))
-    pairs = _draw_pairs(spec, network, members, rng)
+    pairs = _pair_drawer(spec, network)(members, rng)
     writer = _Writer(folder, proteins, spec)
     writer.write_sequences()
     writer.write_test_side(members, pairs, STRATEGIES, nested=False, rng=rng)
