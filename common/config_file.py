@@ -1,9 +1,9 @@
-"""Reading a configuration file, and what is said when it is wrong.
+"""Read a configuration file, and explain what is wrong with it.
 
-A file may have, besides the shared sections, `pretrain:` and `finetune:`, whose entries override
-the shared ones for that stage alone. `load_config` merges them, applies `--set key.path=value`,
-validates, and returns a `Config`; a mistake is one sentence with the file, the line and the key.
-Only PyYAML and pydantic are imported here: a wrong config is told in a blink.
+Besides the shared sections a file may have `pretrain:` and `finetune:`, whose entries override the
+shared ones for that stage. `load_config` merges them, applies `--set key.path=value`, validates,
+and returns a `Config`; a mistake is reported in one sentence with the file, the line and the key.
+Only PyYAML and pydantic are imported here, so that mistakes are reported at once.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def load_config(path: str | Path, stage: Stage, overrides: Sequence[str] = ()) -
 
     Args:
         path: The YAML file.
-        stage: Whose section (`pretrain:` or `finetune:`) overrides the shared ones.
-        overrides: `key.path=value` texts as `--set` takes them; values are read as YAML and win
-            over the stage's section.
+        stage: The stage whose section (`pretrain:` or `finetune:`) overrides the shared ones.
+        overrides: `key.path=value` as `--set` takes them; values are read as YAML and take
+            precedence over the stage's section.
 
     Raises:
-        UserError: One sentence that names the file, the line, the key path and the remedy.
+        UserError: Names the file, the line, the key path and the remedy.
     """
     return load_stages(path, stage, overrides)[stage]
 
@@ -44,10 +44,10 @@ def load_config(path: str | Path, stage: Stage, overrides: Sequence[str] = ()) -
 def load_stages(
     path: str | Path, stage: Stage, overrides: Sequence[str] = ()
 ) -> dict[Stage, Config]:
-    """Load the configuration of every stage; overrides without a stage's name are for `stage`.
+    """Load the configuration of every stage; overrides without a stage's name apply to `stage`.
 
-    Every stage's merge is checked, not only this one's: a slip under `finetune:` should not surface
-    after a day of pretraining.
+    All stages are checked, so that a mistake under `finetune:` does not surface after a day of
+    pretraining.
     """
     path = Path(path)
     document, lines = _read_document(path)
@@ -67,7 +67,7 @@ def load_stages(
 
 
 def keys_of(overrides: Sequence[str]) -> set[str]:
-    """The key paths that `--set` texts give, also those inside a section given as a whole."""
+    """Return the key paths that `--set` assigns, including those inside a whole section."""
     assigned: dict[str, Any] = {}
     for key, value in map(_parse_assignment, overrides):
         _assign(assigned, key, value)
@@ -83,14 +83,14 @@ def _paths_in(section: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def read_resolved_config(path: Path) -> Config:
-    """Load the configuration that a run saved (`Config.to_yaml`)."""
+    """Load the configuration that a run saved with `Config.to_yaml`."""
     return load_config(path, "evaluate")
 
 
 def _read_document(path: Path) -> tuple[dict[str, Any], Lines]:
     document, lines = read_yaml(path)
     if not isinstance(document, dict) or not document:
-        raise UserError(f"{path} holds no sections; expected run_config, data_config, …")
+        raise UserError(f"{path} contains no sections; expected run_config, data_config, …")
     return document, lines
 
 
@@ -121,19 +121,19 @@ def _assign(document: dict[str, Any], key: tuple[str, ...], value: Any) -> None:
 def _refuse_device_config(
     document: Mapping[str, Any], assignments: Sequence[tuple[tuple[str, ...], Any]], path: Path
 ) -> None:
-    """Tell where settings of the device belong: other programs take them in the same file."""
+    """Explain where device settings belong; other programs take them in the same file."""
     assigned = any("device_config" in key[:2] for key, _ in assignments)
     sections = [document, *(document.get(stage) for stage in OVERRIDING_STAGES)]
     if assigned or any("device_config" in part for part in sections if isinstance(part, Mapping)):
         raise UserError(
-            f"{'--set' if assigned else path}: device_config does not exist here; device,"
-            " processes and precision belong to `accelerate config` or accelerate_configs/*.yaml,"
-            " so remove it"
+            f"{'--set' if assigned else path}: device_config does not exist here; remove it, and"
+            " set device, processes and precision with `accelerate config` or"
+            " accelerate_configs/*.yaml"
         )
 
 
 def _merge_stage(document: Mapping[str, Any], stage: str, path: Path) -> dict[str, Any]:
-    """The shared sections with the stage's own laid over them."""
+    """Merge the stage's own section over the shared ones."""
     shared = {key: value for key, value in document.items() if key not in OVERRIDING_STAGES}
     overriding = document.get(stage) if stage in OVERRIDING_STAGES else None
     if overriding is None:
@@ -161,13 +161,13 @@ def _validate(
     assigned: set[tuple[str, ...]],
 ) -> Config:
     try:
-        # YAML knows lists only; the schema's tuples are lists there.
+        # The schema's tuples are lists in YAML.
         return Config.model_validate(_lists_to_tuples(merged))
     except ValidationError as error:
         errors = error.errors()
     first = errors[0]
     key = _written_path(first["loc"], merged)
-    # One for every kind of value that the key may have.
+    # There is one error for each type that the key may have.
     reasons = [each["msg"] for each in errors if _written_path(each["loc"], merged) == key]
     prefix: tuple[str, ...] = ()
     if _is_assigned(key, assigned):
@@ -185,7 +185,7 @@ def _validate(
 
 
 def _is_assigned(key: tuple[str, ...], assigned: set[tuple[str, ...]]) -> bool:
-    """Whether `--set` gave this key, a section that holds it, or something below it."""
+    """Whether `--set` assigned this key, a section that contains it, or a key below it."""
     return any(
         given[: len(key)] == key[: len(given)] for given in assigned if key and key[0] == given[0]
     )
@@ -212,7 +212,7 @@ def _written_path(location: Sequence[Any], document: Mapping[str, Any]) -> tuple
 
 
 def _join(reasons: Sequence[str]) -> str:
-    """What pydantic says of one value, as one sentence."""
+    """Join pydantic's messages about one value into one sentence."""
     first, *others = dict.fromkeys(reasons)
     return " or ".join([first, *(reason.removeprefix("Input should be ") for reason in others)])
 
@@ -230,9 +230,9 @@ def _explain(error: Mapping[str, Any], key: tuple[str, ...], prefix: tuple[str, 
     if kind in ("model_type", "model_attributes_type"):
         return f"'{name}' must be a section (key: value lines), not {_describe(given)}"
     reason = str(error["msg"]).replace("Input should be", "must be").replace("tuple", "list")
-    reason = reason.replace(_NONE_NAMED, "must name at least one")
+    reason = reason.replace(_NONE_NAMED, "must contain at least one")
     reason = reason.replace("must be a valid list", "must be a list, such as [a, b]")
-    reason = reason.replace(_NOT_A_NAME, "must be of letters, digits, '.', '_' and '-'")
+    reason = reason.replace(_NOT_A_NAME, "must consist of letters, digits, '.', '_' and '-'")
     return f"{name} {reason[0].lower()}{reason[1:]}, not {_describe(given)}"
 
 
@@ -241,11 +241,11 @@ def _describe(value: Any) -> str:
         return "empty"
     if isinstance(value, tuple):
         value = list(value)
-    return f"'{excerpt(value)}' (text)" if isinstance(value, str) else excerpt(repr(value))
+    return f"'{excerpt(value)}' (a string)" if isinstance(value, str) else excerpt(repr(value))
 
 
 def _nearest_key(key: tuple[str, ...]) -> str | None:
-    """The known key path most like an unknown one: a slip in its last part, or a wrong section."""
+    """The known key path most similar to an unknown one: a typo in its last part, or a section."""
     known = [
         k for k in (*known_keys(), *OVERRIDING_STAGES) if not ".".join(key).startswith(f"{k}.")
     ]

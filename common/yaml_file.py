@@ -1,14 +1,15 @@
-"""Reading YAML that anyone may have written: with its lines, and without surprises.
+"""Read YAML from anyone, with line numbers and without surprises.
 
-YAML is a large language. What a configuration has no use for is refused here: tags that build
-objects, keys that are no text or stand twice, aliases that multiply a few lines to gigabytes.
+YAML is a large language. What a configuration does not need is refused: tags that build objects,
+keys that are duplicates or not strings, aliases that expand a few lines to gigabytes. PyYAML does
+this with a small loader of our own. `ruamel.yaml` reports duplicate keys and lines by itself, but
+reads 047 as 47, accepts unknown tags and keys that are numbers, and has no limit for aliases, so
+that it would need the same checks.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import yaml
 
 from common.errors import UserError, excerpt
 
-# Far above any configuration, far below what takes a second to look at.
+# Far more than any configuration needs, and far less than what takes a second to check.
 MAX_VALUES, MAX_DEPTH = 10_000, 50
 MAX_INTEGER = 2**63
 
@@ -28,10 +29,10 @@ _TEXT_KEYS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
 
 
 class NotYamlError(ValueError):
-    """A text is not the YAML that this program reads.
+    """A text is not YAML that this program accepts.
 
     Attributes:
-        line: Counted from 1; None where the whole text is meant.
+        line: Counted from 1; None if the problem is the whole text.
     """
 
     def __init__(self, problem: str, line: int | None = None) -> None:
@@ -40,21 +41,9 @@ class NotYamlError(ValueError):
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads `1e-4` as a number (YAML 1.1 takes it for a text), wants keys to be
-    distinct texts, and names the line of a value that is not what its tag or look says.
+    """SafeLoader that reads `1e-4` as a number, which YAML 1.1 takes for a string, and names the
+    line of a value that does not fit its tag.
     """  # noqa: D205
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node: yaml.MappingNode = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.tag not in _TEXT_KEYS:
-                raise _problem(key, f"the key {_shown(key)} is no text; remove it or put it in ''")
-            if key.value in seen:
-                # PyYAML would silently keep the last.
-                raise _problem(key, f"the key {_shown(key)} stands twice")
-            seen.add(key.value)
-        return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
@@ -65,14 +54,14 @@ class _Loader(yaml.SafeLoader):
 
     def construct_plain_int(self, node: yaml.ScalarNode) -> int:
         value: int = self.construct_yaml_int(node)
-        # YAML 1.1 reads 047 as 39 and 1:30 as 90; and int() has no bound, but torch has.
+        # YAML 1.1 reads 047 as 39 and 1:30 as 90; int() has no limit, but torch has.
         if not _PLAIN_INTEGER.fullmatch(node.value) or abs(value) >= MAX_INTEGER:
-            raise ValueError("not what it looks like")
+            raise ValueError("not a plain decimal integer")
         return value
 
 
 class _Dumper(yaml.SafeDumper):
-    """SafeDumper that quotes the texts, such as '1e5', that `_Loader` would read as a number."""
+    """SafeDumper that quotes strings that `_Loader` would read as a number, such as '1e5'."""
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_plain_int)
@@ -93,7 +82,7 @@ def _shown(node: yaml.Node) -> str:
 
 
 def parse_yaml(text: str) -> tuple[Any, Lines]:
-    """What a text holds, and the line of each key path.
+    """Return what a text contains, and the line of each key path.
 
     Raises:
         NotYamlError: Its syntax is wrong, or it is more than a configuration needs.
@@ -103,56 +92,65 @@ def parse_yaml(text: str) -> tuple[Any, Lines]:
         node = loader.get_single_node()
         if node is None:
             return None, {}
-        _check_size(node)
-        return loader.construct_document(node), dict(_key_lines(node))
+        lines = _inspect(node)
+        return loader.construct_document(node), lines
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise NotYamlError(error.problem or "it cannot be parsed", line) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise NotYamlError(f"the character {error.character:#x} cannot be seen", line) from None
+        raise NotYamlError(f"non-printable character {error.character:#x}", line) from None
     except RecursionError:
         raise NotYamlError("its values are nested too deeply") from None
 
 
-def _check_size(root: yaml.Node) -> None:
-    """Refuse what aliases multiply (or contain for ever) before anything is built of it."""
-    left = [(root, 0)]
-    for count in itertools.count():
-        if not left:
-            return
-        node, depth = left.pop()
-        if depth > MAX_DEPTH or count > MAX_VALUES:
+def _inspect(root: yaml.Node) -> Lines:
+    """Find the line of each key path, and refuse bad keys and what aliases multiply.
+
+    Aliases may also contain themselves, so this happens before anything is built.
+    """
+    lines: Lines = {}
+    left: list[tuple[yaml.Node, tuple[str, ...]]] = [(root, ())]
+    count = 0
+    while left:
+        node, path = left.pop()
+        count += 1
+        if len(path) > MAX_DEPTH or count > MAX_VALUES:
             limits = f"{MAX_DEPTH} levels or {MAX_VALUES} values"
-            raise _problem(node, f"more than {limits}, aliases counted in full")
+            raise _problem(node, f"more than {limits}, with aliases expanded")
         if isinstance(node, yaml.MappingNode):
-            left += [(value, depth + 1) for _, value in node.value]
+            _check_keys(node)
+            for key, value in node.value:
+                lines[*path, key.value] = key.start_mark.line + 1
+                left.append((value, (*path, key.value)))
         elif isinstance(node, yaml.SequenceNode):
-            left += [(value, depth + 1) for value in node.value]
+            left += [(value, (*path, "-")) for value in node.value]
+    return lines
 
 
-def _key_lines(
-    node: yaml.Node, prefix: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], int]]:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            path = (*prefix, str(key.value))
-            yield path, key.start_mark.line + 1
-            yield from _key_lines(value, path)
+def _check_keys(node: yaml.MappingNode) -> None:
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if key.tag not in _TEXT_KEYS:
+            raise _problem(key, f"the key {_shown(key)} is not a string; quote it or remove it")
+        if key.value in seen:
+            # PyYAML would silently keep the last.
+            raise _problem(key, f"the key {_shown(key)} is defined twice (duplicate key)")
+        seen.add(key.value)
 
 
 def read_yaml(path: Path) -> tuple[Any, Lines]:
-    """`parse_yaml` of a configuration file in UTF-8, with or without a byte order mark.
+    """Apply `parse_yaml` to a file in UTF-8, with or without a byte order mark.
 
     Raises:
-        UserError: The file cannot be read, or is not YAML; with the line where there is one.
+        UserError: The file cannot be read, or is not YAML; with the line if it is known.
     """
     try:
         return parse_yaml(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(
-            f"cannot read the config {path}: {reason}; name a file with --config"
+            f"cannot read the config {path}: {reason}; pass a file with --config"
         ) from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is not a text file in UTF-8; a config is YAML") from None
@@ -162,6 +160,6 @@ def read_yaml(path: Path) -> tuple[Any, Lines]:
 
 
 def format_yaml(content: Any) -> str:
-    """Plain values as YAML that `parse_yaml` reads back the same."""
+    """Return plain values as YAML that `parse_yaml` reads back unchanged."""
     text: str = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
     return text

@@ -30,7 +30,7 @@ from tests.tiny_benchmark import ROOT
 SHIPPED = [path.read_text() for path in sorted((ROOT / "configs").glob("*.yaml"))]
 
 OUT_OF_RANGE = re.compile(
-    "must be (greater|less) than|must divide|must name at least one|must be of letters"
+    "must be (greater|less) than|must divide|must contain at least one|must consist of letters"
 )
 REGISTRIES = (BENCHMARKS, MODELS, TASKS, THRESHOLD_MODES)
 

@@ -63,15 +63,15 @@ REFUSED = {
     "nothing like it": ("x: 1\n", "c.yaml, line 1: unknown key 'x'; remove it"),
     "a number as key": (
         "1: 2\n",
-        "c.yaml, line 1: not valid YAML: the key '1' is no text; remove it or put it in ''",
+        "c.yaml, line 1: not valid YAML: the key '1' is not a string; quote it or remove it",
     ),
     "text for a number": (
         "training_config:\n  epochs: many\n",
-        "c.yaml, line 2: training_config.epochs must be a valid integer, not 'many' (text)",
+        "c.yaml, line 2: training_config.epochs must be a valid integer, not 'many' (a string)",
     ),
     "a quoted number": (
         "training_config:\n  epochs: '5'\n",
-        "c.yaml, line 2: training_config.epochs must be a valid integer, not '5' (text)",
+        "c.yaml, line 2: training_config.epochs must be a valid integer, not '5' (a string)",
     ),
     "a yes for a number": (
         "training_config:\n  epochs: yes\n",
@@ -104,7 +104,7 @@ REFUSED = {
     ),
     "text for a list": (
         "evaluate:\n  metrics: auroc\n",
-        "c.yaml, line 2: evaluate.metrics must be a list, such as [a, b], not 'auroc' (text)",
+        "c.yaml, line 2: evaluate.metrics must be a list, such as [a, b], not 'auroc' (a string)",
     ),
     "a list for a section": (
         "run_config: []\n",
@@ -120,7 +120,7 @@ REFUSED = {
     ),
     "a key twice": (
         "run_config:\n  seed: 1\n  seed: 2\n",
-        "c.yaml, line 3: not valid YAML: the key 'seed' stands twice",
+        "c.yaml, line 3: not valid YAML: the key 'seed' is defined twice (duplicate key)",
     ),
     "a bracket left open": (
         "run_config:\n  seed: [1\n",
@@ -137,16 +137,16 @@ REFUSED = {
     ),
     "a list in itself": (
         "a: &a [*a]\n",
-        "c.yaml, line 1: not valid YAML: more than 50 levels or 10000 values, aliases counted in"
-        " full",
+        "c.yaml, line 1: not valid YAML: more than 50 levels or 10000 values, with aliases"
+        " expanded",
     ),
     "an empty file": (
         "# nothing\n",
-        "c.yaml holds no sections; expected run_config, data_config, …",
+        "c.yaml contains no sections; expected run_config, data_config, …",
     ),
     "a list as file": (
         "- run_config\n",
-        "c.yaml holds no sections; expected run_config, data_config, …",
+        "c.yaml contains no sections; expected run_config, data_config, …",
     ),
     "heads": (
         "run_config: {}\nmodel_config:\n  d_model: 32\n",
@@ -200,15 +200,15 @@ SET_REFUSED = {
     ),
     "wrong type": (
         "training_config.epochs=many",
-        "--set: training_config.epochs must be a valid integer, not 'many' (text)",
+        "--set: training_config.epochs must be a valid integer, not 'many' (a string)",
     ),
     "wrong type in a whole section": (
         "training_config={epochs: many}",
-        "--set: training_config.epochs must be a valid integer, not 'many' (text)",
+        "--set: training_config.epochs must be a valid integer, not 'many' (a string)",
     ),
     "wrong type below a stage": (
         "finetune.training_config.epochs=many",
-        "--set: finetune.training_config.epochs must be a valid integer, not 'many' (text)",
+        "--set: finetune.training_config.epochs must be a valid integer, not 'many' (a string)",
     ),
     "empty": (
         "training_config.epochs=",
@@ -253,7 +253,7 @@ def test_device_settings_are_sent_to_accelerate(tmp_path: Path, given: str) -> N
         stage = "pretrain." if given == "set for a stage" else ""
         overrides, where = [f"{stage}device_config.device=cuda"], "--set"
     message = refusal(tmp_path, text, *overrides)
-    assert message.startswith(f"{where}: device_config does not exist here;")
+    assert message.startswith(f"{where}: device_config does not exist here; remove it")
     assert "`accelerate config` or accelerate_configs/*.yaml" in message
 
 
