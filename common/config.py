@@ -1,7 +1,7 @@
 """The typed schema of the configuration: every section, every key, its type and its default.
 
-Each section is a class, which refuses what it does not know and checks its own values; what
-concerns two sections is checked by `Config`. `common/config_file.py` reads a file into it.
+Each section is a class that refuses unknown keys and checks its own values; `Config` checks what
+involves two sections. `common/config_file.py` reads a file into it.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ PRING_COMMIT = "bdf3a5fe6800a8cea321f0e7484bb045c3146a45"
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
-# What names a directory of its own.
+# Names a directory.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-# Names that have an entry in a registry.
+# Names of registry entries.
 BenchmarkName = Annotated[str, AfterValidator(BENCHMARKS.check)]
 ModelName = Annotated[str, AfterValidator(MODELS.check)]
 TaskName = Annotated[str, AfterValidator(TASKS.check)]
@@ -48,7 +48,7 @@ ThresholdMode = Annotated[str, AfterValidator(THRESHOLD_MODES.check)]
 
 
 class Section(BaseModel):
-    """A section that refuses what it does not know and does not guess types."""
+    """A section that refuses unknown keys and does not convert types."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=()
@@ -56,16 +56,16 @@ class Section(BaseModel):
 
     @field_validator("*")
     @classmethod
-    def _texts_can_be_seen(cls, value: Any) -> Any:
-        """Names and paths with a NUL or a line end fail far from here, and not in one sentence."""
+    def _strings_are_printable(cls, value: Any) -> Any:
+        """A name or path with a NUL or a line end would fail later, with an obscure error."""
         for text in value if isinstance(value, tuple) else (value,):
             if isinstance(text, str) and not (text and text.isprintable()):
-                raise ValueError(f"'{excerpt(text)}' is empty or holds what cannot be seen")
+                raise ValueError(f"'{excerpt(text)}' is empty or contains non-printable characters")
         return value
 
 
 class RunConfig(Section):
-    """Where a run writes, what it is called, where it starts from."""
+    """Where a run writes, its id, and the checkpoint that it starts from."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 47
     output_dir: str = "runs"
@@ -76,13 +76,13 @@ class RunConfig(Section):
     save_best_only: bool = True
 
     def run_id(self, stage: Stage) -> str | None:
-        """The configured run id of a stage, or None where a timestamp shall name the run."""
+        """The configured run id of a stage, or None if a timestamp names the run."""
         ids = {"pretrain": self.pretrain_run_id, "finetune": self.finetune_run_id}
         return ids.get(stage, self.eval_run_id)
 
 
 class BenchmarkConfig(Section):
-    """Which benchmark, where it lies, and which part of it."""
+    """Which benchmark, where its files are, and which part of it is used."""
 
     name: BenchmarkName = "pring"
     root_dir: str = "data/pring"
@@ -96,7 +96,7 @@ class BenchmarkConfig(Section):
 
 
 class EmbeddingsConfig(Section):
-    """Which protein language model gives the per-residue states, and how they are stored."""
+    """Which protein language model computes the embeddings, and how they are stored."""
 
     model_name: str = "facebook/esm2_t33_650M_UR50D"
     revision: str | None = None
@@ -108,7 +108,7 @@ class EmbeddingsConfig(Section):
 
 
 class SamplingConfig(Section):
-    """Which pairs a training step sees: all in turn, or the hardest of a pool (OHEM)."""
+    """Which pairs a training step uses: all in turn, or the hardest of a pool (OHEM)."""
 
     strategy: Literal["none", "ohem"] = "none"
     warmup_epochs: Annotated[int, Field(ge=0)] = 1
@@ -120,7 +120,7 @@ class SamplingConfig(Section):
 
 
 class DataloaderConfig(Section):
-    """How batches reach the model."""
+    """How batches are made and loaded."""
 
     num_workers: Annotated[int, Field(ge=0)] = 0
     pin_memory: bool = False
@@ -166,7 +166,7 @@ class RegularizationConfig(Section):
 
 
 class ModelConfig(Section):
-    """The pair model: an architecture by its registered name, and its sizes."""
+    """The pair model: the registered name of its architecture, and its sizes."""
 
     model: ModelName = "v3"
     input_dim: Count | Literal["auto"] = "auto"
@@ -186,7 +186,7 @@ class ModelConfig(Section):
 
 
 class LoggingConfig(Section):
-    """Which validation metrics are columns of the CSV, and how often a step is logged."""
+    """Which validation metrics the CSV has, and how often a training step is logged."""
 
     validation_metrics: tuple[MetricName, ...] = ("auroc", "auprc")
     heartbeat_every_n_steps: Count = 50
@@ -223,7 +223,7 @@ class LossConfig(Section):
 
 
 class StrategyConfig(Section):
-    """Which parameters train from the start, and when the rest join."""
+    """Which parameters train from the start, and when the others join."""
 
     type: Literal["none", "staged_unfreeze"] = "none"
     unfreeze_epoch: Count = 1
@@ -237,7 +237,7 @@ class StrategyConfig(Section):
 
 
 class TrainingConfig(Section):
-    """How long, how much at a time, by which optimizer, schedule, loss and strategy."""
+    """Number of epochs, batch size, optimizer, learning rate schedule, loss and strategy."""
 
     epochs: Count = 10
     batch_size: Count = 32
@@ -253,28 +253,28 @@ class TrainingConfig(Section):
 
 
 class DecisionThresholdConfig(Section):
-    """From which score on a pair is called an interaction; a model's scores are probabilities."""
+    """The score from which a pair counts as an interaction."""
 
     mode: ThresholdMode = "fixed"
     value: Annotated[float, Field(allow_inf_nan=False)] = 0.5
 
     def as_probability(self) -> float:
-        """The value, for a model.
+        """Return the value as a threshold for a model's scores, which are probabilities.
 
         Raises:
-            UserError: It is not within 0 and 1.
+            UserError: It is not between 0 and 1.
         """
         if not 0 <= self.value <= 1:
             raise UserError(
                 f"evaluate.decision_threshold.value is {self.value}, but a model's scores are"
-                " probabilities: take a number from 0 to 1 (others are for files, with"
-                " --predictions)"
+                " probabilities: choose a number from 0 to 1 (other numbers are for files given"
+                " with --predictions)"
             )
         return self.value
 
 
 class ScoringConfig(Section):
-    """How many pairs are scored at a time, and where the proteins' states are held meanwhile."""
+    """How many pairs are scored at a time, and how much memory the encoded proteins take."""
 
     tile_residues: Annotated[int, Field(ge=64)] | Literal["auto"] = "auto"
     memory_gib: Positive | Literal["auto"] = "auto"
@@ -282,7 +282,7 @@ class ScoringConfig(Section):
 
 
 class EvaluateConfig(Section):
-    """What is measured, on which species, and how a score becomes a call."""
+    """Which tasks and metrics are evaluated, on which species, and the decision threshold."""
 
     metrics: tuple[MetricName, ...] = METRIC_NAMES
     tasks: Annotated[tuple[TaskName, ...], Field(min_length=1)] = ("pairs",)
@@ -294,7 +294,7 @@ class EvaluateConfig(Section):
 
 
 class Config(BaseModel):
-    """The whole configuration of one stage, overrides merged in.
+    """The whole configuration of one stage, with overrides merged in.
 
     The YAML sections `run_config`, … are the attributes `run`, `data`, `model`, `training` and
     `evaluate` here (pydantic reserves the name `model_config`).
@@ -330,13 +330,13 @@ class Config(BaseModel):
         return self
 
     def to_yaml(self) -> str:
-        """The resolved configuration as YAML that `load_config` takes again."""
+        """Return the resolved configuration as YAML that `load_config` reads back."""
         content = self.model_dump(mode="json", by_alias=True)
         return format_yaml(content)
 
 
 def known_keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[str]:
-    """Every key path of the schema, sections included, in order."""
+    """Yield every key path of the schema, including sections, in order."""
     for name, field in section.model_fields.items():
         key = prefix + (field.alias or name)
         yield key
@@ -345,13 +345,14 @@ def known_keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[
 
 
 def flat_values(section: BaseModel) -> dict[str, Any]:
-    """Every value of a section by its key path below it, such as `mlp_head.dropout`."""
-    return dict(_walk(section.model_dump(by_alias=True), ""))
+    """Return every value of a section by its key path below it, such as `mlp_head.dropout`."""
+    return dict(flatten(section.model_dump(by_alias=True)))
 
 
-def _walk(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the key path and value of every leaf of nested dicts; an empty dict is a leaf."""
     for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _walk(value, f"{prefix}{key}.")
+        if isinstance(value, dict) and value:
+            yield from flatten(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value

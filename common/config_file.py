@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from common.config import NAME_PATTERN, Config, Stage, known_keys
+from common.config import NAME_PATTERN, Config, Stage, flatten, known_keys
 from common.errors import UserError, excerpt
 from common.yaml_file import Lines, NotYamlError, parse_yaml, read_yaml
 
@@ -71,15 +71,7 @@ def keys_of(overrides: Sequence[str]) -> set[str]:
     assigned: dict[str, Any] = {}
     for key, value in map(_parse_assignment, overrides):
         _assign(assigned, key, value)
-    return set(_paths_in(assigned))
-
-
-def _paths_in(section: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in section.items():
-        if isinstance(value, dict) and value:
-            yield from _paths_in(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"
+    return {key for key, _ in flatten(assigned)}
 
 
 def read_resolved_config(path: Path) -> Config:

@@ -1,14 +1,14 @@
-"""The one exception for everything that a user can cause and can mend."""
+"""The exception for every mistake that a user can make and fix."""
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: one sentence that says what, where, and what to do.
+    """A mistake that the user can fix: one sentence that says what, where, and what to do.
 
-    The entry scripts print it without a traceback and leave with exit code 2; everything else
-    that is raised is a defect of ours and keeps its traceback.
+    The entry scripts print it without a traceback and exit with code 2; any other exception is a
+    defect of this program and keeps its traceback.
 
     Attributes:
-        own: It happened to this process alone, and so is told by it, whatever its rank.
+        own: Whether it happened to this process alone, which then reports it whatever its rank.
     """
 
     def __init__(self, sentence: str, own: bool = False) -> None:
@@ -17,6 +17,6 @@ class UserError(Exception):
 
 
 def excerpt(text: str, limit: int = 60) -> str:
-    """A file's own words as a sentence may quote them: short, on one line, nothing invisible."""
+    """Shorten a quotation from a file to one line of printable characters, for a message."""
     shown = text if len(text) <= limit else f"{text[:limit]}…"
     return shown if shown.isprintable() else repr(shown)[1:-1]

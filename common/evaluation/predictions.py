@@ -1,12 +1,12 @@
-"""Predictions: one score for each of some pairs, from whatever predictor, and what they say.
+"""Predictions: one score for each of some pairs, from any predictor.
 
-However the pairs were listed, they come to one form, and nothing goes without a note:
+However the pairs were listed, they are brought to one form, with a note about each change:
 
-- the two proteins of a pair may stand in either order, and equal scores of it count once;
-- a pair with several scores has the highest, as the benchmark adds an edge if any line says so;
+- the two proteins of a pair may be in either order, and repeats with the same score count once;
+- of several scores the highest counts, as the benchmark adds an edge if any line says so;
 - the score NaN, like a pair that is not listed, means "not predicted".
 
-How files hold them is `prediction_file`'s business.
+`prediction_file` reads and writes files of them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Predictions:
         ids: The protein ids, sorted and distinct.
         pairs: (P, 2) int32 indices into `ids`, smaller one first, rows sorted and distinct.
         scores: (P,) float64, never NaN; the higher, the likelier an interaction.
-        notes: What of the source was merged or ignored, one line each.
+        notes: What was merged or ignored, one sentence each.
     """
 
     ids: tuple[str, ...]
@@ -50,13 +50,13 @@ class Predictions:
         scores: NDArray[np.floating[Any]],
         notes: Sequence[str] = (),
     ) -> Predictions:
-        """Brings scored pairs in any order, orientation and multiplicity to the one form.
+        """Bring scored pairs in any order, orientation and multiplicity to the one form.
 
         Args:
             ids: Distinct protein ids.
             pairs: (N, 2) indices into `ids`.
-            scores: (N,) scores, NaN where there is none.
-            notes: Remarks that go before those made here.
+            scores: (N,) scores, NaN for not predicted.
+            notes: Notes that precede those made here.
         """
         proteins, places = number_ids(ids)
         scored = ~np.isnan(scores)
@@ -68,11 +68,11 @@ class Predictions:
         return cls(proteins, codes, merged.scores, tuple(remarks))
 
     def edges(self, threshold: float = CALL) -> Network:
-        """The predicted network: pairs with a score of at least `threshold`, on all `ids`."""
+        """Return the predicted network on all `ids`: pairs with a score of at least `threshold`."""
         return Network.from_indices(self.ids, self.pairs[self.scores >= threshold])
 
     def scores_of(self, names: Sequence[str], pairs: NDArray[np.integer[Any]]) -> FloatArray:
-        """The scores of given pairs, (N,) float64 in their order; NaN where one is not listed.
+        """Return the scores of given pairs, (N,) float64 in their order; NaN if not listed.
 
         Args:
             names: Protein ids.
@@ -91,7 +91,7 @@ class Predictions:
 
 
 class _Merged(NamedTuple):
-    """Distinct keys, rising, with the highest score of each, and how many were folded in."""
+    """Distinct keys in ascending order, the highest score of each, and how many were merged."""
 
     keys: IntArray
     scores: FloatArray
