@@ -224,7 +224,7 @@ def test_sharded_weights_are_found_and_must_be_complete(copy: Path) -> None:
     index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-2.safetensors"}}
     (copy / "model.safetensors.index.json").write_text(json.dumps(index))
     settings = EmbeddingsConfig(model_name=str(copy))
-    with pytest.raises(UserError, match="holds none of"):
+    with pytest.raises(UserError, match="contains none of"):
         locate_model(settings)
     (copy / "model-2.safetensors").write_bytes(b"")
     assert [path.name for path in locate_model(settings).weights] == [

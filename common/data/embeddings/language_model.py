@@ -1,15 +1,17 @@
 """A protein language model that gives one state per residue.
 
-Any transformers encoder whose tokenizer has one token per residue will do (ESM-2, ESM-C, a local
-directory). What would give wrong numbers in silence is refused: parameters that the checkpoint
-lacks, tokens that are not residues, models that see only what comes before a residue.
+Any transformers encoder whose tokenizer has one token per residue can be used (ESM-2, ESM-C, a
+local directory). Models that would silently give wrong numbers are refused: checkpoints without
+some of the parameters, tokens that are not residues, models in which a residue does not see the
+whole sequence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -37,6 +39,7 @@ class LanguageModel:
 
     Attributes:
         dim: Width of a residue's state.
+        special_tokens: Tokens that a sequence has beside its residues.
     """
 
     def __init__(self, model: torch.nn.Module, tokens: ResidueTokens, layer: int) -> None:
@@ -44,6 +47,7 @@ class LanguageModel:
         self._tokens = tokens
         self._layer = layer
         self._device = next(model.parameters()).device
+        self.special_tokens = tokens.special_tokens
         self.dim = self.residue_states([STANDARD_RESIDUES])[0].shape[1]
 
     @classmethod
@@ -51,20 +55,17 @@ class LanguageModel:
         """Load a model onto a device.
 
         Raises:
-            UserError: It is no encoder, its checkpoint lacks parameters, its tokenizer is not
+            UserError: It is not an encoder, its checkpoint lacks parameters, its tokenizer is not
                 per residue, or it has no such layer.
         """
         _refuse_other_than_encoder(files)
         model = _load_encoder(files)
         if layer != -1:
             _check_layer(layer, model.config.num_hidden_layers)
-        tokens = ResidueTokens(_load_tokenizer(files.directory), str(files.directory))
+        with _explain_loading(files.directory):
+            tokenizer = AutoTokenizer.from_pretrained(files.directory, trust_remote_code=False)
+        tokens = ResidueTokens(tokenizer, str(files.directory))
         return cls(model.eval().to(device), tokens, layer)
-
-    @property
-    def special_tokens(self) -> int:
-        """Tokens that a sequence has beside its residues."""
-        return self._tokens.special_tokens
 
     @torch.inference_mode()
     def residue_states(self, sequences: Sequence[str]) -> list[Tensor]:
@@ -119,12 +120,8 @@ class ResidueTokens:
             self._refuse(f"it makes {len(whole)} tokens of {len(STANDARD_RESIDUES)} residues")
         first = special.index(0)
         self.before, self._after = ids[:first], ids[first + len(whole) :]
+        self.special_tokens = len(self.before) + len(self._after)
         self._padding = tokenizer.pad_token_id or 0
-
-    @property
-    def special_tokens(self) -> int:
-        """Tokens that a sequence has beside its residues."""
-        return len(self.before) + len(self._after)
 
     def encode(self, sequences: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Token ids and attention mask, both (batch, longest), padded on the right."""
@@ -165,17 +162,15 @@ def _refuse_other_than_encoder(files: ModelFiles) -> None:
 
 
 def _load_encoder(files: ModelFiles) -> Any:
-    try:
+    with _explain_loading(files.directory):
         # Whatever the checkpoint was saved in, and whatever a launch computes in.
         model, report = AutoModel.from_pretrained(
             files.directory,
             dtype=torch.float32,
             output_loading_info=True,
-            # Else the library asks on the terminal whether to run code of the directory.
+            # Otherwise the library asks on the terminal whether to run the directory's code.
             trust_remote_code=False,
         )
-    except Exception as error:  # a damaged file can make any part of the library stumble
-        _refuse_to_load(files.directory, error)
     missing = sorted(
         key
         for key in report["missing_keys"]
@@ -189,19 +184,16 @@ def _load_encoder(files: ModelFiles) -> Any:
     return model
 
 
-def _load_tokenizer(directory: Path) -> Any:
+@contextmanager
+def _explain_loading(directory: Path) -> Iterator[None]:
     try:
-        return AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
-    except Exception as error:  # as above
-        _refuse_to_load(directory, error)
-
-
-def _refuse_to_load(directory: Path, error: Exception) -> NoReturn:
-    reason = " ".join(str(error).split())[:200]
-    raise UserError(
-        f"transformers cannot load {directory} ({type(error).__name__}: {reason});"
-        f" {KEY} must name a protein encoder such as facebook/esm2_t33_650M_UR50D"
-    ) from None
+        yield
+    except Exception as error:  # a damaged file can make any part of the library fail
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"transformers cannot load {directory} ({type(error).__name__}: {reason});"
+            f" {KEY} must name a protein encoder such as facebook/esm2_t33_650M_UR50D"
+        ) from None
 
 
 def _check_layer(layer: int, layers: int) -> None:

@@ -66,11 +66,14 @@ def locate_model(settings: EmbeddingsConfig) -> ModelFiles:
         weights = _weight_files(local)
         if not weights:
             raise UserError(
-                f"{local} holds none of {', '.join(WEIGHT_FILES)}; {KEY} must name a directory"
+                f"{local} contains none of {', '.join(WEIGHT_FILES)}; {KEY} must name a directory"
                 " that `save_pretrained` wrote, or a model on the Hugging Face hub"
             )
         return ModelFiles(local.absolute(), weights)
-    return _find_cached(settings) or _download(settings)
+    with contextlib.suppress(OSError, ValueError):
+        if cached := _snapshot(settings, "*.safetensors", offline=True):
+            return cached
+    return _download(settings)
 
 
 def check_residue_limit(files: ModelFiles, model_name: str, max_sequence_length: int) -> None:
@@ -160,14 +163,6 @@ def _weight_files(directory: Path) -> tuple[Path, ...]:
     return ()
 
 
-def _find_cached(settings: EmbeddingsConfig) -> ModelFiles | None:
-    """The complete copy in the hub's local cache, if there is one."""
-    try:
-        return _snapshot(settings, "*.safetensors", offline=True)
-    except (OSError, ValueError):
-        return None
-
-
 def _download(settings: EmbeddingsConfig) -> ModelFiles:
     try:
         # Many repositories hold the weights in several formats; one of them is enough.
@@ -175,21 +170,18 @@ def _download(settings: EmbeddingsConfig) -> ModelFiles:
     # The client also lets errors of its HTTP library through, which share no base with its own.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        revision = f" at revision '{settings.revision}'" if settings.revision else ""
         raise UserError(
-            f"{KEY} '{settings.model_name}' is no directory here and cannot be had from the"
-            f" Hugging Face hub{_describe_revision(settings)} ({reason}); correct the name (a"
-            " relative path starts here), or connect once to download it"
+            f"{KEY} '{settings.model_name}' is not a directory and cannot be downloaded from the"
+            f" Hugging Face hub{revision} ({reason}); correct the name (a path is relative to the"
+            " current directory), or connect to the internet once to download it"
         ) from None
     if files is None:
         raise UserError(
-            f"{KEY} '{settings.model_name}' on the Hugging Face hub is no transformers model:"
+            f"{KEY} '{settings.model_name}' on the Hugging Face hub is not a transformers model:"
             f" it lacks {CONFIG_FILE}, a tokenizer or one of {', '.join(WEIGHT_FILES)}"
         )
     return files
-
-
-def _describe_revision(settings: EmbeddingsConfig) -> str:
-    return f" at revision '{settings.revision}'" if settings.revision else ""
 
 
 def _snapshot(settings: EmbeddingsConfig, weights: str, offline: bool = False) -> ModelFiles | None:

@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from common.files import hash_file, size_note, write_atomically
+from common.files import explain_disk_errors, hash_file, write_atomically
 
 Embedding = NDArray[np.floating[Any]]
 
@@ -38,6 +38,7 @@ SCHEMA = pa.schema(
     }
 )
 LOCK_FILE = "build.lock"
+REMEDY = "choose another data_config.embeddings.cache_dir"
 # Far more than anybody needs it for, and less than the time limit of collective operations.
 LOCK_SECONDS = 300.0
 
@@ -178,7 +179,7 @@ class ShardWriter:
     def _all_or_nothing(self, needed: int) -> Iterator[None]:
         """Drop the whole shard if a write breaks off, even by Ctrl-C."""
         try:
-            with _explain_write_errors(self._directory, needed):
+            with explain_disk_errors(f"the embedding cache {self._directory}", needed, REMEDY):
                 yield
         except BaseException:
             self._file = None
@@ -197,17 +198,12 @@ def lock_store(directory: Path) -> Iterator[None]:
     """
     lock = FileLock(directory / LOCK_FILE)
     try:
-        lock.acquire(timeout=LOCK_SECONDS)
+        with explain_disk_errors(lock.lock_file, remedy=REMEDY):
+            lock.acquire(timeout=LOCK_SECONDS)
     except Timeout:
         raise UserError(
             f"another process has kept {lock.lock_file} locked for {LOCK_SECONDS:.0f} seconds,"
-            " which should take milliseconds; end that process if it is suspended, or choose"
-            " another data_config.embeddings.cache_dir"
-        ) from None
-    except OSError as error:
-        raise UserError(
-            f"cannot lock the embedding cache with {lock.lock_file}: {error.strerror};"
-            " permit writing there, or choose another data_config.embeddings.cache_dir"
+            f" which should take milliseconds; end it if it is suspended, or {REMEDY}"
         ) from None
     try:
         yield
@@ -215,30 +211,12 @@ def lock_store(directory: Path) -> Iterator[None]:
         lock.release()
 
 
-@contextmanager
-def _explain_write_errors(directory: Path, needed: int | None = None) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"cannot write the embedding cache {directory}{size_note(needed)}:"
-            f" {error.strerror or error};"
-            " make room or permit writing there, or choose another"
-            " data_config.embeddings.cache_dir"
-        ) from None
-
-
 def _to_record_batch(rows: Sequence[Row]) -> pa.RecordBatch:
-    offsets = np.cumsum([0, *(row.states.nbytes for row in rows)], dtype=np.int64)
-    content = np.concatenate([row.states.reshape(-1) for row in rows])
-    embeddings = pa.LargeBinaryArray.from_buffers(
-        pa.large_binary(), len(rows), [None, pa.py_buffer(offsets), pa.py_buffer(content)]
-    )
     columns = [
         pa.array([row.protein for row in rows], pa.string()),
         pa.array([row.sequence_hash for row in rows], pa.string()),
         pa.array([len(row.states) for row in rows], pa.int32()),
-        embeddings,
+        pa.array([row.states.tobytes() for row in rows], pa.large_binary()),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
@@ -249,7 +227,7 @@ def create_store_directory(directory: Path, identity: StoreIdentity) -> None:
     Raises:
         UserError: It may not be written.
     """
-    with _explain_write_errors(directory):
+    with explain_disk_errors(f"the embedding cache {directory}", remedy=REMEDY):
         directory.mkdir(parents=True, exist_ok=True)
     with lock_store(directory):
         write_atomically(directory / "identity.json", json.dumps(asdict(identity), indent=1))
@@ -292,7 +270,7 @@ def discard_broken_shards(
     known = {shard.path for shard in shards}
     for path in set(directory.glob("data-*.arrow")) - known - broken.keys():
         broken[path] = "no sidecar"
-    with _explain_write_errors(directory):
+    with explain_disk_errors(f"the embedding cache {directory}", remedy=REMEDY):
         for path in broken:
             # A run that has the file mapped keeps its mapping.
             path.unlink(missing_ok=True)
@@ -310,35 +288,22 @@ def _check_shard(path: Path) -> Shard | str:
     except (OSError, ValueError, TypeError, RecursionError):
         return "sidecar unreadable"
     try:
-        return _compare(path, shard)
-    except FileNotFoundError:
-        return "file missing"
-    except OSError:
-        return "file unreadable"
-
-
-def _compare(path: Path, shard: Shard) -> Shard | str:
-    status = path.stat()
-    if status.st_size != shard.bytes:
-        return f"{status.st_size} bytes instead of {shard.bytes}"
-    # Whoever writes to a file moves its time stamp. Reading tens of GB at every start to find
-    # decayed disk blocks as well would cost minutes each time.
-    if status.st_mtime_ns == shard.mtime_ns:
-        return shard
-    if hash_file(path) != shard.checksum:
-        return "checksum differs"
-    return _accept_time_stamp(shard, status.st_mtime_ns)
-
-
-def _accept_time_stamp(shard: Shard, mtime_ns: int) -> Shard:
-    """A whole shard with another time stamp was copied or touched: no need to read it again."""
-    accepted = replace(shard, mtime_ns=mtime_ns)
-    try:
-        accepted.save_sidecar()
-    except UserError:
-        # A cache that may only be read is verified at every start.
-        return shard
-    return accepted
+        status = path.stat()
+        if status.st_size != shard.bytes:
+            return f"{status.st_size} bytes instead of {shard.bytes}"
+        # Whoever writes to a file changes its time stamp. Reading tens of GB at every start to find
+        # decayed disk blocks as well would take minutes.
+        if status.st_mtime_ns == shard.mtime_ns:
+            return shard
+        if hash_file(path) != shard.checksum:
+            return "checksum differs"
+    except OSError as error:
+        return "file missing" if isinstance(error, FileNotFoundError) else "file unreadable"
+    # It was copied or touched. A read-only cache cannot note that, and is verified at every start.
+    verified = replace(shard, mtime_ns=status.st_mtime_ns)
+    with suppress(UserError):
+        verified.save_sidecar()
+    return verified
 
 
 def write_dataset_files(directory: Path, shards: Sequence[Shard]) -> None:
