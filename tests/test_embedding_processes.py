@@ -49,7 +49,7 @@ def slow(*arguments):
 
 def fail_on_last_rank(*arguments):
     if rank == accelerator.num_processes - 1:
-        raise UserError("told by the last rank")
+        raise UserError("raised on the last rank")
     return embed_batch(*arguments)
 
 report = {}
@@ -157,7 +157,7 @@ def test_two_processes_fill_the_cache_like_one(
 
     for rank in range(2):
         report = json.loads((tmp_path / f"rank{rank}.json").read_text())
-        assert report["error"] == "told by the last rank"
+        assert report["error"] == "raised on the last rank"
         assert report["states"] == {name: alone[name].tobytes().hex() for name in SEQUENCES}
     requests = make_requests(SEQUENCES, MAX_LENGTH)
     assert isinstance(settings.tokens_per_batch, int)
@@ -203,20 +203,16 @@ def test_a_run_computes_what_is_unclaimed_and_then_takes_over_a_void_claim(
     other = Claim(directory)
     with lock_store(directory):
         other.replace(claimed)
-    stored: list[int] = []
-
-    def die_once_waited_for() -> None:
-        while "embeddings_waiting" not in log.events():
-            time.sleep(0.01)
-        stored.append(sum(shard.rows for shard in read_shards(directory)[0]))
-        other.__exit__(KeyboardInterrupt)
-
-    # A lock belongs to the thread that took it.
     with record_log() as log, ThreadPoolExecutor(1) as pool:
         preparing = pool.submit(prepare_store, SEQUENCES, settings, MAX_LENGTH, accelerator)
-        die_once_waited_for()
+        while "embeddings_waiting" not in log.events():
+            assert not preparing.done()
+            time.sleep(0.01)
+        stored = sum(shard.rows for shard in read_shards(directory)[0])
+        # As if the other run had been killed.
+        other.__exit__(KeyboardInterrupt)
         preparing.result()
-    assert stored == [1 + len(SEQUENCES) - 10]
+    assert stored == 1 + len(SEQUENCES) - 10
     assert log.computed() == len(SEQUENCES)
     assert not list(directory.glob(".*"))
 

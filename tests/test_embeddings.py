@@ -330,7 +330,7 @@ def test_longer_than_rotary_positions_were_trained_for(
     assert warning in log.lines
 
 
-def test_too_little_disk_is_told_before_work_starts(
+def test_too_little_disk_is_reported_before_work_starts(
     settings: EmbeddingsConfig, accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = sum(map(len, SEQUENCES.values())) * DIM * 2

@@ -65,20 +65,20 @@ def test_a_csv_that_does_not_fit_leaves_the_one_before(disk: Path) -> None:
     write_training_csv(path, [row(1)], ["auroc"])
     before = path.read_bytes()
     fill(disk)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as raised:
         write_training_csv(path, [row(epoch) for epoch in range(1, 500)], ["auroc"])
-    assert str(path) in str(told.value)
-    assert "bytes): No space left on device; make room" in str(told.value)
+    assert str(path) in str(raised.value)
+    assert "bytes): No space left on device; make room" in str(raised.value)
     assert path.read_bytes() == before
     assert sorted(entry.name for entry in disk.iterdir()) == ["ballast", "training_step.csv"]
 
 
 def test_a_shard_that_does_not_fit_leaves_those_before(disk: Path) -> None:
     states = np.ones((1000, 64), dtype=np.float16)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as raised:
         write_shards(disk, [Row(f"P{number}", f"{number:032x}", states) for number in range(40)])
     assert f"cannot write the embedding cache {disk} (128000 bytes): No space left" in str(
-        told.value
+        raised.value
     )
     shards, broken = read_shards(disk)
     assert not broken
@@ -86,14 +86,16 @@ def test_a_shard_that_does_not_fit_leaves_those_before(disk: Path) -> None:
     assert not list(disk.glob(".*"))
 
 
-def test_a_quota_is_told_like_a_full_disk(tmp_path: Path) -> None:
+def test_a_quota_is_reported_like_a_full_disk(tmp_path: Path) -> None:
     """A CSV and a shard that may not grow further, where no disk can be mounted too."""
     path = tmp_path / "training_step.csv"
     write_training_csv(path, [row(1)], ["auroc"])
     before = path.read_bytes()
-    with files_of_at_most(2000), pytest.raises(UserError) as told:
+    with files_of_at_most(2000), pytest.raises(UserError) as raised:
         write_training_csv(path, [row(epoch) for epoch in range(1, 500)], ["auroc"])
-    assert re.search(rf"{re.escape(str(path))} \(\d{{5}} bytes\): File too large", str(told.value))
+    assert re.search(
+        rf"{re.escape(str(path))} \(\d{{5}} bytes\): File too large", str(raised.value)
+    )
     assert path.read_bytes() == before
     shards = tmp_path / "shards"
     shards.mkdir()
@@ -135,7 +137,7 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_state_to_go_on_from(
     assert_same_run(disk / "models" / "v3" / "pretrain" / "full", whole, EPOCHS)
 
 
-def test_a_log_that_does_not_fit_is_still_told_on_the_console(
+def test_a_log_that_does_not_fit_is_still_printed_on_the_console(
     disk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = Config(run_config=RunConfig(output_dir=str(disk), pretrain_run_id="mine"))
@@ -143,6 +145,6 @@ def test_a_log_that_does_not_fit_is_still_told_on_the_console(
         fill(disk)
         for number in range(100):
             run.event("step", text="x" * 100, number=number)
-    told = capsys.readouterr().err
-    assert "number=99" in told
-    assert "Traceback" not in told
+    printed = capsys.readouterr().err
+    assert "number=99" in printed
+    assert "Traceback" not in printed

@@ -163,7 +163,7 @@ def test_other_than_a_matching_encoder_is_refused(
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "vocab.txt"])
-def test_damaged_files_are_told_in_a_sentence(copy: Path, file: str) -> None:
+def test_damaged_files_are_reported_in_a_sentence(copy: Path, file: str) -> None:
     (copy / file).write_bytes(b"\xff\x00")
     with pytest.raises(UserError, match=r"data_config\.embeddings\.model_name") as raised:
         load(copy)
@@ -234,7 +234,7 @@ def test_sharded_weights_are_found_and_must_be_complete(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["acme/absent", "not/a/hub/name", "/no/such/directory"])
-def test_a_model_that_cannot_be_had_is_told_in_a_sentence(
+def test_a_model_that_cannot_be_found_is_reported_in_a_sentence(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)

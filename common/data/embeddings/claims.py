@@ -1,6 +1,6 @@
 """Claims: which sequences each of the runs that fill one store is computing.
 
-A claim is a file with sequence hashes beside a lock file that its run holds for as long as it
+A claim is a file of sequence hashes with a lock file, which its run keeps locked as long as it
 lives. The claim of a run that ended without removing it is void: its lock is free. Claims are read
 and changed under the store's lock only.
 """

@@ -53,7 +53,7 @@ CPU_TOKENS, GPU_TOKENS = 1024, 16384
 PIECE_SECONDS = 60.0
 # Well below the minutes after which the other processes give up on a collective operation.
 WAIT_SECONDS, LONGEST_PAUSE = 60.0, 5.0
-# Ids, offsets and the file format beside the values, per protein.
+# Ids, offsets and the file format take about this much per protein, besides the values.
 BYTES_PER_ROW = 256
 
 Result = TypeVar("Result")

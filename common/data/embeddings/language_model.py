@@ -39,7 +39,7 @@ class LanguageModel:
 
     Attributes:
         dim: Width of a residue's state.
-        special_tokens: Tokens that a sequence has beside its residues.
+        special_tokens: How many tokens a sequence has in addition to its residues.
     """
 
     def __init__(self, model: torch.nn.Module, tokens: ResidueTokens, layer: int) -> None:

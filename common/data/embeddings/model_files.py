@@ -1,7 +1,7 @@
-"""Which files a protein language model is: found or downloaded, identified, and their limits.
+"""The files of a protein language model: finding or downloading them, their identity and limits.
 
-Nothing here loads the model; that takes seconds to minutes, and a complete embedding cache never
-needs it.
+Nothing here loads the model: that takes seconds to minutes, and a complete embedding cache does
+not need it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
 SMALL_FILES = ["*.json", "*.txt", "*.model"]
 HASHES_FILE = "model_hashes.json"
 
-# Model types whose first residue does not stand at position 0 but after the padding index.
+# Model types whose first token is not at position 0 but after the padding index.
 POSITIONS_AFTER_PADDING = ("esm",)
 SPECIAL_TOKENS = 2  # <cls> and <eos>
 
@@ -55,11 +55,11 @@ class ModelFiles:
 def locate_model(settings: EmbeddingsConfig) -> ModelFiles:
     """Find a model: a local directory, else the hub's local cache, else the hub itself.
 
-    What was downloaded once is used as it is: a newer version upstream must not silently change
-    what a configuration means.
+    A model that was downloaded once is not updated: a newer version on the hub must not silently
+    change what a configuration means.
 
     Raises:
-        UserError: It is nowhere to be had, or has no weights.
+        UserError: It is neither on the disk nor on the hub, or has no weights.
     """
     local = Path(settings.model_name).expanduser()
     if local.is_dir():
@@ -93,10 +93,10 @@ def check_residue_limit(files: ModelFiles, model_name: str, max_sequence_length:
 
 
 def residue_limit(config: dict[str, Any]) -> int | None:
-    """Residues, beside the special tokens, in the longest sequences that a model was made for.
+    """Residues in the longest sequences that a model has positions for, None if it does not say.
 
-    ESM-2: 1026 positions, of which 2 lie before the first token (padding index 1) and 2 are
-    taken by <cls> and <eos>: 1022.
+    ESM-2: 1026 positions, of which 2 precede the first token (padding index 1) and 2 are taken by
+    <cls> and <eos>: 1022.
     """
     positions, padding = config.get("max_position_embeddings"), config.get("pad_token_id")
     if type(positions) is not int:
@@ -109,8 +109,8 @@ def residue_limit(config: dict[str, Any]) -> int | None:
 def hash_model(files: ModelFiles, cache_dir: Path) -> str:
     """One hash of weights, configuration and tokenizer.
 
-    The weights' hashes are remembered in `cache_dir` by path, size and time stamp: reading
-    gigabytes at every start would be for nothing.
+    The weights' hashes are remembered in `cache_dir` by path, size and time stamp, so that
+    gigabytes need not be read at every start.
     """
     digest = xxhash.xxh3_128()
     for name in (CONFIG_FILE, *TOKENIZER_FILES):
@@ -132,7 +132,7 @@ def _remembered_hash(path: Path, cache_dir: Path) -> str:
         case [*known_stamp, str(digest)] if known_stamp == stamp:
             return digest
     digest = hash_file(real)
-    # A cache that may only be read forgets, and reads the weights again next time.
+    # With a read-only cache the weights are read at every start.
     with contextlib.suppress(UserError, OSError):
         cache_dir.mkdir(parents=True, exist_ok=True)
         known[str(real)] = [*stamp, digest]
@@ -165,9 +165,9 @@ def _weight_files(directory: Path) -> tuple[Path, ...]:
 
 def _download(settings: EmbeddingsConfig) -> ModelFiles:
     try:
-        # Many repositories hold the weights in several formats; one of them is enough.
+        # Many repositories have the weights in several formats; one of them is enough.
         files = _snapshot(settings, "*.safetensors") or _snapshot(settings, "*.bin")
-    # The client also lets errors of its HTTP library through, which share no base with its own.
+    # The client also raises errors of its HTTP library, which share no base class with its own.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         revision = f" at revision '{settings.revision}'" if settings.revision else ""

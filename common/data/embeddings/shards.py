@@ -1,9 +1,10 @@
-"""The files of the embedding cache: shards written whole, and checked before they are used.
+"""The files of the embedding cache: shards are committed whole, and checked before they are used.
 
 One directory holds the residue states of one `StoreIdentity` and is a Hugging Face dataset
 (`datasets.load_from_disk` opens it) with the columns `id`, `sequence_hash`, `length` and
 `embedding` (residues x dim in the store's dtype, C order). Every shard `data-{checksum}.arrow`
-has a sidecar `data-{checksum}.json`, written after it: a shard without one was not completed.
+has a sidecar `data-{checksum}.json`, written after it: a shard without one was not completed. Files
+are committed and deleted under the lock of the directory (`lock_store`); readers need no lock.
 """
 
 from __future__ import annotations
@@ -94,12 +95,12 @@ class Shard:
 
         Raises:
             OSError: The sidecar cannot be read.
-            ValueError: It is not what `save_sidecar` wrote: a changed `dim` would cut the states
-                into other residues, with nothing to notice it.
+            ValueError: It is not what `save_sidecar` wrote. With a changed `dim` the states would
+                silently be cut into the wrong residues.
         """
         content = json.loads(path.with_suffix(".json").read_bytes())
         if not isinstance(content, dict) or content.pop("seal", None) != _seal(content):
-            raise ValueError("the sidecar does not bear its own seal")
+            raise ValueError("the sidecar was changed after it was written")
         return cls(path=path, **content)
 
 
@@ -109,7 +110,7 @@ def _seal(facts: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """One protein's residue states (length, dim), about to be stored."""
+    """One protein's residue states (length, dim), to be stored."""
 
     protein: str
     sequence_hash: str
@@ -119,8 +120,8 @@ class Row:
 class ShardWriter:
     """Writes one shard: a context manager that completes it at its end, on errors and Ctrl-C too.
 
-    Rows go to a temporary file at once, so memory holds one batch at most. Without rows there is
-    no shard.
+    Rows go to a temporary file at once, so only one batch is in memory. Without rows there is no
+    shard.
 
     Args:
         directory: The store's directory; it must exist.
@@ -291,8 +292,8 @@ def _check_shard(path: Path) -> Shard | str:
         status = path.stat()
         if status.st_size != shard.bytes:
             return f"{status.st_size} bytes instead of {shard.bytes}"
-        # Whoever writes to a file changes its time stamp. Reading tens of GB at every start to find
-        # decayed disk blocks as well would take minutes.
+        # Writing to a file changes its time stamp. Reading tens of GB at every start, to find
+        # decayed disk blocks as well, would take minutes.
         if status.st_mtime_ns == shard.mtime_ns:
             return shard
         if hash_file(path) != shard.checksum:

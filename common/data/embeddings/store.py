@@ -1,8 +1,8 @@
-"""Reading the embedding cache: residue states of proteins as views of memory-mapped files.
+"""Reads the embedding cache: residue states of proteins as views of memory-mapped files.
 
-Nothing is copied and nothing is read ahead: a view costs less than a microsecond, and the
-operating system keeps what is used in memory, once for all processes of a machine. Light on
-purpose: it needs neither torch nor transformers.
+Nothing is copied and nothing is read ahead: a view takes less than a microsecond, and the operating
+system keeps used pages in memory once for all processes of a machine. The module imports neither
+torch nor transformers, so that data loading workers start quickly.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Place = tuple[int, int, int]
 class EmbeddingStore:
     """Residue states of a set of proteins.
 
-    Survives a fork as it is, and pickling by opening its files again.
+    It may be used after a fork; unpickling opens its files again.
 
     Args:
         shards: The complete shards to read from, at least one.
@@ -79,7 +79,7 @@ class EmbeddingStore:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        # A shard is named by its content, so the places found before are still right.
+        # A shard is named by its content, so the places found before are still valid.
         self._values = [_flat_values(batch, self._dtype) for batch in _map_batches(self._paths)]
 
 
