@@ -303,6 +303,9 @@ def test_weights_are_hashed_once(
     assert model_hash(copy, cache) == first
     assert "config.json" in hashed
     assert "model.safetensors" not in hashed
+    unfinished = cache / ".model_hashes.json.0123.tmp"  # left by a killed run
+    unfinished.touch()
     (cache / "model_hashes.json").write_text("not JSON")
     assert model_hash(copy, cache) == first
     assert "model.safetensors" in hashed
+    assert not unfinished.exists()

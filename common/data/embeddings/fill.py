@@ -162,11 +162,11 @@ class Foreman:
         self._batches_each = 1
         self._began = time.monotonic()
 
-    def look(self) -> list[Request]:
-        """What the store lacks, once it is cleaned up."""
+    def look(self) -> set[str]:
+        """Clean the store up, and return the hashes of what it lacks."""
         with lock_store(self._cache.directory):
             self._survey(self._claim.others())
-        return self._requests(self._missing)
+        return self._missing
 
     def next_piece(self, model: LanguageModel, patience: float) -> Piece:
         """Claim the next piece.
@@ -233,9 +233,10 @@ def _clean_up(directory: Path, claim: Claim, others: Mapping[str, set[str]]) -> 
     return shards
 
 
-def _compute(cache: Cache, foreman: Foreman, missing: Sequence[Request]) -> int:
+def _compute(cache: Cache, foreman: Foreman, hashes: set[str]) -> int:
     """Compute pieces until the store lacks nothing; returns how many sequences were computed."""
     accelerator = cache.accelerator
+    missing = [foreman.wanted[key] for key in hashes]
     model = in_step(
         accelerator,
         lambda: LanguageModel.load(cache.files, cache.identity.layer, accelerator.device),

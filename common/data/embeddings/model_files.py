@@ -16,6 +16,7 @@ import xxhash
 from huggingface_hub import snapshot_download
 
 from common.config import EmbeddingsConfig
+from common.data.embeddings.shards import lock_store
 from common.errors import UserError
 from common.files import hash_file, write_atomically
 
@@ -127,16 +128,18 @@ def _remembered_hash(path: Path, cache_dir: Path) -> str:
     real = path.resolve()
     status = real.stat()
     stamp = [status.st_size, status.st_mtime_ns]
-    known = _read_json(memory)
-    match known.get(str(real)):
+    match _read_json(memory).get(str(real)):
         case [*known_stamp, str(digest)] if known_stamp == stamp:
             return digest
     digest = hash_file(real)
     # With a read-only cache the weights are read at every start.
     with contextlib.suppress(UserError, OSError):
         cache_dir.mkdir(parents=True, exist_ok=True)
-        known[str(real)] = [*stamp, digest]
-        write_atomically(memory, json.dumps(known, indent=1))
+        with lock_store(cache_dir):
+            for unfinished in cache_dir.glob(f".{HASHES_FILE}.*.tmp"):
+                unfinished.unlink()
+            known = _read_json(memory) | {str(real): [*stamp, digest]}
+            write_atomically(memory, json.dumps(known, indent=1))
     return digest
 
 
