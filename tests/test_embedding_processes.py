@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ import torch
 from accelerate import Accelerator
 
 from common.config import EmbeddingsConfig
-from common.data.embeddings.build import prepare_store
+from common.data.embeddings.build import EmbeddingStore, prepare_store
 from common.data.embeddings.claims import Claim
 from common.data.embeddings.plan import make_requests, plan_batches
 from common.data.embeddings.shards import Shard, lock_store, read_shards
@@ -203,15 +202,25 @@ def test_a_run_computes_what_is_unclaimed_and_then_takes_over_a_void_claim(
     other = Claim(directory)
     with lock_store(directory):
         other.replace(claimed)
-    with record_log() as log, ThreadPoolExecutor(1) as pool:
-        preparing = pool.submit(prepare_store, SEQUENCES, settings, MAX_LENGTH, accelerator)
+    stores: list[EmbeddingStore] = []
+    run = threading.Thread(
+        target=lambda: stores.append(prepare_store(SEQUENCES, settings, MAX_LENGTH, accelerator)),
+        daemon=True,
+    )
+    with record_log() as log:
+        run.start()
         while "embeddings_waiting" not in log.events():
-            assert not preparing.done()
+            assert run.is_alive()
             time.sleep(0.01)
         stored = sum(shard.rows for shard in read_shards(directory)[0])
+        # The other run might be waiting for this one.
+        claims = {path.read_text() for path in directory.glob(".*.claim")}
         # As if the other run had been killed.
         other.__exit__(KeyboardInterrupt)
-        preparing.result()
+        run.join(timeout=60)
+    assert stores
+    assert log.events() == ["embeddings_waiting", "embeddings_ready"]
+    assert claims == {"", "\n".join(claimed)}
     assert stored == 1 + len(SEQUENCES) - 10
     assert log.computed() == len(SEQUENCES)
     assert not list(directory.glob(".*"))

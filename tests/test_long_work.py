@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from common import long_work
 from common.config import EmbeddingsConfig
 from common.data.benchmarks.demo.esm import build_language_model
+from common.data.embeddings import fill
 from common.data.embeddings.build import prepare_store
+from common.data.embeddings.fill import Piece
+from common.data.embeddings.plan import Request
 from common.long_work import LongWork
 from tests.tiny_esm import MAX_LENGTH, SEQUENCES, Log, record_log, save_tiny_esm
 from tests.tiny_pairs import one_process
@@ -57,6 +61,23 @@ def test_embedding_logs_its_progress(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert done == sorted(done)
     assert (lines[-1]["done"], lines[-1]["seconds_left"]) == (residues, "0")
     assert float(lines[-1]["per_second"]) > 0
+
+
+def test_what_other_runs_embed_counts_as_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(long_work, "LOG_EVERY", 0.0)
+    monkeypatch.setattr(fill.LanguageModel, "load", lambda *_: SimpleNamespace(dim=1))
+    monkeypatch.setattr(fill, "_check_space", lambda *_: None)
+    pieces = iter([Piece("", [], 60), Piece("", [], 0)])
+    foreman: Any = SimpleNamespace(
+        wanted={"hash": Request("P", "A" * 100, "hash")}, next_piece=lambda *_: next(pieces)
+    )
+    identity, accelerator = SimpleNamespace(layer=-1), one_process()
+    cache: Any = SimpleNamespace(
+        accelerator=accelerator, identity=identity, files=None, directory="cache"
+    )
+    with record_log() as log:
+        assert fill._compute(cache, foreman, {"hash"}) == 0
+    assert [line["done"] for line in progress(log)] == ["40", "100"]
 
 
 def test_the_demos_language_model_logs_its_progress(
