@@ -132,6 +132,24 @@ def test_flat_files_beside_nested_splits_are_not_mixed_in(
         open_benchmark(settings(split_strategy="DFS")).pairs("train")
 
 
+def test_only_strategies_that_sample_this_network_have_node_sets_the_configured_one_first(
+    tmp_path: Path, settings: Callable[..., BenchmarkConfig]
+) -> None:
+    human = {kind: name.replace("BFS", "DFS") for kind, name in NESTED_FILES.items()}
+    write_species(tmp_path / "root/human", NESTED_FILES)
+    write_species(tmp_path / "root/human", human)
+    nested = open_benchmark(settings())
+    assert list(nested.node_sets()) == list(nested.node_sets(("BFS",))) == ["BFS"]
+    with pytest.raises(UserError, match=r"strategies names DFS, but human has no node sets of it"):
+        nested.node_sets(("BFS", "DFS"))
+    write_species(tmp_path / "root/yeast", FLAT_FILES)
+    write_species(tmp_path / "root/yeast", {"node_sets": "yeast_DFS_sampled_nodes.pkl"})
+    flat = open_benchmark(settings(species="yeast", split_strategy="DFS"))
+    assert list(flat.node_sets()) == list(flat.node_sets(("BFS", "DFS"))) == ["DFS", "BFS"]
+    with pytest.raises(UserError, match="has no node_sets file"):
+        open_benchmark(settings(species="yeast", split_strategy="RANDOM_WALK")).node_sets()
+
+
 def test_packed_text_files_are_found(
     tmp_path: Path, settings: Callable[..., BenchmarkConfig]
 ) -> None:
