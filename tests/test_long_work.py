@@ -14,6 +14,7 @@ from common.data.benchmarks.demo.esm import build_language_model
 from common.data.embeddings import fill
 from common.data.embeddings.build import prepare_store
 from common.data.embeddings.fill import Piece
+from common.data.embeddings.language_model import LanguageModel
 from common.data.embeddings.plan import Request
 from common.long_work import LongWork
 from tests.tiny_esm import MAX_LENGTH, SEQUENCES, Log, record_log, save_tiny_esm
@@ -65,7 +66,7 @@ def test_embedding_logs_its_progress(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_what_other_runs_embed_counts_as_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(long_work, "LOG_EVERY", 0.0)
-    monkeypatch.setattr(fill.LanguageModel, "load", lambda *_: SimpleNamespace(dim=1))
+    monkeypatch.setattr(LanguageModel, "load", lambda *_: SimpleNamespace(dim=1))
     monkeypatch.setattr(fill, "_check_space", lambda *_: None)
     pieces = iter([Piece("", [], 60), Piece("", [], 0)])
     foreman: Any = SimpleNamespace(
