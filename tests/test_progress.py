@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 
 from common.csv_log import EpochRow
 from common.training.progress import Progress
@@ -62,7 +63,7 @@ def test_patience_ends_a_run_that_never_had_a_figure() -> None:
 def test_json_brings_everything_back() -> None:
     progress, _ = run([0.1 + 0.2, None, 1 / 3])
     progress.scheduler = {"last_epoch": 3, "_last_lr": [1e-4 / 3]}
-    content = json.loads(json.dumps({"processes": 2, **progress.to_dict()}))
+    content = json.loads(json.dumps({"processes": 2, **asdict(progress)}))
     again = Progress.from_dict(content)
     assert again == progress
     assert again.rows[1].val_metrics["auprc"] is None

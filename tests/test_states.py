@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -306,7 +306,7 @@ def test_a_run_is_not_resumed_on_other_data(run: Run) -> None:
     trained = Trained.start(run, seed=0)
     scheduler = LambdaLR(torch.optim.SGD([torch.zeros(1)]), lambda _: 1.0)
     progress = Progress(epoch=2, scheduler=scheduler.state_dict(), data="these")
-    save_state(trained.run, progress.to_dict())
+    save_state(trained.run, asdict(progress))
     assert restore_progress(trained.run, scheduler, Progress(data="these")).epoch == 2
     with pytest.raises(UserError, match=r"cannot resume .*are not those that the run was started"):
         restore_progress(trained.run, scheduler, Progress(data="others"))

@@ -1,4 +1,4 @@
-"""The mechanics of an epoch's loop, which itself stands in the scripts: one call each there."""
+"""The mechanics behind the training loop, which is itself in the scripts."""
 
 from __future__ import annotations
 
@@ -17,13 +17,7 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from common.csv_log import EpochRow
-from common.data.batches import (
-    BatchPlanner,
-    PairBatch,
-    RankBatches,
-    Rows,
-    load_batches,
-)
+from common.data.batches import BatchPlanner, PairBatch, RankBatches, Rows, load_batches
 from common.errors import UserError
 from common.models.base import PairModel
 from common.run import Run
@@ -36,15 +30,15 @@ Round = tuple[Tensor, Rows, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class EpochSteps:
-    """One epoch's batches on this rank, under a progress bar.
+    """One epoch's batches on this rank, with a progress bar.
 
     Attributes:
-        run: The stage.
-        planner: Which pairs each round has.
+        run: The stage's run.
+        planner: Plans the pairs of each round.
         model: The unwrapped model, which knows what it pads.
-        finite: Is asked for its last verdict when the steps are done.
+        finite: Gives its last verdict when the steps are done.
         epoch: Counted from 0.
-        first: The round to begin with: not 0 in an epoch that was paused.
+        first: The first round to do; not 0 in an epoch that was paused.
     """
 
     run: Run
@@ -73,15 +67,9 @@ class EpochSteps:
         )
         batches = RankBatches(self.planner.data, rounds, accelerator.process_index, processes)
         shown = None if accelerator.is_main_process else True
-        name = f"epoch {self.epoch + 1}"
-        for batch in tqdm(
-            load_batches(batches, settings, self.first),
-            initial=self.first,
-            total=len(rounds),
-            desc=name,
-            leave=False,
-            disable=shown,
-        ):
+        loaded = load_batches(batches, settings, self.first)
+        name, bar = f"epoch {self.epoch + 1}", {"leave": False, "disable": shown}
+        for batch in tqdm(loaded, initial=self.first, total=len(rounds), desc=name, **bar):
             yield batch.to(accelerator.device)
         self.finite.settle()
 
@@ -89,7 +77,7 @@ class EpochSteps:
 def padding_share(
     model: PairModel, planner: BatchPlanner, rounds: Sequence[Rows], processes: int
 ) -> float:
-    """The share of the rows that a model encodes in these rounds which are no residues."""
+    """The share of padding among the rows that a model encodes in these rounds."""
     data = planner.data
     padded = residues = 0
     for rows in rounds:
@@ -103,10 +91,9 @@ def padding_share(
 
 @dataclass
 class EpochRecord:
-    """Adds up an epoch's loss on the device, and logs a step now and then.
+    """Adds up an epoch's loss on the device, and logs the first, every N-th and the last step.
 
-    The first step is logged, every N-th, and the last; only those make the host wait for the
-    device. `part` is what is known of an epoch that was paused.
+    Only those steps make the host wait for the device. `part` describes an epoch that was paused.
     """
 
     run: Run
@@ -128,7 +115,7 @@ class EpochRecord:
             self.sums = torch.tensor(own, dtype=torch.float64, device=device)
 
     def note(self, losses: Tensor, weights: Tensor, lr: float) -> None:
-        """Count a step: losses (B,) at their weights (B,), made at a learning rate."""
+        """Count a step, of losses (B,) and their weights (B,) at a learning rate."""
         with torch.no_grad():
             added = torch.stack([(losses * weights).sum(), weights.sum()]).double()
             self.sums += added
@@ -147,7 +134,7 @@ class EpochRecord:
             )
 
     def to_part(self) -> EpochPart:
-        """What to resume the epoch from; every process must ask."""
+        """What the epoch can be resumed from; every process must call this."""
         sums = gather_object([self.sums.tolist()])
         return EpochPart(self.step, self.seconds, self.lr, sums)
 
@@ -168,50 +155,36 @@ class EpochRecord:
         )
 
     def mean_loss(self) -> float:
-        """The mean over all pairs of all processes; every process must ask."""
+        """The mean over all pairs of all processes; every process must call this."""
         loss, count = self.run.accelerator.reduce(self.sums, reduction="sum").tolist()
         return float(loss / count) if count else math.nan
-
-
-@dataclass(frozen=True)
-class _Question:
-    """Whether an update was finite, asked of a device that has not got there yet."""
-
-    wrong: Tensor
-    arrived: torch.cuda.Event | None
-    rounds: list[Round]
-
-    def answer(self) -> bool:
-        """Whether it was not; waits for the device if need be."""
-        if self.arrived is not None:
-            self.arrived.synchronize()
-        return bool(self.wrong)
 
 
 @dataclass
 class FiniteCheck:
     """Stops every rank before the optimizer step if a loss or gradient is not finite.
 
-    The gradients are synchronised, so their norm is the same on all ranks and all come to the same
-    verdict without asking each other. Under float16, where the loss scaler skips steps whose
-    gradients overflow, it is the losses that must be finite.
+    The gradients are synchronised, so their norm is the same on all ranks, and all reach the same
+    verdict without communicating. Under float16, where the loss scaler skips steps whose gradients
+    overflow, the losses must be finite instead.
 
-    A host that waited for each verdict would leave its GPU without work meanwhile. There
-    (`deferred`) the fused optimizer itself leaves the weights alone where the verdict is bad, and
-    the host hears of it one update later, before the next step.
+    A host that waited for each verdict would leave its GPU idle meanwhile. There (`deferred`) the
+    fused optimizer itself skips a step of a bad verdict, and the host reads the verdict one update
+    later, before the next step.
 
     Attributes:
         accelerator: The processes and the precision.
-        optimizer: Fused, where deferred.
-        deferred: Whether to hear the verdict one update later.
-        rounds: Those since the last update: with accumulation any of them may be the cause.
+        optimizer: The optimizer, which must be fused if deferred.
+        deferred: Whether to read the verdict one update later.
+        rounds: The rounds since the last update: with accumulation any of them may be the cause.
+        pending: The last update's verdict, when the device has it, and the update's rounds.
     """
 
     accelerator: Accelerator
     optimizer: Optimizer
     deferred: bool = False
     rounds: list[Round] = field(default_factory=list)
-    _open: _Question | None = None
+    pending: tuple[Tensor, torch.cuda.Event | None, list[Round]] | None = None
 
     def note(self, losses: Tensor, batch: PairBatch) -> None:
         """Remember a round's losses (B,) and proteins until the update."""
@@ -221,30 +194,34 @@ class FiniteCheck:
         """Let the update pass, or stop.
 
         Args:
-            norm: Of the update's gradients, a scalar.
+            norm: The norm of the update's gradients, a scalar.
 
         Raises:
-            UserError: Names the proteins of the pairs that caused it, or caused it in the update
-                before.
+            UserError: Names the proteins of the pairs that caused it, in this update or, if
+                deferred, in the last one.
         """
         rounds, self.rounds = self.rounds, []
         self.settle()
-        self._open = self._ask(self._judge(norm, rounds), rounds)
+        self.pending = (*self._send(self._judge(norm, rounds)), rounds)
         if not self.deferred:
             self.settle()
 
     def settle(self) -> None:
-        """Hear the verdict on the last update.
+        """Read the verdict on the last update, waiting for the device if need be.
 
         Raises:
             UserError: It is bad.
         """
-        question, self._open = self._open, None
-        if question is not None and question.answer():
-            self._refuse(question.rounds)
+        if self.pending is None:
+            return
+        (wrong, arrived, rounds), self.pending = self.pending, None
+        if arrived is not None:
+            arrived.synchronize()
+        if wrong:
+            self._refuse(rounds)
 
     def _judge(self, norm: Tensor, rounds: list[Round]) -> Tensor:
-        """Whether the update is wrong, a truth value on the device, the same on all ranks."""
+        """Whether the update is bad: a boolean on the device, the same on all ranks."""
         if not self._scales:
             return ~torch.isfinite(norm)
         # Scaled gradients overflow now and then, and the scaler skips the step; a loss must not.
@@ -256,23 +233,22 @@ class FiniteCheck:
     def _scales(self) -> bool:
         return str(self.accelerator.mixed_precision) == "fp16"
 
-    def _ask(self, wrong: Tensor, rounds: list[Round]) -> _Question:
-        if not self.deferred:
-            return _Question(wrong, None, rounds)
-        if not self._scales:
-            # The way by which gradient scalers tell fused optimizers to skip a step.
+    def _send(self, wrong: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
+        """Send a verdict to the optimizer and the host; the event tells when it is there."""
+        if self.deferred and not self._scales:
+            # How gradient scalers make fused optimizers skip a step.
             self.optimizer.found_inf = wrong.float()  # type: ignore[attr-defined]
             self.optimizer.grad_scale = None  # type: ignore[attr-defined]
-        if not wrong.is_cuda:
-            return _Question(wrong, None, rounds)
-        told = torch.empty((), dtype=torch.bool, pin_memory=True)
-        told.copy_(wrong, non_blocking=True)
+        if not (self.deferred and wrong.is_cuda):
+            return wrong, None
+        on_host = torch.empty((), dtype=torch.bool, pin_memory=True)
+        on_host.copy_(wrong, non_blocking=True)
         arrived = torch.cuda.Event()
         arrived.record()
-        return _Question(told, arrived, rounds)
+        return on_host, arrived
 
     def _refuse(self, rounds: list[Round]) -> NoReturn:
-        # With finite losses it is the gradients that overflowed; any pair may be the cause.
+        # If the losses are finite, the gradients overflowed, and any pair may be the cause.
         guilty = gather_object(_names_not_finite(rounds))
         names = sorted(set(guilty or gather_object([n for *_, names in rounds for n in names])))
         shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")

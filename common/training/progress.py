@@ -1,9 +1,9 @@
-"""How far a stage has come, as the state of a resumed run holds it."""
+"""How far a stage has come, as saved in the state that a run resumes from."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from common.csv_log import EpochRow
@@ -14,10 +14,10 @@ class EpochPart:
     """Where an epoch stood when it was paused, between two updates.
 
     Attributes:
-        rounds: How many are done.
-        seconds: That they took.
+        rounds: How many rounds are done.
+        seconds: How long they took.
         lr: The learning rate of the last of them.
-        sums: For each process, its pairs' losses times weights, and its weights.
+        sums: For each process, the sum of its pairs' weighted losses and of their weights.
     """
 
     rounds: int
@@ -31,10 +31,10 @@ class Progress:
     """How far a stage has come: all that a resumed run needs beside weights and random states.
 
     Attributes:
-        epoch: The epoch to do next, counted from 0.
-        rows: What the CSV tells of the epochs done.
+        epoch: The next epoch, counted from 0.
+        rows: The CSV's rows of the epochs that are done.
         best: The best monitored value so far, in the direction "higher is better".
-        best_epoch: When it was reached, counted from 1.
+        best_epoch: The epoch that reached it, counted from 1.
         scheduler: The learning-rate schedule's own state.
         part: How much of the next epoch is done, if it was paused in the middle.
         data: A digest of the data that the stage trains and validates on.
@@ -48,21 +48,16 @@ class Progress:
     part: EpochPart | None = None
     data: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values that JSON can hold."""
-        part = None if self.part is None else asdict(self.part)
-        return {**vars(self), "rows": [row.to_dict() for row in self.rows], "part": part}
-
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Progress:
-        """The progress that `to_dict` wrote; keys of others are left alone."""
+        """The progress that `asdict` made a dictionary of; other keys are ignored."""
         known = {name: content[name] for name in cls.__dataclass_fields__}
-        rows = [EpochRow.from_dict(row) for row in known["rows"]]
-        part = None if known["part"] is None else EpochPart(**known["part"])
-        return cls(**{**known, "rows": rows, "part": part})
+        known["rows"] = [EpochRow(**row) for row in known["rows"]]
+        known["part"] = known["part"] and EpochPart(**known["part"])
+        return cls(**known)
 
     def note_epoch(self, row: EpochRow, monitor: str) -> bool:
-        """Add an epoch's row; whether it is the best so far."""
+        """Add an epoch's row; return whether it is the best so far."""
         self.rows.append(row)
         self.epoch, self.part = row.epoch, None
         value = _monitored(row, monitor)
@@ -72,7 +67,7 @@ class Progress:
         return True
 
     def stalled(self, patience: int | None) -> bool:
-        """Whether the best lies `patience` epochs back."""
+        """Whether nothing has improved for `patience` epochs."""
         return patience is not None and self.epoch - self.best_epoch >= patience
 
 

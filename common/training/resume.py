@@ -105,8 +105,9 @@ def _checksums(directory: Path) -> dict[str, str]:
 
 
 def seal_progress(content: dict[str, Any]) -> str:
-    """The text of progress.json: the content, and the checksum by which a change is noticed."""
-    plain = json.loads(json.dumps(content))
+    """The text of progress.json: the content and a checksum of it."""
+    # NumPy's scalars become plain numbers.
+    plain = json.loads(json.dumps(content, default=lambda number: number.item()))
     return json.dumps({**plain, "seal": _seal(plain)})
 
 

@@ -1,6 +1,6 @@
 """What a stage trains with: model, optimizer, schedule, batches, mining, validation, progress.
 
-`prepare_session` builds and connects the parts (and restores them when resuming); the loop over
+`prepare_session` builds and connects the parts, and restores them when resuming. The loop over
 them is in the scripts; `Session.record` and `Session.save` end an epoch, `Session.finish` a stage.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -36,7 +36,7 @@ from common.training.progress import Progress
 from common.training.resume import digest_data, load_state, save_state
 from common.training.validation import Validation, Validator, check_validation
 
-TRAINING_CSV, TRAINING_FIGURE = "training_step.csv", "training_curves.png"
+TRAINING_CSV, TRAINING_PLOT = "training_step.csv", "training_curves.png"
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,17 @@ class Session:
     """The connected parts of one stage.
 
     Attributes:
-        run: Where it writes and what it tells.
+        run: The stage's run.
         model: The model as accelerate wrapped it, for the training step.
         unwrapped: The same model unwrapped, for everything without gradients.
-        optimizer: Wrapped by accelerate.
-        scheduler: To be stepped once per update, by the loop.
-        planner: Which pairs each round has.
+        optimizer: The optimizer as accelerate wrapped it.
+        scheduler: The learning-rate schedule, which the loop steps once per update.
+        planner: Plans the pairs of each round.
         miner: Chooses the hardest pairs of a pool.
-        loss: Of pairs, in training and validation.
-        validator: Figures and threshold after each epoch.
-        unfreezing: What stands still at first.
-        finite: Stops what is not finite before the optimizer's step.
+        loss: The loss of pairs, in training and validation.
+        validator: Gives metrics and threshold after each epoch.
+        unfreezing: The parameters that stay frozen at first.
+        finite: Stops before an optimizer step on losses or gradients that are not finite.
         agreement: Lets the ranks pause after the same update.
         progress: How far the stage has come.
     """
@@ -74,7 +74,7 @@ class Session:
     progress: Progress
 
     def epochs(self) -> Iterator[int]:
-        """The epochs left to do, counted from 0, until the last or an early stop."""
+        """The remaining epochs, counted from 0, until the last one or an early stop."""
         training = self.run.config.training
         self.unwrapped.train()
         with PAUSE.until_asked():
@@ -87,13 +87,13 @@ class Session:
                 yield self.progress.epoch
 
     def steps(self, epoch: int) -> EpochSteps:
-        """The rounds of an epoch on this rank that are still to do."""
+        """The remaining rounds of an epoch on this rank."""
         part = self.progress.part
         first = part.rounds if part else 0
         return EpochSteps(self.run, self.planner, self.unwrapped, self.finite, epoch, first)
 
     def record_steps(self, steps: EpochSteps) -> EpochRecord:
-        """The record of an epoch, which knows of the rounds before these."""
+        """The record of an epoch, which continues that of a paused one."""
         return EpochRecord(self.run, steps.epoch, len(steps), self.progress.part)
 
     @contextmanager
@@ -101,12 +101,12 @@ class Session:
         """One step, with gradients accumulated as configured.
 
         Raises:
-            UserError: It does not fit into memory.
+            UserError: The step ran out of memory.
         """
         task = f"training on {len(batch.pairs)} pairs"
         remedy = (
             "lower training_config.batch_size (and raise gradient_accumulation_steps as much),"
-            " data_config.max_sequence_length or, where it mines, sampling.pool_multiplier"
+            " data_config.max_sequence_length or, with OHEM, sampling.pool_multiplier"
         )
         with (
             explain_out_of_memory(task, batch.lengths, remedy),
@@ -115,10 +115,10 @@ class Session:
             yield
 
     def pause_if_asked(self, record: EpochRecord) -> None:
-        """After an update: if a signal has asked any rank for it, save the state and stop.
+        """Save the state and stop after an update, if any rank has received a signal.
 
         Raises:
-            Paused: The state holds where the epoch stands.
+            Paused: The state is saved, with how far the epoch has come.
         """
         if not self.run.accelerator.sync_gradients:
             return
@@ -131,11 +131,11 @@ class Session:
             raise Paused(f"{where} on {signal}; resume it with --resume (run id {self.run.run_id})")
 
     def mine(self, batch: PairBatch, epoch: int) -> PairBatch:
-        """The pairs of a round to train on: all, or the hardest of a pool."""
+        """The pairs of a round to train on: all of them, or the hardest of a pool."""
         return self.miner.mine(self.unwrapped, batch) if self.planner.mines(epoch) else batch
 
     def record(self, row: EpochRow) -> bool:
-        """Note and log an epoch; whether it is the best so far."""
+        """Record and log an epoch; return whether it is the best so far."""
         logged = self.run.config.training.logging.validation_metrics
         improved = self.progress.note_epoch(row, self.run.config.training.monitor_metric)
         self.run.event(
@@ -150,7 +150,7 @@ class Session:
         return improved
 
     def save(self, validation: Validation, improved: bool) -> None:
-        """Keep the model if it is the best, then the CSV and the state to resume from."""
+        """Save the model if it is the best, then the CSV and the state to resume from."""
         epoch = validation.decision.epoch
         if improved:
             path = save_model(self.run, self.unwrapped, validation.decision)
@@ -163,25 +163,24 @@ class Session:
 
     def _save_state(self) -> None:
         self.progress.scheduler = self.scheduler.state_dict()
-        save_state(self.run, self.progress.to_dict())
+        save_state(self.run, asdict(self.progress))
 
     def write_curves(self) -> Path:
-        """Write the CSV of the epochs so far and its picture, on rank 0."""
+        """Write and plot the CSV of the epochs so far, on rank 0."""
         path = self.run.log_dir / TRAINING_CSV
         if self.run.accelerator.is_main_process:
-            metrics = self.run.config.training.logging.validation_metrics
-            write_training_csv(path, self.progress.rows, metrics)
             config = self.run.config
-            benchmark = config.data.benchmark
+            metrics, benchmark = config.training.logging.validation_metrics, config.data.benchmark
+            write_training_csv(path, self.progress.rows, metrics)
             title = f"{config.model.model}, {benchmark.species} {benchmark.split_strategy}"
-            plot_training(self.progress.rows, metrics, title, self.run.log_dir / TRAINING_FIGURE)
+            plot_training(self.progress.rows, metrics, title, self.run.log_dir / TRAINING_PLOT)
         return path
 
     def finish(self) -> Path:
-        """Write the curves a last time, log the end, and return the best model's directory.
+        """Write the curves, log the end of the stage, and return the best model's directory.
 
         Raises:
-            UserError: No epoch gave a model worth keeping.
+            UserError: The monitored metric was undefined in every epoch.
         """
         if not self.progress.best_epoch:
             raise UserError(
@@ -200,8 +199,8 @@ def prepare_session(run: Run, model: PairModel, splits: Splits) -> Session:
     """Connect the parts of a stage around a model, restored to the last state when resuming.
 
     Raises:
-        UserError: The validation pairs cannot carry what the configuration monitors, or the run
-            cannot be resumed.
+        UserError: The validation pairs leave the monitored metric or the threshold undefined, or
+            the run cannot be resumed.
     """
     config, accelerator = run.config, run.accelerator
     train, validation = splits.parts["train"], splits.parts["val"]
@@ -217,7 +216,8 @@ def prepare_session(run: Run, model: PairModel, splits: Splits) -> Session:
     scheduler = build_scheduler(plain_optimizer, config.training, updates)
     wrapped, optimizer = accelerator.prepare(unwrapped, plain_optimizer)
     loss = PairLoss(config.training.loss)
-    # Each rank drops out differently; seeded here, whatever drew random numbers before.
+    # Each rank has dropout of its own. Seeded here, because what came before (embedding what is
+    # new, or not) may have drawn random numbers.
     set_seed(config.run.seed, device_specific=True)
     progress = Progress(data=digest_data(splits.parts))
     if run.resuming:
@@ -261,7 +261,7 @@ def restore_progress(run: Run, scheduler: LRScheduler, fresh: Progress) -> Progr
     """
     content = load_state(run)
     if content is None:
-        run.warn("nothing_to_resume", reason="no state was saved yet: the stage starts anew")
+        run.warn("nothing_to_resume", reason="no state was saved yet: the stage starts over")
         return fresh
     progress = Progress.from_dict(content)
     if progress.data != fresh.data:
