@@ -1,4 +1,4 @@
-"""Train a pretrained pair model further, such as on the hardest pairs (OHEM), layers unfreezing.
+"""Train a pretrained pair model further, for example on the hardest pairs (OHEM).
 
     accelerate launch finetune.py --config configs/v3.yaml [--checkpoint runs/.../best_model]
 
@@ -27,8 +27,9 @@ def main() -> None:
 
 
 def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
-    """The stage, from a pretrained model to its best epoch."""
-    # These take seconds to import (torch, transformers); a wrong configuration is told before.
+    """Train from a pretrained model to the best epoch."""
+    # Imported here: torch and transformers take 4 seconds, before which a wrong configuration has
+    # been rejected.
     from common.data.splits import open_splits
     from common.inference.checkpoints import choose_checkpoint, load_checkpoint
     from common.inference.compatibility import continue_model, warn_if_differs
@@ -42,7 +43,7 @@ def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
     accelerator = start_accelerator(config)
     max_norm = config.training.max_grad_norm or float("inf")
     with open_run("finetune", config, accelerator, resume) as run:
-        find_state(run)  # What cannot be gone on with is told before hours of embedding.
+        find_state(run)  # Reject a run that cannot be resumed before hours of embedding.
         start = choose_checkpoint(run, checkpoint_path, ("pretrain",))
         run = run.begun_from(start)
         checkpoint = load_checkpoint(start, config.model.model)

@@ -28,8 +28,9 @@ def main() -> None:
 
 
 def pretrain(stages: Mapping[Stage, Config], resume: bool) -> None:
-    """The stage, from a fresh model to its best epoch; later stages are only checked."""
-    # These take seconds to import (torch, transformers); a wrong configuration is told before.
+    """Train from a fresh model to the best epoch; later stages are only checked."""
+    # Imported here: torch and transformers take 4 seconds, before which a wrong configuration has
+    # been rejected.
     from accelerate.utils import set_seed
 
     from common.data.splits import open_splits, residue_statistics
@@ -44,14 +45,14 @@ def pretrain(stages: Mapping[Stage, Config], resume: bool) -> None:
     config = stages["pretrain"]
     accelerator = start_accelerator(config)
     max_norm = config.training.max_grad_norm or float("inf")
-    # A model, or a part of it, that there is not is told before anything is done.
+    # Reject unknown models and parameter prefixes before any work starts.
     verify_strategies(outline_model(config.model), stages)
     with open_run("pretrain", config, accelerator, resume) as run:
-        find_state(run)  # What cannot be gone on with is told before hours of embedding.
+        find_state(run)  # Reject a run that cannot be resumed before hours of embedding.
         splits = open_splits(config, ("train", "val"), accelerator)
         run.event("data_ready", **splits.notes)
 
-        # Only now: what came before (embedding what is new, or not) may have drawn random numbers.
+        # Seeded only now, because embedding may have drawn random numbers.
         set_seed(config.run.seed)
         model = build_model(config.model, splits.store.dim)
         if config.model.standardize_input:

@@ -1,6 +1,7 @@
 """What the three scripts' command lines share: the common options, and how a script ends.
 
-Light on purpose (no torch, no transformers): `--help` and a wrong argument answer at once.
+This module imports neither torch nor transformers, so that `--help` and wrong arguments are
+answered at once.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ EXIT_PAUSED = 75
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says a mistake in one sentence, not after a page of usage, nor once per process."""
+    """Reports a mistake in one sentence, without a page of usage, and only on rank 0."""
 
     def error(self, message: str) -> NoReturn:
-        """Leaves with it."""
+        """Report it and exit."""
         sentence = f"{self.prog}: error: {message}; see {self.prog} --help\n"
         self.exit(EXIT_USER_ERROR, sentence if global_rank() == 0 else None)
 
@@ -39,7 +40,7 @@ def stage_parser(
         epilog=(
             f"Launch: accelerate launch [--config_file accelerate_configs/X.yaml] {program}"
             f" --config FILE; on one process also: python {program} --config FILE."
-            " Exit codes: 0 success, 2 a mistake in what was asked (one sentence on stderr),"
+            " Exit codes: 0 success, 2 a user's mistake (one sentence on stderr),"
             " 75 paused by Ctrl-C, SIGTERM or SIGUSR1 with the work saved, 130 stopped at once by a"
             " second Ctrl-C. (`accelerate launch` has exit codes of its own: not 0 in all other"
             " cases than success.)"
@@ -64,34 +65,34 @@ def stage_parser(
 
 
 def add_resume(parser: argparse.ArgumentParser) -> None:
-    """The option of the training stages to go on where a run was cut off."""
+    """Add the option of the training stages that resumes a run."""
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on from the last complete state of the configured run id, or of the newest run;"
-        " a run of that id that has saved none yet starts anew",
+        help="resume from the last complete state of the configured run id, or of the newest run;"
+        " a run that has saved no state yet starts over",
     )
 
 
 def add_checkpoint(parser: argparse.ArgumentParser, meaning: str) -> None:
-    """The option that names a model directory."""
+    """Add the option that names a model directory."""
     parser.add_argument("--checkpoint", metavar="DIR", type=given_path, help=meaning)
 
 
 def given_path(text: str) -> str:
-    """Refuses the empty text that a shell's unset variable is; it would mean the default."""
+    """Refuse an empty argument, such as an unset shell variable; it would mean the default."""
     if not text:
         raise argparse.ArgumentTypeError("it is empty; name a path or leave the option out")
     return text
 
 
 def global_rank() -> int:
-    """This process's rank, known from the launcher's environment before anything is imported."""
+    """This process's rank, from the launcher's environment, before anything is imported."""
     return int(os.environ.get("RANK", "0"))
 
 
 def run_script(main: Callable[[], None]) -> NoReturn:
-    """Run a script's main function and leave with the documented exit code."""
+    """Run a script's main function and exit with the documented code."""
     PAUSE.listen()
     try:
         main()
@@ -100,9 +101,10 @@ def run_script(main: Callable[[], None]) -> NoReturn:
         _say(f"error: {error}", everywhere=error.own)
         _leave(EXIT_USER_ERROR)
     except PermissionError as error:
-        # Any path may be closed to this user, and only they can open it.
+        # Any path may be closed to this user, who alone can open it.
         where = error.filename or "a file"
-        _say(f"error: {where}: permission denied; permit it, or name another", everywhere=True)
+        sentence = f"error: {where}: permission denied; allow access, or name another path"
+        _say(sentence, everywhere=True)
         _leave(EXIT_USER_ERROR)
     except Paused as paused:
         _say(f"paused {paused}", everywhere=True)
@@ -119,13 +121,13 @@ def _program() -> str:
 
 
 def _say(sentence: str, everywhere: bool = False) -> None:
-    """A script's last line on stderr: rank 0's, or every rank's own."""
+    """Write a script's last line to stderr: on rank 0, or on every rank."""
     if everywhere or global_rank() == 0:
         sys.stderr.write(f"{_program()}: {sentence}\n")
 
 
 def _leave(code: int) -> NoReturn:
-    """Leave at once: neither ranks in other places nor threads of libraries are waited for."""
+    """Exit at once, waiting neither for other ranks nor for threads of libraries."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

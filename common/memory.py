@@ -1,4 +1,4 @@
-"""What the user is told when a batch does not fit into memory."""
+"""The message for a batch that does not fit into memory."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _HOST_IS_FULL = "can't allocate memory"
 
 @contextlib.contextmanager
 def explain_out_of_memory(task: str, lengths: NDArray[np.int64], remedy: str) -> Iterator[None]:
-    """Tell an allocation that fails within this as one sentence.
+    """Report an allocation that fails within this block in one sentence.
 
     Args:
-        task: What was going on, such as "training on 32 pairs".
-        lengths: Residues of each protein that took part.
+        task: What is being done, such as "training on 32 pairs".
+        lengths: The residues of each protein that takes part.
         remedy: Which settings to change, and how.
 
     Raises:

@@ -1,6 +1,7 @@
 """The house plan, checked on the source: which wing may import which, and what no file may have.
 
-That library code does not print is the linter's to check (T201)."""
+That library code does not print is the linter's to check (T201).
+"""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ CASES = {
         "raise PermissionError(13, 'Permission denied', 'shut/model')",
         2,
         True,
-        "error: shut/model: permission denied; permit it",
+        "error: shut/model: permission denied; allow access",
     ),
     "a defect": ("[][0]", 1, True, "failed: IndexError on rank {rank}, a defect"),
     "Ctrl-C": ("os.kill(os.getpid(), 2)", 75, True, "paused on SIGINT; run the same command again"),

@@ -1,4 +1,4 @@
-"""Scores of finished tiles on disk, from which an interrupted scoring goes on."""
+"""Scores of finished tiles on disk, from which an interrupted scoring is resumed."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ from common.run import on_main_process
 
 Scores = NDArray[np.float32]
 
-
-# What nobody has gone on with for so long is nobody's any more.
+# Files of other scorings that are older are deleted.
 ABANDONED_AFTER = 7 * 24 * 3600.0  # seconds
 
 
@@ -33,9 +32,9 @@ class PartialScores:
     """One file per process: the logit of each planned pair, NaN where it is not known yet.
 
     Attributes:
-        folder: Where the files are; those of other scorings may lie beside them.
-        accelerator: Tells the rank.
-        identity: Of what is being scored; known once it has begun.
+        folder: The files' directory; files of other scorings may be there too.
+        accelerator: The processes.
+        identity: The digest of what is being scored; set by `load`.
     """
 
     folder: Path
@@ -43,21 +42,21 @@ class PartialScores:
     identity: str = ""
 
     def load(self, identity: str, count: int) -> Scores:
-        """(count,) what all processes of earlier runs left, the same on every process.
+        """Read (count,) scores that all processes of earlier runs left, alike on every process.
 
         Raises:
-            UserError: The folder cannot be made.
+            UserError: The folder cannot be created.
         """
         self.identity = identity
         known = np.full(count, np.nan, dtype=np.float32)
         on_main_process(self.accelerator, lambda: self._collect(known))
-        # Read by one and told to all: a file may appear while another process looks.
+        # One process reads for all, because a file may appear while another process looks.
         shared = torch.from_numpy(known).to(self.accelerator.device)
-        told: Scores = broadcast(shared, from_process=0).cpu().numpy()
-        return told
+        found: Scores = broadcast(shared, from_process=0).cpu().numpy()
+        return found
 
     def save(self, scores: Scores) -> None:
-        """Write this process's file anew, (count,) with NaN where not known.
+        """Replace this process's file: (count,) scores, NaN where not known.
 
         Raises:
             UserError: It cannot be written.
@@ -69,14 +68,14 @@ class PartialScores:
         try:
             write_atomically(path, content)
         except UserError:
-            # Another evaluation of this model may have cleared what it took for leftovers; if that
-            # was not it, this fails as well.
+            # Another evaluation of this model may have removed the empty folder. If the cause is
+            # another one, this fails too.
             self._make_folder()
             write_atomically(path, content)
 
     def clear(self) -> None:
-        """Delete what is kept of this scoring: its scores are where they are wanted."""
-        # What a killed process had begun to write bears the name too, hidden.
+        """Delete the files of this scoring, once its scores have been written elsewhere."""
+        # The hidden ones are files that a killed process was writing.
         for pattern in (f"{self.identity}.*.f32", f".{self.identity}.*.tmp"):
             for path in self.folder.glob(pattern):
                 path.unlink(missing_ok=True)
@@ -86,7 +85,7 @@ class PartialScores:
     def _collect(self, known: Scores) -> None:
         self._make_folder()
         for path in self.folder.glob("*.f32"):
-            # A file that cannot be read costs its tiles, no more.
+            # The tiles of a file that cannot be read are scored again.
             with contextlib.suppress(OSError):
                 if path.name.startswith(f"{self.identity}."):
                     content = path.read_bytes()
@@ -102,16 +101,16 @@ class PartialScores:
 
 
 def identify(job: ScoringJob, tiles: Tiles) -> str:
-    """A digest of what the scores, and their places in the plan, follow from.
+    """A digest of what the scores and their order follow from.
 
-    Of the program it has the model's own file, and torch's version; not the whole installation.
+    Of the program, it covers the model's own file and torch's version, not the whole installation.
     """
     model, data = job.model, job.data
     digest = xxhash.xxh3_128()
     precision = (job.accelerator.mixed_precision, job.accelerator.device.type, job.state_dtype)
     sizes = (job.settings, job.tile_residues)
     digest.update(repr((torch.__version__, precision, sizes)).encode())
-    # An installation may be updated, or a model be worked on, between two tries.
+    # The model may be edited between two tries.
     digest.update(Path(inspect.getfile(type(model))).read_bytes())
     digest.update(model.config.to_json_string().encode())
     for name, tensor in model.state_dict().items():

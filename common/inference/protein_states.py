@@ -1,7 +1,7 @@
-"""The states of proteins, encoded once and held for scoring: in memory, or in a file if too many.
+"""The states of proteins, encoded once and held for scoring, in memory or in a mapped file.
 
-What an interaction needs of one protein alone (`PairModel.prepare`) is computed once per protein
-too and held with the states, if the memory allows; otherwise once per tile and protein.
+The part of an interaction that depends on one protein alone (`PairModel.prepare`) is computed once
+per protein as well, if the memory allows; otherwise once per tile and protein.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class ProteinStates:
     """Rows of encoded proteins, laid end to end.
 
     Attributes:
-        rows: (R, width) on the model's device, or in a file mapped to memory.
-        starts: (P,) first row of each protein; -1 for one that is not held.
+        rows: (R, width) on the model's device, or in a mapped file.
+        starts: (P,) first row of each protein; -1 if it is not held.
         lengths: (P,) rows of each protein.
-        prepared: Whether the rows are what `PairModel.prepare` makes of them.
-        file: The mapping, where there is one.
+        prepared: Whether `PairModel.prepare` has been applied to the rows.
+        file: The mapping, if there is one.
     """
 
     rows: Tensor
@@ -43,7 +43,7 @@ class ProteinStates:
 
     @classmethod
     def make_room(cls, job: ScoringJob, proteins: HostInts) -> Self:
-        """Room for the states of these proteins, in this order, within the configured memory."""
+        """Allocate the states of these proteins, in this order, within the configured memory."""
         lengths, dtype = job.state_lengths, job.state_dtype
         starts = np.full(len(lengths), -1, dtype=np.int64)
         starts[proteins] = np.cumsum(lengths[proteins]) - lengths[proteins]
@@ -58,7 +58,7 @@ class ProteinStates:
         return cls(rows, starts, lengths, fits, file)
 
     def put(self, proteins: HostInts, encoded: Tensor) -> None:
-        """Hold the rows (R', width) of these proteins, which are neighbours in `rows`."""
+        """Store the rows (R', width) of these proteins, which are neighbours in `rows`."""
         first = int(self.starts[proteins[0]])
         self.rows[first : first + len(encoded)] = encoded
         self._release()
@@ -77,7 +77,7 @@ class ProteinStates:
         return rows if self.prepared else model.prepare(rows)
 
     def _release(self) -> None:
-        """Give pages of the file back to the system; they would count as this process's memory."""
+        """Return pages of the file to the system, which would count as this process's memory."""
         if self.file is not None and hasattr(mmap, "MADV_DONTNEED"):
             self.file.madvise(mmap.MADV_DONTNEED)
 
@@ -86,15 +86,15 @@ def encode_proteins(job: ScoringJob, proteins: HostInts, unscored: HostInts) -> 
     """Encode proteins, each on one process, and hold them on all.
 
     Args:
-        job: Its model is in eval mode.
-        proteins: All that have a part in the scoring, whoever scores them and whenever: batches
-            are cut over them, so that a protein is always encoded among the same others.
-        unscored: Those that are still needed; batches without any of them are left out.
+        job: The scoring, whose model is in eval mode.
+        proteins: All proteins of the scoring, also those already scored: batches are cut over
+            them, so that a protein is always encoded among the same others.
+        unscored: The proteins still needed; batches without any of them are left out.
     """
     residues = job.data.protein_lengths
     by_length = proteins[np.argsort(-residues[proteins], kind="stable")]
     batches = [by_length[piece] for piece in cut(residues[by_length], job.tile_residues)]
-    # Over all proteins again: whether prepared states fit must not depend on what is left.
+    # Over all proteins too: whether prepared states fit must not depend on what is left.
     states = ProteinStates.make_room(job, by_length)
     needed = [batch for batch in batches if np.isin(batch, unscored).any()]
     processes, rank = job.accelerator.num_processes, job.accelerator.process_index
@@ -124,7 +124,7 @@ def encode_batch(job: ScoringJob, proteins: HostInts, states: ProteinStates) -> 
 def share_rows(
     own: Tensor | None, owner: int, proteins: HostInts, states: ProteinStates, job: ScoringJob
 ) -> Tensor:
-    """The rows of some proteins, on every process, from the one that has encoded them."""
+    """Broadcast the rows of some proteins from the process that has encoded them."""
     if own is None or owner != job.accelerator.process_index:
         shape = (int(states.lengths[proteins].sum()), states.rows.shape[1])
         own = torch.empty(shape, dtype=states.rows.dtype, device=job.accelerator.device)
@@ -133,21 +133,21 @@ def share_rows(
 
 
 def row_widths(model: PairModel) -> tuple[int, int]:
-    """How wide a state is, and how wide prepared."""
+    """The width of a state and of a prepared state."""
     residue = torch.zeros(1, model.config.input_dim, device=model.device)
     state = model.encode_rows(residue, np.ones(1, dtype=np.int64))
     return state.shape[1], model.prepare(state).shape[1]
 
 
 def map_file(shape: tuple[int, int], dtype: torch.dtype) -> tuple[Tensor, mmap.mmap]:
-    """Room in a file without a name, which is gone with the process.
+    """Map a file without a name, which disappears with the process.
 
     Raises:
-        UserError: The directory for temporary files cannot take it.
+        UserError: The directory for temporary files has no room for it.
     """
     size = shape[0] * shape[1] * dtype.itemsize
     with explain_disk_errors(tempfile.gettempdir(), size), tempfile.TemporaryFile() as file:
-        # A file with a hole would be cheaper; but this tells now whether there is room for it.
+        # Not a sparse file: a full disk must be noticed here and not on a later write.
         os.posix_fallocate(file.fileno(), 0, size)
         mapped = mmap.mmap(file.fileno(), size)
     return torch.frombuffer(mapped, dtype=dtype).view(shape), mapped

@@ -1,8 +1,8 @@
 """Scores of many pairs: every protein encoded once, every undirected pair computed once, in tiles.
 
-What a tile or an encoding batch holds follows from the pairs alone, never from the number of
-processes, which only share out the work. So one process and two compute the same numbers from the
-same tensors, and a figure is the same to the last bit; so when an interrupted scoring goes on.
+The contents of a tile or an encoding batch follow from the pairs alone, never from the number of
+processes, which only share the work. So one process and two compute the same numbers from the same
+tensors, to the last bit, and so does a scoring that was interrupted and resumed.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ def score_pairs(
     """Logits (N,) of all pairs of `data`, in their order, complete on every process.
 
     Args:
-        model: The unwrapped model; it is put into eval mode for the time.
+        model: The unwrapped model; it is put into eval mode meanwhile.
         data: Pairs and embeddings.
         settings: Sizes of tiles and of the memory for states.
-        accelerator: Tells the rank, the device and the precision.
-        describe: What the progress bar is called.
-        partial: Where the scores of finished tiles are kept, every minute or so and when a signal
-            ends the scoring; a later call with the same model and pairs goes on from there.
+        accelerator: The processes, the device and the precision.
+        describe: The name of the work in progress bars and `progress` events.
+        partial: Where to save the scores of finished tiles, every minute and when a signal ends
+            the scoring; a later call with the same model and pairs continues from there.
     """
     job = ScoringJob(model, data, settings, accelerator, describe)
     tiles = plan_tiles(data.table.pairs, job.state_lengths, job.tile_residues)
@@ -69,7 +69,7 @@ def score_pairs(
 
 
 def probabilities(logits: Scores) -> NDArray[np.float64]:
-    """The probability of an interaction for each logit, in float64: float32 would tie the top.
+    """The probability of an interaction for each logit, in float64; float32 would tie the highest.
 
     Raises:
         UserError: A logit is not finite.
@@ -77,8 +77,8 @@ def probabilities(logits: Scores) -> NDArray[np.float64]:
     unusable = int(np.count_nonzero(~np.isfinite(logits)))
     if unusable:
         raise UserError(
-            f"the model gives {unusable} of {len(logits)} pairs scores that are not finite: launch"
-            " it without fp16 and with evaluate.scoring.state_dtype: auto, or train it anew"
+            f"the model gives {unusable} of {len(logits)} pairs scores that are not finite; launch"
+            " without fp16 and with evaluate.scoring.state_dtype: auto, or train it again"
         )
     scores: NDArray[np.float64] = expit(logits.astype(np.float64))
     return scores
@@ -92,14 +92,14 @@ def score_tile(model: PairModel, states: ProteinStates, pairs: NDArray[np.int64]
 
 
 def own_tiles(job: ScoringJob, tiles: Tiles, unscored: Sequence[int]) -> Iterator[int]:
-    """This process's tiles, with the progress of all processes' pairs."""
+    """This process's tiles, in random order, while the progress of all processes is shown."""
     accelerator = job.accelerator
     own = tiles.deal(unscored, accelerator.num_processes)[accelerator.process_index]
     sizes = [len(tiles.pairs[piece]) for piece in tiles.slices]
     total, share = sum(sizes[tile] for tile in unscored), sum(sizes[tile] for tile in own)
     with job.progress(total, "pairs") as work:
         done = 0
-        # In random order the rate is the same from first to last, and so the time left is right.
+        # In random order the speed is constant, so the estimated time left is right.
         for tile in np.random.default_rng(0).permutation(np.array(own, dtype=np.int64)).tolist():
             yield tile
             done += sizes[tile]
@@ -108,16 +108,16 @@ def own_tiles(job: ScoringJob, tiles: Tiles, unscored: Sequence[int]) -> Iterato
 
 @dataclass
 class ScoreSheet:
-    """Logits of the planned pairs: known from before, and those that this process adds.
+    """Logits of the planned pairs: those known from an earlier run, and those of this process.
 
     Attributes:
         tiles: The plan.
         accelerator: The processes.
         known: (M,) logits on the host, NaN where no process has scored the pair yet.
         added: (M,) logits of this process on its device, zero elsewhere.
-        partial: Where to keep them, if at all.
-        unsaved: Tiles that were added since the last time they were kept.
-        saved_at: When that was.
+        partial: Where to save them, if at all.
+        unsaved: The tiles added since they were last saved.
+        saved_at: The time of that.
     """
 
     tiles: Tiles
@@ -134,7 +134,7 @@ class ScoreSheet:
         self.added = torch.zeros(count, device=self.accelerator.device)
 
     def keep_in(self, partial: PartialScores, identity: str) -> None:
-        """Start from what is kept there of the same scoring, and keep there what is added."""
+        """Start from what the same scoring saved there, and save there what is added."""
         self.known, self.partial = partial.load(identity, len(self.known)), partial
         kept = int(np.isfinite(self.known).sum())
         if kept:
@@ -142,7 +142,7 @@ class ScoreSheet:
 
     @contextmanager
     def saving_when_paused(self) -> Iterator[None]:
-        """Keep what has been added also where a signal ends the work."""
+        """Save what has been added if a signal ends the work."""
         try:
             yield
         except Paused:
@@ -150,7 +150,7 @@ class ScoreSheet:
             raise
 
     def unscored(self) -> list[int]:
-        """The tiles of which a pair is not known."""
+        """The tiles with a pair whose logit is not known."""
         unknown = np.isnan(self.known)
         return [i for i, piece in enumerate(self.tiles.slices) if unknown[piece].any()]
 
@@ -162,7 +162,7 @@ class ScoreSheet:
             self.save()
 
     def save(self) -> None:
-        """Keep what this process has added, if it is to be kept."""
+        """Save what this process has added, if there is a place for it."""
         if self.partial is None:
             return
         added = self.added.cpu().numpy()
@@ -172,9 +172,9 @@ class ScoreSheet:
         self.unsaved, self.saved_at = [], time.monotonic()
 
     def complete(self, unscored: Sequence[int]) -> Scores:
-        """(M,) the logits of all processes; every process must ask."""
+        """(M,) the logits of all processes; every process must call this."""
         self.save()
-        # Every pair was scored by one process and is zero on the others: their sum is exact.
+        # Every pair was scored by one process and is zero on the others, so their sum is exact.
         total = self.accelerator.reduce(self.added, reduction="sum").cpu().numpy()
         for tile in unscored:
             self.known[self.tiles.slices[tile]] = total[self.tiles.slices[tile]]

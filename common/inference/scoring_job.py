@@ -1,4 +1,4 @@
-"""What is scored by what and how, and the sizes that follow from it."""
+"""A scoring job: a model, its pairs, its settings, and the sizes that follow from them."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 @dataclass(frozen=True)
 class ScoringJob:
-    """A model, the pairs it is to score, and how.
+    """A model, the pairs to score, and the settings.
 
     Attributes:
         model: The unwrapped model.
         data: Pairs and embeddings.
         settings: Sizes of tiles and of the memory for states.
-        accelerator: Tells the ranks, the device and the precision.
-        describe: What progress bars are called.
+        accelerator: The processes, the device and the precision.
+        describe: The name of the work in progress bars and `progress` events.
     """
 
     model: PairModel
@@ -47,26 +47,26 @@ class ScoringJob:
 
     @cached_property
     def state_lengths(self) -> HostInts:
-        """(P,) rows that the state of each protein of the table has."""
+        """(P,) the number of rows of each protein's state."""
         return self.model.state_lengths(self.data.protein_lengths)
 
     @property
     def tile_residues(self) -> int:
-        """Residues that are encoded together, and that interact together."""
+        """The most residues that are encoded together, or that interact together."""
         if self.settings.tile_residues != "auto":
             return self.settings.tile_residues
         return GPU_TILE if self.accelerator.device.type == "cuda" else CPU_TILE
 
     @property
     def state_dtype(self) -> torch.dtype:
-        """What states are held in: by default what the model computes in."""
+        """The dtype of held states; by default the dtype that the model computes in."""
         if self.settings.state_dtype != "auto":
             return DTYPES[self.settings.state_dtype]
         return computing_dtype(self.accelerator)
 
     @property
     def state_bytes(self) -> float:
-        """Memory for states: half of what scoring may use; the rest is for the work on tiles."""
+        """Memory for states: half of what scoring may use; the other half is for work on tiles."""
         if self.settings.memory_gib != "auto":
             return self.settings.memory_gib * GIB / 2
         device = self.accelerator.device
@@ -86,7 +86,7 @@ class ScoringJob:
             self.model.train(was_training)
 
     def explaining_memory(self, task: str, proteins: HostInts) -> AbstractContextManager[None]:
-        """Tell in one sentence if these proteins of the table do not fit into memory."""
+        """Report in one sentence if these proteins of the table do not fit into memory."""
         remedy = (
             "lower evaluate.scoring.tile_residues (now"
             f" {self.tile_residues}) or evaluate.scoring.memory_gib"
@@ -94,5 +94,5 @@ class ScoringJob:
         return explain_out_of_memory(task, self.data.protein_lengths[proteins], remedy)
 
     def progress(self, total: int, unit: str) -> LongWork:
-        """The progress of all processes' work, shown and logged by the main one."""
+        """A progress bar for all processes' work, shown and logged by the main one."""
         return LongWork(self.describe, total, unit, shown=self.accelerator.is_main_process)

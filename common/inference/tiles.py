@@ -1,4 +1,4 @@
-"""Which pairs are scored together: every undirected pair once, in tiles that share proteins.
+"""The plan of a scoring: every undirected pair once, in tiles of pairs that share proteins.
 
 A plan follows from the pairs and the proteins' lengths alone, never from the number of processes
 or from what was scored before, so that a pair is always computed among the same others.
@@ -27,8 +27,8 @@ class Tiles:
 
     Attributes:
         pairs: (M, 2) proteins of each distinct pair, the longer one first.
-        slices: Which of them each tile has.
-        places: (N,) for each pair that was asked for, its place in `pairs`.
+        slices: The slice of `pairs` of each tile.
+        places: (N,) the index into `pairs` of each pair that was asked for.
         costs: One number per tile, proportional to its work.
     """
 
@@ -44,7 +44,7 @@ class Tiles:
         return np.unique(np.concatenate([self.pairs[self.slices[tile]] for tile in tiles]))
 
     def deal(self, tiles: Sequence[int], processes: int) -> list[list[int]]:
-        """Share out tiles: the costliest first, each to the process that has least to do."""
+        """Assign tiles to processes: the costliest first, each to the process with the least work."""
         hands: list[list[int]] = [[] for _ in range(processes)]
         loads = [(0.0, rank) for rank in range(processes)]
         for tile in sorted(tiles, key=lambda tile: -self.costs[tile]):

@@ -22,7 +22,7 @@ from common.errors import UserError
 
 
 def build_optimizer(model: nn.Module, settings: OptimizerConfig) -> AdamW:
-    """AdamW over all parameters; biases, norms and the CLS token are not decayed."""
+    """AdamW over all parameters, with weight decay on all but biases, norms and the CLS token."""
     decayed = [p for p in model.parameters() if p.dim() == 2]
     spared = [p for p in model.parameters() if p.dim() != 2]
     groups = [
@@ -50,8 +50,8 @@ def build_scheduler(optimizer: AdamW, settings: TrainingConfig, updates: int) ->
         return LambdaLR(optimizer, _one)
     warmup = schedule.pct_start
     if warmup * updates == 1:
-        # Torch divides by the steps between the first update and the peak, here none. Just below,
-        # the first update is the peak.
+        # Torch would divide by the steps between the first update and the peak, here none.
+        # Slightly below, the first update is the peak.
         warmup *= 1 - 1e-9
     return OneCycleLR(
         optimizer,
@@ -77,7 +77,7 @@ def current_lr(scheduler: LRScheduler) -> float:
 
 @dataclass(frozen=True)
 class StagedUnfreezing:
-    """Which parameters stand still until `unfreeze_epoch`.
+    """Which parameters stay frozen until `unfreeze_epoch`.
 
     Frozen parameters lose their gradients before each update instead of `requires_grad`: DDP
     fixes its set of parameters when it wraps the model and would never synchronise those that
@@ -104,19 +104,19 @@ class StagedUnfreezing:
         return cls(tuple(frozen), settings.unfreeze_epoch)
 
     def drop_frozen_gradients(self, epoch: int) -> None:
-        """Forget the gradients of what is frozen in this epoch (counted from 0)."""
+        """Drop the gradients of the parameters that are frozen in this epoch (counted from 0)."""
         if epoch < self.unfreeze_epoch:
             for parameter in self.frozen:
                 parameter.grad = None
 
     def trainable(self, model: nn.Module, epoch: int) -> int:
-        """How many numbers of the model train in this epoch."""
+        """The number of trainable parameters in this epoch."""
         every = sum(p.numel() for p in model.parameters())
         return every - sum(p.numel() for p in self.frozen) * (epoch < self.unfreeze_epoch)
 
 
 def verify_strategies(model: nn.Module, stages: Mapping[Stage, Config]) -> None:
-    """Refuse what no stage could do with this model, before the first does anything.
+    """Reject unknown parameter prefixes of every stage, before any work starts.
 
     Raises:
         UserError: A stage's prefix names no parameter of the model.

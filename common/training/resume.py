@@ -1,8 +1,8 @@
-"""The state that `--resume` takes: all that a run needs to go on as if it had never stopped.
+"""The state that `--resume` takes: all that a run needs to continue as if it had never stopped.
 
 `last_state/` holds what accelerate saves (weights, optimizer, random states) and progress.json:
-where the run is, by how many processes, and the checksum of every file. It is written aside and
-swapped in whole; a run that was killed meanwhile finds the one before.
+how far the run has come, on how many processes, and the checksum of every file. It is written
+aside and moved into place as a whole; a run that was killed meanwhile finds the state before.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ MAY_DIFFER = tuple(key for keys in IGNORED_KEYS.values() for key in keys)
 
 
 def save_state(run: Run, progress: dict[str, Any]) -> None:
-    """Save everything that the run needs to go on, swapped in whole."""
+    """Save everything that the run needs to continue, and move it into place as a whole."""
     accelerator = run.accelerator
     final = run.model_dir / LAST_STATE
     temporary = temporary_beside(final)
@@ -116,7 +116,7 @@ def _seal(content: dict[str, Any]) -> str:
 
 
 def load_state(run: Run) -> dict[str, Any] | None:
-    """Restore the last complete state; None where the run was cut off before its first.
+    """Restore the last complete state; None if the run was stopped before it saved one.
 
     Raises:
         UserError: The state is damaged, or of another configuration or launch.
@@ -128,19 +128,19 @@ def load_state(run: Run) -> dict[str, Any] | None:
     try:
         run.accelerator.load_state(str(directory))
     except (pickle.UnpicklingError, SafetensorError, RuntimeError) as error:
-        # The library runs no code of a state file, but says so in a page.
+        # The library refuses to run code of a state file, in a message of a page.
         reason = excerpt(" ".join(str(error).split()), limit=120)
         raise _damaged(directory, f"cannot be loaded ({reason})") from None
     return progress
 
 
 def find_state(run: Run) -> dict[str, Any] | None:
-    """See that the run can go on as it began; what is noted beside its last state, if it has one.
+    """Check that the run can be resumed as it was started; return the last state's progress.
 
     Raises:
         UserError: As `load_state`.
     """
-    # Looked at by one for all: on a shared file system each may see another moment.
+    # One process looks for all: on a shared file system each may see another moment.
     return on_main_process(run.accelerator, partial(_find_state, run))
 
 
@@ -155,14 +155,14 @@ def _find_state(run: Run) -> dict[str, Any] | None:
     for key, now in _launch_of(run).items():
         if progress.get(key) != now:
             raise UserError(
-                f"{directory} was saved with {key}={progress.get(key)} and cannot go on exactly"
-                f" with {key}={now}; launch it as it was"
+                f"{directory} was saved with {key}={progress.get(key)} and cannot be resumed"
+                f" exactly with {key}={now}; launch it as before"
             )
     return progress
 
 
 def _launch_of(run: Run) -> dict[str, Any]:
-    """What the numbers follow from beside the configuration: how the stage was launched."""
+    """How the stage was launched, which the numbers follow from beside the configuration."""
     accelerator = run.accelerator
     return {
         "processes": accelerator.num_processes,
@@ -172,7 +172,7 @@ def _launch_of(run: Run) -> dict[str, Any]:
 
 
 def _clear_remains(run: Run) -> None:
-    """Undo or delete what a killed run left half-done."""
+    """Undo or delete what a killed run left unfinished."""
     for name in (LAST_STATE, BEST_MODEL):
         recover_directory(run.model_dir / name)
     for file in run.log_dir.glob(".*.tmp"):
@@ -181,10 +181,10 @@ def _clear_remains(run: Run) -> None:
 
 
 def _read_progress(directory: Path) -> dict[str, Any]:
-    """What `save_state` wrote beside the files, which must be as it left them.
+    """Read what `save_state` wrote beside the files, and compare the files with it.
 
-    The library would go on without random states that it cannot read: the run would continue,
-    but not as it would have.
+    The library ignores random states that it cannot read: the run would continue with other
+    random numbers.
     """
     try:
         progress: dict[str, Any] = json.loads((directory / PROGRESS_FILE).read_bytes())
@@ -204,7 +204,7 @@ def _read_progress(directory: Path) -> dict[str, Any]:
 
 def _damaged(path: Path, how: str) -> UserError:
     return UserError(
-        f"{path} {how}, so the run cannot go on exactly; restore it, or start a new run"
+        f"{path} {how}, so the run cannot be resumed exactly; restore it, or start a new run"
     )
 
 
