@@ -1,12 +1,12 @@
-"""A run: its id and directories, its log of events, what rank 0 alone does, and how it fails.
+"""A run: its id and directories, its log of events, and the work of rank 0 alone.
 
     with open_run("pretrain", config, accelerator) as run:
         run.event("stage_start", epochs=5)
 
-writes `{output_dir}/logs/{model}/{stage}/{run_id}/log.log` and knows the sibling directory for
-checkpoints, `{output_dir}/models/{model}/{stage}/{run_id}/`. A run counts as existing once its
-`config.yaml` is written (`Run.begin`); a start that failed before that leaves its log and may be
-repeated under the same id. No torch here: what only reads files starts in a blink.
+writes `{output_dir}/logs/{model}/{stage}/{run_id}/log.log` and names the directory of the run's
+checkpoints, `{output_dir}/models/{model}/{stage}/{run_id}/`. A run exists once its `config.yaml` is
+written (`Run.begin`); a start that failed before that leaves its log and may be repeated under the
+same id. This module does not import torch, so that what only reads files starts at once.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class OneProcess:
-    """Stands in for an accelerator where nothing is computed that needs one: starts at once."""
+    """A stand-in for an accelerator, for work that needs none; it starts at once."""
 
     device: str = "cpu"
     mixed_precision: str = "no"
@@ -53,11 +53,11 @@ class OneProcess:
     is_main_process: bool = True
 
     def end_training(self) -> None:
-        """Nothing was begun."""
+        """There is nothing to end."""
 
 
 def on_main_process(accelerator: Accelerator | OneProcess, action: Callable[[], Result]) -> Result:
-    """Let rank 0 act and tell all ranks its result, or its `UserError`, so that all go one way."""
+    """Let rank 0 act; return its result, or raise its `UserError`, on all ranks."""
     outcome: list[Any] = [None, None]
     if accelerator.is_main_process:
         try:
@@ -77,7 +77,7 @@ def on_main_process(accelerator: Accelerator | OneProcess, action: Callable[[], 
 
 @dataclass(frozen=True)
 class Run:
-    """One stage's run: where it writes and what it tells."""
+    """One run of a stage: its configuration, its directories, its log."""
 
     stage: Stage
     run_id: str
@@ -92,11 +92,11 @@ class Run:
         LOGGER.info(format_event(name, **fields))
 
     def warn(self, name: str, **fields: object) -> None:
-        """Log an event that the user should look at."""
+        """Log an event that needs the user's attention."""
         LOGGER.warning(format_event(name, **fields))
 
     def begun_from(self, checkpoint: Path) -> Run:
-        """This run, with the model that it starts from noted in its configuration."""
+        """This run with the checkpoint that it starts from in its configuration."""
         named = self.config.run.model_copy(update={"load_checkpoint_path": str(checkpoint)})
         return replace(self, config=self.config.model_copy(update={"run": named}))
 
@@ -123,7 +123,7 @@ def _format_value(value: object) -> str:
 def open_run(
     stage: Stage, config: Config, accelerator: Accelerator | OneProcess, resume: bool = False
 ) -> Iterator[Run]:
-    """Open a run's directories and log; whatever ends the stage early is logged as such.
+    """Open a run's directories and log; log whatever ends the stage early.
 
     Raises:
         UserError: The configured run id exists already, is in use by another process, or there is
@@ -133,8 +133,9 @@ def open_run(
     log_dir = run_directory("logs", stage, config) / run_id
     model_dir = run_directory("models", stage, config) / run_id
     run = Run(stage, run_id, config, accelerator, log_dir, model_dir, resume)
-    with _claim(run):
-        handlers = _start_logging(log_dir, accelerator)
+    with contextlib.ExitStack() as held:
+        on_main_process(accelerator, lambda: _lock(run, held))
+        held.enter_context(_logging(accelerator, log_dir))
         try:
             _announce(run)
             yield run
@@ -146,17 +147,15 @@ def open_run(
             raise
         else:
             accelerator.end_training()
-        finally:
-            _stop_logging(handlers)
 
 
 def run_directory(kind: str, stage: Stage, config: Config) -> Path:
-    """`{output_dir}/{logs|models}/{model}/{stage}`, which holds one directory per run."""
+    """`{output_dir}/{logs|models}/{model}/{stage}`, which has one directory per run."""
     return Path(config.run.output_dir) / kind / config.model.model / stage
 
 
 def _choose_run_id(stage: Stage, config: Config, resume: bool) -> str:
-    """The configured id, the newest run's when resuming, or a timestamp; its directory is made."""
+    """Create and name a run's directory: the configured id, the newest run's, or a timestamp."""
     logs = run_directory("logs", stage, config)
     run_id = config.run.run_id(stage)
     if run_id is None and resume:
@@ -168,44 +167,35 @@ def _choose_run_id(stage: Stage, config: Config, resume: bool) -> str:
     except OSError as error:
         raise UserError(
             f"cannot create a run in {logs}: {error.strerror}; set run_config.output_dir to a"
-            " folder that you may write to"
+            " directory that you may write to"
         ) from None
     return run_id
 
 
-@contextlib.contextmanager
-def _claim(run: Run) -> Iterator[None]:
-    """Hold a run for this launch alone; however the process ends, the system lets go of it.
-
-    The lock is on the log itself and of the kind that forked workers do not inherit: a data
-    loader's worker that outlives its killed process for a moment does not keep the run.
-    """
-    with contextlib.ExitStack() as held:
-        on_main_process(run.accelerator, lambda: _lock(run, held))
-        yield
-
-
 def _lock(run: Run, held: contextlib.ExitStack) -> None:
+    """Lock a run for this launch; the system unlocks it however the process ends.
+
+    The lock is on the log itself, and of the kind that forked workers do not inherit: a data
+    loader's worker that outlives its killed process for a moment does not hold it.
+    """
     with explain_disk_errors(run.log_dir / LOG_FILE):
         log = held.enter_context((run.log_dir / LOG_FILE).open("a"))
     try:
         fcntl.lockf(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        # A file system that has no locks is used without.
+        # On a file system without locks, runs are not locked.
         if error.errno in (errno.EACCES, errno.EAGAIN):
             raise UserError(
-                f"the run {run.log_dir} is in use by another process; wait for its end, or choose"
+                f"the run {run.log_dir} is in use by another process; wait until it ends, or choose"
                 f" another run_config.{_id_key(run.stage)}"
             ) from None
     taken = [path for path in (run.log_dir / CONFIG_FILE, run.model_dir) if path.exists()]
     if taken and not run.resuming:
         raise UserError(
             f"the run {run.run_id} exists already ({taken[0]}); choose another"
-            f" run_config.{_id_key(run.stage)}{_OR_RESUME.get(run.stage, '')}"
+            f" run_config.{_id_key(run.stage)}"
+            + ("" if run.stage == "evaluate" else ", or resume it with --resume")
         )
-
-
-_OR_RESUME = dict.fromkeys(("pretrain", "finetune"), ", or go on with it with --resume")
 
 
 def _id_key(stage: Stage) -> str:
@@ -220,7 +210,7 @@ def _newest_run(logs: Path) -> str:
 
 
 def _take_timestamp(logs: Path) -> str:
-    """A name that no other run has, also not one that starts in the same moment."""
+    """Create a directory whose name no other run has, even one that starts at the same moment."""
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     for name in (stamp, *(f"{stamp}-{n}" for n in range(2, 10_000))):
         with contextlib.suppress(FileExistsError):
@@ -231,17 +221,14 @@ def _take_timestamp(logs: Path) -> str:
 
 @contextlib.contextmanager
 def log_to_console(accelerator: Accelerator | OneProcess) -> Iterator[None]:
-    """Log on rank 0's stderr alone: for work that is no run and leaves no directory."""
-    handlers = _start_logging(None, accelerator)
-    try:
+    """Log on rank 0's stderr alone, for work that is not a run and leaves no directory."""
+    with _logging(accelerator):
         yield
         accelerator.end_training()
-    finally:
-        _stop_logging(handlers)
 
 
 class _BarFriendlyHandler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to stderr around a live progress bar instead of through it."""
+    """Writes to stderr without breaking a live progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         with tqdm.external_write_mode(file=self.stream):
@@ -249,39 +236,36 @@ class _BarFriendlyHandler(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 class _LogFile(logging.FileHandler):
-    """The run's log. On a full disk its lines are on the console alone, without a page of alarm."""
+    """The run's log. On a full disk its lines are only on the console, without tracebacks."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the library's name)
-        """Leave it at that: what matters more stops the run where it cannot be written."""
+        """Ignore it: files that matter more stop the run if they cannot be written."""
 
     def close(self) -> None:
-        """Close, also with lines that cannot be written any more."""
+        """Close, even if the last lines cannot be written."""
         with contextlib.suppress(OSError):
             super().close()
 
 
-def _start_logging(
-    log_dir: Path | None, accelerator: Accelerator | OneProcess
-) -> list[logging.Handler]:
+@contextlib.contextmanager
+def _logging(accelerator: Accelerator | OneProcess, log_dir: Path | None = None) -> Iterator[None]:
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False
     handlers: list[logging.Handler] = []
     if accelerator.is_main_process:
-        handlers = [_BarFriendlyHandler()]
-        if log_dir is not None:
-            handlers.append(_LogFile(log_dir / LOG_FILE))
+        handlers = [_BarFriendlyHandler(), *([_LogFile(log_dir / LOG_FILE)] if log_dir else [])]
     elif log_dir is not None and os.environ.get(ALL_RANKS_SWITCH) == "1":
         handlers = [logging.FileHandler(log_dir / f"log.rank{accelerator.process_index}.log")]
-    for handler in handlers or [logging.NullHandler()]:
+    handlers = handlers or [logging.NullHandler()]
+    for handler in handlers:
         handler.setFormatter(LINE_FORMAT)
         LOGGER.addHandler(handler)
-    return handlers
-
-
-def _stop_logging(handlers: list[logging.Handler]) -> None:
-    for handler in handlers:
-        LOGGER.removeHandler(handler)
-        handler.close()
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            LOGGER.removeHandler(handler)
+            handler.close()
 
 
 def _announce(run: Run) -> None:
@@ -313,6 +297,6 @@ def _log_failure(run: Run, error: BaseException) -> None:
         LOGGER.error(text)
         return
     record = LOGGER.makeRecord(LOGGER.name, logging.ERROR, "", 0, text, (), None)
-    # The reason itself matters more than that it cannot be logged.
+    # The failure itself matters more than that it cannot be logged.
     with contextlib.suppress(OSError), (run.log_dir / LOG_FILE).open("a") as log:
         log.write(LINE_FORMAT.format(record) + "\n")

@@ -203,7 +203,7 @@ def test_a_run_that_is_running_is_not_run_a_second_time(workshop: Workshop) -> N
         with started(stage, "mine", again=True) as second:
             refused = ended(second)
         assert refused.code == 2
-        assert "mine is in use by another process; wait for its end" in refused.stderr
+        assert "mine is in use by another process; wait until it ends" in refused.stderr
         os.kill(process.pid, signal.SIGCONT)
         assert ended(process).code == 0
     assert log_of(stage, "mine").read_text().count("pipeline_bootstrap") == 1

@@ -193,7 +193,7 @@ def test_a_state_of_more_processes_is_refused(run: Run) -> None:
     content = json.loads(path.read_text())
     del content["seal"]
     path.write_text(seal_progress({**content, "processes": 4}))
-    with pytest.raises(UserError, match=r"with processes=4 and cannot be resumed exactly with proc.*=1"):
+    with pytest.raises(UserError, match=r"processes=4 and cannot be resumed exactly with proc.*=1"):
         load_state(trained.run)
 
 

@@ -1,12 +1,12 @@
-"""Figures of pair predictions: how well scores rank the pairs, and how good the calls are.
+"""Metrics of pair predictions: how well scores rank the pairs, and how good the calls are.
 
-One call convention everywhere: a pair is called an interaction where its probability is at least
-the threshold, both as float64 (`call_pairs`). A figure that its pairs leave undefined is None, is
-written empty, and is named in a warning; no number is made up for it:
+A pair is called an interaction if its probability is at least the threshold, both as float64
+(`call_pairs`). A metric that the pairs leave undefined is None, is written as an empty cell, and is
+named in a warning:
 
-| figure | undefined where |
+| metric | undefined if |
 |---|---|
-| auroc, auprc | the labels hold one class only |
+| auroc, auprc | the labels are of one class only |
 | sensitivity, recall | there is no positive pair |
 | specificity | there is no negative pair |
 | precision | nothing is called positive |
@@ -14,7 +14,7 @@ written empty, and is named in a warning; no number is made up for it:
 | mcc | one class only, or all pairs called alike |
 | accuracy | there are no pairs |
 
-Wherever a figure is defined it equals scikit-learn's.
+A defined metric equals scikit-learn's.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# Not where it is used: importing it draws from the global random state, which a resumed run must
-# find as it was left.
+# Imported at the top, because importing it draws from the global random state, which a resumed run
+# must find as it was saved.
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from common.config import METRIC_NAMES
@@ -36,7 +36,7 @@ from common.inference.thresholds import call_pairs, check_scores
 
 logger = logging.getLogger("relic")
 
-Figures = dict[str, float | None]
+Metrics = dict[str, float | None]
 
 RANKINGS = {"auroc": roc_auc_score, "auprc": average_precision_score}
 
@@ -46,17 +46,17 @@ def pair_metrics(
     labels: ArrayLike,
     threshold: float = 0.5,
     names: Sequence[str] = METRIC_NAMES,
-) -> Figures:
-    """Compute the figures of scored pairs; warn of those that are undefined.
+) -> Metrics:
+    """Compute the metrics of scored pairs; warn about those that are undefined.
 
     Args:
-        probabilities: (N,) scores of the pairs; the threshold-free figures take any finite score.
+        probabilities: (N,) scores of the pairs; auroc and auprc take any finite score.
         labels: (N,) zeros and ones.
-        threshold: From which probability on a pair is called an interaction.
-        names: The figures wanted, of `METRIC_NAMES`, in the order of the result.
+        threshold: The lowest probability that is called an interaction.
+        names: The metrics wanted, of `METRIC_NAMES`, in the order of the result.
 
     Returns:
-        Each figure by its name; None where the module's table says undefined.
+        Each metric by its name; None where the module's table says undefined.
 
     Raises:
         ValueError: Scores that are not finite, labels other than 0 and 1, or lengths that differ.
@@ -64,11 +64,11 @@ def pair_metrics(
     scores, truth = check_scores(probabilities, labels)
     calls = Calls.count(call_pairs(scores, threshold), truth)
     rates = calls.compute_rates()
-    figures = {
+    metrics: Metrics = {
         name: rates[name] if name in rates else _compute_ranking(name, scores, truth)
         for name in names
     }
-    undefined = [name for name, value in figures.items() if value is None]
+    undefined = [name for name, value in metrics.items() if value is None]
     if undefined:
         logger.warning(
             "metrics_undefined | metrics=%s | positives=%d | negatives=%d | called_positive=%d",
@@ -77,7 +77,7 @@ def pair_metrics(
             calls.negatives,
             calls.called,
         )
-    return figures
+    return metrics
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,8 @@ class Calls:
         """Pairs called interactions."""
         return self.tp + self.fp
 
-    def compute_rates(self) -> Figures:
-        """Every figure that follows from the counts alone."""
+    def compute_rates(self) -> Metrics:
+        """Every metric that follows from the counts alone."""
         sensitivity = _divide(self.tp, self.positives)
         return {
             "accuracy": _divide(self.tp + self.tn, self.positives + self.negatives),

@@ -44,7 +44,7 @@ class Tiles:
         return np.unique(np.concatenate([self.pairs[self.slices[tile]] for tile in tiles]))
 
     def deal(self, tiles: Sequence[int], processes: int) -> list[list[int]]:
-        """Assign tiles to processes: the costliest first, each to the process with the least work."""
+        """Assign tiles to processes: the costliest first, each to the least loaded process."""
         hands: list[list[int]] = [[] for _ in range(processes)]
         loads = [(0.0, rank) for rank in range(processes)]
         for tile in sorted(tiles, key=lambda tile: -self.costs[tile]):

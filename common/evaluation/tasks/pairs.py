@@ -14,7 +14,7 @@ from common.evaluation.hf_evaluate import Metric, MetricInfo
 from common.evaluation.predictions import Predictions
 from common.evaluation.tasks.base import PairSet, Table, Task, TaskResult, explain_missing
 from common.evaluation.test_side import TestSet
-from common.inference.pair_metrics import Figures, pair_metrics
+from common.inference.pair_metrics import Metrics, pair_metrics
 
 HEADER = ("split", *METRIC_NAMES)
 HIGHEST = np.finfo(np.float64).max / 4  # sums and differences of two are finite
@@ -110,15 +110,15 @@ class PairMetrics(Metric):  # type: ignore[misc]  # the package has no types
         references: ArrayLike,
         threshold: float = 0.5,
         names: Sequence[str] = METRIC_NAMES,
-    ) -> Figures:
+    ) -> Metrics:
         return pair_metrics(predictions, references, threshold, names)
 
 
 def measure_pairs(
     predictions: ArrayLike, references: ArrayLike, threshold: float, names: Sequence[str]
-) -> Figures:
+) -> Metrics:
     """`PairMetrics` of all pairs at once."""
-    metrics: Figures = PairMetrics().compute(
+    metrics: Metrics = PairMetrics().compute(
         predictions=predictions, references=references, threshold=threshold, names=names
     )
     return metrics
