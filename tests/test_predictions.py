@@ -255,6 +255,8 @@ def test_five_columns_keep_their_ranking_where_p_positive_does_not_decide(read: 
         ('A\tB\t1\nA\tC\t"1"\n', 2),
         ("A B C\nA C D\n", 2),
         ("a b probability call\nA C 1 1\n", 1),
+        ("A,B,1\nA x,C,1\n", 2),
+        ("A,B,1\nA C 1\n", 2),
         ("protein_a protein_b probability call\nA B 1 1\nA C 1\n", 3),
     ],
 )

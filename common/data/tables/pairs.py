@@ -176,8 +176,3 @@ def _explain_missing(report: MissingReport, table: PairTable, origin: str) -> st
         f"{origin}: {report.proteins} of {len(table.proteins)} proteins ({names}) have no sequence,"
         f" which affects {report.pairs} of {len(table)} pairs; {remedy}"
     )
-
-
-def overlap(a: PairTable, b: PairTable) -> set[str]:
-    """The proteins that occur in both tables: none between the train and test pairs of PRING."""
-    return set(a.proteins) & set(b.proteins)
