@@ -8,8 +8,8 @@ The first two leave tables, plots and log.log in logs/{model}/evaluate/{run_id}/
 run_config.output_dir and print the metrics on stdout. (This file shadows the Hugging Face package
 of its name; that one is reached through common/evaluation/hf_evaluate.py.)
 
-What takes seconds to import (torch, transformers) is imported in the functions, after the command
-line and the configuration have been checked.
+Torch and transformers take 5 s to import, so the functions import what needs them after they have
+checked the command line and the configuration.
 """
 
 from __future__ import annotations
@@ -18,13 +18,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.command_line import (
-    add_checkpoint,
-    given_path,
-    global_rank,
-    run_script,
-    stage_parser,
-)
+from common.command_line import add_checkpoint, given_path, global_rank, run_script, stage_parser
 from common.config_file import keys_of, load_config
 from common.errors import UserError
 from common.evaluation.uses import Use, choose_use
@@ -42,7 +36,7 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
     # Imported here: torch and transformers take 4 seconds, in which a wrong use has been rejected.
     from common.evaluation import model_predictions as model
     from common.evaluation.judging import conclude, judge
-    from common.evaluation.test_side import prepare_test_side
+    from common.evaluation.test_side import open_test_side
     from common.inference.compiling import compile_rows
     from common.launch import computing_dtype, start_accelerator
     from common.run import open_run
@@ -50,7 +44,7 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
     accelerator = start_accelerator(config)
     with open_run("evaluate", config, accelerator) as run:
         run, checkpoint = model.open_model(run, arguments.checkpoint)
-        side = prepare_test_side(config, accelerator)
+        side = open_test_side(config, accelerator)
         data = model.embed_needed_pairs(run, side, checkpoint)
         compile_rows(checkpoint.model, accelerator)
         threshold = decide_threshold(checkpoint, config, accelerator)
@@ -85,11 +79,11 @@ def judge_file(arguments: argparse.Namespace) -> None:
     # Imported here: scikit-learn and networkx take 2 seconds.
     from common.evaluation.judging import conclude, describe_scores, judge
     from common.evaluation.prediction_file import read_predictions
-    from common.evaluation.test_side import prepare_test_side
+    from common.evaluation.test_side import open_test_side
     from common.run import OneProcess, open_run
 
     with open_run("evaluate", config, OneProcess()) as run:
-        side = prepare_test_side(config, OneProcess())
+        side = open_test_side(config)
         run.event("data_ready", **side.describe())
         predictions = read_predictions(file, side.proteins())
         run.event("model_ready", predictions=file, pairs=len(predictions.pairs))
@@ -158,9 +152,7 @@ FILES = {
 
 def main() -> None:
     """Parse the command line and do what it asks for."""
-    parser = stage_parser(
-        "evaluate.py", "Judge predictions, or predict own pairs.", config_required=False
-    )
+    parser = stage_parser("evaluate.py", "Judge predictions, or predict own pairs.", False)
     add_checkpoint(parser, "the model; by default the newest of finetune, or else of pretrain")
     parser.add_argument("--tasks", nargs="+", choices=TASKS.names(), help="replaces evaluate.tasks")
     for name, meaning in FILES.items():

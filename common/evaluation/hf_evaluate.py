@@ -77,6 +77,8 @@ def _open(spec: ModuleSpec) -> ModuleType:
 
     def load_rest(name: str) -> Any:
         """Run the package's `__init__` at the first use of a missing attribute or module."""
+        if name.startswith("__") and name not in ("__path__", "__version__"):
+            raise AttributeError(name)  # such as `__warningregistry__`, which unittest looks for
         package.__path__ = path
         del package.__getattr__
         loader.exec_module(package)

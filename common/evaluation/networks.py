@@ -1,9 +1,6 @@
-"""An undirected network of proteins in arrays: what every network figure is computed from.
+"""An undirected network of proteins in arrays: what every network metric is computed from.
 
-The figures themselves stand beside this module, one thought each: `topology` (is the shape right),
-`complexes`, `modules` and `essential` (does it keep what biology reads in it). Here is what they
-share: the `Network` and the rule that keeps the linear algebra of many small matrices on one
-thread. Interactions have no direction and stand once, so a figure cannot depend on the order or
+Interactions have no direction and are stored once, so no metric can depend on the order or the
 orientation in which pairs were listed.
 """
 
@@ -33,7 +30,7 @@ class Network:
     """An undirected network without parallel edges; a self-pair (homodimer) is an edge.
 
     Attributes:
-        nodes: The protein ids, sorted and distinct; isolated proteins stand here too.
+        nodes: The protein ids, sorted and distinct, isolated proteins included.
         edges: (E, 2) int64 indices into `nodes`, smaller one first, rows sorted and distinct.
     """
 
@@ -63,7 +60,7 @@ class Network:
 
     @cached_property
     def index(self) -> dict[str, int]:
-        """The place of every protein id in `nodes`."""
+        """The index of every protein id in `nodes`."""
         return {name: i for i, name in enumerate(self.nodes)}
 
     def without_self_pairs(self) -> Network:
@@ -71,7 +68,7 @@ class Network:
         return Network(self.nodes, self.edges[self.edges[:, 0] != self.edges[:, 1]])
 
     def on(self, nodes: Collection[str]) -> Network:
-        """This network on exactly these proteins: edges that leave them go, missing ones join."""
+        """This network on exactly these proteins: without edges that leave them."""
         names = tuple(sorted(set(nodes)))
         ends = places_of(self.nodes, names)[self.edges]
         return Network.from_indices(names, ends[(ends >= 0).all(axis=1)])
@@ -88,7 +85,7 @@ class Network:
         return np.bincount(self.edges.ravel(), minlength=len(self.nodes)).astype(np.int64)
 
     def neighbours(self) -> dict[str, set[str]]:
-        """The neighbours of every protein; one with a self-pair is its own neighbour."""
+        """The neighbours of every protein; a protein with a self-pair is its own neighbour."""
         near: dict[str, set[str]] = {name: set() for name in self.nodes}
         for a, b in self.edges.tolist():
             near[self.nodes[a]].add(self.nodes[b])
@@ -96,7 +93,7 @@ class Network:
         return near
 
     def is_connected(self) -> bool:
-        """Whether every protein can be reached from every other; one alone is connected."""
+        """Whether every protein can be reached from every other; a single protein is connected."""
         near = self.neighbours()
         reached, todo = set(self.nodes[:1]), list(self.nodes[:1])
         while todo:
@@ -109,13 +106,13 @@ class Network:
 def pair_keys(
     first: NDArray[np.integer[Any]], second: NDArray[np.integer[Any]], count: int
 ) -> IntArray:
-    """One number per undirected pair of places below `count`: smaller × count + larger."""
+    """One number per undirected pair of indices below `count`: smaller × count + larger."""
     first, second = first.astype(np.int64), second.astype(np.int64)
     keys: IntArray = np.minimum(first, second) * count + np.maximum(first, second)
     return keys
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:
-    """Holds BLAS at one thread meanwhile: threads cost more than many small matrices do."""
+    """Keep BLAS on one thread: for many small matrices, threads cost more than they save."""
     limits: AbstractContextManager[Any] = threadpool_limits(limits=1, user_api="blas")
     return limits

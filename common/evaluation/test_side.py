@@ -136,43 +136,32 @@ class TestSide:
         sources = {test_set.species: test_set.benchmark.sequences() for test_set in self.sets}
         sources |= {f"the {name}": task.sequences() for name, task in self.tasks.items()}
         joined: dict[str, str] = {}
-        origin: dict[str, str] = {}
         for source, sequences in sources.items():
-            for protein, sequence in sequences.items():
-                if joined.setdefault(protein, sequence) != sequence:
+            for protein in joined.keys() & sequences.keys():
+                if joined[protein] != sequences[protein]:
+                    first = next(name for name in sources if protein in sources[name])
                     raise UserError(
-                        f"the protein {protein} has one sequence in {origin[protein]} and another"
-                        f" in {source}; predictions name proteins by id alone, so correct one of"
-                        " the files"
+                        f"the protein {protein} has one sequence in {first} and another in"
+                        f" {source}; predictions name proteins by id alone, so correct one of the"
+                        " files"
                     )
-                origin.setdefault(protein, source)
+            joined |= sequences
         return joined
 
 
-def open_test_side(config: Config) -> TestSide:
-    """Read what the configured tasks are judged on.
+def open_test_side(config: Config, accelerator: Accelerator | None = None) -> TestSide:
+    """Read what the configured tasks are judged on; rank 0 provides what is missing first.
 
     Raises:
         UserError: A file is missing or wrong, or data do not fit the test proteins.
     """
     own, evaluate = config.data.benchmark, config.evaluate
-    species = dict.fromkeys((own.species, *evaluate.cross_species))
-    sets = tuple(
-        TestSet(open_benchmark(own.model_copy(update={"species": name}))) for name in species
-    )
     # In the registry's order, so that files and notes do not depend on how the tasks are listed.
-    names = [name for name in TASKS.names() if name in evaluate.tasks]
-    return TestSide(sets, {name: TASKS.get(name)(sets, evaluate) for name in names})
-
-
-def prepare_test_side(config: Config, accelerator: Accelerator | OneProcess) -> TestSide:
-    """`open_test_side` after rank 0 has generated or fetched what is missing."""
-    files = [file for name in config.evaluate.tasks for file in TASKS.get(name).files]
-    prepare_benchmark(
-        config.data,
-        config.run.seed,
-        accelerator,
-        config.evaluate.cross_species,
-        functional=files,
-    )
-    return open_test_side(config)
+    tasks = {name: TASKS.get(name) for name in TASKS.names() if name in evaluate.tasks}
+    files = [file for task in tasks.values() for file in task.files]
+    others, ranks = evaluate.cross_species, accelerator or OneProcess()
+    prepare_benchmark(config.data, config.run.seed, ranks, others, functional=files)
+    species = dict.fromkeys((own.species, *others))
+    settings = [own.model_copy(update={"species": name}) for name in species]
+    sets = tuple(TestSet(open_benchmark(each)) for each in settings)
+    return TestSide(sets, {name: task(sets, evaluate) for name, task in tasks.items()})

@@ -23,6 +23,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from common.data.tables.ids import places_of
 from common.errors import UserError
 from common.evaluation.networks import FloatArray, IntArray
 
@@ -77,9 +78,9 @@ class Annotations:
                 f"no protein of the test graph has a {source} term: take the GO terms of the same "
                 "species and split"
             )
-        place = {term: i for i, term in enumerate(terms)}
-        pairs = [(i, place[term]) for i, listed in enumerate(own) for term in listed]
-        return cls(tuple(proteins), terms, np.array(pairs, dtype=np.int64))
+        rows = np.repeat(np.arange(len(own)), [len(listed) for listed in own])
+        columns = places_of([term for listed in own for term in listed], terms)
+        return cls(tuple(proteins), terms, np.stack([rows, columns], axis=1))
 
     @cached_property
     def matrix(self) -> Any:
@@ -93,9 +94,7 @@ class Annotations:
     @cached_property
     def annotated(self) -> NDArray[np.bool_]:
         """Which proteins have a term, (N,)."""
-        has = np.zeros(len(self.proteins), dtype=bool)
-        has[self.pairs[:, 0]] = True
-        return has
+        return np.isin(np.arange(len(self.proteins)), self.pairs[:, 0])
 
     def mean_similarity(self, members: Collection[int]) -> float:
         """Mean Jaccard similarity of term sets over the pairs of members that share a term.
@@ -128,28 +127,21 @@ class OfflineEnrichment:
 
     def __init__(self, annotations: Annotations) -> None:
         self.annotations = annotations
-        self.places = {name: i for i, name in enumerate(annotations.proteins)}
+        self.carriers = annotations.matrix.sum(axis=0)  # of each term, (T,)
 
     def __call__(self, proteins: Collection[str]) -> frozenset[str]:
         """The enriched terms; proteins outside the network or without a term do not count."""
-        table = self.annotations
-        places = sorted(self.places[name] for name in set(proteins) if name in self.places)
-        annotated = [place for place in places if table.annotated[place]]
-        carriers = table.matrix.sum(axis=0)
-        tested = np.flatnonzero(carriers >= 2)
-        if not annotated or not len(tested):
-            return frozenset()
-        found = table.matrix[annotated].sum(axis=0)
-        chances = self._p_values(found[tested], carriers[tested], len(annotated))
-        return frozenset(table.terms[i] for i in tested[_significant(chances)])
-
-    def _p_values(self, found: IntArray, carriers: IntArray, drawn: int) -> FloatArray:
         # Imported when needed: it takes about a second.
         from scipy.stats import hypergeom
 
-        background = int(self.annotations.annotated.sum())
-        p_values: FloatArray = hypergeom.sf(found - 1, background, carriers, drawn)
-        return p_values
+        table = self.annotations
+        drawn = np.isin(table.proteins, list(proteins)) & table.annotated
+        tested = np.flatnonzero(self.carriers >= 2)
+        if not drawn.any() or not len(tested):
+            return frozenset()
+        found, carriers = table.matrix[drawn].sum(axis=0)[tested], self.carriers[tested]
+        p_values = hypergeom.sf(found - 1, table.annotated.sum(), carriers, drawn.sum())
+        return frozenset(table.terms[i] for i in tested[_significant(p_values)])
 
 
 def _significant(p_values: FloatArray) -> NDArray[np.bool_]:
