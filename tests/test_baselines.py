@@ -65,6 +65,7 @@ def test_random_scores_follow_from_seed_and_pair_alone(shared: TinyProject) -> N
 def test_self_pairs_are_all_that_is_predicted(shared: TinyProject) -> None:
     side = open_tasks(shared, *TASKS.names())
     predictions = predict_baseline("self_pairs", side, 47)
+    assert len(side.needed_pairs()) == 24 * 25 // 2  # each once, whatever the number of tasks
     edges = predictions.edges().edges
     assert edges.tolist() == [[i, i] for i in range(24)]
     judgement = judge(side, predictions, 0.5)
