@@ -93,5 +93,5 @@ def test_pairs_that_only_the_toy_asks_for_are_used(toy: TinyProject) -> None:
 
 def test_a_file_that_the_toy_needs_is_asked_for_by_its_name(toy: TinyProject) -> None:
     (toy.folder / "functional" / "toy.txt").unlink()
-    with pytest.raises(UserError, match=r"has no toy\.txt, which the task toy needs"):
+    with pytest.raises(UserError, match=r"has no toy\.txt, but the task toy needs"):
         judge(toy, "P050 P041 0.75\n", "toy")
