@@ -39,7 +39,7 @@ from common.data.benchmarks.registry import open_benchmark
 from common.data.embeddings.language_model import LanguageModel
 from common.data.embeddings.model_files import locate_model
 from common.data.splitting import draw_node_sets, draw_test_proteins, list_neighbours
-from common.data.tables.pairs import all_pairs
+from common.data.tables.pairs import all_pairs, overlap
 from common.errors import UserError
 from tests.tiny_demo import MINIATURE
 
@@ -276,7 +276,7 @@ def test_the_nested_species_reads_as_the_benchmark_does(
 ) -> None:
     opened = open_demo(miniature, strategy)
     train, val, test = (opened.pairs(split) for split in ("train", "val", "test"))
-    assert not set(train.proteins) & set(test.proteins)
+    assert not overlap(train, test)
     assert not overlap(val, test)
     assert {*train.proteins, *val.proteins, *test.proteins} <= opened.sequences().keys()
     for table in (train, val, test):

@@ -176,3 +176,8 @@ def _explain_missing(report: MissingReport, table: PairTable, origin: str) -> st
         f"{origin}: {report.proteins} of {len(table.proteins)} proteins ({names}) have no sequence,"
         f" which affects {report.pairs} of {len(table)} pairs; {remedy}"
     )
+
+
+def overlap(a: PairTable, b: PairTable) -> set[str]:
+    """Return the proteins that occur in both tables."""
+    return set(a.proteins) & set(b.proteins)
