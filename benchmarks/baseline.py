@@ -9,15 +9,12 @@ The numbers are those of `common.models.v3`: `NaiveV3` copies that model's weigh
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from common.models.base import PairHead
@@ -31,14 +28,6 @@ from common.models.v3 import (
 )
 
 Module = TypeVar("Module", bound=nn.Module)
-
-MEDIAN_LENGTH, LENGTH_SPREAD, SHORTEST, LONGEST = 367, 0.6, 30, 1000
-
-
-def draw_lengths(count: int, seed: int = 0) -> NDArray[np.int64]:
-    """Lengths like those of human proteins: lognormal, median 367, mean about 430, at most 1000."""
-    drawn = np.random.default_rng(seed).lognormal(math.log(MEDIAN_LENGTH), LENGTH_SPREAD, count)
-    return drawn.clip(SHORTEST, LONGEST).astype(np.int64)
 
 
 class FolderOfProteins:

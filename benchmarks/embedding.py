@@ -11,21 +11,16 @@ several budgets; `one by one` pads nothing. Every run takes them in turns.
 
 from __future__ import annotations
 
-import argparse
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from transformers import EsmConfig, EsmForMaskedLM, EsmTokenizer
+from transformers import EsmConfig, EsmModel, EsmTokenizer
 
-from benchmarks.baseline import draw_lengths
-from benchmarks.workload import machine, print_table, take_time, write_report
-from common.config import EmbeddingsConfig
-from common.data.embeddings.language_model import LanguageModel
-from common.data.embeddings.model_files import locate_model
+from benchmarks.workload import Row, draw_lengths, run_benchmark, take_time
+from common.data.embeddings.language_model import LanguageModel, ResidueTokens
 from common.data.embeddings.plan import make_requests, plan_batches
 
 RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
@@ -33,29 +28,26 @@ TOKENS = ["<cls>", "<pad>", "<eos>", "<unk>", *RESIDUES, "<mask>"]
 FILE_ORDER_BATCH = 16
 BUDGETS = (1024, 2048, 4096, 8192, 16384)
 
-Row = dict[str, Any]
 
-
-def load_model(folder: Path, device: torch.device) -> LanguageModel:
-    """A language model with random weights, read as any local one is."""
-    vocabulary = folder / "vocab.txt"
-    vocabulary.write_text("\n".join(TOKENS))
-    EsmTokenizer(str(vocabulary)).save_pretrained(folder)
+def make_language_model(layers: int, width: int, heads: int, device: torch.device) -> LanguageModel:
+    """A language model of ESM-2's kind and these sizes, with random weights."""
     config = EsmConfig(
         vocab_size=len(TOKENS),
         pad_token_id=TOKENS.index("<pad>"),
         mask_token_id=TOKENS.index("<mask>"),
-        hidden_size=320,
-        num_hidden_layers=6,
-        num_attention_heads=20,
-        intermediate_size=1280,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=4 * width,
         max_position_embeddings=1026,
         position_embedding_type="rotary",
     )
+    with TemporaryDirectory() as folder:
+        vocabulary = Path(folder) / "vocab.txt"
+        vocabulary.write_text("\n".join(TOKENS))
+        tokens = ResidueTokens(EsmTokenizer(str(vocabulary)), "the benchmark's model")
     torch.manual_seed(0)
-    EsmForMaskedLM(config).save_pretrained(folder)
-    files = locate_model(EmbeddingsConfig(model_name=str(folder)))
-    return LanguageModel.load(files, -1, device)
+    return LanguageModel(EsmModel(config, add_pooling_layer=False).eval().to(device), tokens, -1)
 
 
 def draw_sequences(count: int) -> list[str]:
@@ -86,8 +78,10 @@ def padding(batches: Sequence[Sequence[str]]) -> float:
     return 1 - sum(len(text) for batch in batches for text in batch) / held
 
 
-def measure(model: LanguageModel, sequences: Sequence[str], runs: int) -> list[Row]:
+def measure(proteins: int, runs: int) -> list[Row]:
     """Residues per second of every way to batch, the best of several interleaved runs."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model, sequences = make_language_model(6, 320, 20, device), draw_sequences(proteins)
     ways = {f"file order, {FILE_ORDER_BATCH} at a time": file_order(sequences)}
     ways["one by one"] = [[text] for text in sequences]
     for budget in BUDGETS:
@@ -121,20 +115,10 @@ def embedding(model: LanguageModel, batches: Sequence[Sequence[str]]) -> Callabl
     return work
 
 
-def main() -> None:
-    """Measure, print the table, write the report."""
-    parser = argparse.ArgumentParser(description="Time embedding by the way it is batched.")
-    parser.add_argument("--proteins", type=int, default=64)
-    parser.add_argument("--runs", type=int, default=3, help="repetitions, interleaved")
-    parser.add_argument("--output", help="JSON file to write")
-    arguments = parser.parse_args()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with tempfile.TemporaryDirectory() as folder:
-        model = load_model(Path(folder), device)
-        rows = measure(model, draw_sequences(arguments.proteins), arguments.runs)
-    print_table(rows)
-    write_report(arguments.output, {"machine": machine(), "rows": rows})
-
-
 if __name__ == "__main__":
-    main()
+    run_benchmark(
+        "Time embedding by the way it is batched.",
+        {"batches": lambda arguments: measure(arguments.proteins, arguments.runs)},
+        proteins=64,
+        runs=3,
+    )

@@ -1,9 +1,9 @@
-"""What the network figures cost: the benchmark's reference cases, and how the cost grows.
+"""What the network metrics cost: the benchmark's reference cases, and how the cost grows.
 
     python -m benchmarks.network_metrics --pring DIR --reference DIR --output FILE.json
 
 `--pring` holds the species folders of the PRING benchmark (yeast, ecoli, human), `--reference` the
-reference figures with their prediction files. Each case is read and computed `--repeats` times and
+reference metrics with their prediction files. Each case is read and computed `--repeats` times and
 the fastest counts, in seconds of this process's CPU time on one BLAS thread (wall time beside it).
 The synthetic cases double the number of node sets, then their size.
 """
@@ -13,14 +13,13 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
+from benchmarks.workload import Row, print_table, take_time
 from common.data.benchmarks.pickles import load_graph, load_node_sets
 from common.evaluation.networks import Network, one_blas_thread
 from common.evaluation.prediction_file import read_predictions, write_predictions
@@ -35,31 +34,16 @@ PROTEINS, DENSITY = 2_000, 0.02  # of the synthetic networks, about those of the
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
-class Timing:
-    """The fastest of some runs, in seconds."""
-
-    cpu: float
-    wall: float
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the report."""
-
-    case: str
-    reading: Timing | None
-    computing: Timing
+def fastest(work: Callable[[], Result], repeats: int) -> tuple[Result, str]:
+    """The work's result, and the least CPU (and wall) seconds of some runs."""
+    results: list[Result] = []
+    taken = [take_time(lambda: results.append(work())) for _ in range(repeats)]
+    return results[-1], f"{min(t.cpu for t in taken):.2f} ({min(t.wall for t in taken):.2f})"
 
 
-def fastest(work: Callable[[], Result], repeats: int) -> tuple[Result, Timing]:
-    """Runs the work some times; its last result, and the least CPU and wall time."""
-    timings = []
-    for _ in range(repeats):
-        wall, cpu = time.perf_counter(), time.process_time()
-        result = work()
-        timings.append((time.process_time() - cpu, time.perf_counter() - wall))
-    return result, Timing(*(min(column) for column in zip(*timings, strict=True)))
+def row(case: str, reading: str, computing: str) -> Row:
+    """One line of the report, seconds of CPU (wall)."""
+    return {"case": case, "reading": reading, "computing": computing}
 
 
 def read_case(pring: Path, reference: Path) -> tuple[Network, Network, NodeSets]:
@@ -76,7 +60,7 @@ def time_reference(pring: Path, reference: Path, repeats: int) -> Row:
     """Reads and computes one of the benchmark's cases: ten sizes of 50 node sets."""
     case, reading = fastest(lambda: read_case(pring, reference), repeats)
     _, computing = fastest(lambda: topology(*case), repeats)
-    return Row(f"{reference.stem}, 500 node sets", reading, computing)
+    return row(f"{reference.stem}, 500 node sets", reading, computing)
 
 
 def random_network(rng: np.random.Generator) -> Network:
@@ -91,7 +75,7 @@ def time_synthetic(count: int, size: int, repeats: int) -> Row:
     predicted, true = random_network(rng), random_network(rng)
     sets = {size: [rng.choice(true.nodes, size, replace=False).tolist() for _ in range(count)]}
     _, computing = fastest(lambda: topology(predicted, true, sets), repeats)
-    return Row(f"synthetic, {count} node sets of {size}", None, computing)
+    return row(f"synthetic, {count} node sets of {size}", "", computing)
 
 
 def time_prediction_files(folder: Path, repeats: int) -> list[Row]:
@@ -115,27 +99,15 @@ def time_prediction_files(folder: Path, repeats: int) -> list[Row]:
     _, computing = fastest(predictions.edges, repeats)
     _, few_computing = fastest(few.edges, repeats)
     return [
-        Row(f"prediction file, {len(pairs):,} lines, gzip; its network", reading, computing),
-        Row("the same, not packed, one space too many", stray_reading, computing),
-        Row("the same, one protein in five asked for", few_reading, few_computing),
+        row(f"prediction file, {len(pairs):,} lines, gzip; its network", reading, computing),
+        row("the same, not packed, one space too many", stray_reading, computing),
+        row("the same, one protein in five asked for", few_reading, few_computing),
     ]
-
-
-def format_rows(rows: Sequence[Row]) -> str:
-    """The table, seconds of CPU (wall)."""
-
-    def cell(timing: Timing | None) -> str:
-        return f"{timing.cpu:.2f} ({timing.wall:.2f})" if timing else ""
-
-    width = max(len(row.case) for row in rows)
-    header = f"{'seconds of CPU (wall)':<{width}}  {'reading':>13}  {'computing':>13}"
-    lines = [f"{r.case:<{width}}  {cell(r.reading):>13}  {cell(r.computing):>13}" for r in rows]
-    return "\n".join([header, *lines])
 
 
 def main() -> None:
     """Times everything, prints the table and writes the rows as JSON."""
-    parser = argparse.ArgumentParser(description="Time the network figures.")
+    parser = argparse.ArgumentParser(description="Time the network metrics.")
     parser.add_argument("--pring", type=Path, required=True, help="folder of the species folders")
     parser.add_argument("--reference", type=Path, required=True, help="folder of the references")
     parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
@@ -148,8 +120,8 @@ def main() -> None:
         rows += [time_synthetic(count, 100, repeats) for count in SET_COUNTS]
         rows += [time_synthetic(50, size, repeats) for size in SET_SIZES]
         rows += time_prediction_files(arguments.output.parent, repeats)
-    print(format_rows(rows))
-    write_atomically(arguments.output, json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    print_table(rows)
+    write_atomically(arguments.output, json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

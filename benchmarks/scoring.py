@@ -1,25 +1,20 @@
-"""What scoring all pairs of a set costs, against the naive pipeline and against bare matmuls.
+"""What scoring all pairs of a set costs, against the naive pipeline.
 
     OMP_NUM_THREADS=1 python -m benchmarks.scoring [--parts ratio growth] [--output FILE.json]
-    python -m benchmarks.scoring --parts matmul             (on all threads)
 
-Parts: `ratio` interleaves naive and ours and compares their logits; `matmul` times the very matrix
-products of a scoring alone; `growth` varies the number of proteins and their lengths; `processes`
-compares one process with two, `memory` measures the peak of a process that scores 5,000 proteins.
+Parts: `ratio` interleaves naive and ours and compares their logits, of every `--naive_share`-th
+naive batch; `growth` varies the number of proteins and their lengths; `processes` compares one
+process with two; `memory` measures the peak of a process that scores 5,000 proteins.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,25 +22,24 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.baseline import (
     FolderOfProteins,
     NaiveBatch,
     NaiveV3,
-    draw_lengths,
     naive_batches,
 )
 from benchmarks.operations import Shape
 from benchmarks.workload import (
+    Row,
     Seconds,
     all_against_all,
-    machine,
+    draw_lengths,
     make_model,
     make_pairs,
-    print_table,
+    peak_memory,
+    run_benchmark,
     take_time,
-    write_report,
 )
 from common.config import ScoringConfig
 from common.data.batches import PairData
@@ -54,8 +48,6 @@ from common.models.v3 import V3Model
 
 PROTEINS, NAIVE_BATCH, TOLERANCE = 64, 32, 1e-5
 TWO_PROCESSES = Path(__file__).parents[1] / "accelerate_configs" / "cpu_2proc.yaml"
-
-Row = dict[str, Any]
 
 
 def score(
@@ -75,10 +67,10 @@ def operations(shape: Shape, data: PairData) -> float:
 
 def measure_ratio(shape: Shape, runs: int, naive_share: int) -> list[Row]:
     """Pairs per second of CPU, naive and ours, in turns; and how far the logits differ."""
-    data = make_pairs(PROTEINS, all_against_all(PROTEINS), shape.input_dim)
+    data = make_pairs(draw_lengths(PROTEINS), all_against_all(PROTEINS), shape.input_dim)
     model = make_model(shape)
     naive = NaiveV3(model).eval()
-    score(model, make_pairs(4, all_against_all(4), shape.input_dim))
+    score(model, make_pairs(draw_lengths(4), all_against_all(4), shape.input_dim))
     rows = []
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         files = FolderOfProteins(Path(folder))
@@ -154,65 +146,6 @@ def difference_to_forward(
     return largest
 
 
-class MatmulRecorder(TorchDispatchMode):
-    """Notes the matrix products that run under it, as (batch, m, k, n)."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.products: list[tuple[int, ...]] = []
-
-    def __torch_dispatch__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        name = function.__name__.partition(".")[0]
-        shapes = [tuple(x.shape) for x in args if isinstance(x, Tensor)]
-        # Without gradients a linear layer and attention arrive whole.
-        if name == "linear":
-            self.products.append((1, *shapes[0], shapes[1][0]))
-        elif name == "addmm":
-            self.products.append((1, *shapes[1], shapes[2][1]))
-        elif name == "bmm":
-            self.products.append((*shapes[0], shapes[1][2]))
-        elif name.strip("_").startswith("scaled_dot_product"):
-            _, heads, queries, width = shapes[0]
-            keys = shapes[1][2]
-            self.products += [(heads, queries, width, keys), (heads, queries, keys, width)]
-        return function(*args, **(kwargs or {}))
-
-
-def measure_matmul(shape: Shape, runs: int) -> list[Row]:
-    """The time of a scoring beside that of its matrix products alone, on all threads."""
-    data = make_pairs(24, all_against_all(24), shape.input_dim)
-    model = make_model(shape)
-    with MatmulRecorder() as recorder:
-        score(model, data)
-    operands = torch.randn(2, max(max(b * m * k, b * k * n) for b, m, k, n in recorder.products))
-    target = torch.empty(max(b * m * n for b, m, k, n in recorder.products))
-
-    def multiply() -> None:
-        for batch, m, k, n in recorder.products:
-            left = operands[0, : batch * m * k].view(batch, m, k)
-            right = operands[1, : batch * k * n].view(batch, k, n)
-            torch.bmm(left, right, out=target[: batch * m * n].view(batch, m, n))
-
-    flops = sum(2.0 * b * m * k * n for b, m, k, n in recorder.products)
-    rows = []
-    with torch.inference_mode():
-        for _ in range(runs):
-            alone, scoring = take_time(multiply), take_time(lambda: score(model, data))
-            rows.append(
-                {
-                    "heads": shape.heads,
-                    "threads": torch.get_num_threads(),
-                    "products GFLOP/s": flops / alone.wall / 1e9,
-                    "scoring GFLOP/s": flops / scoring.wall / 1e9,
-                    "share (wall)": alone.wall / scoring.wall,
-                    "share (CPU)": alone.cpu / scoring.cpu,
-                }
-            )
-    return rows
-
-
 def measure_growth(shape: Shape) -> list[Row]:
     """Pairs per second of CPU as the set, and as its proteins, grow."""
     model = make_model(shape)
@@ -220,9 +153,7 @@ def measure_growth(shape: Shape) -> list[Row]:
     cases += [("residues", size, np.full(12, size)) for size in (50, 100, 200, 400, 800)]
     rows = []
     for name, size, lengths in cases:
-        data = make_pairs(len(lengths), all_against_all(len(lengths)), shape.input_dim)
-        store: Any = data.store
-        store.lengths = data.protein_lengths = lengths
+        data = make_pairs(lengths, all_against_all(len(lengths)), shape.input_dim)
         taken = min(take_time(lambda: score(model, data)).cpu for _ in range(2))  # noqa: B023
         rows.append(
             {
@@ -287,8 +218,8 @@ def work(order: Row) -> None:
     pairs = all_against_all(count) if order["pairs"] is None else None
     if pairs is None:
         pairs = np.random.default_rng(0).permutation(count)[: 2 * order["pairs"]].reshape(-1, 2)
-    data, model = make_pairs(count, pairs, shape.input_dim), make_model(shape)
-    score(model, make_pairs(4, all_against_all(4), shape.input_dim))
+    data, model = make_pairs(draw_lengths(count), pairs, shape.input_dim), make_model(shape)
+    score(model, make_pairs(draw_lengths(4), all_against_all(4), shape.input_dim))
     accelerator = Accelerator(cpu=True)
     accelerator.wait_for_everyone()
     before = peak_memory()
@@ -300,45 +231,23 @@ def work(order: Row) -> None:
     accelerator.end_training()
 
 
-def peak_memory() -> float:
-    """GiB that this process has had in memory at most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def parts(arguments: argparse.Namespace) -> Iterator[tuple[str, list[Row]]]:
-    """Each part that is asked for."""
-    shape = Shape(heads=arguments.heads)
-    measures = {
-        "ratio": lambda: measure_ratio(shape, arguments.runs, arguments.naive_share),
-        "matmul": lambda: measure_matmul(shape, arguments.runs),
-        "growth": lambda: measure_growth(shape),
-        "processes": lambda: measure_processes(shape, arguments.runs),
-        "memory": lambda: measure_memory(shape),
-    }
-    for name in arguments.parts:
-        yield name, measures[name]()
-
-
 def main() -> None:
-    """Measure, print tables, write the report."""
-    parser = argparse.ArgumentParser(description="Time all-against-all scoring.")
-    known = ("ratio", "matmul", "growth", "processes", "memory")
-    parser.add_argument("--parts", nargs="+", choices=known, default=["ratio", "growth"])
-    parser.add_argument("--heads", type=int, default=4, help="attention heads of the model")
-    parser.add_argument("--runs", type=int, default=3, help="repetitions, interleaved")
-    parser.add_argument("--naive-share", type=int, default=16, help="every so-manieth naive batch")
-    parser.add_argument("--output", help="JSON file to write")
-    parser.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.worker:
-        work(arguments.worker)
+    """Measure, or be a worker of a measurement."""
+    if sys.argv[1:2] == ["--worker"]:
+        work(json.loads(sys.argv[2]))
         return
-    report: dict[str, Any] = {"machine": machine()}
-    for name, rows in parts(arguments):
-        report[name] = rows
-        print(name)
-        print_table(rows)
-    write_report(arguments.output, report)
+    run_benchmark(
+        "Time all-against-all scoring.",
+        {
+            "ratio": lambda a: measure_ratio(Shape(heads=a.heads), a.runs, a.naive_share),
+            "growth": lambda a: measure_growth(Shape(heads=a.heads)),
+            "processes": lambda a: measure_processes(Shape(heads=a.heads), a.runs),
+            "memory": lambda a: measure_memory(Shape(heads=a.heads)),
+        },
+        heads=4,
+        runs=3,
+        naive_share=16,
+    )
 
 
 if __name__ == "__main__":

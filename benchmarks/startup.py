@@ -8,17 +8,15 @@ its arguments when they are loaded.
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from benchmarks.workload import machine, print_table, take_time, write_report
+from benchmarks.workload import Row, run_benchmark, take_time
 
 ROOT = Path(__file__).parents[1]
 NAIVE = "import torch, accelerate, transformers, datasets, evaluate"
@@ -53,7 +51,7 @@ def run(arguments: list[str]) -> None:
         subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
 
 
-def measure(runs: int) -> list[dict[str, Any]]:
+def measure(runs: int) -> list[Row]:
     """Seconds of every wait, interleaved, the files of all of them in the system's cache."""
     taken: dict[str, list[float]] = {name: [] for name in WAITS}
     for arguments in WAITS.values():
@@ -72,16 +70,9 @@ def measure(runs: int) -> list[dict[str, Any]]:
     ]
 
 
-def main() -> None:
-    """Measure, print the table, write the report."""
-    parser = argparse.ArgumentParser(description="Time how long the scripts take to answer.")
-    parser.add_argument("--runs", type=int, default=3, help="repetitions, interleaved")
-    parser.add_argument("--output", help="JSON file to write")
-    arguments = parser.parse_args()
-    rows = measure(arguments.runs)
-    print_table(rows)
-    write_report(arguments.output, {"machine": machine(), "rows": rows})
-
-
 if __name__ == "__main__":
-    main()
+    run_benchmark(
+        "Time how long the scripts take to answer.",
+        {"waits": lambda arguments: measure(arguments.runs)},
+        runs=3,
+    )

@@ -10,11 +10,10 @@ system's cache. `opening` times a store of 10,000 short proteins.
 
 from __future__ import annotations
 
-import argparse
-import tempfile
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
 import datasets
 import numpy as np
@@ -22,15 +21,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.baseline import FolderOfProteins, draw_lengths
-from benchmarks.workload import machine, print_table, take_time, write_report
+from benchmarks.baseline import FolderOfProteins
+from benchmarks.workload import Row as Line
+from benchmarks.workload import draw_lengths, run_benchmark, take_time
 from common.data.embeddings.shards import Row, ShardWriter, read_shards, write_dataset_files
 from common.data.embeddings.store import EmbeddingStore
 
 MANY, SHORT = 10_000, 40
 
 Read = Callable[[int], Tensor]
-Table = list[dict[str, Any]]
+Table = list[Line]
 
 
 def write_store(folder: Path, lengths: NDArray[np.int64], dim: int) -> EmbeddingStore:
@@ -99,25 +99,25 @@ def from_datasets(folder: Path, dim: int) -> Read:
     return read
 
 
-def measure_reading(folder: Path, proteins: int, dim: int, runs: int) -> Table:
+def measure_reading(proteins: int, dim: int, runs: int) -> Table:
     """Microseconds per protein of every way, interleaved; all give the same numbers."""
     lengths = draw_lengths(proteins)
-    (folder / "store").mkdir()
-    (folder / "files").mkdir()
-    store = write_store(folder / "store", lengths, dim)
-    ways = {
-        "memory map": map_raw(folder, store, lengths),
-        "ours": from_store(store),
-        "one file each": from_files(folder / "files", store),
-        "datasets": from_datasets(folder / "store", dim),
-    }
-    for read in ways.values():
-        assert read(7).equal(ways["memory map"](7))
-    taken: dict[str, list[float]] = {name: [] for name in ways}
-    for run in range(runs):
-        order = np.random.default_rng(run).permutation(proteins)[:500].tolist()
-        for name, read in ways.items():
-            taken[name].append(take_time(reading(read, order)).wall / len(order))
+    with TemporaryDirectory() as held, TemporaryDirectory() as files:
+        store = write_store(Path(held), lengths, dim)
+        ways = {
+            "memory map": map_raw(Path(files), store, lengths),
+            "ours": from_store(store),
+            "one file each": from_files(Path(files), store),
+            "datasets": from_datasets(Path(held), dim),
+        }
+        for read in ways.values():
+            assert read(7).equal(ways["memory map"](7))
+        taken: dict[str, list[float]] = {name: [] for name in ways}
+        for run in range(runs):
+            order = np.random.default_rng(run).permutation(proteins)[:500].tolist()
+            for name, read in ways.items():
+                seconds = take_time(lambda: deque(map(read, order), 0)).wall  # noqa: B023
+                taken[name].append(seconds / len(order))
     floor = np.array(taken["memory map"])
     return [
         {
@@ -129,41 +129,22 @@ def measure_reading(folder: Path, proteins: int, dim: int, runs: int) -> Table:
     ]
 
 
-def reading(read: Read, order: Sequence[int]) -> Callable[[], None]:
-    """The work of reading proteins one after the other, none of them kept."""
-
-    def work() -> None:
-        for number in order:
-            read(number)
-
-    return work
-
-
-def measure_opening(folder: Path, runs: int) -> Table:
+def measure_opening(runs: int) -> Table:
     """Seconds to open a store of many proteins."""
-    (folder / "many").mkdir()
-    write_store(folder / "many", np.full(MANY, SHORT), 64)
-    seconds = [take_time(lambda: open_store(folder / "many", MANY)).wall for _ in range(runs)]
+    with TemporaryDirectory() as folder:
+        write_store(Path(folder), np.full(MANY, SHORT), 64)
+        seconds = [take_time(lambda: open_store(Path(folder), MANY)).wall for _ in range(runs)]
     return [{"proteins": MANY, "opening, s": min(seconds), "worst, s": max(seconds)}]
 
 
-def main() -> None:
-    """Measure, print tables, write the report."""
-    parser = argparse.ArgumentParser(description="Time reading the embedding cache.")
-    parser.add_argument("--proteins", type=int, default=2000)
-    parser.add_argument("--dim", type=int, default=320)
-    parser.add_argument("--runs", type=int, default=5, help="repetitions, interleaved")
-    parser.add_argument("--output", help="JSON file to write")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        reading = measure_reading(folder, arguments.proteins, arguments.dim, arguments.runs)
-        print_table(reading)
-        opening = measure_opening(folder, arguments.runs)
-        print_table(opening)
-    report = {"machine": machine(), "reading": reading, "opening": opening}
-    write_report(arguments.output, report)
-
-
 if __name__ == "__main__":
-    main()
+    run_benchmark(
+        "Time reading the embedding cache.",
+        {
+            "reading": lambda a: measure_reading(a.proteins, a.dim, a.runs),
+            "opening": lambda a: measure_opening(a.runs),
+        },
+        proteins=2000,
+        dim=320,
+        runs=5,
+    )

@@ -1,76 +1,48 @@
-"""What a training step costs, against the naive pipeline, and what mining and hub batches change.
+"""What a training step costs, against the naive pipeline; its memory; and what mining changes.
 
     OMP_NUM_THREADS=1 python -m benchmarks.training_step [--runs 3] [--output FILE.json]
 
-A step is: read and collate 32 pairs, forward, loss, backward, AdamW. `ratio` takes it in turns with
-the naive pipeline and compares all gradients, without dropout; `mining` compares an epoch that
-mines the hardest pairs of pools with a plain one, `batching` shuffled with hub-aware batches, on
-pairs whose proteins have a heavy-tailed number of partners.
+A step is: read and collate 32 pairs, forward, loss, backward, AdamW. `memory` takes `--steps` of
+ours and reports the process's peak memory; `ratio` takes ours in turns with the naive pipeline's;
+`mining` compares an epoch that mines the hardest pairs of pools with a plain one.
 """
 
 from __future__ import annotations
 
-import argparse
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from numpy.typing import NDArray
-from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from benchmarks.baseline import FolderOfProteins, NaiveBatch, NaiveV3, naive_batches
 from benchmarks.operations import Shape
 from benchmarks.workload import (
-    DrawnStore,
-    machine,
+    Row,
+    draw_lengths,
     make_model,
     make_pairs,
-    print_table,
+    peak_memory,
+    run_benchmark,
     take_time,
-    write_report,
 )
 from common.config import DataloaderConfig, LossConfig, SamplingConfig, TrainingConfig
 from common.data.batches import BatchPlanner, PairData, Rows
-from common.data.embeddings.shards import Embedding
+from common.memory import FreedMemory
 from common.models.v3 import V3Model
 from common.training.losses import PairLoss
 from common.training.ohem import Miner
 
 PAIRS, PROTEINS = 32, 400
-Row = dict[str, Any]
 
 
-class HeldStore(DrawnStore):
-    """Embeddings drawn once and held: like mapped files, they cost next to nothing to read."""
-
-    def __init__(self, drawn: DrawnStore) -> None:
-        super().__init__(drawn.lengths, drawn.dim)
-        self.held = [drawn[str(number)] for number in range(len(drawn.lengths))]
-
-    def __getitem__(self, protein: str) -> Embedding:
-        return self.held[int(protein)]
-
-
-def heavy_tailed_pairs(count: int, proteins: int, seed: int = 0) -> NDArray[np.int64]:
-    """Distinct pairs of which few proteins have many: chances fall as rank to the power -0.7."""
-    rng = np.random.default_rng(seed)
-    chances = np.arange(1, proteins + 1) ** -0.7
-    drawn = rng.choice(proteins, (8 * count, 2), p=chances / chances.sum())
-    pairs = rng.permutation(np.unique(np.sort(drawn, axis=1), axis=0))
-    return np.asarray(pairs[:count])
-
-
-def make_data(pairs: NDArray[np.int64], dim: int) -> PairData:
-    """Pairs of proteins whose embeddings are held in memory."""
-    data = make_pairs(PROTEINS, pairs, dim)
-    assert isinstance(data.store, DrawnStore)
-    data.store = HeldStore(data.store)
-    return data
+def draw_pairs(count: int, shape: Shape) -> PairData:
+    """Random pairs of proteins of human lengths."""
+    pairs = np.random.default_rng(1).integers(0, PROTEINS, (count, 2))
+    return make_pairs(draw_lengths(PROTEINS), pairs, shape.input_dim)
 
 
 class Trainer:
@@ -114,10 +86,22 @@ class NaiveTrainer:
         self.optimizer.step()
 
 
+def measure_memory(steps: int) -> list[Row]:
+    """The process's peak memory after more and more steps of a model 64 wide, 1+1 layers."""
+    shape = Shape(d_model=64, heads=2, encoder_layers=1, cross_layers=1)
+    data = draw_pairs(steps * PAIRS, shape)
+    trainer, freed, rows = Trainer(make_model(shape, 0.1), data), FreedMemory(), []
+    for step, chosen in enumerate(np.split(np.arange(len(data)), steps), 1):
+        trainer.train(chosen)
+        freed.give_back()
+        if step in (1, steps // 4, steps // 2, steps):
+            rows.append({"steps": step, "peak, GiB": peak_memory()})
+    return rows
+
+
 def measure_ratio(shape: Shape, dropout: float, runs: int) -> list[Row]:
     """CPU seconds of a step, naive and ours, in turns."""
-    rng = np.random.default_rng(1)
-    data = make_data(rng.integers(0, PROTEINS, (runs * PAIRS, 2)), shape.input_dim)
+    data = draw_pairs(runs * PAIRS, shape)
     model = make_model(shape, dropout)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -139,36 +123,9 @@ def measure_ratio(shape: Shape, dropout: float, runs: int) -> list[Row]:
                     "naive, s": taken,
                     "ours, s": ours,
                     "ratio": taken / ours,
-                    "gradients": difference(model, naive.model) if dropout == 0 else "",
                 }
             )
     return rows
-
-
-def difference(model: V3Model, naive: NaiveV3) -> float:
-    """The largest difference of a gradient, over all parameters that both have by name."""
-    ours = dict(model.named_parameters())
-    theirs = [(name, p) for name, p in naive.named_parameters() if name in ours]
-    pairs = [(gradient(ours[name]), gradient(p)) for name, p in theirs]
-    pairs += [(a, b) for x, y in attentions(model, naive) for a, b in zip(x, y, strict=True)]
-    return max(float((a - b).abs().max()) for a, b in pairs)
-
-
-def attentions(model: V3Model, naive: NaiveV3) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
-    """Gradients of our projections, and of theirs, which PyTorch's module holds as one."""
-    for name, module in naive.named_modules():
-        if isinstance(module, nn.MultiheadAttention):
-            ours: Any = model.get_submodule(name)
-            weights = [gradient(layer.weight) for layer in (ours.query, ours.key_value)]
-            biases = [gradient(layer.bias) for layer in (ours.query, ours.key_value)]
-            theirs = [gradient(module.in_proj_weight), gradient(module.in_proj_bias)]
-            yield [torch.cat(weights), torch.cat(biases)], theirs
-
-
-def gradient(parameter: Tensor) -> Tensor:
-    """What backward left."""
-    assert parameter.grad is not None
-    return parameter.grad
 
 
 def planner(data: PairData, **sampling: Any) -> BatchPlanner:
@@ -179,7 +136,7 @@ def planner(data: PairData, **sampling: Any) -> BatchPlanner:
 
 def measure_mining(shape: Shape, runs: int, pool: int = 4) -> list[Row]:
     """CPU seconds for an epoch's pairs: trained on plainly, or mined from pools."""
-    data = make_data(heavy_tailed_pairs(pool * PAIRS, PROTEINS), shape.input_dim)
+    data = draw_pairs(pool * PAIRS, shape)
     model = make_model(shape, 0.1)
     trainer = Trainer(model, data)
     mined = {"strategy": "ohem", "warmup_epochs": 0, "pool_multiplier": pool}
@@ -204,27 +161,19 @@ def measure_mining(shape: Shape, runs: int, pool: int = 4) -> list[Row]:
     return rows
 
 
-def main() -> None:
-    """Measure, print tables, write the report."""
-    parser = argparse.ArgumentParser(description="Time a training step.")
-    known = ("ratio", "mining")
-    parser.add_argument("--parts", nargs="+", choices=known, default=list(known))
-    parser.add_argument("--heads", type=int, default=4, help="attention heads of the model")
-    parser.add_argument("--runs", type=int, default=3, help="repetitions, interleaved")
-    parser.add_argument("--output", help="JSON file to write")
-    arguments = parser.parse_args()
-    shape, runs = Shape(heads=arguments.heads), arguments.runs
-    report: dict[str, Any] = {"machine": machine()}
-    for part in arguments.parts:
-        if part == "ratio":
-            rows = measure_ratio(shape, 0.0, runs) + measure_ratio(shape, 0.1, runs)
-        else:
-            rows = measure_mining(shape, runs)
-        report[part] = rows
-        print(part)
-        print_table(rows)
-    write_report(arguments.output, report)
-
-
 if __name__ == "__main__":
-    main()
+    run_benchmark(
+        "Time a training step.",
+        {
+            "memory": lambda a: measure_memory(a.steps),
+            "ratio": lambda a: [
+                row
+                for dropout in (0.0, 0.1)
+                for row in measure_ratio(Shape(heads=a.heads), dropout, a.runs)
+            ],
+            "mining": lambda a: measure_mining(Shape(heads=a.heads), a.runs),
+        },
+        heads=4,
+        runs=3,
+        steps=40,
+    )

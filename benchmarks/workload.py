@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import math
 import os
 import platform
+import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,42 +18,66 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.baseline import draw_lengths
 from benchmarks.operations import Shape
 from common.data.batches import PairData
-from common.data.embeddings.shards import Embedding
-from common.data.embeddings.store import EmbeddingStore
-from common.data.tables.pairs import PairTable
 from common.files import write_atomically
 from common.models.v3 import V3Config, V3Model
 
+MEDIAN_LENGTH, LENGTH_SPREAD, SHORTEST, LONGEST = 367, 0.6, 30, 1000
 
-class DrawnStore(EmbeddingStore):
-    """Random embeddings, drawn anew each time they are asked for: they take no memory."""
+
+Row = dict[str, Any]
+
+
+class SlicedStore:
+    """Stands in for an `EmbeddingStore`: protein n is a slice of one random matrix, from row n on.
+
+    Like mapped files, it costs next to nothing to read, and it takes hardly any memory.
+    """
 
     def __init__(self, lengths: NDArray[np.int64], dim: int) -> None:
         self.lengths, self.dim = lengths, dim
+        rows = len(lengths) + int(lengths.max())
+        drawn = np.random.default_rng(0).random((rows, dim), "f4")
+        self.states = (drawn - 0.5).astype(np.float16)
 
-    def __getitem__(self, protein: str) -> Embedding:
-        number = int(protein)
-        drawn = np.random.default_rng(number).random((int(self.lengths[number]), self.dim), "f4")
-        return (drawn - 0.5).astype(np.float16)
+    def __getitem__(self, protein: str) -> NDArray[np.float16]:
+        return self.states[int(protein) : int(protein) + self.length(protein)]
 
     def length(self, protein: str) -> int:
         """Residues of a protein."""
         return int(self.lengths[int(protein)])
 
 
-def make_pairs(proteins: int, pairs: NDArray[np.int64], dim: int, seed: int = 0) -> PairData:
-    """Pairs of random proteins, labelled in turn."""
-    names = tuple(str(number) for number in range(proteins))
-    labels = (np.arange(len(pairs)) % 2).astype(np.int8)
-    return PairData(PairTable(names, pairs, labels), DrawnStore(draw_lengths(proteins, seed), dim))
+@dataclass(frozen=True)
+class Table:
+    """Stands in for a `PairTable`, which needs libraries for files."""
+
+    proteins: tuple[str, ...]
+    pairs: NDArray[np.int64]
+    labels: NDArray[np.int8]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+
+def make_pairs(lengths: NDArray[np.int64], pairs: NDArray[np.int64], dim: int) -> PairData:
+    """Pairs of proteins of these lengths with random embeddings, labelled 0 and 1 in turn."""
+    names = tuple(str(number) for number in range(len(lengths)))
+    table: Any = Table(names, pairs, (np.arange(len(pairs)) % 2).astype(np.int8))
+    store: Any = SlicedStore(lengths, dim)
+    return PairData(table, store)
+
+
+def draw_lengths(count: int, seed: int = 0) -> NDArray[np.int64]:
+    """Lengths like those of human proteins: lognormal, median 367, mean about 430, at most 1000."""
+    drawn = np.random.default_rng(seed).lognormal(math.log(MEDIAN_LENGTH), LENGTH_SPREAD, count)
+    return drawn.clip(SHORTEST, LONGEST).astype(np.int64)
 
 
 def all_against_all(proteins: int) -> NDArray[np.int64]:
     """Every pair once, self-pairs too, in file order."""
-    return np.array([(a, b) for a in range(proteins) for b in range(a, proteins)])
+    return np.stack(np.triu_indices(proteins), axis=1)
 
 
 def make_model(shape: Shape, dropout: float = 0.0) -> V3Model:
@@ -89,8 +116,13 @@ def take_time(work: Callable[[], object]) -> Seconds:
     return Seconds(time.process_time() - cpu, time.perf_counter() - wall)
 
 
+def peak_memory() -> float:
+    """GiB that this process has had in memory at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """What the numbers were measured on."""
     return {
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
@@ -114,7 +146,26 @@ def show(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def write_report(path: str | None, report: Mapping[str, Any]) -> None:
-    """As JSON, if a file is asked for."""
-    if path:
-        write_atomically(Path(path), json.dumps(report, indent=1) + "\n")
+def run_benchmark(
+    description: str, parts: Mapping[str, Callable[[argparse.Namespace], list[Row]]], **options: int
+) -> None:
+    """Parse the command line, measure its parts, print their tables and write the report.
+
+    Args:
+        description: For `--help`.
+        parts: What can be measured, by name.
+        options: Numbers that can be set, and their defaults.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--parts", nargs="+", choices=list(parts), default=list(parts))
+    parser.add_argument("--output", type=Path, help="JSON file to write")
+    for name, default in options.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    arguments = parser.parse_args()
+    report: dict[str, Any] = {"machine": machine()}
+    for name in arguments.parts:
+        report[name] = parts[name](arguments)
+        print(name)
+        print_table(report[name])
+    if arguments.output:
+        write_atomically(arguments.output, json.dumps(report, indent=1) + "\n")

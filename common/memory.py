@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,6 +16,8 @@ from common.errors import UserError
 
 # PyTorch has no error class of its own for a host that runs out.
 _HOST_IS_FULL = "can't allocate memory"
+
+RETURN_EVERY = 10.0  # seconds
 
 
 @contextlib.contextmanager
@@ -42,3 +47,22 @@ def _describe(task: str, lengths: NDArray[np.int64], remedy: str) -> str:
         f"out of memory while {task} with {len(lengths)} proteins of {lengths.min()} to"
         f" {lengths.max()} residues, {lengths.sum()} in all; {remedy}"
     )
+
+
+@dataclass
+class FreedMemory:
+    """Returns freed memory to the system now and then, if glibc manages the heap.
+
+    Batches have ever-new shapes, so freed tensors leave holes in the heap that later tensors do not
+    fit: a training that needed 0.5 GiB between its steps grew to 8 GiB. Returning the holes after
+    every step took a third of the time; every ten seconds, it takes about a hundredth.
+    """
+
+    returned_at: float = field(default_factory=time.monotonic)
+
+    def give_back(self) -> None:
+        """Return it if the last time was `RETURN_EVERY` seconds ago."""
+        if time.monotonic() - self.returned_at > RETURN_EVERY:
+            with contextlib.suppress(OSError, AttributeError):
+                ctypes.CDLL("libc.so.6").malloc_trim(0)
+            self.returned_at = time.monotonic()

@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from accelerate.state import AcceleratorState
 
+from common.config import Config
+from common.launch import start_accelerator
 from tests.tiny_benchmark import ROOT, environment_of
 
 pytestmark = pytest.mark.two_processes
@@ -67,3 +70,10 @@ def test_letting_go_of_a_model_does_not_wait_for_its_group_forever(tmp_path: Pat
     finally:
         for process in ranks:
             process.kill()
+
+
+def test_constant_buffers_are_not_broadcast_in_every_step() -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = start_accelerator(Config())
+    assert accelerator.ddp_handler is not None
+    assert accelerator.ddp_handler.broadcast_buffers is False

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from common import memory
 from common.errors import UserError
 from common.memory import explain_out_of_memory
 from common.models.v3 import V3Model
@@ -69,3 +70,22 @@ def test_scoring_that_does_not_fit_names_the_tile_size(
         call_main(project, "evaluate.py", "--checkpoint", str(best), "--tasks", "pairs")
     assert str(told.value).startswith("out of memory while scoring ")
     assert "lower evaluate.scoring.tile_residues (now 16384)" in str(told.value)
+
+
+def test_freed_memory_is_given_back_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every time would take a third of a training's time; never, and the heap grows and grows."""
+    now, returned = [100.0], []
+
+    class Libc:
+        def malloc_trim(self, kept: int) -> None:
+            returned.append((now[0], kept))
+
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: Libc())
+    monkeypatch.setattr(memory.time, "monotonic", lambda: now[0])
+    freed = memory.FreedMemory(now[0])
+    for now[0] in (105.0, 110.0, 111.0, 115.0, 121.0, 122.0):
+        freed.give_back()
+    assert returned == [(111.0, 0), (122.0, 0)]
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())  # another system's library
+    now[0] = 200.0
+    freed.give_back()

@@ -19,7 +19,10 @@ from common.inference.checkpoints import load_weights
 from common.models import PairModel, PairModelConfig, build_model, model_class, register, v3
 from common.models.ragged import Layout, Links, Ragged, attend, pack
 from common.models.v3 import Attention, CrossBlock, EncoderLayer, V3Config, V3Model
+from common.training import session
+from tests.rank_program import touch_figure
 from tests.test_ragged import pretend_gpu
+from tests.tiny_benchmark import TinyProject, call_main
 
 DIM = 24
 NAMES = ["v3", "pooled"]
@@ -458,3 +461,20 @@ def test_a_model_registered_elsewhere_is_built_saved_and_found(tmp_path: Path) -
     model.save_pretrained(tmp_path)
     assert isinstance(AutoModel.from_pretrained(tmp_path), DotModel)
     assert isinstance(load_weights(tmp_path, "dot"), DotModel)
+
+
+def test_a_model_registered_elsewhere_is_trained_and_judged(
+    project: TinyProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One class and its config, in this file, are all that the scripts need of a model."""
+    monkeypatch.setattr(session, "plot_training", touch_figure)
+    ids = ["run_config.pretrain_run_id=toy", "run_config.eval_run_id=toy"]
+    settings = ["model_config.model=dot", "training_config.epochs=1", *ids]
+    call_main(project, "pretrain.py", "--set", *settings)
+    best = project.output / "models" / "dot" / "pretrain" / "toy" / "best_model"
+    assert isinstance(AutoModel.from_pretrained(best), DotModel)
+    call_main(project, "evaluate.py", "--checkpoint", str(best), "--set", *settings)
+    logs = project.output / "logs" / "dot"
+    assert (logs / "evaluate" / "toy" / "evaluate.csv").read_text().count("test") > 0
+    for stage in ("pretrain", "evaluate"):
+        assert "attention=none" in (logs / stage / "toy" / "log.log").read_text()

@@ -19,12 +19,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from common.config import DataloaderConfig, SamplingConfig, TrainingConfig
-from common.data.tables.pairs import PairTable
 from common.errors import UserError
 from common.pausing import outlive_signals
 
-if TYPE_CHECKING:  # It needs libraries for files that batches do not.
+if TYPE_CHECKING:  # They need libraries for files that batches do without.
     from common.data.embeddings.store import EmbeddingStore
+    from common.data.tables.pairs import PairTable
 
 Rows = NDArray[np.int64]
 

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from common.csv_log import EpochRow
 from common.data.batches import BatchPlanner, PairBatch, RankBatches, Rows, load_batches
 from common.errors import UserError
+from common.memory import FreedMemory
 from common.models.base import PairModel
 from common.run import Run
 from common.training.progress import EpochPart
@@ -69,8 +70,11 @@ class EpochSteps:
         shown = None if accelerator.is_main_process else True
         loaded = load_batches(batches, settings, self.first)
         name, bar = f"epoch {self.epoch + 1}", {"leave": False, "disable": shown}
+        freed = FreedMemory()
         for batch in tqdm(loaded, initial=self.first, total=len(rounds), desc=name, **bar):
             yield batch.to(accelerator.device)
+            if accelerator.device.type == "cpu":
+                freed.give_back()
         self.finite.settle()
 
 

@@ -9,6 +9,7 @@ An epoch of pools still visits every pair once, in `pool_multiplier` times fewer
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,10 +19,12 @@ from torch import Tensor
 
 from common.config import SamplingConfig
 from common.data.batches import STAND_IN, PairBatch
-from common.data.tables.pairs import PairTable
 from common.models.base import PairModel
 from common.models.ragged import to_device
 from common.training.losses import PairLoss
+
+if TYPE_CHECKING:
+    from common.data.tables.pairs import PairTable
 
 
 @dataclass(frozen=True)
