@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import time
 from typing import Any
 
 import numpy as np
@@ -80,12 +82,12 @@ def test_freed_memory_is_given_back_now_and_then(monkeypatch: pytest.MonkeyPatch
         def malloc_trim(self, kept: int) -> None:
             returned.append((now[0], kept))
 
-    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: Libc())
-    monkeypatch.setattr(memory.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Libc())
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     freed = memory.FreedMemory(now[0])
     for now[0] in (105.0, 110.0, 111.0, 115.0, 121.0, 122.0):
         freed.give_back()
     assert returned == [(111.0, 0), (122.0, 0)]
-    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())  # another system's library
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())  # another system's library
     now[0] = 200.0
     freed.give_back()
