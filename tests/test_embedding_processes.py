@@ -20,7 +20,8 @@ from common.config import EmbeddingsConfig
 from common.data.embeddings.build import EmbeddingStore, prepare_store
 from common.data.embeddings.claims import Claim
 from common.data.embeddings.plan import make_requests, plan_batches
-from common.data.embeddings.shards import Shard, lock_store, read_shards
+from common.data.embeddings.shards import Shard, read_shards
+from common.data.embeddings.store_lock import lock_store
 from tests.tiny_benchmark import run_command
 from tests.tiny_esm import MAX_LENGTH, SEQUENCES, record_log, save_tiny_esm
 

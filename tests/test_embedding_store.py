@@ -23,11 +23,11 @@ from common.data.embeddings.shards import (
     ShardWriter,
     StoreIdentity,
     discard_broken_shards,
-    lock_store,
     read_shards,
     write_dataset_files,
 )
 from common.data.embeddings.store import EmbeddingStore, stored_hashes
+from common.data.embeddings.store_lock import lock_store
 from common.errors import UserError
 from common.files import hash_file
 

@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 
 from common.config import EmbeddingsConfig
-from common.data.embeddings import fill, shards
+from common.data.embeddings import fill, store_lock
 from common.data.embeddings.build import EmbeddingStore, prepare_store
 from common.data.embeddings.claims import Claim
 from common.data.embeddings.fill import Cache, Foreman
@@ -142,7 +142,7 @@ def test_a_complete_cache_needs_neither_model_nor_lock(
 ) -> None:
     first = prepare_store(SEQUENCES, settings, MAX_LENGTH, accelerator)
     monkeypatch.setattr(LanguageModel, "load", lambda *_: pytest.fail("loads the model"))
-    monkeypatch.setattr(shards, "FileLock", lambda *_: pytest.fail("takes the lock"))
+    monkeypatch.setattr(store_lock, "FileLock", lambda *_: pytest.fail("takes the lock"))
     store = prepare_store(dict(list(SEQUENCES.items())[:3]), settings, MAX_LENGTH, accelerator)
     assert log.computed() == 0
     assert contents(store) == {name: contents(first)[name] for name in ("P0", "P1", "P2")}

@@ -37,10 +37,10 @@ from common.data.embeddings.shards import (
     StoreIdentity,
     create_store_directory,
     discard_broken_shards,
-    lock_store,
     write_dataset_files,
 )
 from common.data.embeddings.store import stored_hashes
+from common.data.embeddings.store_lock import lock_store
 from common.errors import UserError
 from common.long_work import LongWork
 from common.memory import explain_out_of_memory

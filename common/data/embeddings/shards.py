@@ -22,9 +22,9 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 import pyarrow as pa
 import xxhash
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from common.data.embeddings.store_lock import REMEDY, lock_store
 from common.errors import UserError
 from common.files import explain_disk_errors, hash_file, write_atomically
 
@@ -38,10 +38,6 @@ SCHEMA = pa.schema(
         "embedding": pa.large_binary(),
     }
 )
-LOCK_FILE = "build.lock"
-REMEDY = "choose another data_config.embeddings.cache_dir"
-# Far more than anybody needs it for, and less than the time limit of collective operations.
-LOCK_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -186,30 +182,6 @@ class ShardWriter:
             self._file = None
             self._path.unlink(missing_ok=True)
             raise
-
-
-@contextmanager
-def lock_store(directory: Path) -> Iterator[None]:
-    """Hold the store's lock, for as long as it takes to look, to claim or to commit.
-
-    The kernel frees it however the process ends.
-
-    Raises:
-        UserError: The directory may not be written, or another process keeps the lock.
-    """
-    lock = FileLock(directory / LOCK_FILE)
-    try:
-        with explain_disk_errors(lock.lock_file, remedy=REMEDY):
-            lock.acquire(timeout=LOCK_SECONDS)
-    except Timeout:
-        raise UserError(
-            f"another process has kept {lock.lock_file} locked for {LOCK_SECONDS:.0f} seconds,"
-            f" which should take milliseconds; end it if it is suspended, or {REMEDY}"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _to_record_batch(rows: Sequence[Row]) -> pa.RecordBatch:

@@ -1,0 +1,41 @@
+"""The lock under which the files of an embedding cache are committed and deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from common.errors import UserError
+from common.files import explain_disk_errors
+
+LOCK_FILE = "build.lock"
+REMEDY = "choose another data_config.embeddings.cache_dir"
+# Far more than anybody needs it for, and less than the time limit of collective operations.
+LOCK_SECONDS = 300.0
+
+
+@contextmanager
+def lock_store(directory: Path) -> Iterator[None]:
+    """Hold the store's lock, for as long as it takes to look, to claim or to commit.
+
+    The kernel frees it however the process ends.
+
+    Raises:
+        UserError: The directory may not be written, or another process keeps the lock.
+    """
+    lock = FileLock(directory / LOCK_FILE)
+    try:
+        with explain_disk_errors(lock.lock_file, remedy=REMEDY):
+            lock.acquire(timeout=LOCK_SECONDS)
+    except Timeout:
+        raise UserError(
+            f"another process has kept {lock.lock_file} locked for {LOCK_SECONDS:.0f} seconds,"
+            f" which should take milliseconds; end it if it is suspended, or {REMEDY}"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
