@@ -38,7 +38,7 @@ def assert_same_store(one: Path, other: Path) -> None:
     ours, theirs = stored_states(one), stored_states(other)
     assert ours == theirs
     assert ours
-    assert not [path.name for path in one.rglob(".*")]
+    assert [path.name for path in one.rglob(".*")] == []
 
 
 def stored_states(cache: Path) -> dict[str, bytes]:

@@ -138,8 +138,10 @@ def _remembered_hash(path: Path, cache_dir: Path) -> str:
         with lock_store(cache_dir):
             for unfinished in cache_dir.glob(f".{HASHES_FILE}.*.tmp"):
                 unfinished.unlink()
-            known = _read_json(memory) | {str(real): [*stamp, digest]}
-            write_atomically(memory, json.dumps(known, indent=1))
+            before = _read_json(memory)
+            known = before | {str(real): [*stamp, digest]}
+            if known != before:
+                write_atomically(memory, json.dumps(known, indent=1))
     return digest
 
 

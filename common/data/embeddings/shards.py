@@ -202,8 +202,10 @@ def create_store_directory(directory: Path, identity: StoreIdentity) -> None:
     """
     with explain_disk_errors(f"the embedding cache {directory}", remedy=REMEDY):
         directory.mkdir(parents=True, exist_ok=True)
+    path = directory / "identity.json"
     with lock_store(directory):
-        write_atomically(directory / "identity.json", json.dumps(asdict(identity), indent=1))
+        if not path.exists():
+            write_atomically(path, json.dumps(asdict(identity), indent=1))
 
 
 def read_shards(directory: Path) -> tuple[list[Shard], dict[Path, str]]:
