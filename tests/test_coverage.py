@@ -26,6 +26,8 @@ def open_tasks(project: TinyProject, *tasks: str) -> test_side.TestSide:
 def judge_text(project: TinyProject, text: str, *tasks: str) -> Judgement:
     """The judgement of a prediction file of this text."""
     side = open_tasks(project, *tasks)
+    if "pairs" in tasks:  # They have been read, and so checked, before anything is scored.
+        assert str(side.describe()[SPECIES]).startswith("50 test pairs")
     path = project.folder / "mine.txt"
     path.write_text(text)
     return judge(side, read_predictions(path, side.proteins()), 0.5)
@@ -139,7 +141,7 @@ def test_a_file_that_a_functional_task_lacks_is_named(
     project: TinyProject, task: str, name: str
 ) -> None:
     (project.folder / "functional" / name).unlink()
-    with pytest.raises(UserError, match=rf"functional_dir .* has no {name}, which the task {task}"):
+    with pytest.raises(UserError, match=rf"functional_dir .* has no {name}, but the task {task}"):
         open_tasks(project, task)
 
 

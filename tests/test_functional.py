@@ -399,7 +399,7 @@ def test_protein_lists_are_one_id_per_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"ids.txt, line 2: .*'P2 P3'"):
         read_protein_list(path)
     path.write_text("\n")
-    with pytest.raises(UserError, match="holds no protein id"):
+    with pytest.raises(UserError, match="contains no protein ids"):
         read_protein_list(path)
     with pytest.raises(UserError, match="cannot read"):
         read_protein_list(tmp_path / "none.txt")

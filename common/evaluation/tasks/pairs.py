@@ -8,7 +8,7 @@ import datasets
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from common.config import METRIC_NAMES
+from common.config import METRIC_NAMES, EvaluateConfig
 from common.data.tables.pairs import PairTable
 from common.evaluation.hf_evaluate import Metric, MetricInfo
 from common.evaluation.predictions import Predictions
@@ -25,12 +25,13 @@ class Pairs(Task):
 
     name = "pairs"
 
+    def __init__(self, sets: Sequence[TestSet], settings: EvaluateConfig) -> None:
+        super().__init__(sets, settings)
+        self.tables = {self._split(test_set): test_set.table for test_set in sets}
+
     def asks(self) -> list[PairSet]:
         """The labelled test pairs."""
-        return [
-            PairSet(self._split(test_set), test_set.table.proteins, test_set.table.pairs)
-            for test_set in self.sets
-        ]
+        return [PairSet(name, each.proteins, each.pairs) for name, each in self.tables.items()]
 
     def coverage(self, predictions: Predictions) -> list[str]:
         """None: `judge` says more about pairs without a score."""
@@ -40,8 +41,7 @@ class Pairs(Task):
         """Measure the ranking and the calls of each species, also without self-pairs."""
         rows: list[dict[str, str | float | None]] = []
         notes: list[str] = []
-        for test_set in self.sets:
-            name, table = self._split(test_set), test_set.table
+        for name, table in self.tables.items():
             scores, missing = scores_of_table(table, predictions, threshold)
             lowest = ", and ranked lowest, which affects auroc and auprc"
             for note in explain_missing(missing, len(scores), name):
