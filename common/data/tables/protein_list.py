@@ -21,7 +21,8 @@ def read_protein_list(path: str | Path) -> list[str]:
             words = line.split()
             if len(words) > 1:
                 raise UserError(
-                    f"{path}, line {number}: expected one protein id, found '{excerpt(line.strip())}'"
+                    f"{path}, line {number}: expected one protein id, found"
+                    f" '{excerpt(line.strip())}'"
                 )
             ids += map(shorten_uniprot, words)
     if not ids:
