@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from common.errors import UserError, excerpt
-from common.registry import BENCHMARKS, MODELS, TASKS, THRESHOLD_MODES
+from common.registry import BENCHMARKS, MODELS, READERS, TASKS, THRESHOLD_MODES
 from common.yaml_file import format_yaml
 
 Stage = Literal["pretrain", "finetune", "evaluate"]
@@ -45,6 +45,9 @@ BenchmarkName = Annotated[str, AfterValidator(BENCHMARKS.check)]
 ModelName = Annotated[str, AfterValidator(MODELS.check)]
 TaskName = Annotated[str, AfterValidator(TASKS.check)]
 ThresholdMode = Annotated[str, AfterValidator(THRESHOLD_MODES.check)]
+InteractionFormat = Annotated[
+    str, AfterValidator(lambda name: name if name == "auto" else READERS.check(name))
+]
 
 
 class Section(BaseModel):
@@ -128,10 +131,35 @@ class DataloaderConfig(Section):
     sampling: SamplingConfig = SamplingConfig()
 
 
+class GivenSplitsConfig(Section):
+    """Files of labelled pairs that are taken as they are, instead of dividing `files`."""
+
+    train: str | None = None
+    val: str | None = None
+    test: str | None = None
+
+
+class InteractionsConfig(Section):
+    """Own interactions and sequences, from which a benchmark is prepared."""
+
+    files: tuple[str, ...] = ()
+    sequences: str | None = None
+    format: InteractionFormat = "auto"
+    min_score: float | None = None
+    taxid: Count | None = None
+    id_map: str | None = None
+    splits: GivenSplitsConfig = GivenSplitsConfig()
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    max_identity: Annotated[float, Field(gt=0, lt=1)] | None = None
+    negatives_per_positive: Positive = 1.0
+
+
 class DataConfig(Section):
     """Benchmark, embeddings and batches."""
 
     benchmark: BenchmarkConfig = BenchmarkConfig()
+    interactions: InteractionsConfig = InteractionsConfig()
     embeddings: EmbeddingsConfig = EmbeddingsConfig()
     max_sequence_length: Count = 1000
     dataloader: DataloaderConfig = DataloaderConfig()

@@ -101,3 +101,15 @@ BASELINES = Registry(
         "self_pairs": "common.evaluation.baselines.self_pairs:predict_self_pairs",
     },
 )
+READERS = Registry(
+    "interaction format",
+    # The order of recognition: the last takes what has two or three columns.
+    {
+        "string": "common.data.tables.interactions.string_db:READER",
+        "biogrid": "common.data.tables.interactions.biogrid:READER",
+        "mitab": "common.data.tables.interactions.mitab:READER",
+        "pring_raw": "common.data.tables.interactions.pring_raw:READER",
+        "huri": "common.data.tables.interactions.huri:READER",
+        "delimited": "common.data.tables.interactions.delimited:READER",
+    },
+)

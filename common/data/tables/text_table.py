@@ -1,4 +1,4 @@
-"""Text tables from anywhere, in blocks: packed or not, in any common encoding, with any line ends.
+r"""Text tables from anywhere, in blocks: packed or not, in any common encoding, with any line ends.
 
     table = TextTable(path)
     layout = Layout("\t", width=3, columns={"a": 0, "b": 1})
@@ -33,6 +33,7 @@ from common.errors import UserError, excerpt
 
 Codes = npt.NDArray[np.int32]
 Value = TypeVar("Value")
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 _BLOCK_BYTES = 8 << 20
 _HEAD_LINES = 1000
@@ -160,11 +161,12 @@ class Block:
         return found, codes
 
     def array(
-        self, column: str, convert: Callable[[str], float], dtype: npt.DTypeLike
-    ) -> npt.NDArray[np.generic]:
+        self, column: str, convert: Callable[[str], float], dtype: type[Scalar]
+    ) -> npt.NDArray[Scalar]:
         """The values of a column, converted, as an array (R,)."""
         values, codes = self.convert(column, convert)
-        return np.array(values, dtype)[codes]
+        found: npt.NDArray[Scalar] = np.array(values, dtype)[codes]
+        return found
 
     def names(self, column: str, convert: Callable[[str], str]) -> Names:
         """The ids of a column; `convert` gives the id that is meant, or an empty string."""
@@ -179,11 +181,13 @@ class TextTable:
         path: The file.
         head: How it begins.
         foreign: How many lines were read as Windows-1252 the last time.
+        header: The line that was taken for a header the last time; empty if none was.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.foreign = 0
+        self.header = ""
         self.head = self._read_head()
 
     def blocks(self, layout: Layout) -> Iterator[Block]:
@@ -192,6 +196,7 @@ class TextTable:
         Raises:
             UserError: The file cannot be read, or a line has another number of columns.
         """
+        self.header = self.head.lines[0] if layout.header else ""
         names = [str(place) for place in range(layout.width)]
         wanted = {name: str(place) for name, place in layout.columns.items()}
         text = pa.dictionary(pa.int32(), pa.string())
@@ -256,14 +261,14 @@ class TextTable:
     def _lines(self) -> Iterator[tuple[int, str]]:
         """All lines with their numbers."""
         number = 0
-        for block in self._text_blocks():
+        for block in self.text_blocks():
             for line in block.decode().split("\n")[:-1]:
                 number += 1
                 yield number, line
 
     def _data_blocks(self, delimiter: str | None) -> Iterator[bytes]:
         """The lines that hold data."""
-        for block in self._text_blocks():
+        for block in self.text_blocks():
             if b"#" in block or block[:1] in b" \t\n" or re.search(rb"\n[ \t\n]", block):
                 block = _SKIPPED.sub(b"", b"\n" + block)[1:]
             if delimiter is None:
@@ -271,8 +276,12 @@ class TextTable:
             if block:
                 yield block
 
-    def _text_blocks(self) -> Iterator[bytes]:
-        """The whole text as UTF-8, in blocks of whole lines that end in `\\n`."""
+    def text_blocks(self) -> Iterator[bytes]:
+        """The whole text as UTF-8, in blocks of whole lines.
+
+        Raises:
+            UserError: The file cannot be read, or is not text.
+        """
         number, self.foreign = 0, 0
         for block in self._raw_blocks():
             if b"\r" in block:

@@ -26,11 +26,13 @@ Labels = npt.NDArray[np.int8]
 Pairs = npt.NDArray[np.int64]
 
 AUTO = "auto"
+_NO_PAIRS = np.empty((0, 2), np.int64)
 EXAMPLES = 10
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 # The steps that are counted, in the words of the table.
 LINES = "lines read"
+HEADERS = "lines taken for a header"
 FOREIGN_TEXT = "lines read as Windows-1252"
 NO_ORGANISM = "lines without an organism, kept"
 OTHER_ORGANISM = "dropped: another organism"
@@ -250,6 +252,7 @@ class _Gathered:
                     f"{table.path} has no scores; remove data_config.interactions.min_score"
                 )
             self._add(rows)
+        self.tally.add(HEADERS, bool(table.header), [table.header])
         self.tally.add(FOREIGN_TEXT, table.foreign)
 
     def _add(self, rows: Rows) -> None:
@@ -324,7 +327,9 @@ def _examples(rows: Rows, places: npt.NDArray[np.intp]) -> list[str]:
     """The proteins of some rows as the file writes them, with organism or score where known."""
     shown = []
     for row in places.tolist():
-        names = [s.values[s.codes[row]] or s.written[s.codes[row]] for s in (rows.first, rows.second)]
+        names = [
+            s.values[s.codes[row]] or s.written[s.codes[row]] for s in (rows.first, rows.second)
+        ]
         text = " ".join(names)
         if rows.organisms is not None:
             text += f" (organisms {rows.organisms[row, 0]}, {rows.organisms[row, 1]})"
@@ -340,6 +345,7 @@ def settle(
     labels: Labels,
     scores: Floats,
     tally: Tally,
+    barred: npt.NDArray[np.integer] = _NO_PAIRS,
 ) -> Interactions:
     """Make each pair one, whatever its direction and however often it is listed.
 
@@ -349,25 +355,29 @@ def settle(
         labels: (N,) their labels.
         scores: (N,) their scores; the highest of a pair counts.
         tally: Counts repetitions, contradictions and self-interactions.
+        barred: (C, 2) pairs that are known, and were counted, as contradictions.
     """
-    ids, ranked = _sort_names(names, pairs)
-    flipped = ranked[:, 0] > ranked[:, 1]
-    ranked.sort(axis=1)
-    keys = ranked[:, 0] * np.int64(max(len(ids), 1)) + ranked[:, 1]
+    ids, ranked = _sort_names(names, np.concatenate([pairs, barred]))
+    flipped = ranked[: len(pairs), 0] > ranked[: len(pairs), 1]
+    keys = ranked.min(axis=1) * len(ids) + ranked.max(axis=1)
+    keys, barred_keys = keys[: len(pairs)], keys[len(pairs) :]
+    del ranked
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
-    is_first = np.r_[True, keys[1:] != keys[:-1]] if len(keys) else np.empty(0, bool)
+    is_first = np.r_[True, keys[1:] != keys[:-1]]
     starts = np.flatnonzero(is_first)
-    unique = np.stack([keys[starts] // max(len(ids), 1), keys[starts] % max(len(ids), 1)], axis=1)
-    del keys, ranked
+    keys = keys[starts]
+    unique = np.stack(np.divmod(keys, len(ids)), axis=1)
     _count_repeats(flipped[order], is_first, starts, ids, unique, tally)
     lowest, highest = (f.reduceat(labels[order], starts) for f in (np.minimum, np.maximum))
     best = np.fmax.reduceat(scores[order], starts)
-    clear = lowest == highest
-    tally.add(CONTRADICTIONS, int((~clear).sum()), _pair_texts(ids, unique[~clear]))
+    torn = lowest != highest
+    tally.add(CONTRADICTIONS, int(torn.sum()), _pair_texts(ids, unique[torn]))
+    clear = ~torn & ~np.isin(keys, barred_keys)
     itself = unique[clear & (unique[:, 0] == unique[:, 1])]
     tally.add(SELF, len(itself), [ids[a] for a in itself[:EXAMPLES, 0]])
-    return Interactions(ids, unique[clear], highest[clear], best[clear], unique[~clear], tally.counts())
+    either = np.stack(np.divmod(np.union1d(keys[torn], barred_keys), len(ids)), axis=1)
+    return Interactions(ids, unique[clear], highest[clear], best[clear], either, tally.counts())
 
 
 def _sort_names(

@@ -72,7 +72,7 @@ def _read_block(block: Block, columns: Mapping[str, int], options: ReadOptions) 
         second,
         scores=block.array("score", _score, np.float64) if "score" in columns else None,
         organisms=np.stack(organisms, axis=1),
-        dropped={NOT_PHYSICAL: ~block.array("type", _is_physical, bool)},
+        dropped={NOT_PHYSICAL: ~block.array("type", _is_physical, np.bool_)},
     )
 
 

@@ -25,10 +25,10 @@ from common.errors import UserError, excerpt
 _LABELS = {"+": 1, "-": 0, "true": 1, "false": 0}
 _NUMERIC_LABEL = re.compile(r"([01])(?:\.0*)?", re.ASCII)
 _SIDE = r"(?:%s)(?:[ _.-]?(?:id|name|accession))?[ _.-]?%s(?:[ _.-]?(?:id|name|accession))?"
-_WORDS = r"protein|prot|p|interactor|uniprot|uniprotkb|gene|node|id|ensembl|seq|x"
+_WORDS = r"protein|prot|interactor|uniprot|uniprotkb|gene|node|id|ensembl|seq"
 _NAMES = {
-    "a": re.compile(rf"{_SIDE % (_WORDS, '(?:a|1)')}|from|source|query|a"),
-    "b": re.compile(rf"{_SIDE % (_WORDS, '(?:b|2)')}|to|target|b"),
+    "a": re.compile(rf"{_SIDE % (_WORDS, '(?:a|1)')}|from|source|query|bait"),
+    "b": re.compile(rf"{_SIDE % (_WORDS, '(?:b|2)')}|to|target|prey"),
     "label": re.compile(r"labels?|class|interacts?|interaction|y|is_?interacting|truth"),
     "score": re.compile(r"(?:combined_?)?scores?|confidence|weight|probability"),
 }
@@ -82,13 +82,14 @@ def _find_columns(fields: list[str], options: ReadOptions) -> tuple[dict[str, in
         for key, pattern in _NAMES.items():
             if pattern.fullmatch(text.lower()):
                 named.setdefault(key, place)
-    if {"a", "b"} <= named.keys():
-        missing = set(range(len(fields))) - set(named.values())
-        return named | ({"label": missing.pop()} if missing else {}), True
+    header = bool(named) and not any(map(_is_value, fields[2:]))
+    kind = "label" if options.min_score is None else "score"
+    if header and {"a", "b"} <= named.keys():
+        rest = [place for place in range(len(fields)) if place not in named.values()]
+        return named | ({kind: rest[0]} if rest else {}), True
     if len(fields) == 2:
         return {"a": 0, "b": 1}, False
-    kind = "label" if options.min_score is None and "score" not in named else "score"
-    return {"a": 0, "b": 1, kind: 2}, not _is_value(fields[2])
+    return {"a": 0, "b": 1, "score" if header and "score" in named else kind: 2}, header
 
 
 def _is_value(text: str) -> bool:

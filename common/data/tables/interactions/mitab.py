@@ -81,7 +81,7 @@ def _read_block(block: Block, columns: Mapping[str, int], options: ReadOptions) 
         labels=block.array("negative", _label, np.int8) if "negative" in columns else None,
         scores=block.array("confidence", _miscore, np.float64),
         organisms=np.stack(organisms, axis=1),
-        dropped={NOT_PHYSICAL: block.array("type", _is_genetic, bool)},
+        dropped={NOT_PHYSICAL: block.array("type", _is_genetic, np.bool_)},
     )
 
 
@@ -106,7 +106,9 @@ def _names(block: Block, side: str, options: ReadOptions) -> Names:
 def _identifiers(text: str) -> list[tuple[str, str]]:
     """The database and the id of every identifier, such as `uniprotkb:P12346|ensembl:ENSP01`."""
     parts = (part.strip().partition(":") for part in text.split("|"))
-    named = [(database.strip('"'), rest.partition("(")[0].strip('"')) for database, _, rest in parts]
+    named = [
+        (database.strip('"'), rest.partition("(")[0].strip('"')) for database, _, rest in parts
+    ]
     return [(base, name) for base, name in named if name and name.isprintable() and " " not in name]
 
 
