@@ -261,7 +261,7 @@ class _Gathered:
         kept = np.ones(len(rows), bool)
         for step, mask in self._exclusions(rows):
             lost = np.flatnonzero(kept & mask)
-            self.tally.add(step, len(lost), _examples(rows, lost[:EXAMPLES]))
+            self.tally.add(step, len(lost), _examples(step, rows, lost[:EXAMPLES]))
             kept &= ~mask
         self.parts.append(
             (
@@ -313,7 +313,7 @@ class _Gathered:
         last = steps[-1]
         return (
             f"no interaction of {shown} is left: of {read} lines dropped were {lost} (the last of"
-            f" these: {', '.join(map(excerpt, last.examples[:2]))}); check"
+            f" these: {', '.join(excerpt(text, 90) for text in last.examples[:2])}); check"
             " data_config.interactions.{format, taxid, min_score}"
         )
 
@@ -323,19 +323,17 @@ def is_reduced(written: str, name: str) -> bool:
     return f"{name}-" in written
 
 
-def _examples(rows: Rows, places: npt.NDArray[np.intp]) -> list[str]:
-    """The proteins of some rows as the file writes them, with organism or score where known."""
+def _examples(step: str, rows: Rows, places: npt.NDArray[np.intp]) -> list[str]:
+    """The proteins of some rows, and what they were dropped for."""
+    sides = (rows.first, rows.second)
     shown = []
     for row in places.tolist():
-        names = [
-            s.values[s.codes[row]] or s.written[s.codes[row]] for s in (rows.first, rows.second)
-        ]
-        text = " ".join(names)
-        if rows.organisms is not None:
-            text += f" (organisms {rows.organisms[row, 0]}, {rows.organisms[row, 1]})"
-        if rows.scores is not None:
-            text += f" (score {rows.scores[row]:g})"
-        shown.append(text)
+        names = [side.values[side.codes[row]] or side.written[side.codes[row]] for side in sides]
+        if step == OTHER_ORGANISM and rows.organisms is not None:
+            names.append(f"(organisms {rows.organisms[row, 0]}, {rows.organisms[row, 1]})")
+        if step == LOW_SCORE and rows.scores is not None:
+            names.append(f"(score {rows.scores[row]:g})")
+        shown.append(" ".join(names))
     return shown
 
 

@@ -40,10 +40,20 @@ def _recognizes(head: Head) -> bool:
 
 def _split_first(head: Head) -> tuple[list[str], str | None, bool]:
     """The values of the first line, what separates them, and whether quotes are used."""
-    line = head.lines[0]
-    delimiter = next((mark for mark in "\t,;" if mark in line), None)
     quoted = any('"' in text for text in head.lines[:10])
-    return [v.strip() for v in split_line(line, delimiter, quoted)], delimiter, quoted
+    delimiter = _find_delimiter(head, quoted)
+    fields = split_line(head.lines[0], delimiter, quoted)
+    return [field.strip() for field in fields], delimiter, quoted
+
+
+def _find_delimiter(head: Head, quoted: bool) -> str | None:
+    """The first that gives all of the first lines the same number of columns, two or three."""
+    marks = [*(mark for mark in "\t,;" if mark in head.lines[0]), None]
+    for mark in marks:
+        widths = {len(split_line(line, mark, quoted)) for line in head.lines[:100]}
+        if widths in ({2}, {3}):
+            return mark
+    return next((m for m in marks if len(split_line(head.lines[0], m, quoted)) in (2, 3)), marks[0])
 
 
 def read_rows(
