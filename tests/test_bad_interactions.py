@@ -22,12 +22,12 @@ from common.registry import READERS
 from tests.bad_input import (
     Packing,
     Refused,
-    unpack,
     assert_tried,
     attempt,
     cases,
     named_line,
     packings,
+    unpack,
 )
 
 Fields = list[str]
@@ -95,7 +95,7 @@ def judge_mitab(fields: Fields) -> Verdict:
     miscore = re.search(r"(?:^|\|)intact-miscore:([^|]*)", fields[14])
     wrong = [
         truth is None,
-        bool(miscore) and not is_number(miscore.group(1).strip(" ")),
+        miscore is not None and not is_number(miscore.group(1).strip(" ")),
         *(
             t.strip() not in {"", "-"} and not re.match(r"taxid:-?[0-9]+\(", t.strip())
             for t in fields[9:11]
