@@ -45,9 +45,7 @@ BenchmarkName = Annotated[str, AfterValidator(BENCHMARKS.check)]
 ModelName = Annotated[str, AfterValidator(MODELS.check)]
 TaskName = Annotated[str, AfterValidator(TASKS.check)]
 ThresholdMode = Annotated[str, AfterValidator(THRESHOLD_MODES.check)]
-InteractionFormat = Annotated[
-    str, AfterValidator(lambda name: name if name == "auto" else READERS.check(name))
-]
+InteractionFormat = Annotated[str, AfterValidator(READERS.check)]
 
 
 class Section(BaseModel):
@@ -154,6 +152,15 @@ class InteractionsConfig(Section):
     max_identity: Annotated[float, Field(gt=0, lt=1)] | None = None
     negatives_per_positive: Positive = 1.0
 
+    @model_validator(mode="after")
+    def _something_trains(self) -> InteractionsConfig:
+        if self.test_fraction + self.val_fraction >= 1:
+            raise ValueError(
+                f"test_fraction ({self.test_fraction}) and val_fraction ({self.val_fraction}) leave"
+                " nothing to train on; together they must be below 1"
+            )
+        return self
+
 
 class DataConfig(Section):
     """Benchmark, embeddings and batches."""
@@ -163,6 +170,20 @@ class DataConfig(Section):
     embeddings: EmbeddingsConfig = EmbeddingsConfig()
     max_sequence_length: Count = 1000
     dataloader: DataloaderConfig = DataloaderConfig()
+
+    @model_validator(mode="after")
+    def _interactions_are_given(self) -> DataConfig:
+        own = self.interactions
+        given = any(own.splits.model_dump().values())
+        if self.benchmark.name != "interactions":
+            return self
+        if own.sequences is None or bool(own.files) == given:
+            raise ValueError(
+                "data_config.benchmark.name is interactions, which needs"
+                " data_config.interactions.sequences (a FASTA file) and either"
+                " data_config.interactions.files or data_config.interactions.splits"
+            )
+        return self
 
 
 class MlpHeadConfig(Section):

@@ -71,6 +71,7 @@ BENCHMARKS = Registry(
     {
         "pring": "common.data.benchmarks.pring:Pring",
         "demo": "common.data.benchmarks.demo:Demo",
+        "interactions": "common.data.benchmarks.interactions:OwnInteractions",
     },
 )
 TASKS = Registry(
@@ -103,8 +104,9 @@ BASELINES = Registry(
 )
 READERS = Registry(
     "interaction format",
-    # The order of recognition: the last takes what has two or three columns.
+    # In the order of recognition: the last takes whatever has two or three columns.
     {
+        "auto": "common.data.tables.interactions.base:READER",
         "string": "common.data.tables.interactions.string_db:READER",
         "biogrid": "common.data.tables.interactions.biogrid:READER",
         "mitab": "common.data.tables.interactions.mitab:READER",

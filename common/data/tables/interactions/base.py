@@ -25,7 +25,6 @@ Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
 Pairs = npt.NDArray[np.int64]
 
-AUTO = "auto"
 _NO_PAIRS = np.empty((0, 2), np.int64)
 EXAMPLES = 10
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
@@ -167,13 +166,13 @@ class Tally:
 
 
 def read_interactions(
-    files: Sequence[str | Path], format: str = AUTO, options: ReadOptions | None = None
+    files: Sequence[str | Path], format: str = "auto", options: ReadOptions | None = None
 ) -> Interactions:
     """Read interaction files, of one format or of several.
 
     Args:
         files: The files; together they are one set of interactions.
-        format: The name of a format in `READERS`, or `auto`: by the first lines of each file.
+        format: The name of a format in `READERS`; `auto` goes by the first lines of each file.
         options: What is wanted of them.
 
     Raises:
@@ -183,29 +182,26 @@ def read_interactions(
     gathered = _Gathered(options or ReadOptions())
     for file in files:
         table = TextTable(file)
-        gathered.add(table, choose_reader(table, format))
+        gathered.add(table, READERS.get(format))
     return gathered.settle(files)
 
 
-def choose_reader(table: TextTable, format: str) -> Reader:
-    """The reader of a file: by name, or the first that recognizes it.
-
-    Raises:
-        UserError: There is no such format, or none recognizes the file.
-    """
-    if format != AUTO:
-        reader: Reader = READERS.get(format)
-        return reader
+def _rows_by_head(table: TextTable, options: ReadOptions) -> Iterator[Rows]:
+    """The rows of a file by the first reader that recognizes it."""
     for name in READERS.names():
-        reader = READERS.get(name)
+        reader: Reader = READERS.get(name)
         if reader.recognizes(table.head):
-            return reader
+            return reader.rows(table, options)
     line = table.head.lines[0]
     raise UserError(
         f"{table.path} is of no known format: its first line is '{excerpt(line)}'; set"
         f" data_config.interactions.format to one of {', '.join(READERS.names())}, or give two or"
         " three columns (protein, protein, label)"
     )
+
+
+# The format `auto`.
+READER = Reader(lambda head: False, _rows_by_head)
 
 
 def check_id(text: str) -> str:
