@@ -490,15 +490,16 @@ def test_an_exact_id_wins_and_equal_sequences_are_one(path: Path) -> None:
 def test_pairs_that_become_one_are_settled_again(path: Path) -> None:
     found = read(
         path,
-        "ENSP1.1 B 1\nENSP1.2 B 1\nENSP1.1 ENSP1.2 1\nENSP1.1 C 1\nENSP1.2 C 0\nD D 1\nD D 0\n",
+        "ENSP1.1 B 1\nENSP1.2 B 1\nENSP1.1 ENSP1.2 1\nENSP1.1 C 1\nENSP1.2 C 0\nD D 1\nD D 0\n"
+        "ENSP1.1 E 1\nENSP1.1 E 0\nENSP1.2 E 1\n",
     )
-    met, _ = meet(found, {"ENSP1": "M", "B": "M", "C": "M", "D": "M"})
+    met, _ = meet(found, dict.fromkeys(["ENSP1", "B", "C", "D", "E"], "M"))
     assert labelled(met) == {("B", "ENSP1"): 1, ("ENSP1", "ENSP1"): 1}
     counts = met.record()
-    assert (counts[base.REPEATED], counts[base.CONTRADICTIONS], counts[base.SELF]) == (3, 2, 1)
+    assert (counts[base.REPEATED], counts[base.CONTRADICTIONS], counts[base.SELF]) == (4, 3, 1)
     assert counts[BY_FORM] == 2
     barred = [{met.ids[a], met.ids[b]} for a, b in met.contradictions]
-    assert barred == [{"C", "ENSP1"}, {"D"}]
+    assert barred == [{"C", "ENSP1"}, {"D"}, {"E", "ENSP1"}]
 
 
 def test_nothing_left_shows_ids_of_both_sides(path: Path) -> None:

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.config import STRATEGIES, InteractionsConfig, Strategy
+from common.data.benchmarks.pring import FileKind, file_names
 from common.data.negatives import Negatives, encode_pairs
 from common.data.splitting import draw_node_sets, draw_test_proteins
 from common.data.tables.fasta import read_fasta
@@ -45,7 +46,7 @@ FindGroups = Callable[[Mapping[str, str], float], Numbers]
 # Raise it when the same input shall give another benchmark.
 VERSION = 1
 MARKER = "preparation.json"
-PARTS = ("train", "val", "test")
+PARTS: tuple[FileKind, ...] = ("train", "val", "test")
 # As PRING samples them.
 SET_SIZES = tuple(range(20, 201, 20))
 SETS_PER_SIZE = 50
@@ -123,14 +124,14 @@ def ensure_prepared(
         )
     material = read_material(settings)
     with new_directory(root) as directory:
-        writer = _Writer(directory / species, species, tuple(material.sequences))
+        writer = _Writer(directory / species, tuple(material.sequences))
         writer.write_sequences(material.sequences)
         splits: dict[str, dict[str, Any]] = {}
         for place, strategy in enumerate(STRATEGIES):
             rng = np.random.default_rng([seed, place])
             parts, dropped = _divide(material, settings, strategy, rng, find_groups)
             _write_split(writer, strategy, parts, rng)
-            splits[strategy] = {name: part.count() for name, part in parts.items()}
+            splits[strategy] = {str(kind): part.count() for kind, part in parts.items()}
             splits[strategy]["dropped"] = dropped
         counts = {name: table.record() for name, table in material.tables.items()}
         record = identity | {"counts": counts, "splits": splits}
@@ -204,12 +205,13 @@ def _divide(
     strategy: Strategy,
     rng: np.random.Generator,
     find_groups: FindGroups | None,
-) -> tuple[dict[str, Part], int]:
+) -> tuple[dict[FileKind, Part], int]:
     """The parts, and how many positives were dropped because they are across the cuts."""
     if "files" not in material.tables:
-        tables = material.tables.items()
+        tables = {kind: material.tables[kind] for kind in PARTS if kind in material.tables}
         return {
-            name: Part(material.numbers(table, table.pairs), table.labels) for name, table in tables
+            kind: Part(material.numbers(table, table.pairs), table.labels)
+            for kind, table in tables.items()
         }, 0
     table = material.tables["files"]
     pairs = material.numbers(table, table.pairs)
@@ -218,7 +220,7 @@ def _divide(
     if settings.max_identity is not None and find_groups is not None:
         groups = find_groups(material.sequences, settings.max_identity)
     side = draw_sides(pairs[table.labels == 1], groups, settings, strategy, rng)
-    parts = {}
+    parts: dict[FileKind, Part] = {}
     for number, name in enumerate(PARTS):
         within = (side[pairs] == number).all(axis=1)
         part = Part(pairs[within], table.labels[within])
@@ -308,19 +310,21 @@ class _Writer:
     """Writes the files of a species; proteins are numbers here."""
 
     folder: Path
-    species: str
     names: tuple[str, ...]
+
+    def path(self, kind: FileKind, strategy: Strategy = "BFS") -> Path:
+        return self.folder / file_names(kind, self.folder.name, strategy, nested=True)[0]
 
     def write_sequences(self, sequences: Mapping[str, str]) -> None:
         records = (f">{name}\n{sequence}\n" for name, sequence in sequences.items())
-        _write_text(self.folder / f"{self.species}_simple.fasta", "".join(records))
+        _write_text(self.path("sequences"), "".join(records))
 
-    def write_pairs(self, name: str, part: Part) -> None:
+    def write_pairs(self, path: Path, part: Part) -> None:
         rows = zip(part.pairs.tolist(), part.labels.tolist(), strict=True)
         lines = (f"{self.names[a]}\t{self.names[b]}\t{label}\n" for (a, b), label in rows)
-        _write_text(self.folder / name, "".join(lines))
+        _write_text(path, "".join(lines))
 
-    def write_graph(self, name: str, parts: Sequence[Part]) -> list[str]:
+    def write_graph(self, path: Path, parts: Sequence[Part]) -> list[str]:
         """The network of the positives, with all proteins of the parts as nodes, in order."""
         graph = nx.Graph()
         members = np.unique(np.concatenate([part.pairs for part in parts]))
@@ -328,30 +332,35 @@ class _Writer:
         for part in parts:
             edges = part.pairs[part.labels == 1].tolist()
             graph.add_edges_from((self.names[a], self.names[b]) for a, b in edges)
-        self.write_pickle(name, graph)
+        _write_pickle(path, graph)
         return list(graph)
-
-    def write_pickle(self, name: str, content: object) -> None:
-        (self.folder / name).write_bytes(pickle.dumps(content, protocol=4))
 
 
 def _write_split(
-    writer: _Writer, strategy: Strategy, parts: Mapping[str, Part], rng: np.random.Generator
+    writer: _Writer,
+    strategy: Strategy,
+    parts: Mapping[FileKind, Part],
+    rng: np.random.Generator,
 ) -> None:
-    for name, part in parts.items():
-        writer.write_pairs(f"{strategy}/{writer.species}_{name}_ppi.txt", part)
-    seen = [part for name, part in parts.items() if name != "test"]
+    for kind, part in parts.items():
+        writer.write_pairs(writer.path(kind, strategy), part)
+    seen = [part for kind, part in parts.items() if kind != "test"]
     if seen:
-        writer.write_graph(f"{strategy}/{writer.species}_train_graph.pkl", seen)
+        name = f"{writer.folder.name}_train_graph.pkl"
+        writer.write_graph(writer.folder / strategy / name, seen)
     if "test" in parts:
-        nodes = writer.write_graph(f"{strategy}/{writer.species}_test_graph.pkl", [parts["test"]])
-        members = np.unique(parts["test"].pairs)
-        edges = parts["test"].pairs[parts["test"].labels == 1]
-        neighbours = _list_neighbours(edges, members)
+        test = parts["test"]
+        nodes = writer.write_graph(writer.path("test_graph", strategy), [test])
+        members = np.unique(test.pairs)
+        neighbours = _list_neighbours(test.pairs[test.labels == 1], members)
         sizes = [size for size in SET_SIZES if size <= len(members)] or [len(members)]
         sets = draw_node_sets(neighbours, sizes, SETS_PER_SIZE, strategy, rng)
         named = {size: [[nodes[p] for p in one] for one in many] for size, many in sets.items()}
-        writer.write_pickle(f"{strategy}/test_sampled_nodes.pkl", named)
+        _write_pickle(writer.path("node_sets", strategy), named)
+
+
+def _write_pickle(path: Path, content: object) -> None:
+    path.write_bytes(pickle.dumps(content, protocol=4))
 
 
 def _write_text(path: Path, text: str) -> None:
