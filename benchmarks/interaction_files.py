@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from common.data.tables.interactions.base import ReadOptions, format_counts, read_interactions
+from common.data.tables.interactions.base import ReadOptions, format_counts
+from common.data.tables.interactions.reading import read_interactions
 from common.data.tables.meeting_ids import meet
 
 PROTEINS = 19_622

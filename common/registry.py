@@ -106,7 +106,7 @@ READERS = Registry(
     "interaction format",
     # In the order of recognition: the last takes whatever has two or three columns.
     {
-        "auto": "common.data.tables.interactions.base:READER",
+        "auto": "common.data.tables.interactions.reading:READER",
         "string": "common.data.tables.interactions.string_db:READER",
         "biogrid": "common.data.tables.interactions.biogrid:READER",
         "mitab": "common.data.tables.interactions.mitab:READER",

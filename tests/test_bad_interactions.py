@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.data.tables.interactions.base import Interactions, read_interactions
+from common.data.tables.interactions.base import Interactions
+from common.data.tables.interactions.reading import read_interactions
 from common.data.tables.meeting_ids import read_id_map, read_organisms
 from common.registry import READERS
 from tests.bad_input import (

@@ -18,9 +18,9 @@ from common.data.tables.interactions.base import (
     Rows,
     check_id,
     format_counts,
-    read_interactions,
 )
 from common.data.tables.interactions.biogrid import NOT_PHYSICAL
+from common.data.tables.interactions.reading import read_interactions
 from common.data.tables.meeting_ids import (
     BY_FORM,
     BY_MAP,
@@ -160,6 +160,7 @@ def test_two_columns_all_interact(path: Path) -> None:
 def test_a_header_is_counted_and_pairs_of_short_names_are_none(path: Path) -> None:
     assert base.HEADERS not in read(path, "A B 1\nC D 0\n").record()
     assert base.HEADERS not in read(path, "P1 P2\nC D\n").record()
+    assert base.HEADERS not in read(path, "gene1 gene2 1\nC D 0\n").record()
     found = read(path, "id1 id2\nC D\n")
     assert examples(found)[base.HEADERS] == ("id1 id2",)
 

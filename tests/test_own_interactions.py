@@ -183,8 +183,6 @@ def test_a_refused_input_leaves_nothing(tmp_path: Path, inputs: dict[str, Path])
         ensure_prepared(
             tmp_path / "own", "mine", settings_of({**inputs, "delimited": tmp_path}), 47
         )
-    with pytest.raises(UserError, match="max_identity"):
-        ensure_prepared(tmp_path / "own", "mine", settings_of(inputs, max_identity=0.4), 47)
 
 
 def test_given_negatives_count_and_contradictions_are_never_drawn(
@@ -226,6 +224,26 @@ def test_similar_proteins_are_on_one_side() -> None:
         assert set(side[:90].tolist()) == {0}
         assert 0.1 < (side == 2).mean() < 0.3
         assert 0.04 < (side == 1).mean() < 0.16
+
+
+def test_max_identity_puts_copies_on_one_side(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """Every protein has a copy with another name, and no interaction with it."""
+    text = inputs["sequences"].read_text()
+    copies = tmp_path / "copies.fasta"
+    copies.write_text(text + text.replace(">P1", ">Q1"))
+    pairs = inputs["delimited"].read_text()
+    file = tmp_path / "pairs.tsv"
+    file.write_text(pairs + pairs.replace("P1", "Q1"))
+    files = {"delimited": file, "sequences": copies}
+    own = settings_of(files, max_identity=0.9, test_fraction=0.3)
+    benchmark = open_prepared(tmp_path / "own", own)
+    sides = [set(benchmark.pairs(part).proteins) for part in PARTS]  # type: ignore[arg-type]
+    for side in sides:
+        others = set.union(*(other for other in sides if other is not side))
+        assert not {name[1:] for name in side} & {name[1:] for name in others}
+    record = json.loads((tmp_path / "own" / MARKER).read_text())
+    assert record["similarity"] in ("mmseqs2", "k-mers")
+    assert record["similarity"] in (tmp_path / "own/README.md").read_text()
 
 
 def test_given_splits_are_taken_as_they_are(tmp_path: Path, inputs: dict[str, Path]) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,22 +26,21 @@ import numpy.typing as npt
 from common.config import STRATEGIES, InteractionsConfig, Strategy
 from common.data.benchmarks.pring import FileKind, file_names
 from common.data.negatives import Negatives, encode_pairs
+from common.data.similarity import find_similar
 from common.data.splitting import draw_node_sets, draw_test_proteins
 from common.data.tables.fasta import read_fasta
 from common.data.tables.interactions.base import (
     Interactions,
     ReadOptions,
     format_counts,
-    read_interactions,
 )
+from common.data.tables.interactions.reading import read_interactions
 from common.data.tables.meeting_ids import known_ids, meet, read_id_map, read_organisms
 from common.errors import UserError
 from common.files import hash_file, new_directory
 from common.run import LOGGER, format_event
 
 Numbers = npt.NDArray[np.int64]
-# The groups of similar sequences, by number, of sequences and the identity above which they count.
-FindGroups = Callable[[Mapping[str, str], float], Numbers]
 
 # Raise it when the same input shall give another benchmark.
 VERSION = 1
@@ -92,13 +91,7 @@ class Material:
         return found.reshape(-1, 2)
 
 
-def ensure_prepared(
-    root: Path,
-    species: str,
-    settings: InteractionsConfig,
-    seed: int,
-    find_groups: FindGroups | None = None,
-) -> None:
+def ensure_prepared(root: Path, species: str, settings: InteractionsConfig, seed: int) -> None:
     """Prepare the benchmark under `root`, unless it is there, of the same input and settings.
 
     Args:
@@ -106,7 +99,6 @@ def ensure_prepared(
         species: What its proteins are called together.
         settings: The input and how it is divided.
         seed: Of all that is drawn.
-        find_groups: Finds similar sequences; needed where `max_identity` is set.
 
     Raises:
         UserError: The input cannot be read, or no benchmark can be made of it; or `root` holds
@@ -117,24 +109,20 @@ def ensure_prepared(
     found = _read_marker(root)
     if found is not None and {key: found.get(key) for key in identity} == identity:
         return
-    if settings.max_identity is not None and find_groups is None:
-        raise UserError(
-            "data_config.interactions.max_identity is set, but there is nothing that finds similar"
-            " sequences; remove it"
-        )
     material = read_material(settings)
+    groups, method = _find_groups(material, settings)
     with new_directory(root) as directory:
         writer = _Writer(directory / species, tuple(material.sequences))
         writer.write_sequences(material.sequences)
         splits: dict[str, dict[str, Any]] = {}
         for place, strategy in enumerate(STRATEGIES):
             rng = np.random.default_rng([seed, place])
-            parts, dropped = _divide(material, settings, strategy, rng, find_groups)
+            parts, dropped = _divide(material, groups, settings, strategy, rng)
             _write_split(writer, strategy, parts, rng)
             splits[strategy] = {str(kind): part.count() for kind, part in parts.items()}
             splits[strategy]["dropped"] = dropped
         counts = {name: table.record() for name, table in material.tables.items()}
-        record = identity | {"counts": counts, "splits": splits}
+        record = identity | {"similarity": method, "counts": counts, "splits": splits}
         _write_text(directory / MARKER, json.dumps(record, indent=2) + "\n")
         _write_text(directory / "README.md", _describe(record, material))
         if material.missing:
@@ -199,12 +187,24 @@ def read_material(settings: InteractionsConfig) -> Material:
     return Material(tables, {name: sequences[name] for name in used}, tuple(sorted(missing)))
 
 
+def _find_groups(material: Material, settings: InteractionsConfig) -> tuple[Numbers, str]:
+    """The group of similar sequences that each protein is in, and how they were found."""
+    if settings.max_identity is None or settings.splits.train is not None:
+        return np.arange(len(material.sequences)), "none"
+    similar = find_similar(material.sequences, settings.max_identity)
+    groups = similar.groups()
+    LOGGER.info(
+        format_event("similar_grouped", method=similar.method, groups=len(np.unique(groups)))
+    )
+    return groups, similar.method
+
+
 def _divide(
     material: Material,
+    groups: Numbers,
     settings: InteractionsConfig,
     strategy: Strategy,
     rng: np.random.Generator,
-    find_groups: FindGroups | None,
 ) -> tuple[dict[FileKind, Part], int]:
     """The parts, and how many positives were dropped because they are across the cuts."""
     if "files" not in material.tables:
@@ -216,9 +216,6 @@ def _divide(
     table = material.tables["files"]
     pairs = material.numbers(table, table.pairs)
     barred = material.numbers(table, table.contradictions)
-    groups = np.arange(len(material.sequences))
-    if settings.max_identity is not None and find_groups is not None:
-        groups = find_groups(material.sequences, settings.max_identity)
     side = draw_sides(pairs[table.labels == 1], groups, settings, strategy, rng)
     parts: dict[FileKind, Part] = {}
     for number, name in enumerate(PARTS):
@@ -377,6 +374,7 @@ def _describe(record: Mapping[str, Any], material: Material) -> str:
         "of the files and all counts. Proteins are divided into train, val and test, so that no",
         "protein is in two of them; pairs across are dropped. Negatives are pairs that the input",
         "does not list, drawn so that each protein is about as often in them as in the positives.",
+        *_describe_similarity(record),
         "",
         "| file | xxh3 |",
         "|---|---|",
@@ -391,3 +389,14 @@ def _describe(record: Mapping[str, Any], material: Material) -> str:
             lines.append(f"| {strategy} | {name} | {' | '.join(map(str, part.values()))} |")
         lines.append(f"| {strategy} | dropped: across | | {parts['dropped']} | |")
     return "\n".join(lines) + "\n"
+
+
+def _describe_similarity(record: Mapping[str, Any]) -> list[str]:
+    identity = record["settings"]["max_identity"]
+    if identity is None:
+        return []
+    kind = "approximate: it misses pairs" if record["similarity"] == "k-mers" else "all against all"
+    return [
+        f"Proteins that are more than {identity:.0%} identical are in one part (by"
+        f" {record['similarity']}; {kind})."
+    ]
