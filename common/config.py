@@ -36,6 +36,7 @@ PRING_COMMIT = "bdf3a5fe6800a8cea321f0e7484bb045c3146a45"
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 # Names a directory.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -147,19 +148,16 @@ class InteractionsConfig(Section):
     taxid: Count | None = None
     id_map: str | None = None
     splits: GivenSplitsConfig = GivenSplitsConfig()
-    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    max_identity: Annotated[float, Field(gt=0, lt=1)] | None = None
+    test_fraction: Share = 0.2
+    val_fraction: Share = 0.1
+    max_identity: Share | None = None
     negatives_per_positive: Positive = 1.0
 
     @model_validator(mode="after")
     def _something_trains(self) -> InteractionsConfig:
-        if self.test_fraction + self.val_fraction >= 1:
-            raise ValueError(
-                f"test_fraction ({self.test_fraction}) and val_fraction ({self.val_fraction}) leave"
-                " nothing to train on; together they must be below 1"
-            )
-        return self
+        if self.test_fraction + self.val_fraction < 1:
+            return self
+        raise ValueError("test_fraction and val_fraction together must be less than 1")
 
 
 class DataConfig(Section):
@@ -173,17 +171,14 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _interactions_are_given(self) -> DataConfig:
-        own = self.interactions
-        given = any(own.splits.model_dump().values())
-        if self.benchmark.name != "interactions":
+        own, given = self.interactions, any(self.interactions.splits.model_dump().values())
+        usable = own.sequences is not None and bool(own.files) != given
+        if usable or self.benchmark.name != "interactions":
             return self
-        if own.sequences is None or bool(own.files) == given:
-            raise ValueError(
-                "data_config.benchmark.name is interactions, which needs"
-                " data_config.interactions.sequences (a FASTA file) and either"
-                " data_config.interactions.files or data_config.interactions.splits"
-            )
-        return self
+        raise ValueError(
+            "data_config.benchmark.name: interactions needs data_config.interactions.sequences"
+            " and either data_config.interactions.files or data_config.interactions.splits"
+        )
 
 
 class MlpHeadConfig(Section):

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from common.config import STRATEGIES, BenchmarkConfig, DataConfig, InteractionsConfig, Strategy
 from common.data.benchmarks.base import Benchmark
 from common.data.benchmarks.registry import prepare_benchmark
-from common.data.preparation import MARKER, draw_sides, ensure_prepared
+from common.data.preparation import MARKER, ensure_prepared
+from common.data.splitting import draw_sides
 from common.data.tables.pairs import PairTable
 from common.errors import UserError
 from common.run import OneProcess
@@ -216,9 +217,8 @@ def test_similar_proteins_are_on_one_side() -> None:
     positives = rng.integers(400, size=(1500, 2))
     groups = rng.integers(150, size=400)
     groups[:90] = 0  # a family larger than the test side
-    own = InteractionsConfig()
     for strategy in STRATEGIES:
-        side = draw_sides(positives, groups, own, strategy, np.random.default_rng(1))
+        side = draw_sides(positives, groups, (0.1, 0.2), strategy, np.random.default_rng(1))
         for group in np.unique(groups):
             assert len(set(side[groups == group].tolist())) == 1
         assert set(side[:90].tolist()) == {0}

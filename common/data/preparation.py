@@ -27,7 +27,7 @@ from common.config import STRATEGIES, InteractionsConfig, Strategy
 from common.data.benchmarks.pring import FileKind, file_names
 from common.data.negatives import Negatives, encode_pairs
 from common.data.similarity import find_similar
-from common.data.splitting import draw_node_sets, draw_test_proteins
+from common.data.splitting import draw_node_sets, draw_sides, neighbours_of
 from common.data.tables.fasta import read_fasta
 from common.data.tables.interactions.base import (
     Interactions,
@@ -49,10 +49,6 @@ PARTS: tuple[FileKind, ...] = ("train", "val", "test")
 # As PRING samples them.
 SET_SIZES = tuple(range(20, 201, 20))
 SETS_PER_SIZE = 50
-# An unbroken walk swallows whole families, which the train side then never shows.
-WALK_LENGTH = 20
-# A group of similar sequences larger than this share of a side stays on the train side.
-LARGEST_GROUP = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +212,8 @@ def _divide(
     table = material.tables["files"]
     pairs = material.numbers(table, table.pairs)
     barred = material.numbers(table, table.contradictions)
-    side = draw_sides(pairs[table.labels == 1], groups, settings, strategy, rng)
+    shares = (settings.val_fraction, settings.test_fraction)
+    side = draw_sides(pairs[table.labels == 1], groups, shares, strategy, rng)
     parts: dict[FileKind, Part] = {}
     for number, name in enumerate(PARTS):
         within = (side[pairs] == number).all(axis=1)
@@ -225,48 +222,6 @@ def _divide(
         parts[name] = _add_negatives(part, barred, settings, rng)
     kept = sum(int(part.labels.sum()) for part in parts.values())
     return parts, int(table.labels.sum()) - kept
-
-
-def draw_sides(
-    positives: Numbers,
-    groups: Numbers,
-    settings: InteractionsConfig,
-    strategy: Strategy,
-    rng: np.random.Generator,
-) -> Numbers:
-    """The side (n,) of every protein: 0 for train, 1 for val, 2 for test.
-
-    Args:
-        positives: (P, 2) the network.
-        groups: (n,) a number for each protein; those that share it are put on one side.
-        settings: The share of val and test.
-        strategy: How the walks go that draw them.
-        rng: Draws.
-    """
-    _, groups = np.unique(groups, return_inverse=True)
-    sizes = np.bincount(groups)
-    edges = np.unique(np.sort(groups[positives], axis=1), axis=0)
-    side = np.zeros(len(sizes), np.int64)
-    for number, share in ((2, settings.test_fraction), (1, settings.val_fraction)):
-        wanted = share * len(groups)
-        free = np.flatnonzero((side == 0) & (sizes <= max(1.0, LARGEST_GROUP * wanted)))
-        count = min(len(free), round(wanted / sizes[free].mean())) if len(free) else 0
-        neighbours = _list_neighbours(edges, free)
-        if count:
-            side[free[draw_test_proteins(neighbours, count, strategy, rng, WALK_LENGTH)]] = number
-    return side[groups]
-
-
-def _list_neighbours(edges: Numbers, members: Numbers) -> list[list[int]]:
-    """The neighbours of every member among the members, by their places in `members`."""
-    places = np.full(max(edges.max(initial=0), members.max(initial=0)) + 1, -1)
-    places[members] = np.arange(len(members))
-    neighbours: list[list[int]] = [[] for _ in members]
-    for a, b in places[edges].tolist():
-        if a != b and a >= 0 and b >= 0:
-            neighbours[a].append(b)
-            neighbours[b].append(a)
-    return neighbours
 
 
 def _require_positives(part: Part, name: str, settings: InteractionsConfig) -> None:
@@ -349,7 +304,7 @@ def _write_split(
         test = parts["test"]
         nodes = writer.write_graph(writer.path("test_graph", strategy), [test])
         members = np.unique(test.pairs)
-        neighbours = _list_neighbours(test.pairs[test.labels == 1], members)
+        neighbours = neighbours_of(test.pairs[test.labels == 1], members)
         sizes = [size for size in SET_SIZES if size <= len(members)] or [len(members)]
         sets = draw_node_sets(neighbours, sizes, SETS_PER_SIZE, strategy, rng)
         named = {size: [[nodes[p] for p in one] for one in many] for size, many in sets.items()}
