@@ -36,7 +36,6 @@ PRING_COMMIT = "bdf3a5fe6800a8cea321f0e7484bb045c3146a45"
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 # Names a directory.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -46,7 +45,6 @@ BenchmarkName = Annotated[str, AfterValidator(BENCHMARKS.check)]
 ModelName = Annotated[str, AfterValidator(MODELS.check)]
 TaskName = Annotated[str, AfterValidator(TASKS.check)]
 ThresholdMode = Annotated[str, AfterValidator(THRESHOLD_MODES.check)]
-InteractionFormat = Annotated[str, AfterValidator(READERS.check)]
 
 
 class Section(BaseModel):
@@ -143,14 +141,14 @@ class InteractionsConfig(Section):
 
     files: tuple[str, ...] = ()
     sequences: str | None = None
-    format: InteractionFormat = "auto"
+    format: Annotated[str, AfterValidator(READERS.check)] = "auto"
     min_score: float | None = None
     taxid: Count | None = None
     id_map: str | None = None
     splits: GivenSplitsConfig = GivenSplitsConfig()
-    test_fraction: Share = 0.2
-    val_fraction: Share = 0.1
-    max_identity: Share | None = None
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    max_identity: Annotated[float, Field(gt=0, lt=1)] | None = None
     negatives_per_positive: Positive = 1.0
 
     @model_validator(mode="after")
