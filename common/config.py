@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from common.errors import UserError, excerpt
-from common.registry import BENCHMARKS, MODELS, TASKS, THRESHOLD_MODES
+from common.registry import BENCHMARKS, MODELS, READERS, TASKS, THRESHOLD_MODES
 from common.yaml_file import format_yaml
 
 Stage = Literal["pretrain", "finetune", "evaluate"]
@@ -128,13 +128,55 @@ class DataloaderConfig(Section):
     sampling: SamplingConfig = SamplingConfig()
 
 
+class GivenSplitsConfig(Section):
+    """Files of labelled pairs that are taken as they are, instead of dividing `files`."""
+
+    train: str | None = None
+    val: str | None = None
+    test: str | None = None
+
+
+class InteractionsConfig(Section):
+    """Own interactions and sequences, from which a benchmark is prepared."""
+
+    files: tuple[str, ...] = ()
+    sequences: str | None = None
+    format: Annotated[str, AfterValidator(READERS.check)] = "auto"
+    min_score: float | None = None
+    taxid: Count | None = None
+    id_map: str | None = None
+    splits: GivenSplitsConfig = GivenSplitsConfig()
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    max_identity: Annotated[float, Field(gt=0, lt=1)] | None = None
+    negatives_per_positive: Positive = 1.0
+
+    @model_validator(mode="after")
+    def _something_trains(self) -> InteractionsConfig:
+        if self.test_fraction + self.val_fraction < 1:
+            return self
+        raise ValueError("test_fraction and val_fraction together must be less than 1")
+
+
 class DataConfig(Section):
     """Benchmark, embeddings and batches."""
 
     benchmark: BenchmarkConfig = BenchmarkConfig()
+    interactions: InteractionsConfig = InteractionsConfig()
     embeddings: EmbeddingsConfig = EmbeddingsConfig()
     max_sequence_length: Count = 1000
     dataloader: DataloaderConfig = DataloaderConfig()
+
+    @model_validator(mode="after")
+    def _interactions_are_given(self) -> DataConfig:
+        own, given = self.interactions, any(self.interactions.splits.model_dump().values())
+        usable = own.sequences is not None and bool(own.files) != given
+        if usable or self.benchmark.name != "interactions":
+            return self
+        raise ValueError(
+            "data_config.benchmark.name: interactions needs data_config.interactions.sequences"
+            " and either data_config.interactions.files or data_config.interactions.splits"
+        )
 
 
 class MlpHeadConfig(Section):

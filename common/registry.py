@@ -71,6 +71,7 @@ BENCHMARKS = Registry(
     {
         "pring": "common.data.benchmarks.pring:Pring",
         "demo": "common.data.benchmarks.demo:Demo",
+        "interactions": "common.data.benchmarks.interactions:OwnInteractions",
     },
 )
 TASKS = Registry(
@@ -99,5 +100,18 @@ BASELINES = Registry(
     {
         "random": "common.evaluation.baselines.random:draw_scores",
         "self_pairs": "common.evaluation.baselines.self_pairs:predict_self_pairs",
+    },
+)
+READERS = Registry(
+    "interaction format",
+    # In the order of recognition: the last takes whatever has two or three columns.
+    {
+        "auto": "common.data.tables.interactions.reading:READER",
+        "string": "common.data.tables.interactions.string_db:READER",
+        "biogrid": "common.data.tables.interactions.biogrid:READER",
+        "mitab": "common.data.tables.interactions.mitab:READER",
+        "pring_raw": "common.data.tables.interactions.pring_raw:READER",
+        "huri": "common.data.tables.interactions.huri:READER",
+        "delimited": "common.data.tables.interactions.delimited:READER",
     },
 )

@@ -179,7 +179,7 @@ def text_of(path: Path) -> str | None:
     """The oracle's reading of a file: its text without byte order mark, None where it has none."""
     content = path.read_bytes()
     if path.suffix == ".gz":
-        unpacked = _unpack(content)
+        unpacked = unpack(content)
         if unpacked is None:
             return None
         content = unpacked
@@ -189,7 +189,7 @@ def text_of(path: Path) -> str | None:
         return None
 
 
-def _unpack(content: bytes) -> bytes | None:
+def unpack(content: bytes) -> bytes | None:
     """What the members of a gzip file hold, by zlib alone; None if one is not whole."""
     parts = []
     while content:

@@ -23,7 +23,7 @@ from pydantic import AfterValidator, BaseModel
 
 from common.config import Config, Stage, known_keys
 from common.config_file import load_config
-from common.registry import BENCHMARKS, MODELS, TASKS, THRESHOLD_MODES
+from common.registry import BENCHMARKS, MODELS, READERS, TASKS, THRESHOLD_MODES
 from tests.bad_input import Refused, assert_tried, attempt, cases, flip_bit, named_line
 from tests.tiny_benchmark import ROOT
 
@@ -32,7 +32,7 @@ SHIPPED = [path.read_text() for path in sorted((ROOT / "configs").glob("*.yaml")
 OUT_OF_RANGE = re.compile(
     "must be (greater|less) than|must divide|must contain at least one|must consist of letters"
 )
-REGISTRIES = (BENCHMARKS, MODELS, TASKS, THRESHOLD_MODES)
+REGISTRIES = (BENCHMARKS, MODELS, READERS, TASKS, THRESHOLD_MODES)
 
 # As written in YAML, and as it must arrive; `...` where it is not even a value of YAML.
 VALUES: dict[str, Any] = {

@@ -196,7 +196,7 @@ SET_REFUSED = {
     ),
     "a section that does not exist": (
         "data_config.validation.mode=benchmark",
-        "--set: unknown key 'data_config.validation'; did you mean 'data_config.dataloader'?",
+        "--set: unknown key 'data_config.validation'; did you mean 'data_config.interactions'?",
     ),
     "wrong type": (
         "training_config.epochs=many",

@@ -20,6 +20,10 @@ Matrix = npt.NDArray[np.bool_]
 Pairs = npt.NDArray[np.int64]
 Neighbours = Sequence[Sequence[int]]
 
+# An unbroken walk over a real network swallows whole families.
+_WALK_LENGTH = 20
+# A group of similar proteins larger than this share of val or test stays in train.
+_LARGEST_GROUP = 0.25
 _MOST_STEPS = 1000  # of a random walk that finds nothing new any more
 
 
@@ -56,6 +60,48 @@ def draw_test_proteins(
     `walk_length`, it starts anew after so many nodes.
     """
     return np.sort(np.array(_walk_over(neighbours, strategy, count, walk_length, rng)))
+
+
+def draw_sides(
+    positives: Pairs,
+    groups: Pairs,
+    shares: tuple[float, float],
+    strategy: Strategy,
+    rng: np.random.Generator,
+) -> Pairs:
+    """The side (n,) of every protein: 0 for train, 1 for val, 2 for test.
+
+    Args:
+        positives: (P, 2) the network.
+        groups: (n,) a number for each protein; those that share it are put on one side.
+        shares: Of the proteins, those of val and of test.
+        strategy: How the walks go that draw them.
+        rng: Draws.
+    """
+    _, groups = np.unique(groups, return_inverse=True)
+    sizes = np.bincount(groups)
+    edges = np.unique(np.sort(groups[positives], axis=1), axis=0)
+    side = np.zeros(len(sizes), np.int64)
+    for number in (2, 1):
+        wanted = shares[number - 1] * len(groups)
+        free = np.flatnonzero((side == 0) & (sizes <= max(1.0, _LARGEST_GROUP * wanted)))
+        count = min(len(free), round(wanted / sizes[free].mean())) if len(free) else 0
+        neighbours = neighbours_of(edges, free)
+        if count:
+            side[free[draw_test_proteins(neighbours, count, strategy, rng, _WALK_LENGTH)]] = number
+    return side[groups]
+
+
+def neighbours_of(edges: Pairs, members: Pairs) -> list[list[int]]:
+    """The neighbours of every member among the members, by their places in `members`."""
+    places = np.full(max(edges.max(initial=0), members.max(initial=0)) + 1, -1)
+    places[members] = np.arange(len(members))
+    neighbours: list[list[int]] = [[] for _ in members]
+    for a, b in places[edges].tolist():
+        if a != b and a >= 0 and b >= 0:
+            neighbours[a].append(b)
+            neighbours[b].append(a)
+    return neighbours
 
 
 def draw_pairs(

@@ -13,7 +13,7 @@ from typing import Literal
 
 import networkx as nx
 
-from common.config import BenchmarkConfig, Strategy
+from common.config import BenchmarkConfig, DataConfig, Strategy
 from common.data.tables.pairs import PairTable
 from common.errors import UserError
 
@@ -59,6 +59,17 @@ class Benchmark(abc.ABC):
         Raises:
             UserError: It cannot be generated or fetched.
         """
+
+    @classmethod
+    def prepare(
+        cls,
+        data: DataConfig,
+        seed: int,
+        splits: Sequence[Split] = (),
+        functional: Sequence[str] = (),
+    ) -> None:
+        """As `provide`, for the configured species: other sections of the data may say how."""
+        cls.provide(data.benchmark, seed, splits, functional)
 
     @abc.abstractmethod
     def pairs(self, split: Split) -> PairTable:

@@ -52,7 +52,7 @@ def prepare_benchmark(
 
     def provide() -> None:
         benchmark = BENCHMARKS.get(own.name)
-        benchmark.provide(own, seed, splits, functional)
+        benchmark.prepare(settings, seed, splits, functional)
         for species in others:
             other = own.model_copy(update={"species": species})
             benchmark.provide(other, seed, ("test",))

@@ -1,0 +1,29 @@
+"""A benchmark of the user's own interactions: prepared once, then read as PRING is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.config import DataConfig
+from common.data.benchmarks.base import Split
+from common.data.benchmarks.pring import Pring
+
+
+class OwnInteractions(Pring):
+    """Own interactions, in PRING's nested layout."""
+
+    @classmethod
+    def prepare(
+        cls,
+        data: DataConfig,
+        seed: int,
+        splits: Sequence[Split] = (),
+        functional: Sequence[str] = (),
+    ) -> None:
+        """Prepare it under `root_dir` from `data_config.interactions`, unless it is there."""
+        # Judging a prepared benchmark needs none of this.
+        from common.data.preparation import ensure_prepared
+
+        benchmark = data.benchmark
+        ensure_prepared(Path(benchmark.root_dir), benchmark.species, data.interactions, seed)

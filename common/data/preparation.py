@@ -1,0 +1,357 @@
+"""From people's interactions and sequences to a benchmark in PRING's nested layout.
+
+    <root>/README.md, preparation.json                      from what, and with which settings
+    <root>/proteins_without_sequence.txt                    all of them, if there are any
+    <root>/<species>/<species>_simple.fasta                 the sequences of the proteins
+    <root>/<species>/<STRATEGY>/<species>_{train,val,test}_ppi.txt, <species>_test_graph.pkl,
+        test_sampled_nodes.pkl, <species>_train_graph.pkl   a split for each strategy
+
+Proteins, not pairs, are divided into train, val and test; pairs across are dropped and counted. The
+same input, settings and seed give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import numpy.typing as npt
+
+from common.config import STRATEGIES, InteractionsConfig, Strategy
+from common.data.benchmarks.pring import FileKind, file_names
+from common.data.negatives import Negatives, encode_pairs
+from common.data.similarity import find_similar
+from common.data.splitting import draw_node_sets, draw_sides, neighbours_of
+from common.data.tables.fasta import read_fasta
+from common.data.tables.interactions.base import (
+    Interactions,
+    ReadOptions,
+    format_counts,
+)
+from common.data.tables.interactions.reading import read_interactions
+from common.data.tables.meeting_ids import known_ids, meet, read_id_map, read_organisms
+from common.errors import UserError
+from common.files import hash_file, new_directory
+from common.run import LOGGER, format_event
+
+Numbers = npt.NDArray[np.int64]
+
+# Raise it when the same input shall give another benchmark.
+VERSION = 1
+MARKER = "preparation.json"
+PARTS: tuple[FileKind, ...] = ("train", "val", "test")
+# As PRING samples them.
+SET_SIZES = tuple(range(20, 201, 20))
+SETS_PER_SIZE = 50
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Labelled pairs of a part: numbers (N, 2) of proteins, and labels (N,)."""
+
+    pairs: Numbers
+    labels: npt.NDArray[np.int8]
+
+    def count(self) -> dict[str, int]:
+        """How many pairs of either kind, of how many proteins."""
+        positives = int(self.labels.sum())
+        negatives = len(self.labels) - positives
+        proteins = len(np.unique(self.pairs))
+        return {"proteins": proteins, "positives": positives, "negatives": negatives}
+
+
+@dataclass(frozen=True)
+class Material:
+    """What was read.
+
+    Attributes:
+        tables: All interactions under the key `files`, or those of each given split.
+        sequences: The sequences of their proteins, by sorted id.
+        missing: The proteins that have none.
+    """
+
+    tables: Mapping[str, Interactions]
+    sequences: Mapping[str, str]
+    missing: tuple[str, ...]
+
+    def numbers(self, table: Interactions, pairs: Numbers) -> Numbers:
+        """Pairs of a table by the numbers of their proteins among the sequences."""
+        places = {name: number for number, name in enumerate(self.sequences)}
+        found: Numbers = np.array([places[name] for name in table.ids], np.int64)[pairs]
+        return found.reshape(-1, 2)
+
+
+def ensure_prepared(root: Path, species: str, settings: InteractionsConfig, seed: int) -> None:
+    """Prepare the benchmark under `root`, unless it is there, of the same input and settings.
+
+    Args:
+        root: Its directory, which appears complete or not at all.
+        species: What its proteins are called together.
+        settings: The input and how it is divided.
+        seed: Of all that is drawn.
+
+    Raises:
+        UserError: The input cannot be read, or no benchmark can be made of it; or `root` holds
+            something else.
+    """
+    identity = {"version": VERSION, "species": species, "seed": seed} | _describe_input(settings)
+    identity = json.loads(json.dumps(identity))
+    found = _read_marker(root)
+    if found is not None and {key: found.get(key) for key in identity} == identity:
+        return
+    material = read_material(settings)
+    groups, method = _find_groups(material, settings)
+    with new_directory(root) as directory:
+        writer = _Writer(directory / species, tuple(material.sequences))
+        writer.write_sequences(material.sequences)
+        splits: dict[str, dict[str, Any]] = {}
+        for place, strategy in enumerate(STRATEGIES):
+            rng = np.random.default_rng([seed, place])
+            parts, dropped = _divide(material, groups, settings, strategy, rng)
+            _write_split(writer, strategy, parts, rng)
+            splits[strategy] = {str(kind): part.count() for kind, part in parts.items()}
+            splits[strategy]["dropped"] = dropped
+        counts = {name: table.record() for name, table in material.tables.items()}
+        record = identity | {"similarity": method, "counts": counts, "splits": splits}
+        _write_text(directory / MARKER, json.dumps(record, indent=2) + "\n")
+        _write_text(directory / "README.md", _describe(record, material))
+        if material.missing:
+            names = "".join(f"{name}\n" for name in material.missing)
+            _write_text(directory / "proteins_without_sequence.txt", names)
+    LOGGER.info(format_event("interactions_prepared", directory=root, seed=seed))
+
+
+def _read_marker(root: Path) -> dict[str, Any] | None:
+    """What a prepared benchmark says of itself; None where there is nothing to overwrite."""
+    try:
+        if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+            return None
+        marker = json.loads((root / MARKER).read_text(encoding="utf-8"))
+        if isinstance(marker, dict) and "version" in marker:
+            return marker
+    except (OSError, ValueError):
+        pass  # reported below
+    raise UserError(
+        f"data_config.benchmark.root_dir ({root}) is not empty and was not prepared from"
+        " interactions, so nothing is written there; set it to a directory that does not exist yet"
+    )
+
+
+def _describe_input(settings: InteractionsConfig) -> dict[str, Any]:
+    given = {name: path for name, path in settings.splits.model_dump().items() if path}
+    paths = [*settings.files, *given.values(), settings.sequences, settings.id_map]
+    files = {}
+    for path in filter(None, paths):
+        if not Path(path).is_file():
+            raise UserError(
+                f"data_config.interactions names {path}, which is not a file; correct it, or set"
+                " data_config.benchmark.name: pring to use a prepared benchmark without its input"
+            )
+        files[path] = hash_file(Path(path))
+    return {"settings": settings.model_dump(mode="json"), "files": files}
+
+
+def read_material(settings: InteractionsConfig) -> Material:
+    """Read interactions, sequences and id map, and name all proteins as the sequences do.
+
+    Raises:
+        UserError: A file cannot be read, or nothing is left.
+    """
+    assert settings.sequences is not None  # checked by the configuration
+    sequences = read_fasta(settings.sequences)
+    id_map = read_id_map(settings.id_map) if settings.id_map else {}
+    organisms = read_organisms(settings.sequences) if settings.taxid else {}
+    known = known_ids(sequences, id_map)
+    options = ReadOptions(settings.min_score, settings.taxid, known, organisms)
+    given: dict[str, tuple[str, ...]] = {
+        name: (path,) for name, path in settings.splits.model_dump().items() if path
+    }
+    tables, missing = {}, dict[str, None]()
+    for name, files in given.items() or [("files", settings.files)]:
+        found = read_interactions(files, settings.format, options)
+        tables[name], lost = meet(found, sequences, id_map)
+        missing |= dict.fromkeys(lost)
+        for line in format_counts(tables[name]):
+            LOGGER.info(format_event("interactions_read", of=name, counts=line))
+    used = sorted({protein for table in tables.values() for protein in table.ids})
+    return Material(tables, {name: sequences[name] for name in used}, tuple(sorted(missing)))
+
+
+def _find_groups(material: Material, settings: InteractionsConfig) -> tuple[Numbers, str]:
+    """The group of similar sequences that each protein is in, and how they were found."""
+    if settings.max_identity is None or settings.splits.train is not None:
+        return np.arange(len(material.sequences)), "none"
+    similar = find_similar(material.sequences, settings.max_identity)
+    groups = similar.groups()
+    LOGGER.info(
+        format_event("similar_grouped", method=similar.method, groups=len(np.unique(groups)))
+    )
+    return groups, similar.method
+
+
+def _divide(
+    material: Material,
+    groups: Numbers,
+    settings: InteractionsConfig,
+    strategy: Strategy,
+    rng: np.random.Generator,
+) -> tuple[dict[FileKind, Part], int]:
+    """The parts, and how many positives were dropped because they are across the cuts."""
+    if "files" not in material.tables:
+        tables = {kind: material.tables[kind] for kind in PARTS if kind in material.tables}
+        return {
+            kind: Part(material.numbers(table, table.pairs), table.labels)
+            for kind, table in tables.items()
+        }, 0
+    table = material.tables["files"]
+    pairs = material.numbers(table, table.pairs)
+    barred = material.numbers(table, table.contradictions)
+    shares = (settings.val_fraction, settings.test_fraction)
+    side = draw_sides(pairs[table.labels == 1], groups, shares, strategy, rng)
+    parts: dict[FileKind, Part] = {}
+    for number, name in enumerate(PARTS):
+        within = (side[pairs] == number).all(axis=1)
+        part = Part(pairs[within], table.labels[within])
+        _require_positives(part, name, settings)
+        parts[name] = _add_negatives(part, barred, settings, rng)
+    kept = sum(int(part.labels.sum()) for part in parts.values())
+    return parts, int(table.labels.sum()) - kept
+
+
+def _require_positives(part: Part, name: str, settings: InteractionsConfig) -> None:
+    if not part.labels.any():
+        raise UserError(
+            f"no interaction is left for {name} (data_config.interactions.test_fraction is"
+            f" {settings.test_fraction}, val_fraction {settings.val_fraction}): both proteins of a"
+            " pair must be on one side; give more interactions, or larger fractions"
+        )
+
+
+def _add_negatives(
+    part: Part, barred: Numbers, settings: InteractionsConfig, rng: np.random.Generator
+) -> Part:
+    """The part with as many negatives as are asked for; those that were given count.
+
+    A protein of which all interactions were dropped would occur in negatives alone: none is drawn.
+    """
+    positives = int(part.labels.sum())
+    wanted = round(settings.negatives_per_positive * positives) - (len(part.labels) - positives)
+    if wanted <= 0:
+        return part
+    members = np.unique(part.pairs)
+    local = np.searchsorted(members, part.pairs)
+    barred = barred[np.isin(barred, members).all(axis=1)]
+    closed = np.concatenate([local, np.searchsorted(members, barred)])
+    known = np.unique(encode_pairs(closed, len(members)))
+    pool = Negatives(len(members), local[part.labels == 1], known)
+    drawn = pool.draw(wanted, "degree", rng, "data_config.interactions.negatives_per_positive")
+    pairs = np.concatenate([part.pairs, np.sort(members[drawn], axis=1)])
+    labels = np.concatenate([part.labels, np.zeros(wanted, np.int8)])
+    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+    return Part(pairs[order], labels[order])
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Writes the files of a species; proteins are numbers here."""
+
+    folder: Path
+    names: tuple[str, ...]
+
+    def path(self, kind: FileKind, strategy: Strategy = "BFS") -> Path:
+        return self.folder / file_names(kind, self.folder.name, strategy, nested=True)[0]
+
+    def write_sequences(self, sequences: Mapping[str, str]) -> None:
+        records = (f">{name}\n{sequence}\n" for name, sequence in sequences.items())
+        _write_text(self.path("sequences"), "".join(records))
+
+    def write_pairs(self, path: Path, part: Part) -> None:
+        rows = zip(part.pairs.tolist(), part.labels.tolist(), strict=True)
+        lines = (f"{self.names[a]}\t{self.names[b]}\t{label}\n" for (a, b), label in rows)
+        _write_text(path, "".join(lines))
+
+    def write_graph(self, path: Path, parts: Sequence[Part]) -> list[str]:
+        """The network of the positives, with all proteins of the parts as nodes, in order."""
+        graph = nx.Graph()
+        members = np.unique(np.concatenate([part.pairs for part in parts]))
+        graph.add_nodes_from(self.names[number] for number in members)
+        for part in parts:
+            edges = part.pairs[part.labels == 1].tolist()
+            graph.add_edges_from((self.names[a], self.names[b]) for a, b in edges)
+        _write_pickle(path, graph)
+        return list(graph)
+
+
+def _write_split(
+    writer: _Writer,
+    strategy: Strategy,
+    parts: Mapping[FileKind, Part],
+    rng: np.random.Generator,
+) -> None:
+    for kind, part in parts.items():
+        writer.write_pairs(writer.path(kind, strategy), part)
+    seen = [part for kind, part in parts.items() if kind != "test"]
+    if seen:
+        name = f"{writer.folder.name}_train_graph.pkl"
+        writer.write_graph(writer.folder / strategy / name, seen)
+    if "test" in parts:
+        test = parts["test"]
+        nodes = writer.write_graph(writer.path("test_graph", strategy), [test])
+        members = np.unique(test.pairs)
+        neighbours = neighbours_of(test.pairs[test.labels == 1], members)
+        sizes = [size for size in SET_SIZES if size <= len(members)] or [len(members)]
+        sets = draw_node_sets(neighbours, sizes, SETS_PER_SIZE, strategy, rng)
+        named = {size: [[nodes[p] for p in one] for one in many] for size, many in sets.items()}
+        _write_pickle(writer.path("node_sets", strategy), named)
+
+
+def _write_pickle(path: Path, content: object) -> None:
+    path.write_bytes(pickle.dumps(content, protocol=4))
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _describe(record: Mapping[str, Any], material: Material) -> str:
+    """The README: what this is, in sentences and tables."""
+    lines = [
+        f"# {record['species']}: a benchmark prepared from interactions",
+        "",
+        "Made by a program from the files below; `preparation.json` has the settings, the hashes",
+        "of the files and all counts. Proteins are divided into train, val and test, so that no",
+        "protein is in two of them; pairs across are dropped. Negatives are pairs that the input",
+        "does not list, drawn so that each protein is about as often in them as in the positives.",
+        *_describe_similarity(record),
+        "",
+        "| file | xxh3 |",
+        "|---|---|",
+        *(f"| {path} | {digest} |" for path, digest in record["files"].items()),
+    ]
+    for name, table in material.tables.items():
+        lines += ["", f"What was read ({name}):", "", "```", *format_counts(table), "```"]
+    lines += ["", "| strategy | part | proteins | positives | negatives |", "|---|---|---|---|---|"]
+    for strategy, parts in record["splits"].items():
+        counts = {name: part for name, part in parts.items() if name != "dropped"}
+        for name, part in counts.items():
+            lines.append(f"| {strategy} | {name} | {' | '.join(map(str, part.values()))} |")
+        lines.append(f"| {strategy} | dropped: across | | {parts['dropped']} | |")
+    return "\n".join(lines) + "\n"
+
+
+def _describe_similarity(record: Mapping[str, Any]) -> list[str]:
+    identity = record["settings"]["max_identity"]
+    if identity is None:
+        return []
+    kind = "approximate: it misses pairs" if record["similarity"] == "k-mers" else "all against all"
+    return [
+        f"Proteins that are more than {identity:.0%} identical are in one part (by"
+        f" {record['similarity']}; {kind})."
+    ]

@@ -1,0 +1,275 @@
+"""What every reader of interaction files gives, and what is done with it whatever the format.
+
+A reader knows one format: it recognizes a file by its first lines and gives its rows. Filters by
+organism and score, duplicates, contradictions and the counts of all that are the same for all
+formats and live here. To add a format, write its file beside the others, with a `READER`, and its
+line in `common.registry.READERS`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from common.data.tables.text_table import Head, Names, TextTable
+from common.errors import excerpt
+
+Mask = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int8]
+Pairs = npt.NDArray[np.int64]
+
+_NO_PAIRS = np.empty((0, 2), np.int64)
+EXAMPLES = 10
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+
+# The steps that are counted, in the words of the table.
+LINES = "lines read"
+HEADERS = "lines taken for a header"
+FOREIGN_TEXT = "lines read as Windows-1252"
+NO_ORGANISM = "lines without an organism, kept"
+OTHER_ORGANISM = "dropped: another organism"
+NO_ID = "dropped: no usable protein id"
+LOW_SCORE = "dropped: below min_score"
+PARENTS = "isoforms and chains read as their parent protein"
+REVERSED = "listed again in the other direction"
+REPEATED = "listed again"
+CONTRADICTIONS = "dropped: pairs listed with both labels"
+SELF = "self-interactions, kept"
+LEFT = "left"
+
+
+@dataclass(frozen=True)
+class Count:
+    """What one step of reading met.
+
+    Attributes:
+        step: What was met.
+        number: How often.
+        examples: The first few ids, or pairs of ids, that it concerns.
+    """
+
+    step: str
+    number: int
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Interactions:
+    """Pairs of proteins that interact, or are known not to; each pair once.
+
+    Attributes:
+        ids: The proteins, sorted.
+        pairs: (N, 2) row numbers into `ids`, the smaller first, sorted.
+        labels: (N,) 1 where the pair interacts, else 0.
+        scores: (N,) the highest score of the pair in the file's own units; NaN where it has none.
+        contradictions: (C, 2) pairs that are listed with both labels: not among `pairs`, and not
+            to be drawn as negatives either.
+        counts: What was met on the way, in order.
+    """
+
+    ids: tuple[str, ...]
+    pairs: Pairs
+    labels: Labels
+    scores: Floats
+    contradictions: Pairs
+    counts: tuple[Count, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        return f"Interactions({len(self)} pairs of {len(self.ids)} proteins)"
+
+    def record(self) -> dict[str, int]:
+        """The counts by step, and how many pairs are left."""
+        return {count.step: count.number for count in self.counts} | {LEFT: len(self)}
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What is wanted of the files.
+
+    Attributes:
+        min_score: Drop interactions below this score, in the file's own units.
+        taxid: Keep interactions of this organism (NCBI taxonomy).
+        known: The ids of the sequences, and those that an id map translates. Where a file names
+            its proteins in several ways, it decides which one is taken.
+        organisms: The organism of proteins by id, for files that do not name it.
+    """
+
+    min_score: float | None = None
+    taxid: int | None = None
+    known: Collection[str] = frozenset()
+    organisms: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of an interaction file.
+
+    Attributes:
+        first: The proteins of one side.
+        second: Those of the other.
+        labels: (R,) 1 or 0; None where all interact.
+        scores: (R,) NaN where there is none; None where the format has no scores.
+        organisms: (R, 2) taxids, 0 where one is unknown; None where the format names none.
+        dropped: (R,) masks of rows that the format itself excludes, by what is said of them.
+    """
+
+    first: Names
+    second: Names
+    labels: Labels | None = None
+    scores: Floats | None = None
+    organisms: Pairs | None = None
+    dropped: Mapping[str, Mask] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.first.codes)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """The contract of a format.
+
+    Attributes:
+        recognizes: Whether a file that begins like this is of the format.
+        rows: Gives its rows; a value that it cannot read is a UserError that names the line.
+    """
+
+    recognizes: Callable[[Head], bool]
+    rows: Callable[[TextTable, ReadOptions], Iterator[Rows]]
+
+
+class Tally:
+    """Counts by step, in the order in which the steps were first met."""
+
+    def __init__(self, counts: Sequence[Count] = ()) -> None:
+        self._counts = {count.step: count for count in counts}
+
+    def add(self, step: str, number: int, examples: Sequence[str] = ()) -> None:
+        """Count something, with examples; only what is met is listed."""
+        if number:
+            known = self._counts.get(step, Count(step, 0))
+            shown = tuple(dict.fromkeys([*known.examples, *examples]))[:EXAMPLES]
+            self._counts[step] = Count(step, known.number + number, shown)
+
+    def counts(self) -> tuple[Count, ...]:
+        """All that was counted."""
+        return tuple(self._counts.values())
+
+
+def check_id(text: str) -> str:
+    """The id that a value holds.
+
+    Raises:
+        ValueError: There is none, or none that a FASTA header could have.
+    """
+    name = text.strip(" ")
+    if not name:
+        raise ValueError("a protein id is missing")
+    if not name.isprintable() or " " in name:
+        raise ValueError(f"the id '{excerpt(name)}' contains spaces or non-printable characters")
+    return name
+
+
+def check_score(text: str) -> float:
+    """The number that a value holds.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if not _NUMBER.fullmatch(text.strip(" ")):
+        raise ValueError(f"the score '{excerpt(text)}' is not a number such as 0.85")
+    return float(text)
+
+
+def settle(
+    names: Sequence[str],
+    pairs: npt.NDArray[np.integer],
+    labels: Labels,
+    scores: Floats,
+    tally: Tally,
+    barred: npt.NDArray[np.integer] = _NO_PAIRS,
+) -> Interactions:
+    """Make each pair one, whatever its direction and however often it is listed.
+
+    Args:
+        names: The proteins, distinct, in any order.
+        pairs: (N, 2) row numbers into them.
+        labels: (N,) their labels.
+        scores: (N,) their scores; the highest of a pair counts.
+        tally: Counts repetitions, contradictions and self-interactions.
+        barred: (C, 2) pairs that are known, and were counted, as contradictions.
+    """
+    ids, ranked = _sort_names(names, np.concatenate([pairs, barred]))
+    flipped = ranked[: len(pairs), 0] > ranked[: len(pairs), 1]
+    keys = ranked.min(axis=1) * len(ids) + ranked.max(axis=1)
+    keys, barred_keys = keys[: len(pairs)], keys[len(pairs) :]
+    del ranked
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    is_first = np.r_[True, keys[1:] != keys[:-1]]
+    starts = np.flatnonzero(is_first)
+    keys = keys[starts]
+    unique = np.stack(np.divmod(keys, len(ids)), axis=1)
+    _count_repeats(flipped[order], is_first, starts, ids, unique, tally)
+    lowest, highest = (f.reduceat(labels[order], starts) for f in (np.minimum, np.maximum))
+    best = np.fmax.reduceat(scores[order], starts)
+    torn = lowest != highest
+    tally.add(CONTRADICTIONS, int(torn.sum()), _pair_texts(ids, unique[torn]))
+    clear = ~torn & ~np.isin(keys, barred_keys)
+    itself = unique[clear & (unique[:, 0] == unique[:, 1])]
+    tally.add(SELF, len(itself), [ids[a] for a in itself[:EXAMPLES, 0]])
+    either = np.stack(np.divmod(np.union1d(keys[torn], barred_keys), len(ids)), axis=1)
+    return Interactions(ids, unique[clear], highest[clear], best[clear], either, tally.counts())
+
+
+def _sort_names(
+    names: Sequence[str], pairs: npt.NDArray[np.integer]
+) -> tuple[tuple[str, ...], Pairs]:
+    """The names that the pairs use, sorted, and the pairs by their numbers among these."""
+    used = np.flatnonzero(np.bincount(pairs.ravel(), minlength=len(names)))
+    order = sorted(used.tolist(), key=lambda place: names[place])
+    rank = np.zeros(len(names), np.int64)
+    rank[order] = np.arange(len(order))
+    return tuple(names[place] for place in order), rank[pairs].reshape(-1, 2)
+
+
+def _count_repeats(
+    flipped: Mask,
+    is_first: Mask,
+    starts: npt.NDArray[np.intp],
+    ids: tuple[str, ...],
+    unique: Pairs,
+    tally: Tally,
+) -> None:
+    """Count what is listed more than once; all by rows in the order of their pairs."""
+    groups = np.cumsum(is_first) - 1
+    reverse = flipped != flipped[starts][groups]
+    for step, again in ((REVERSED, reverse), (REPEATED, ~reverse & ~is_first)):
+        tally.add(step, int(again.sum()), _pair_texts(ids, unique[groups[again][:EXAMPLES]]))
+
+
+def _pair_texts(ids: Sequence[str], pairs: Pairs) -> list[str]:
+    return [f"{ids[a]} {ids[b]}" for a, b in pairs[:EXAMPLES].tolist()]
+
+
+def format_counts(interactions: Interactions) -> list[str]:
+    """The lines of a table of what was read, dropped and left, with examples."""
+    counts = (*interactions.counts, Count(LEFT, len(interactions)))
+    width = max(len(count.step) for count in counts)
+    digits = max(len(str(count.number)) for count in counts)
+    return [
+        f"{count.step:<{width}}  {count.number:>{digits}}  {_shorten(count.examples)}".rstrip()
+        for count in counts
+    ]
+
+
+def _shorten(examples: Sequence[str]) -> str:
+    shown = ", ".join(excerpt(example) for example in examples[:3])
+    return f"({shown}, …)" if len(examples) > 3 else f"({shown})" if shown else ""

@@ -1,0 +1,131 @@
+"""BioGRID TAB 3.0 (and TAB 2.0): physical interactions, by the names of the columns.
+
+Proteins are named by Swiss-Prot accessions, systematic names or official symbols, whichever the
+sequences know best; a protein without a Swiss-Prot accession by its TrEMBL accession. `-` means
+that there is none. Definition of the columns: wiki.thebiogrid.org, "BioGRID TAB 3.0".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from common.data.tables.interactions.base import Reader, ReadOptions, Rows
+from common.data.tables.text_table import Block, Head, Layout, Names, TextTable
+from common.errors import UserError, excerpt
+
+NOT_PHYSICAL = "dropped: not physical evidence"
+
+_SYSTEM_TYPE = "experimental system type"
+# The names of the columns without the side; of several, the first that is there.
+_ORGANISMS = ("organism id interactor", "organism interactor")
+_NAMINGS = {
+    "swiss-prot": "swiss-prot accessions interactor",
+    "systematic": "systematic name interactor",
+    "symbol": "official symbol interactor",
+}
+_TREMBL = "trembl accessions interactor"
+
+
+def _header(head: Head) -> tuple[list[str], bool]:
+    """The lower-case names of the columns, and whether they stand in a line of data."""
+    for text, is_line in ((head.comment, False), (head.lines[0], True)):
+        names = [name.strip().lower() for name in text.split("\t")]
+        if _SYSTEM_TYPE in names and f"{_NAMINGS['systematic']} a" in names:
+            return names, is_line
+    return [], False
+
+
+def _recognizes(head: Head) -> bool:
+    return bool(_header(head)[0])
+
+
+def _rows(table: TextTable, options: ReadOptions) -> Iterator[Rows]:
+    names, is_line = _header(table.head)
+    organism = next((name for name in _ORGANISMS if f"{name} a" in names), None)
+    if organism is None:
+        raise UserError(
+            f"{table.path} does not begin with a header of BioGRID TAB 3.0 (#BioGRID Interaction"
+            f" ID, tab, …) but with '{excerpt(table.head.lines[0])}'; download the file again, or"
+            " set data_config.interactions.format: auto"
+        )
+    naming = _choose_naming(table, names, options)
+    sides = {"name": naming, "organism": organism}
+    if naming == _NAMINGS["swiss-prot"] and f"{_TREMBL} a" in names:
+        sides["other"] = _TREMBL
+    wanted = {f"{key} {side}": f"{name} {side}" for key, name in sides.items() for side in "ab"}
+    wanted |= {"type": _SYSTEM_TYPE} | ({"score": "score"} if "score" in names else {})
+    missing = [name for name in wanted.values() if name not in names]
+    if missing:
+        raise UserError(f"{table.path}, line 1: the column '{missing[0]}' is missing; add it")
+    columns = {key: names.index(name) for key, name in wanted.items()}
+    for block in table.blocks(Layout("\t", len(names), columns, is_line)):
+        yield _read_block(block, columns, options)
+
+
+def _read_block(block: Block, columns: Mapping[str, int], options: ReadOptions) -> Rows:
+    first, second = (_names(block, side, columns, options) for side in "ab")
+    organisms = [block.array(f"organism {side}", _taxid, np.int64) for side in "ab"]
+    return Rows(
+        first,
+        second,
+        scores=block.array("score", _score, np.float64) if "score" in columns else None,
+        organisms=np.stack(organisms, axis=1),
+        dropped={NOT_PHYSICAL: ~block.array("type", _is_physical, np.bool_)},
+    )
+
+
+def _names(block: Block, side: str, columns: Mapping[str, int], options: ReadOptions) -> Names:
+    def pick(text: str) -> str:
+        accessions = [part.strip() for part in text.split("|")]
+        if any(" " in part or not part.isprintable() for part in accessions):
+            raise ValueError(f"the id '{excerpt(text)}' contains spaces")
+        found = next((part for part in accessions if part in options.known), accessions[0])
+        return "" if found == "-" else found
+
+    names = block.names(f"name {side}", pick)
+    other = f"other {side}"
+    return names.or_else(block.names(other, pick)) if other in columns else names
+
+
+def _choose_naming(table: TextTable, names: list[str], options: ReadOptions) -> str:
+    """The columns of ids that the sequences know best, by the first lines of the file."""
+    lines = [line.split("\t") for line in table.head.lines]
+    there = [naming for naming in _NAMINGS.values() if f"{naming} a" in names]
+
+    def hits(naming: str) -> int:
+        place = names.index(f"{naming} a")
+        values = {fields[place] for fields in lines if len(fields) > place}
+        return sum(part in options.known for value in values for part in value.split("|"))
+
+    return max(there, key=hits)
+
+
+def _taxid(text: str) -> int:
+    text = text.strip()
+    if text in ("", "-"):
+        return 0
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise ValueError(f"the organism '{excerpt(text)}' is not a taxonomy id such as 9606")
+    return int(text)
+
+
+def _is_physical(text: str) -> bool:
+    kind = text.strip().lower()
+    if kind not in ("physical", "genetic"):
+        raise ValueError(
+            f"the experimental system type '{excerpt(text)}' is neither physical nor genetic"
+        )
+    return kind == "physical"
+
+
+def _score(text: str) -> float:
+    """The score of the publication, on a scale of its own; NaN where it is not a number."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+READER = Reader(_recognizes, _rows)

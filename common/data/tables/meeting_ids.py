@@ -1,0 +1,231 @@
+"""How the ids of interactions find those of sequences, which are written in many ways.
+
+A FASTA file names `4932.YAL001C`, `ENSP00000369497.3`, `gi|4504349|ref|NP_000509.1|` or
+`sp|P12345|AATM_RABIT` what interactions may call `YAL001C`, `9606.ENSP00000369497`, `NP_000509.1`
+or `P12345`. An id that is in both as it is always wins. Otherwise the number of the organism in
+front, and the version behind, are cut off on the side that has it. Versions that differ are taken
+for the same protein only in the name spaces that are known to have versions: elsewhere a number
+after a dot may be part of the name (`SPAC1002.01`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from common.data.tables.ids import shorten_uniprot
+from common.data.tables.interactions.base import EXAMPLES, Interactions, Tally, settle
+from common.data.tables.text_table import Layout, TextTable, split_line
+from common.errors import UserError, excerpt
+
+IdMap = Mapping[str, tuple[str, ...]]
+
+NO_SEQUENCE = "dropped: pairs of proteins without a sequence"
+MISSING = "proteins without a sequence"
+SEVERAL = "proteins that several different sequences fit"
+BY_MAP = "proteins found by the id map"
+BY_FORM = "proteins found without organism prefix or version"
+
+_PREFIX = re.compile(r"\d+\.(?=.)", re.ASCII)
+_VERSION = re.compile(r"(?<=.)\.\d+$", re.ASCII)
+_VERSIONED = re.compile(r"ENS[A-Z]*[PGT]\d+|[ANXY]P_\d+|[A-Z]{3}\d{5,7}", re.ASCII)
+_DATABASES = frozenset(["ref", "gb", "emb", "dbj", "pir", "prf", "tpg", "lcl", "gnl"])
+_ORGANISM = re.compile(rb"^>[ \t]*(\S+)[^\n]*?\bOX=(\d{1,9})\b", re.M)
+
+
+def read_id_map(path: str | Path) -> dict[str, tuple[str, ...]]:
+    """Read a file of two columns: an id of the interactions, the id of its sequence.
+
+    An id may have several lines; a header does no harm.
+
+    Raises:
+        UserError: The file cannot be read, or does not have two columns.
+    """
+    table = TextTable(path)
+    line = table.head.lines[0]
+    delimiter = next((mark for mark in "\t,;" if mark in line), None)
+    found: dict[str, dict[str, None]] = {}
+    width = len(split_line(line, delimiter))
+    if width != 2:
+        raise UserError(
+            f"{path} has {width} columns in its first line '{excerpt(line)}' instead of two (id of"
+            " the interactions, id of the sequence); keep these alone"
+        )
+    for block in table.blocks(Layout(delimiter, 2, {"from": 0, "to": 1})):
+        sides = [block.names(side, str.strip) for side in ("from", "to")]
+        names = ([side.values[code] for code in side.codes] for side in sides)
+        for source, target in zip(*names, strict=True):
+            if source and target:
+                found.setdefault(plain_id(source), {}).setdefault(target)
+    return {source: tuple(targets) for source, targets in found.items()}
+
+
+def read_organisms(path: str | Path) -> dict[str, int]:
+    """The organism of each protein by its id, from the `OX=9606` of UniProt's FASTA headers.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
+    found = (pair for block in TextTable(path).text_blocks() for pair in _ORGANISM.findall(block))
+    return {plain_id(name.decode()): int(taxid) for name, taxid in found}
+
+
+def plain_id(name: str) -> str:
+    """The accession of a name with bars (`sp|P12345|NAME`, `gi|5|ref|NP_1.1|`), else the name."""
+    parts = name.split("|")
+    if parts[0] == "gi" and len(parts) > 3:
+        parts = parts[2:]
+    if len(parts) > 1 and parts[0] in _DATABASES and parts[1]:
+        return parts[1]
+    return shorten_uniprot("|".join(parts))
+
+
+def known_ids(sequences: Iterable[str], id_map: IdMap | None = None) -> frozenset[str]:
+    """Every form of id under which a sequence may be found."""
+    forms = {text for name in sequences for _, text in _forms(name)}
+    return frozenset(forms.union(id_map or ()))
+
+
+def meet(
+    interactions: Interactions, sequences: Mapping[str, str], id_map: IdMap | None = None
+) -> tuple[Interactions, tuple[str, ...]]:
+    """Name the proteins of interactions as their sequences are named.
+
+    Args:
+        interactions: What was read of interaction files.
+        sequences: The sequences by id.
+        id_map: Other ids of proteins, tried first.
+
+    Returns:
+        The interactions of which both proteins have a sequence, with what was dropped in their
+        counts; and all proteins without one.
+
+    Raises:
+        UserError: No interaction is left; the sentence shows ids of both.
+    """
+    finder = _Finder(sequences, _turn(id_map or {}, interactions, sequences))
+    tally = Tally(interactions.counts)
+    found = [finder.find(name) for name in interactions.ids]
+    names = {name: number for number, name in enumerate(dict.fromkeys(filter(None, found)))}
+    numbers = np.array([names.get(name or "", -1) for name in found], np.int64)
+    pairs, barred = numbers[interactions.pairs], numbers[interactions.contradictions]
+    kept = pairs.min(axis=1, initial=np.iinfo(np.int64).max) >= 0
+    missing = tuple(n for n, hit in zip(interactions.ids, found, strict=True) if hit is None)
+    for step, ids in finder.met.items():
+        tally.add(step, len(ids), ids[:EXAMPLES])
+    tally.add(MISSING, len(missing), missing[:EXAMPLES])
+    tally.add(NO_SEQUENCE, int((~kept).sum()))
+    if not kept.any():
+        raise UserError(_explain_strangers(interactions, sequences, id_map, len(missing)))
+    barred = barred[barred.min(axis=1, initial=0) >= 0]
+    labels, scores = interactions.labels[kept], interactions.scores[kept]
+    return settle(list(names), pairs[kept], labels, scores, tally, barred), missing
+
+
+def _forms(name: str) -> Iterator[tuple[str, str]]:
+    """The forms of an id, with what was cut off: `p`refix, `v`ersion."""
+    plain = plain_id(name)
+    stems = [("", plain)]
+    if prefix := _PREFIX.match(plain):
+        stems.append(("p", plain[prefix.end() :]))
+    for cut, text in stems:
+        yield cut, text
+        if version := _VERSION.search(text):
+            yield f"{cut}v", text[: version.start()]
+
+
+class _Finder:
+    """Finds the sequence of an id.
+
+    Attributes:
+        met: The ids that were found otherwise than as they are, by how.
+    """
+
+    def __init__(self, sequences: Mapping[str, str], id_map: IdMap) -> None:
+        self.sequences = sequences
+        self.id_map = id_map
+        self.met: dict[str, list[str]] = {BY_MAP: [], BY_FORM: [], SEVERAL: []}
+        # By what is cut off, the ids of every form; None where different sequences have it.
+        self.forms: dict[str, dict[str, str | None]] = {}
+        for name in sequences:
+            for cut, text in _forms(name):
+                first = self.forms.setdefault(cut, {}).setdefault(text, name)
+                if first is not None and sequences[first] != sequences[name]:
+                    self.forms[cut][text] = None
+
+    def find(self, name: str) -> str | None:
+        """The id of the sequence; None where there is none, or more than one."""
+        for target in self.id_map.get(plain_id(name), ()):
+            hit = self._find(target)
+            if hit:
+                self.met[BY_MAP].append(name)
+                return hit
+        hit = self._find(name)
+        if hit is None:
+            return None
+        if not hit:
+            self.met[SEVERAL].append(name)
+        elif hit != name and plain_id(hit) != plain_id(name):
+            self.met[BY_FORM].append(name)
+        return hit or None
+
+    def _find(self, name: str) -> str | None:
+        """The id of the sequence, empty where several fit, None where none does."""
+        if name in self.sequences:
+            return name
+        several = False
+        for text, cut in self._combinations(name):
+            if text not in self.forms[cut]:
+                continue
+            hit = self.forms[cut][text]
+            if hit is not None:
+                return hit
+            several = True
+        return "" if several else None
+
+    def _combinations(self, name: str) -> list[tuple[str, str]]:
+        """The forms of the id, each with what is cut off the sequences' ids that it may meet."""
+        allowed = [
+            (len(own) + len(cut), text, cut)
+            for own, text in _forms(name)
+            for cut in self.forms
+            if not (own.startswith("p") and cut.startswith("p"))
+            and (not (own.endswith("v") and cut.endswith("v")) or _VERSIONED.fullmatch(text))
+        ]
+        return [(text, cut) for _, text, cut in sorted(allowed)]
+
+
+def _turn(id_map: IdMap, interactions: Interactions, sequences: Mapping[str, str]) -> IdMap:
+    """The id map from the interactions' ids to the sequences', whichever column comes first."""
+    ids = {plain_id(name) for name in interactions.ids}
+    backwards: dict[str, tuple[str, ...]] = {}
+    for source, targets in id_map.items():
+        for target in targets:
+            backwards[plain_id(target)] = (*backwards.get(plain_id(target), ()), source)
+    return backwards if ids.isdisjoint(id_map) and not ids.isdisjoint(backwards) else id_map
+
+
+def _explain_strangers(
+    interactions: Interactions,
+    sequences: Mapping[str, str],
+    id_map: IdMap | None,
+    missing: int,
+) -> str:
+    def quote(names: Iterable[str]) -> str:
+        return " and ".join(f"'{excerpt(name)}'" for name in list(names)[:2])
+
+    remedy = (
+        f"the id map has {quote(id_map)} → {quote(t[0] for t in id_map.values())}; correct it"
+        if id_map
+        else "translate them by data_config.interactions.id_map (two columns), or take the"
+        " sequences that belong to the interactions"
+    )
+    return (
+        f"{missing} of {len(interactions.ids)} proteins have no sequence, so that none of"
+        f" {len(interactions)} interactions is left: the interactions name proteins such as"
+        f" {quote(interactions.ids)}, data_config.interactions.sequences such as"
+        f" {quote(sequences)}; {remedy}"
+    )
