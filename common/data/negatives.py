@@ -1,7 +1,8 @@
 """Draws negatives: pairs of given proteins that are not known to interact.
 
-`uniform` gives every free pair the same chance. `degree` takes each protein as often as it occurs in
-the positives, so that the number of a protein's partners alone predicts nothing.
+`uniform` gives every free pair the same chance. `degree` takes each protein as often as it occurs
+in the positives, together with partners of the same degrees as there, so that the numbers of
+partners alone predict nothing.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ class Negatives:
         return drawn[:count]
 
     def _draw_by_degree(self, count: int, rng: np.random.Generator) -> Codes:
-        """At most `count` codes: positives that change partners with others of about their degree."""
+        """At most `count` codes, from positives that exchange partners of about the same degree."""
         degrees = np.bincount(self.positives.ravel(), minlength=self.proteins)
         logs = np.log(np.maximum(degrees, 1))
         pairs = self.positives[cycle(rng, np.arange(len(self.positives)), count)]

@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
@@ -91,23 +92,13 @@ def find_similar(
     return Similarity(names, pairs[pairs[:, 0] < pairs[:, 1]], method)
 
 
-def find_across(
-    first: Mapping[str, str],
-    second: Mapping[str, str],
-    identity: float,
-    method: Method | None = None,
-) -> list[tuple[str, str]]:
-    """The pairs of one sequence of `first` and one of `second`, of other ids, that are similar."""
-    found = find_similar({**first, **second}, identity, method)
-    pairs = [(found.names[a], found.names[b]) for a, b in found.pairs.tolist()]
-    across = [(a, b) for a, b in pairs if a in first and b in second]
-    return across + [(b, a) for a, b in pairs if b in first and a in second and not (a in first and b in second)]
-
-
 def _find_equal(texts: Sequence[str]) -> Numbers:
-    """Each sequence with the first that is equal to it, itself included."""
-    first: dict[str, int] = {}
-    return np.array([(first.setdefault(text, row), row) for row, text in enumerate(texts)], np.int64).reshape(-1, 2)
+    """All pairs of the same sequence."""
+    rows: dict[str, list[int]] = {}
+    for row, text in enumerate(texts):
+        rows.setdefault(text, []).append(row)
+    pairs = [pair for same in rows.values() for pair in combinations(same, 2)]
+    return np.array(pairs, np.int64).reshape(-1, 2)
 
 
 def _search_mmseqs(texts: Sequence[str], identity: float) -> Numbers:
