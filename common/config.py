@@ -107,6 +107,14 @@ class EmbeddingsConfig(Section):
     shard_mib: Count = 256
 
 
+class NegativesConfig(Section):
+    """Which negatives an epoch has: those of the file, or others drawn for every epoch."""
+
+    source: Literal["file", "resampled"] = "file"
+    per_positive: Positive = 1.0
+    draw: Literal["uniform", "degree"] = "uniform"
+
+
 class SamplingConfig(Section):
     """Which pairs a training step uses: all in turn, or the hardest of a pool (OHEM)."""
 
@@ -117,6 +125,7 @@ class SamplingConfig(Section):
     min_keep: Count = 1
     pool_multiplier: Count = 1
     cap_protein: Count | None = None
+    negatives: NegativesConfig = NegativesConfig()
 
 
 class DataloaderConfig(Section):

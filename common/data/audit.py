@@ -1,287 +1,27 @@
 """What leaks between the splits of a benchmark, and what is odd in them.
 
-`audit_splits` counts; `Audit.findings` says in sentences what the counts mean. What is normal in
-PRING (validation proteins are seen in training, self-pairs are positive) is information, what makes
-a test score mean something else is a warning, and `strict` refuses the worst of it.
+`audit_splits` counts. What the counts mean, `audit_facts` says: what is normal in PRING (validation
+proteins are seen in training, self-pairs are positive) is information, what changes the meaning of
+a test score is a warning, and `strict` refuses the worst of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from common.data.audit_facts import EXAMPLES, Audit, Count, SharedFacts, SplitFacts
 from common.data.negatives import encode_pairs
 from common.data.similarity import Method, find_similar
 from common.data.tables.ids import places_of
 from common.data.tables.pairs import PairTable
-from common.errors import UserError, excerpt
-
-Mode = Literal["off", "warn", "strict"]
-Level = Literal["info", "warning", "refused"]
-Examples = tuple[str, ...]
 
 NEAR_IDENTICAL = 0.9
-_EXAMPLES = 5
-# From this share of a split's proteins on, sharing them with training is its design.
-_MOSTLY_SHARED = 0.5
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One sentence about the splits, under a short name."""
-
-    name: str
-    level: Level
-    sentence: str
-
-
-@dataclass(frozen=True)
-class Count:
-    """How many of something, and the first five."""
-
-    count: int
-    examples: Examples = ()
-
-    def find(self, name: str, level: Level, sentence: str) -> Iterator[Finding]:
-        """The finding that a sentence with `{}` for the number makes, if there is anything."""
-        if self.count:
-            yield Finding(name, level, f"{sentence.format(f'{self.count:,}')} ({self})")
-
-    def __str__(self) -> str:
-        more = ", …" if self.count > len(self.examples) else ""
-        return ", ".join(map(excerpt, self.examples)) + more
-
-
-@dataclass(frozen=True)
-class SplitFacts:
-    """One split.
-
-    Attributes:
-        pairs: Lines of the file.
-        positives: Those labelled 1.
-        proteins: Distinct ids.
-        repeated: Pairs that are listed more than once, in either order, always with one label.
-        contradictory: Pairs that are listed with both labels.
-        self_positive: Self-pairs labelled 1.
-        self_negative: Self-pairs labelled 0.
-        negative_only: Proteins without a positive pair in this split or in training.
-        cut_proteins: Proteins longer than `max_sequence_length`.
-        cut_pairs: Pairs with such a protein.
-        longest: Residues of the longest protein.
-        seen: Pairs with 0, 1 and 2 proteins that occur in training.
-        degree_auroc: AUROC of the sum of both proteins' numbers of positive training pairs; None
-            where one class is absent.
-    """
-
-    pairs: int
-    positives: int
-    proteins: int
-    repeated: Count
-    contradictory: Count
-    self_positive: int
-    self_negative: int
-    negative_only: Count
-    cut_proteins: Count
-    cut_pairs: int
-    longest: int
-    seen: tuple[int, int, int]
-    degree_auroc: float | None
-
-
-@dataclass(frozen=True)
-class SharedFacts:
-    """What two splits have in common.
-
-    Attributes:
-        pairs: Pairs of both, in either order.
-        relabelled: Those of them with another label in each.
-        proteins: Ids of both.
-        same_sequence: Pairs of different ids, one of each split, with the same sequence.
-        near_identical: Pairs of different ids, one of each split, whose sequences are similar at
-            the audit's identity; those with the same sequence are not among them.
-    """
-
-    pairs: Count
-    relabelled: Count
-    proteins: Count
-    same_sequence: Count
-    near_identical: Count
-
-
-@dataclass(frozen=True)
-class Audit:
-    """The facts of all splits.
-
-    Attributes:
-        splits: By name; training comes first.
-        shared: By the names of two splits.
-        identity: From which identity on sequences count as nearly identical.
-        method: How such sequences were found.
-        max_length: `max_sequence_length`.
-    """
-
-    splits: Mapping[str, SplitFacts]
-    shared: Mapping[tuple[str, str], SharedFacts]
-    identity: float
-    method: Method
-    max_length: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """All facts and findings, for audit.json."""
-        return {
-            "identity": self.identity,
-            "method": self.method,
-            "max_sequence_length": self.max_length,
-            "splits": {name: asdict(facts) for name, facts in self.splits.items()},
-            "shared": {"/".join(names): asdict(facts) for names, facts in self.shared.items()},
-            "findings": [asdict(finding) for finding in self.findings()],
-        }
-
-    def findings(self) -> list[Finding]:
-        """What the facts mean; what `strict` refuses comes first, then warnings."""
-        found = [one for name in self.splits for one in self._judge_split(name)]
-        found += [one for names in self.shared for one in self._judge_shared(*names)]
-        order: Sequence[Level] = ("refused", "warning", "info")
-        return sorted(found, key=lambda finding: order.index(finding.level))
-
-    def refuse(self) -> None:
-        """Stop where `strict` does.
-
-        Raises:
-            UserError: What a score on these splits would not be worth anything for.
-        """
-        refused = [found.sentence for found in self.findings() if found.level == "refused"]
-        if refused:
-            raise UserError(
-                "data_config.audit: strict refuses these splits: "
-                + "; ".join(refused)
-                + "; remove those lines, or set data_config.audit: warn"
-            )
-
-    def _judge_split(self, name: str) -> Iterator[Finding]:
-        facts = self.splits[name]
-        selves = facts.self_positive + facts.self_negative
-        if facts.positives in (0, facts.pairs):
-            kind = "positive" if facts.positives else "negative"
-            yield Finding("one_class", "refused", f"all {facts.pairs:,} {name} pairs are {kind}")
-        yield from facts.contradictory.find(
-            "contradictory", "refused", f"{{}} {name} pairs are listed with both labels"
-        )
-        yield from facts.repeated.find(
-            "repeated", "warning", f"{{}} {name} pairs are listed more than once"
-        )
-        yield from facts.negative_only.find(
-            "negative_only",
-            "info",
-            f"{{}} of {facts.proteins:,} {name} proteins occur only in negatives",
-        )
-        yield from facts.cut_proteins.find(
-            "cut",
-            "info",
-            f"{{}} of {facts.proteins:,} {name} proteins, in {facts.cut_pairs:,} pairs, are cut to"
-            f" {self.max_length:,} residues (the longest has {facts.longest:,})",
-        )
-        if selves:
-            words = f"{facts.self_positive:,} of {selves:,} {name} self-pairs are positive"
-            yield Finding("self_pairs", "info", words)
-        if facts.degree_auroc is not None:
-            words = f"the sum of training degrees alone has AUROC {facts.degree_auroc:.3f}"
-            yield Finding("degree", "info", f"{words} on {name} pairs")
-        if name != self._training:
-            shares = " / ".join(f"{count / facts.pairs:.1%}" for count in facts.seen)
-            words = f"{shares} of the {name} pairs have 0 / 1 / 2 proteins seen in {self._training}"
-            yield Finding("seen", "info", words)
-
-    def _judge_shared(self, first: str, second: str) -> Iterator[Finding]:
-        facts, both = self.shared[first, second], f"both {first} and {second}"
-        test = second == "test"
-        # PRING's validation proteins are training proteins; one of a few is a leak.
-        few = facts.proteins.count < _MOSTLY_SHARED * self.splits[second].proteins
-        level: Level = "refused" if test else "warning" if few else "info"
-        yield from facts.pairs.find(
-            "shared_pairs", "refused" if test else "warning", f"{{}} pairs are in {both}"
-        )
-        yield from facts.relabelled.find(
-            "relabelled", "warning", f"{{}} pairs have different labels in {first} and {second}"
-        )
-        yield from facts.proteins.find("shared_proteins", level, f"{{}} proteins are in {both}")
-        between = f"pairs of a {first} and another {second} protein have"
-        level = "warning" if test or few else "info"
-        yield from facts.same_sequence.find(
-            "same_sequence", level, f"{{}} {between} the same sequence"
-        )
-        yield from facts.near_identical.find(
-            "near_identical", level, f"{{}} {between} at least {self.identity:.0%} identity"
-        )
-
-    @property
-    def _training(self) -> str:
-        return next(iter(self.splits))
-
-    def table(self) -> str:
-        """The facts as a table with one column for each split, and one for each two."""
-        rows = [
-            ["", *self.splits],
-            *([label, *map(show, self.splits.values())] for label, show in _SPLIT_ROWS),
-        ]
-        names = [" / ".join(names) for names in self.shared]
-        shared = [
-            ["", *names],
-            *(
-                [label, *(f"{getattr(facts, key).count:,}" for facts in self.shared.values())]
-                for label, key in _SHARED_ROWS
-            ),
-        ]
-        return _lay_out(rows) + ("\n\n" + _lay_out(shared) if self.shared else "")
-
-
-def _show_seen(facts: SplitFacts) -> str:
-    return " / ".join(f"{100 * count / facts.pairs:.1f}" for count in facts.seen)
-
-
-_SPLIT_ROWS: list[tuple[str, Callable[[SplitFacts], str]]] = [
-    ("pairs", lambda facts: f"{facts.pairs:,}"),
-    ("positive", lambda facts: f"{facts.positives:,}"),
-    ("proteins", lambda facts: f"{facts.proteins:,}"),
-    ("repeated pairs", lambda facts: f"{facts.repeated.count:,}"),
-    ("contradictory pairs", lambda facts: f"{facts.contradictory.count:,}"),
-    (
-        "self-pairs, positive / negative",
-        lambda facts: f"{facts.self_positive:,} / {facts.self_negative:,}",
-    ),
-    ("proteins only in negatives", lambda facts: f"{facts.negative_only.count:,}"),
-    (
-        "proteins cut / pairs with one",
-        lambda facts: f"{facts.cut_proteins.count:,} / {facts.cut_pairs:,}",
-    ),
-    ("longest protein", lambda facts: f"{facts.longest:,}"),
-    ("% of pairs with 0 / 1 / 2 seen", _show_seen),
-    (
-        "AUROC of training degrees",
-        lambda facts: "-" if facts.degree_auroc is None else f"{facts.degree_auroc:.3f}",
-    ),
-]
-_SHARED_ROWS = [
-    ("shared pairs", "pairs"),
-    ("with different labels", "relabelled"),
-    ("shared proteins", "proteins"),
-    ("same sequence, other id", "same_sequence"),
-    ("nearly identical sequences", "near_identical"),
-]
-
-
-def _lay_out(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    ]
-    return "\n".join(line.rstrip() for line in lines)
 
 
 def audit_splits(
@@ -289,7 +29,7 @@ def audit_splits(
     sequences: Mapping[str, str],
     max_length: int,
     identity: float = NEAR_IDENTICAL,
-    method: Method | None = None,
+    method: Method | None = "k-mers",
 ) -> Audit:
     """Count what the splits share and what is odd in each.
 
@@ -298,7 +38,8 @@ def audit_splits(
         sequences: By protein; proteins without one are not compared.
         max_length: `data_config.max_sequence_length`.
         identity: From which identity on sequences of two splits count as nearly identical.
-        method: How similar sequences are found; None takes MMseqs2 where it is installed.
+        method: How similar sequences are found. At high identities k-mers miss hardly any and
+            take seconds; None takes MMseqs2 where it is installed.
 
     Raises:
         UserError: MMseqs2 fails.
@@ -348,12 +89,12 @@ class _Numbered:
         return np.bincount(self.pairs.ravel(), minlength=len(self.proteins)) > 0
 
     def name_pairs(self, codes: NDArray[np.int64]) -> Count:
-        pairs = np.stack(np.divmod(codes[:_EXAMPLES], len(self.proteins)), axis=1).tolist()
+        pairs = np.stack(np.divmod(codes[:EXAMPLES], len(self.proteins)), axis=1).tolist()
         return Count(len(codes), tuple(f"{self.proteins[a]} {self.proteins[b]}" for a, b in pairs))
 
     def name_proteins(self, mask: NDArray[np.bool_]) -> Count:
         rows = np.flatnonzero(mask)
-        return Count(len(rows), tuple(self.proteins[row] for row in rows[:_EXAMPLES]))
+        return Count(len(rows), tuple(self.proteins[row] for row in rows[:EXAMPLES]))
 
 
 def _describe(
@@ -364,6 +105,7 @@ def _describe(
     both = np.intersect1d(positive, negative, assume_unique=True)
     itself = split.labels[split.pairs[:, 0] == split.pairs[:, 1]]
     present, cut = split.present(), lengths > max_length
+    degrees = training.degrees()[split.pairs]
     seen = np.bincount(training.present()[split.pairs].sum(1), minlength=3)
     return SplitFacts(
         pairs=len(split.labels),
@@ -378,7 +120,8 @@ def _describe(
         cut_pairs=int(cut[split.pairs].any(1).sum()),
         longest=int(lengths[present].max()),
         seen=(int(seen[0]), int(seen[1]), int(seen[2])),
-        degree_auroc=_auroc(training.degrees()[split.pairs].sum(1), split.labels),
+        degree_auroc=_auroc(degrees.sum(1), split.labels),
+        degree_product_auroc=_auroc(degrees.prod(1), split.labels),
     )
 
 

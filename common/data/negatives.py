@@ -8,18 +8,22 @@ partners alone predict nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.config import NegativesConfig
+from common.data.tables.ids import places_of
 from common.data.tables.pairs import PairTable
 from common.errors import UserError
 
 Draw = Literal["uniform", "degree"]
 Pairs = NDArray[np.int64]
 Codes = NDArray[np.int64]
+
+_PER_POSITIVE = "data_config.dataloader.sampling.negatives.per_positive"
 
 # How far apart the logarithmic degrees of exchanged partners are, and how that widens in rounds.
 _SPREAD = 0.1
@@ -86,17 +90,25 @@ class Negatives:
         Raises:
             UserError: There are fewer free pairs.
         """
-        if count > self.free:
-            raise UserError(
-                f"{setting} asks for {count} negatives, but of the pairs among {self.proteins}"
-                f" proteins only {self.free} are not known to interact; lower {setting}"
-            )
+        self.check(count, setting)
         if draw == "uniform" or not len(self.positives):
             return self._decode(self._draw_uniform(count, self.known, rng))
         drawn = self._draw_by_degree(count, rng)
         taken = np.sort(np.concatenate([self.known, drawn]))
         filling = self._draw_uniform(count - len(drawn), taken, rng)
         return self._decode(rng.permutation(np.concatenate([drawn, filling])))
+
+    def check(self, count: int, setting: str) -> None:
+        """See that there are enough free pairs.
+
+        Raises:
+            UserError: There are not; it names the configuration key that sets the number.
+        """
+        if count > self.free:
+            raise UserError(
+                f"{setting} asks for {count} negatives, but of the pairs among {self.proteins}"
+                f" proteins only {self.free} are not known to interact; lower {setting}"
+            )
 
     def _decode(self, codes: Codes) -> Pairs:
         return np.stack(np.divmod(codes, self.proteins), axis=1)
@@ -164,6 +176,66 @@ def _change_partners(
     return changed
 
 
+@dataclass(frozen=True, eq=False)
+class Resampling:
+    """A table's positives, with negatives that are drawn for every epoch.
+
+    They follow from the seed and the epoch alone, so every process draws the same, and so does a
+    run that is resumed.
+
+    Attributes:
+        table: The pairs of the file; its negatives are left out.
+        negatives: What is drawn from.
+        settings: How many for each positive, and how.
+        seed: Determines the draws, together with the epoch.
+    """
+
+    table: PairTable
+    negatives: Negatives
+    settings: NegativesConfig
+    seed: int
+    _latest: dict[int, PairTable] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(
+        cls, table: PairTable, others: Iterable[PairTable], settings: NegativesConfig, seed: int
+    ) -> Resampling:
+        """The resampling of a table, which never draws a positive of it or of the others.
+
+        Raises:
+            UserError: There are no positives, or fewer free pairs than an epoch needs.
+        """
+        resampling = cls(table, Negatives.of_table(table, others), settings, seed)
+        if not len(resampling.negatives.positives):
+            raise UserError(
+                "data_config.dataloader.sampling.negatives.source: resampled needs positive"
+                " training pairs, but there are none; check the labels of the training pairs"
+            )
+        resampling.negatives.check(resampling.count, _PER_POSITIVE)
+        return resampling
+
+    @property
+    def count(self) -> int:
+        """How many negatives an epoch has."""
+        return max(1, round(self.settings.per_positive * len(self.negatives.positives)))
+
+    def __len__(self) -> int:
+        """How many pairs an epoch has."""
+        return len(self.negatives.positives) + self.count
+
+    def at(self, epoch: int) -> PairTable:
+        """The pairs of an epoch: the positives, then its negatives."""
+        if epoch not in self._latest:
+            # The third number keeps these draws apart from those of the order of the pairs.
+            rng = np.random.default_rng((self.seed, epoch, 1))
+            drawn = self.negatives.draw(self.count, self.settings.draw, rng, _PER_POSITIVE)
+            pairs = np.concatenate([self.negatives.positives, drawn])
+            labels = np.repeat(np.array([1, 0], np.int8), [len(pairs) - len(drawn), len(drawn)])
+            self._latest.clear()
+            self._latest[epoch] = PairTable(self.table.proteins, pairs, labels)
+        return self._latest[epoch]
+
+
 def contains(ordered: Codes, codes: Codes) -> NDArray[np.bool_]:
     """Which of `codes` are among the `ordered` ones."""
     if not len(ordered):
@@ -174,14 +246,12 @@ def contains(ordered: Codes, codes: Codes) -> NDArray[np.bool_]:
 
 
 def cycle(rng: np.random.Generator, rows: Pairs, count: int) -> Pairs:
-    """`count` rows: whole permutations of `rows` one after the other, the last one cut."""
+    """`count` rows from permutations of `rows`, one after the other, the last one cut short."""
     repeats = -(-count // len(rows)) if count else 1
     return np.concatenate([rng.permutation(rows) for _ in range(repeats)])[:count]
 
 
 def positive_codes(table: PairTable, proteins: Sequence[str]) -> Codes:
     """The codes of a table's positives between `proteins`, numbered in their order."""
-    number = {protein: row for row, protein in enumerate(proteins)}
-    numbers = np.array([number.get(protein, -1) for protein in table.proteins], np.int64)
-    pairs = numbers[table.pairs[table.labels == 1]].reshape(-1, 2)
+    pairs = places_of(table.proteins, proteins)[table.pairs[table.labels == 1]].reshape(-1, 2)
     return np.unique(encode_pairs(pairs[(pairs >= 0).all(1)], len(proteins)))

@@ -28,4 +28,4 @@ def _hash_each(table: PairTable) -> Hashes:
     # Proteins are sorted, so the smaller number has the smaller id; ids have no tabs.
     pairs = np.sort(table.pairs, axis=1).tolist()
     names = (f"{table.proteins[a]}\t{table.proteins[b]}" for a, b in pairs)
-    return np.array([xxhash.xxh3_64_intdigest(name) for name in names], np.uint64)
+    return np.array([xxhash.xxh3_64_intdigest(name.encode()) for name in names], np.uint64)

@@ -38,7 +38,8 @@ _LETTERS = b"ACDEFGHIKLMNPQRSTVWY"
 # proteins share long ones, which few others do.
 _SEED, _LONG_SEED, _LONG_FROM = "110111", "110110111011", 0.6
 _MOST_SHARED = 100  # proteins that have a seed; what more of them have tells nothing
-_LEAST_SEEDS = 3  # near one diagonal, before a pair is aligned
+# Seeds near one diagonal before a pair is aligned, and in pairs with so short a sequence.
+_LEAST_SEEDS, _LEAST_IN_SHORT, _SHORT = 3, 2, 200
 _BITS_DIAGONAL, _BITS_BIN = 18, 5  # 2^17 residues at most; diagonals are searched 32 at a time
 _BAND = 48  # diagonals on each side that an alignment may use
 _SWITCH = 3  # identical residues that a change of diagonal costs
@@ -109,7 +110,7 @@ def _search_mmseqs(texts: Sequence[str], identity: float) -> Numbers:
         sensitivity = "1" if identity >= 0.9 else "5.7" if identity > 0.3 else "7.5"
         columns = "query,target,qcov,tcov"
         command = [
-            *(COMMAND, "easy-search", fasta, fasta, hits, folder / "work", "-v", "1"),
+            *(COMMAND, "easy-search", *map(str, (fasta, fasta, hits, folder / "work")), "-v", "1"),
             *("--min-seq-id", str(identity), "-s", sensitivity),
             *("--max-seqs", str(max(300, len(texts))), "--format-output", columns),
         ]
@@ -153,9 +154,12 @@ def _find_candidates(
         shift = place[here] - place[there] + (1 << (_BITS_DIAGONAL - 1))
         keys.append((pair << _BITS_DIAGONAL) + shift)
     bins, counts = np.unique(np.concatenate(keys) >> _BITS_BIN, return_counts=True)
-    bins = bins[counts >= _LEAST_SEEDS]
+    bins, counts = bins[counts >= _LEAST_IN_SHORT], counts[counts >= _LEAST_IN_SHORT]
     pair, shift = np.divmod((bins << _BITS_BIN) + (1 << (_BITS_BIN - 1)), 1 << _BITS_DIAGONAL)
-    return *np.divmod(pair, len(lengths)), shift - (1 << (_BITS_DIAGONAL - 1))
+    a, b = np.divmod(pair, max(1, len(lengths)))
+    short = np.minimum(lengths[a], lengths[b]) < _SHORT
+    enough = counts >= np.where(short, _LEAST_IN_SHORT, _LEAST_SEEDS)
+    return a[enough], b[enough], shift[enough] - (1 << (_BITS_DIAGONAL - 1))
 
 
 def _list_seeds(
