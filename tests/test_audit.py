@@ -108,6 +108,12 @@ def test_warnings_are_not_refused(splits: dict[str, str], name: str, sentence: s
     found.refuse()
 
 
+def test_a_pair_with_both_labels_is_not_counted_as_repeated_as_well() -> None:
+    train = audit({"train": CLEAN["train"] + " ba0 cb1"}).splits["train"]
+    assert train.contradictory.examples == ("a b",)
+    assert train.repeated.examples == ("b c",)
+
+
 def test_the_first_five_are_named() -> None:
     test = "xy1 yz0 " + " ".join(f"{letter}x1" for letter in "abcdef")
     sentence = findings(audit({"val": "", "test": test}), "refused")["shared_proteins"].sentence

@@ -97,8 +97,9 @@ def test_too_many_are_refused_with_the_number_there_is() -> None:
 
 def test_uniform_gives_every_pair_the_same_chance() -> None:
     """Sparse, where pairs are drawn by rejection, and dense, where all are listed."""
-    for proteins, count in ((14, 5), (14, 60)):
-        source = Negatives(proteins, np.empty((0, 2), np.int64), np.array([1, 2, 3]))
+    for proteins, count, itself in ((14, 5, False), (14, 60, False), (8, 4, True)):
+        known = np.array([1, 2, 3])
+        source = Negatives(proteins, np.empty((0, 2), np.int64), known, itself)
         drawn = [
             source.draw(count, "uniform", np.random.default_rng(seed), "x") for seed in range(4000)
         ]
@@ -137,6 +138,22 @@ def test_by_degree_each_protein_is_as_often_negative(seed: int, per_positive: in
     assert abs(degree_auroc(table.pairs, drawn, 2000) - 0.5) < 0.02
     uniform = source.draw(count, "uniform", np.random.default_rng(seed), "x")
     assert degree_auroc(table.pairs, uniform, 2000) > 0.7
+
+
+def test_by_degree_partners_have_the_degrees_that_they_have_in_the_positives() -> None:
+    """Proteins of many partners bind one another, those of few likewise: 1600 and 400 pairs.
+
+    Ends joined at random would make pairs of one of each: a degree AUROC of 0.55.
+    """
+    rng = np.random.default_rng(0)
+    rows, columns = np.triu_indices(200, 1)
+    every = np.stack([rows, columns], axis=1)
+    parts = [rng.permutation(every)[:count] + first for count, first in ((1600, 0), (400, 200))]
+    positives = np.concatenate(parts)
+    source = Negatives(400, positives, np.unique(encode_pairs(positives, 400)))
+    drawn = source.draw(2000, "degree", rng, "x")
+    assert abs(degree_auroc(positives, drawn, 400) - 0.5) < 0.02
+    assert ((drawn < 200).sum(1) == 1).mean() < 0.05
 
 
 def test_by_degree_a_protein_that_binds_almost_all_does_not_stop_the_draw() -> None:

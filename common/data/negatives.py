@@ -69,10 +69,10 @@ class Negatives:
     @property
     def free(self) -> int:
         """How many pairs there are to draw."""
-        itself = self.known // self.proteins == self.known % self.proteins
         if self.self_pairs:
             return self.proteins * (self.proteins + 1) // 2 - len(self.known)
-        return self.proteins * (self.proteins - 1) // 2 - int((~itself).sum())
+        others = self.known // self.proteins != self.known % self.proteins
+        return self.proteins * (self.proteins - 1) // 2 - int(others.sum())
 
     def draw(self, count: int, draw: Draw, rng: np.random.Generator, setting: str) -> Pairs:
         """`count` distinct free pairs (count, 2), in random order, the smaller number first.
@@ -123,7 +123,11 @@ class Negatives:
         drawn: Codes = np.empty(0, np.int64)
         while len(drawn) < count:
             # At most a quarter is taken: twice the number is nearly always enough.
-            pairs = rng.integers(self.proteins, size=(2 * (count - len(drawn)) + 16, 2))
+            size = (2 * (count - len(drawn)) + 16, 2)
+            pairs = np.sort(rng.integers(self.proteins + self.self_pairs, size=size), axis=1)
+            pairs = pairs[pairs[:, 0] < pairs[:, 1]]
+            # Pairs of n + 1 different numbers are as many as those of n that may be the same.
+            pairs[:, 1] -= self.self_pairs
             drawn = np.concatenate([drawn, encode_pairs(pairs, self.proteins)])
             drawn = drawn[self._usable(drawn, taken)]
         return drawn[:count]
