@@ -29,7 +29,8 @@ from benchmarks.workload import (
     run_benchmark,
     take_time,
 )
-from common.config import DataloaderConfig, LossConfig, SamplingConfig, TrainingConfig
+from common.config import LossConfig, TrainingConfig
+from common.config_data import DataloaderConfig, SamplingConfig
 from common.data.batches import BatchPlanner, PairData, Rows
 from common.memory import FreedMemory
 from common.models.v3 import V3Model
@@ -142,7 +143,7 @@ def measure_mining(shape: Shape, runs: int, pool: int = 4) -> list[Row]:
     mined = {"strategy": "ohem", "warmup_epochs": 0, "pool_multiplier": pool}
     plain, mining = planner(data), planner(data, **mined)
     accelerator = Accelerator(cpu=True)
-    miner = Miner(mining.sampling, data.table, PairLoss(LossConfig()), accelerator)
+    miner = Miner(mining.sampling, PairLoss(LossConfig()), accelerator)
 
     def train_plainly() -> None:
         for rows in plain.rounds(0):
@@ -151,7 +152,7 @@ def measure_mining(shape: Shape, runs: int, pool: int = 4) -> list[Row]:
     def train_mined() -> None:
         for rows in mining.rounds(0):
             whole = data.collate(rows, len(rows))
-            trainer.train(np.asarray(miner.mine(model, whole).rows))
+            trainer.train(np.asarray(miner.mine(model, whole, data.table).rows))
 
     rows = []
     for _ in range(runs):

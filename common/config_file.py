@@ -16,7 +16,8 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from common.config import NAME_PATTERN, Config, Stage, flatten, known_keys
+from common.config import Config, Stage, flatten, known_keys
+from common.config_data import NAME_PATTERN
 from common.errors import UserError, excerpt
 from common.yaml_file import Lines, NotYamlError, parse_yaml, read_yaml
 

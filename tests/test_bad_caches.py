@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.config import EmbeddingsConfig
+from common.config_data import EmbeddingsConfig
 from common.data.embeddings.build import prepare_store
 from common.data.embeddings.model_files import ModelFiles, hash_model, locate_model, residue_limit
 from common.data.embeddings.shards import (

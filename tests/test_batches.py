@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from common.config import DataloaderConfig, SamplingConfig, TrainingConfig
+from common.config import TrainingConfig
+from common.config_data import DataloaderConfig, SamplingConfig
 from common.data.batches import (
     STAND_IN,
     BatchPlanner,

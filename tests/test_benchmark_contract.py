@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from common.config import BenchmarkConfig, DataConfig, Strategy
+from common.config_data import BenchmarkConfig, DataConfig, Strategy
 from common.data.benchmarks.base import Benchmark, Split
 from common.data.benchmarks.registry import open_benchmark, prepare_benchmark
 from common.data.tables.pairs import PairTable

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from common.config import METRIC_NAMES, Config, Stage, known_keys
+from common.config import Config, Stage, known_keys
+from common.config_data import METRIC_NAMES
 from common.config_file import load_config
 from common.errors import UserError
 from tests.tiny_benchmark import ROOT

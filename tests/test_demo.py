@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.config import STRATEGIES, BenchmarkConfig, EmbeddingsConfig, Strategy
+from common.config_data import STRATEGIES, BenchmarkConfig, EmbeddingsConfig, Strategy
 from common.data.benchmarks.base import Benchmark
 from common.data.benchmarks.demo import generate as demo
 from common.data.benchmarks.demo.esm import build_language_model

@@ -13,7 +13,7 @@ import pytest
 import requests
 import yaml
 
-from common.config import PRING_COMMIT, BenchmarkConfig
+from common.config_data import PRING_COMMIT, BenchmarkConfig
 from common.config_file import load_config
 from common.data.benchmarks import download
 from common.data.benchmarks.base import Split

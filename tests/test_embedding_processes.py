@@ -16,7 +16,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from common.config import EmbeddingsConfig
+from common.config_data import EmbeddingsConfig
 from common.data.embeddings.build import EmbeddingStore, prepare_store
 from common.data.embeddings.claims import Claim
 from common.data.embeddings.plan import make_requests, plan_batches
@@ -29,7 +29,7 @@ DRIVER = """
 import json, sys, time
 import torch
 from accelerate import Accelerator
-from common.config import EmbeddingsConfig
+from common.config_data import EmbeddingsConfig
 from common.data.embeddings import build as embeddings, fill
 from common.errors import UserError
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from common.config import EmbeddingsConfig
+from common.config_data import EmbeddingsConfig
 from common.data.embeddings import fill, store_lock
 from common.data.embeddings.build import EmbeddingStore, prepare_store
 from common.data.embeddings.claims import Claim

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from common.config import BenchmarkConfig, Config, DataConfig, EvaluateConfig
+from common.config import Config, EvaluateConfig
+from common.config_data import BenchmarkConfig, DataConfig
 from common.config_file import load_config, read_resolved_config
 from common.data.tables.pairs import PairTable
 from common.errors import UserError

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.config import InteractionsConfig
+from common.config_data import InteractionsConfig
 from common.data.tables.interactions import base
 from common.data.tables.interactions.base import (
     Interactions,

@@ -21,7 +21,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from common.config import EmbeddingsConfig
+from common.config_data import EmbeddingsConfig
 from common.data.embeddings import model_files
 from common.data.embeddings.language_model import LanguageModel, ResidueTokens
 from common.data.embeddings.model_files import (

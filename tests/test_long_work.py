@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from common import long_work
-from common.config import EmbeddingsConfig
+from common.config_data import EmbeddingsConfig
 from common.data.benchmarks.demo.esm import build_language_model
 from common.data.embeddings import fill
 from common.data.embeddings.build import prepare_store

@@ -15,7 +15,7 @@ import sklearn.metrics as sk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.config import METRIC_NAMES
+from common.config_data import METRIC_NAMES
 from common.evaluation.hf_evaluate import load_package
 from common.evaluation.tasks.pairs import PairMetrics
 from common.inference.pair_metrics import pair_metrics

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from common.config import LossConfig, SamplingConfig
+from common.config import LossConfig
+from common.config_data import SamplingConfig
 from common.data.batches import STAND_IN, RankBatches
 from common.models import PairModel
 from common.models.base import PairOutput
@@ -89,8 +90,8 @@ def mine(pool_size: int, logits: Tensor, **settings: float) -> tuple[list[int], 
     loss = PairLoss(LossConfig())
     sampling = SamplingConfig(strategy="ohem", **cast(Any, settings))
     model = Fixed(logits)
-    miner = Miner(sampling, data.table, loss, one_process())
-    batch = miner.mine(cast(PairModel, model), whole_batch(data, rows))
+    miner = Miner(sampling, loss, one_process())
+    batch = miner.mine(cast(PairModel, model), whole_batch(data, rows), data.table)
     assert batch.total == len(batch.rows)
     assert batch.weights.tolist() == [1.0] * len(batch.rows)
     labels = torch.from_numpy(data.table.labels[rows].astype(np.float32))
@@ -163,8 +164,8 @@ def test_a_stand_in_is_not_mined() -> None:
     for _ in range(2):
         ranks = [OneOfThree(shares) for _ in range(3)]
         kept = [
-            Miner(sampling, data.table, PairLoss(LossConfig()), cast(Any, rank)).mine(
-                cast(PairModel, Fixed(logit)), pool
+            Miner(sampling, PairLoss(LossConfig()), cast(Any, rank)).mine(
+                cast(PairModel, Fixed(logit)), pool, data.table
             )
             for rank, pool, logit in zip(ranks, pools, logits, strict=True)
         ]

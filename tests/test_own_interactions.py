@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from common.config import STRATEGIES, BenchmarkConfig, DataConfig, InteractionsConfig, Strategy
+from common.config_data import STRATEGIES, BenchmarkConfig, DataConfig, InteractionsConfig, Strategy
 from common.data.benchmarks.base import Benchmark
 from common.data.benchmarks.registry import prepare_benchmark
 from common.data.preparation import MARKER, ensure_prepared

@@ -12,7 +12,7 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from common.config import STRATEGIES, BenchmarkConfig, Strategy
+from common.config_data import STRATEGIES, BenchmarkConfig, Strategy
 from common.data.benchmarks.pring import HOLDERS
 from common.data.benchmarks.registry import open_benchmark
 from common.data.tables.pairs import (

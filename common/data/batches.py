@@ -8,6 +8,7 @@ half the batch size, see the same global batches in the same order.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Self
@@ -18,7 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from common.config import DataloaderConfig, SamplingConfig, TrainingConfig
+from common.config import TrainingConfig
+from common.config_data import DataloaderConfig, SamplingConfig
+from common.data.negatives import Resampling, cycle
 from common.errors import UserError
 from common.pausing import outlive_signals
 
@@ -113,6 +116,12 @@ class PairData:
     def __len__(self) -> int:
         return len(self.table)
 
+    def with_table(self, table: PairTable) -> Self:
+        """Other pairs of the same proteins."""
+        other = copy.copy(self)
+        other.table = table
+        return other
+
     def collate(self, rows: Rows, total: int, stand_in: bool = False) -> PairBatch:
         """The batch of these rows of the table, in a round of `total` pairs.
 
@@ -146,6 +155,7 @@ class BatchPlanner:
         accumulation: Rounds per optimizer update; an epoch's rounds are a multiple of it.
         drop_last: Whether to leave out the epoch's last, incomplete update.
         seed: Determines the order, together with the epoch.
+        resampling: Draws the negatives of every epoch; None where they are those of the file.
     """
 
     data: PairData
@@ -154,6 +164,7 @@ class BatchPlanner:
     accumulation: int
     drop_last: bool
     seed: int
+    resampling: Resampling | None = None
 
     @classmethod
     def from_settings(
@@ -163,20 +174,34 @@ class BatchPlanner:
         training: TrainingConfig,
         processes: int,
         seed: int,
+        known: Sequence[PairTable] = (),
     ) -> Self:
         """The planner for a stage's configuration.
 
+        Args:
+            data: The pairs of the file.
+            loading: How batches are made.
+            training: How many pairs a batch has, and batches an update.
+            processes: How many share a round.
+            seed: Of the run.
+            known: Pairs of other splits, whose positives are never drawn as negatives.
+
         Raises:
-            UserError: Mining is configured but all pairs are of one class, or there are fewer pairs
-                than rounds in one update.
+            UserError: Mining is configured but all pairs are of one class, there are fewer pairs
+                than rounds in one update, or too few pairs to draw negatives from.
         """
-        if len(data) < training.gradient_accumulation_steps:
+        resampling = None
+        if loading.sampling.negatives.source == "resampled":
+            resampling = Resampling.of(data.table, known, loading.sampling.negatives, seed)
+        count = len(resampling or data)
+        if count < training.gradient_accumulation_steps:
             raise UserError(
                 "training_config.gradient_accumulation_steps"
                 f" ({training.gradient_accumulation_steps}) must be at most the number of training"
-                f" pairs ({len(data)})"
+                f" pairs ({count})"
             )
-        if loading.sampling.strategy == "ohem" and len(np.unique(data.table.labels)) < 2:
+        one_class = resampling is None and len(np.unique(data.table.labels)) < 2
+        if loading.sampling.strategy == "ohem" and one_class:
             raise UserError(
                 "data_config.dataloader.sampling.strategy: ohem needs positive and negative"
                 " training pairs, but all are of one class; set it to none"
@@ -188,7 +213,14 @@ class BatchPlanner:
             training.gradient_accumulation_steps,
             loading.drop_last,
             seed,
+            resampling,
         )
+
+    def at(self, epoch: int) -> PairData:
+        """The pairs of an epoch, to which the rows of its rounds belong."""
+        if self.resampling is None:
+            return self.data
+        return self.data.with_table(self.resampling.at(epoch))
 
     def mines(self, epoch: int) -> bool:
         """Whether an epoch's rounds are pools to mine the hardest pairs from."""
@@ -200,24 +232,24 @@ class BatchPlanner:
 
     def rounds(self, epoch: int) -> list[Rows]:
         """The rows of each global batch of an epoch, sorted by length within the batch."""
-        rng = np.random.default_rng((self.seed, epoch))
+        data, rng = self.at(epoch), np.random.default_rng((self.seed, epoch))
         sizes = np.asarray(self._round_sizes(epoch))
         if self.sampling.strategy == "ohem" and not self.mines(epoch):
-            orders, counts = self._balance(rng, sizes)
+            orders, counts = self._balance(data.table.labels, rng, sizes)
         else:
-            orders, counts = [rng.permutation(len(self.data))], [sizes]
+            orders, counts = [rng.permutation(len(data))], [sizes]
         parts = [
             np.split(order[: int(count.sum())], np.cumsum(count)[:-1])
             for order, count in zip(orders, counts, strict=True)
         ]
-        return [self._sort_by_length(np.concatenate(part)) for part in zip(*parts, strict=True)]
+        return [_sort_by_length(data, np.concatenate(part)) for part in zip(*parts, strict=True)]
 
     def _round_sizes(self, epoch: int) -> list[int]:
         """How many pairs each round has; the last update's rounds split the rest evenly."""
         size = self.round_pairs
         if self.mines(epoch):
             size *= self.sampling.pool_multiplier
-        full, rest = divmod(len(self.data), size * self.accumulation)
+        full, rest = divmod(len(self.resampling or self.data), size * self.accumulation)
         if self.drop_last and full:
             rest = 0
         last = self.accumulation if rest else 0
@@ -229,7 +261,9 @@ class BatchPlanner:
         shares = np.array_split(np.arange(rest), last) if last else []
         return [size] * (full * self.accumulation) + [len(share) for share in shares]
 
-    def _balance(self, rng: np.random.Generator, sizes: Rows) -> tuple[list[Rows], list[Rows]]:
+    def _balance(
+        self, labels: NDArray[np.int8], rng: np.random.Generator, sizes: Rows
+    ) -> tuple[list[Rows], list[Rows]]:
         """Positives and negatives in the warm-up's ratio: orders, and counts for each round.
 
         An epoch is as long as a plain one: the class that runs short is drawn again in a new order,
@@ -239,23 +273,17 @@ class BatchPlanner:
         # Rounding the cumulative counts keeps the ratio over the epoch though no batch may have it.
         positives = np.diff(np.floor(np.cumsum(sizes) * ratio / (1 + ratio) + 0.5), prepend=0)
         counts = [positives.astype(np.int64), sizes - positives.astype(np.int64)]
-        labels = self.data.table.labels
         orders = [
-            _cycle(rng, np.flatnonzero(labels == label), int(count.sum()))
+            cycle(rng, np.flatnonzero(labels == label), int(count.sum()))
             for label, count in zip((1, 0), counts, strict=True)
         ]
         return orders, counts
 
-    def _sort_by_length(self, rows: Rows) -> Rows:
-        # Each rank takes every `processes`-th pair: of sorted pairs, all get about the same work.
-        lengths = self.data.protein_lengths[self.data.table.pairs[rows]]
-        return rows[np.lexsort((lengths.min(1), lengths.max(1)))]
 
-
-def _cycle(rng: np.random.Generator, rows: Rows, count: int) -> Rows:
-    """`count` rows from permutations of `rows`, one after the other, the last one cut short."""
-    repeats = -(-count // len(rows)) if count else 1
-    return np.concatenate([rng.permutation(rows) for _ in range(repeats)])[:count]
+def _sort_by_length(data: PairData, rows: Rows) -> Rows:
+    # Each rank takes every `processes`-th pair: of sorted pairs, all get about the same work.
+    lengths = data.protein_lengths[data.table.pairs[rows]]
+    return rows[np.lexsort((lengths.min(1), lengths.max(1)))]
 
 
 class RankBatches(Dataset[PairBatch]):

@@ -23,7 +23,7 @@ import networkx as nx
 import numpy as np
 import numpy.typing as npt
 
-from common.config import STRATEGIES, InteractionsConfig, Strategy
+from common.config_data import STRATEGIES, InteractionsConfig, Strategy
 from common.data.benchmarks.pring import FileKind, file_names
 from common.data.negatives import Negatives, encode_pairs
 from common.data.similarity import find_similar

@@ -21,10 +21,18 @@ from common.errors import UserError
 
 @dataclass(frozen=True)
 class Splits:
-    """The splits that a stage works on: pairs with embeddings, and notes on them for the log."""
+    """The splits that a stage works on.
+
+    Attributes:
+        parts: Pairs with embeddings, by split.
+        notes: Notes on them for the log.
+        known: Pairs of the other splits whose positives are never drawn as negatives of training;
+            none where the negatives are those of the file.
+    """
 
     parts: dict[str, PairData]
     notes: dict[str, object]
+    known: tuple[PairTable, ...] = ()
 
     @property
     def store(self) -> EmbeddingStore:
@@ -38,10 +46,16 @@ def open_splits(config: Config, names: Sequence[Split], accelerator: Accelerator
     Raises:
         UserError: The data are missing or wrong, or do not fit the model.
     """
-    benchmark = prepare_benchmark(config.data, config.run.seed, accelerator, splits=names)
-    tables = {str(name): benchmark.pairs(name) for name in names}
+    others: tuple[Split, ...] = ()
+    if "train" in names and config.data.dataloader.sampling.negatives.source == "resampled":
+        others = ("val", "test")
+    needed = tuple(dict.fromkeys([*names, *others]))
+    benchmark = prepare_benchmark(config.data, config.run.seed, accelerator, splits=needed)
+    read = {name: benchmark.pairs(name) for name in needed}
+    tables = {str(name): read[name] for name in names}
     parts, notes = embed_tables(config, tables, benchmark.sequences(), accelerator)
-    return Splits(parts, {"species": benchmark.species, "strategy": benchmark.strategy, **notes})
+    named = {"species": benchmark.species, "strategy": benchmark.strategy, **notes}
+    return Splits(parts, named, tuple(read[name] for name in others))
 
 
 def embed_tables(

@@ -14,7 +14,7 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from common.config import Strategy
+from common.config_data import Strategy
 
 Matrix = npt.NDArray[np.bool_]
 Pairs = npt.NDArray[np.int64]

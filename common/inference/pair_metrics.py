@@ -31,7 +31,7 @@ from numpy.typing import ArrayLike, NDArray
 # must find as it was saved.
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from common.config import METRIC_NAMES
+from common.config_data import METRIC_NAMES
 from common.inference.thresholds import call_pairs, check_scores
 
 logger = logging.getLogger("relic")

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from common.csv_log import EpochRow
-from common.data.batches import BatchPlanner, PairBatch, RankBatches, Rows, load_batches
+from common.data.batches import BatchPlanner, PairBatch, PairData, RankBatches, Rows, load_batches
 from common.errors import UserError
 from common.memory import FreedMemory
 from common.models.base import PairModel
@@ -55,7 +55,7 @@ class EpochSteps:
     def __iter__(self) -> Iterator[PairBatch]:
         accelerator, settings = self.run.accelerator, self.run.config.data.dataloader
         processes = accelerator.num_processes
-        rounds = self.planner.rounds(self.epoch)
+        data, rounds = self.planner.at(self.epoch), self.planner.rounds(self.epoch)
         self.run.event(
             "epoch_start",
             epoch=self.epoch + 1,
@@ -63,10 +63,10 @@ class EpochSteps:
             steps=len(rounds),
             pairs=sum(map(len, rounds)),
             mining=self.planner.mines(self.epoch),
-            padding=round(padding_share(self.model, self.planner, rounds, processes), 4),
+            padding=round(padding_share(self.model, data, rounds, processes), 4),
             **({"steps_done": self.first} if self.first else {}),
         )
-        batches = RankBatches(self.planner.data, rounds, accelerator.process_index, processes)
+        batches = RankBatches(data, rounds, accelerator.process_index, processes)
         shown = None if accelerator.is_main_process else True
         loaded = load_batches(batches, settings, self.first)
         name, bar = f"epoch {self.epoch + 1}", {"leave": False, "disable": shown}
@@ -79,10 +79,9 @@ class EpochSteps:
 
 
 def padding_share(
-    model: PairModel, planner: BatchPlanner, rounds: Sequence[Rows], processes: int
+    model: PairModel, data: PairData, rounds: Sequence[Rows], processes: int
 ) -> float:
     """The share of padding among the rows that a model encodes in these rounds."""
-    data = planner.data
     padded = residues = 0
     for rows in rounds:
         for rank in range(min(processes, len(rows))):

@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from common.config import SamplingConfig
+from common.config_data import SamplingConfig
 from common.data.batches import STAND_IN, PairBatch
 from common.models.base import PairModel
 from common.models.ragged import to_device
@@ -33,20 +33,24 @@ class Miner:
 
     Attributes:
         settings: How many pairs to keep, and how often one protein may be among them.
-        table: All training pairs, to look up the proteins of pairs on other ranks.
         loss: The training loss, which is the measure of hardness.
         accelerator: Provides the precision and the exchange between ranks.
     """
 
     settings: SamplingConfig
-    table: PairTable
     loss: PairLoss
     accelerator: Accelerator
 
-    def mine(self, model: PairModel, pool: PairBatch) -> PairBatch:
-        """The part of this rank's pool to train on; `model` is the unwrapped model."""
+    def mine(self, model: PairModel, pool: PairBatch, table: PairTable) -> PairBatch:
+        """The part of this rank's pool to train on.
+
+        Args:
+            model: The unwrapped model.
+            pool: This rank's share of the pool.
+            table: All pairs of the epoch, to look up the proteins of pairs on other ranks.
+        """
         rows, losses = self._gather_losses(pool, self._score(model, pool))
-        kept = choose_hardest(losses, self.table.pairs[rows], self._keep_count(pool), self.settings)
+        kept = choose_hardest(losses, table.pairs[rows], self._keep_count(pool), self.settings)
         return pool.keep(rows[kept])
 
     def _keep_count(self, pool: PairBatch) -> int:

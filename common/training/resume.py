@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from common.config import flat_values
 from common.config_file import read_resolved_config
 from common.data.batches import PairData
+from common.data.tables.pairs import PairTable
 from common.errors import UserError, excerpt
 from common.files import (
     explain_disk_errors,
@@ -221,9 +222,17 @@ def check_same_config(run: Run) -> None:
             )
 
 
-def digest_data(parts: Mapping[str, PairData]) -> str:
-    """A digest of a stage's pairs, their proteins, and what embedded them."""
+def digest_data(parts: Mapping[str, PairData], known: Sequence[PairTable] = ()) -> str:
+    """A digest of a stage's pairs, their proteins, and what embedded them.
+
+    Args:
+        parts: The splits.
+        known: Pairs of other splits that say what is never drawn as a negative.
+    """
     digest = xxhash.xxh3_64()
+    for table in known:
+        digest.update(repr(table.proteins).encode())
+        digest.update(table.pairs.tobytes() + table.labels.tobytes())
     for name, data in parts.items():
         digest.update(repr((name, data.table.proteins, data.store.language_model)).encode())
         for numbers in (data.table.pairs, data.table.labels, data.protein_lengths):

@@ -132,7 +132,9 @@ class Session:
 
     def mine(self, batch: PairBatch, epoch: int) -> PairBatch:
         """The pairs of a round to train on: all of them, or the hardest of a pool."""
-        return self.miner.mine(self.unwrapped, batch) if self.planner.mines(epoch) else batch
+        if not self.planner.mines(epoch):
+            return batch
+        return self.miner.mine(self.unwrapped, batch, self.planner.at(epoch).table)
 
     def record(self, row: EpochRow) -> bool:
         """Record and log an epoch; return whether it is the best so far."""
@@ -206,7 +208,12 @@ def prepare_session(run: Run, model: PairModel, splits: Splits) -> Session:
     train, validation = splits.parts["train"], splits.parts["val"]
     check_validation(config, validation)
     planner = BatchPlanner.from_settings(
-        train, config.data.dataloader, config.training, accelerator.num_processes, config.run.seed
+        train,
+        config.data.dataloader,
+        config.training,
+        accelerator.num_processes,
+        config.run.seed,
+        splits.known,
     )
     unfreezing = StagedUnfreezing.from_settings(model, config.training.strategy)
     unwrapped = model.to(accelerator.device)
@@ -219,7 +226,7 @@ def prepare_session(run: Run, model: PairModel, splits: Splits) -> Session:
     # Each rank has dropout of its own. Seeded here, because what came before (embedding what is
     # new, or not) may have drawn random numbers.
     set_seed(config.run.seed, device_specific=True)
-    progress = Progress(data=digest_data(splits.parts))
+    progress = Progress(data=digest_data(splits.parts, splits.known))
     if run.resuming:
         progress = restore_progress(run, scheduler, progress)
     run.begin()
@@ -238,7 +245,7 @@ def prepare_session(run: Run, model: PairModel, splits: Splits) -> Session:
         optimizer=optimizer,
         scheduler=scheduler,
         planner=planner,
-        miner=Miner(config.data.dataloader.sampling, train.table, loss, accelerator),
+        miner=Miner(config.data.dataloader.sampling, loss, accelerator),
         loss=loss,
         validator=Validator(validation, loss, config, accelerator),
         unfreezing=unfreezing,

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from common.config import METRIC_NAMES, Config
+from common.config import Config
+from common.config_data import METRIC_NAMES
 from common.data.batches import PairData
 from common.errors import UserError
 from common.inference.checkpoints import Decision

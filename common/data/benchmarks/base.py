@@ -13,7 +13,7 @@ from typing import Literal
 
 import networkx as nx
 
-from common.config import BenchmarkConfig, DataConfig, Strategy
+from common.config_data import BenchmarkConfig, DataConfig, Strategy
 from common.data.tables.pairs import PairTable
 from common.errors import UserError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.config import DataConfig
+from common.config_data import DataConfig
 from common.data.benchmarks.base import Split
 from common.data.benchmarks.pring import Pring
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 import networkx as nx
 
-from common.config import PRING_COMMIT, STRATEGIES, BenchmarkConfig, Strategy
+from common.config_data import PRING_COMMIT, STRATEGIES, BenchmarkConfig, Strategy
 from common.data.benchmarks.base import Benchmark, Split
 from common.data.benchmarks.download import Downloads
 from common.data.benchmarks.pickles import load_go_terms, load_graph, load_graphs, load_node_sets

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from common.config import BenchmarkConfig, DataConfig
+from common.config_data import BenchmarkConfig, DataConfig
 from common.data.benchmarks.base import Benchmark, Split
 from common.registry import BENCHMARKS
 from common.run import OneProcess, on_main_process

@@ -16,7 +16,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from common.config import EmbeddingsConfig
+from common.config_data import EmbeddingsConfig
 from common.data.embeddings.claims import Claim, claim_locks
 from common.data.embeddings.fill import Cache, fill_store, finish_store, in_step, residues_in
 from common.data.embeddings.model_files import (

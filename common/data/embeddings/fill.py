@@ -25,7 +25,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from common.config import EmbeddingsConfig
+from common.config_data import EmbeddingsConfig
 from common.data.embeddings.claims import Claim
 from common.data.embeddings.language_model import LanguageModel
 from common.data.embeddings.model_files import ModelFiles

@@ -15,7 +15,7 @@ from typing import Any
 import xxhash
 from huggingface_hub import snapshot_download
 
-from common.config import EmbeddingsConfig
+from common.config_data import EmbeddingsConfig
 from common.data.embeddings.store_lock import lock_store
 from common.errors import UserError
 from common.files import hash_file, write_atomically

@@ -8,7 +8,8 @@ import datasets
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from common.config import METRIC_NAMES, EvaluateConfig
+from common.config import EvaluateConfig
+from common.config_data import METRIC_NAMES
 from common.data.tables.pairs import PairTable
 from common.evaluation.hf_evaluate import Metric, MetricInfo
 from common.evaluation.predictions import Predictions

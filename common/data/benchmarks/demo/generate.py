@@ -23,7 +23,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from common.config import STRATEGIES, Strategy
+from common.config_data import STRATEGIES, Strategy
 from common.data import splitting
 from common.data.benchmarks.demo import functional, world
 from common.data.benchmarks.demo.esm import build_language_model

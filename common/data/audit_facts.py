@@ -1,0 +1,263 @@
+"""What an audit finds: counts, what they mean in sentences, and a table of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from common.data.similarity import Method
+from common.errors import UserError, excerpt
+
+Level = Literal["info", "warning", "refused"]
+Examples = tuple[str, ...]
+
+EXAMPLES = 5
+# From this share of a split's proteins on, sharing them with training is its design.
+_MOSTLY_SHARED = 0.5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence about the splits, under a short name."""
+
+    name: str
+    level: Level
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many of something, and the first five."""
+
+    count: int
+    examples: Examples = ()
+
+    def find(self, name: str, level: Level, noun: str, rest: str) -> Iterator[Finding]:
+        """The finding that so many of the noun are the rest, if there are any."""
+        if self.count:
+            subject = (
+                f"{self.count:,} {noun} is" if self.count == 1 else f"{self.count:,} {noun}s are"
+            )
+            yield Finding(name, level, f"{subject} {rest} ({self})")
+
+    def __str__(self) -> str:
+        more = ", …" if self.count > len(self.examples) else ""
+        return ", ".join(map(excerpt, self.examples)) + more
+
+
+@dataclass(frozen=True)
+class SplitFacts:
+    """One split.
+
+    Attributes:
+        pairs: Lines of the file.
+        positives: Those labelled 1.
+        proteins: Distinct ids.
+        repeated: Pairs that are listed more than once, in either order, always with one label.
+        contradictory: Pairs that are listed with both labels.
+        self_positive: Self-pairs labelled 1.
+        self_negative: Self-pairs labelled 0.
+        negative_only: Proteins without a positive pair in this split or in training.
+        cut_proteins: Proteins longer than `max_sequence_length`.
+        cut_pairs: Pairs with such a protein.
+        longest: Residues of the longest protein.
+        seen: Pairs with 0, 1 and 2 proteins that occur in training.
+        degree_auroc: AUROC of the sum of both proteins' numbers of positive training pairs; None
+            where one class is absent.
+        degree_product_auroc: Of their product.
+    """
+
+    pairs: int
+    positives: int
+    proteins: int
+    repeated: Count
+    contradictory: Count
+    self_positive: int
+    self_negative: int
+    negative_only: Count
+    cut_proteins: Count
+    cut_pairs: int
+    longest: int
+    seen: tuple[int, int, int]
+    degree_auroc: float | None
+    degree_product_auroc: float | None
+
+
+@dataclass(frozen=True)
+class SharedFacts:
+    """What two splits have in common.
+
+    Attributes:
+        pairs: Pairs of both, in either order.
+        relabelled: Those of them with another label in each.
+        proteins: Ids of both.
+        same_sequence: Pairs of different ids, one of each split, with the same sequence.
+        near_identical: Pairs of different ids, one of each split, whose sequences are similar at
+            the audit's identity; those with the same sequence are not among them.
+    """
+
+    pairs: Count
+    relabelled: Count
+    proteins: Count
+    same_sequence: Count
+    near_identical: Count
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The facts of all splits.
+
+    Attributes:
+        splits: By name; training comes first.
+        shared: By the names of two splits.
+        identity: From which identity on sequences count as nearly identical.
+        method: How such sequences were found.
+        max_length: `max_sequence_length`.
+    """
+
+    splits: Mapping[str, SplitFacts]
+    shared: Mapping[tuple[str, str], SharedFacts]
+    identity: float
+    method: Method
+    max_length: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """All facts and findings, for audit.json."""
+        return {
+            "identity": self.identity,
+            "method": self.method,
+            "max_sequence_length": self.max_length,
+            "splits": {name: asdict(facts) for name, facts in self.splits.items()},
+            "shared": {"/".join(names): asdict(facts) for names, facts in self.shared.items()},
+            "findings": [asdict(finding) for finding in self.findings()],
+        }
+
+    def findings(self) -> list[Finding]:
+        """What the facts mean; what `strict` refuses comes first, then warnings."""
+        found = [one for name in self.splits for one in self._judge_split(name)]
+        found += [one for names in self.shared for one in self._judge_shared(*names)]
+        order: Sequence[Level] = ("refused", "warning", "info")
+        return sorted(found, key=lambda finding: order.index(finding.level))
+
+    def refuse(self) -> None:
+        """Stop where `strict` does.
+
+        Raises:
+            UserError: What a score on these splits would not be worth anything for.
+        """
+        refused = [found.sentence for found in self.findings() if found.level == "refused"]
+        if refused:
+            raise UserError(
+                "data_config.audit: strict refuses these splits: "
+                + "; ".join(refused)
+                + "; remove those lines, or set data_config.audit: warn"
+            )
+
+    def _judge_split(self, name: str) -> Iterator[Finding]:
+        facts, pair, protein = self.splits[name], f"{name} pair", f"{name} protein"
+        if facts.positives in (0, facts.pairs):
+            kind = "positive" if facts.positives else "negative"
+            yield Finding("one_class", "refused", f"all {facts.pairs:,} {pair}s are {kind}")
+        words = "listed with both labels"
+        yield from facts.contradictory.find("contradictory", "refused", pair, words)
+        yield from facts.repeated.find("repeated", "warning", pair, "listed more than once")
+        words = f"only in negative pairs, of {facts.proteins:,}"
+        yield from facts.negative_only.find("negative_only", "info", protein, words)
+        words = (
+            f"cut to {self.max_length:,} residues, in {facts.cut_pairs:,} pairs; the longest has"
+        )
+        words += f" {facts.longest:,}"
+        yield from facts.cut_proteins.find("cut", "info", protein, words)
+        if selves := facts.self_positive + facts.self_negative:
+            words = f"{facts.self_positive:,} of {selves:,} {name} self-pairs are positive"
+            yield Finding("self_pairs", "info", words)
+        if facts.degree_auroc is not None:
+            words = f"on {pair}s, training degrees alone have AUROC {_show_degrees(facts)}"
+            yield Finding("degree", "info", f"{words} (by sum / product)")
+        if name != self._training:
+            shares = " / ".join(f"{count / facts.pairs:.1%}" for count in facts.seen)
+            words = f"{shares} of the {pair}s have 0 / 1 / 2 proteins seen in {self._training}"
+            yield Finding("seen", "info", words)
+
+    def _judge_shared(self, first: str, second: str) -> Iterator[Finding]:
+        facts, test = self.shared[first, second], second == "test"
+        # PRING's validation proteins are training proteins; one of a few is a leak.
+        design = facts.proteins.count >= _MOSTLY_SHARED * self.splits[second].proteins
+        shared: Level = "refused" if test else "info" if design else "warning"
+        similar: Level = "info" if design and not test else "warning"
+        both = f"in both {first} and {second}"
+        yield from facts.pairs.find("shared_pairs", "refused" if test else "warning", "pair", both)
+        words = f"positive in one of {first} and {second} and negative in the other"
+        yield from facts.relabelled.find("relabelled", "warning", "pair", words)
+        yield from facts.proteins.find("shared_proteins", shared, "protein", both)
+        words = f"of a {first} and another {second} protein with"
+        same = f"{words} the same sequence"
+        yield from facts.same_sequence.find("same_sequence", similar, "pair", same)
+        near = f"{words} at least {self.identity:.0%} identity"
+        yield from facts.near_identical.find("near_identical", similar, "pair", near)
+
+    @property
+    def _training(self) -> str:
+        return next(iter(self.splits))
+
+    def table(self) -> str:
+        """The facts as a table with one column for each split, and one for each two."""
+        rows = [
+            ["", *self.splits],
+            *([label, *map(show, self.splits.values())] for label, show in _SPLIT_ROWS),
+        ]
+        names = [" / ".join(names) for names in self.shared]
+        shared = [
+            ["", *names],
+            *(
+                [label, *(f"{getattr(facts, key).count:,}" for facts in self.shared.values())]
+                for label, key in _SHARED_ROWS
+            ),
+        ]
+        return _lay_out(rows) + ("\n\n" + _lay_out(shared) if self.shared else "")
+
+
+def _show_degrees(facts: SplitFacts) -> str:
+    values = (facts.degree_auroc, facts.degree_product_auroc)
+    return " / ".join("-" if value is None else f"{value:.3f}" for value in values)
+
+
+def _show_seen(facts: SplitFacts) -> str:
+    return " / ".join(f"{100 * count / facts.pairs:.1f}" for count in facts.seen)
+
+
+_SPLIT_ROWS: list[tuple[str, Callable[[SplitFacts], str]]] = [
+    ("pairs", lambda facts: f"{facts.pairs:,}"),
+    ("positive", lambda facts: f"{facts.positives:,}"),
+    ("proteins", lambda facts: f"{facts.proteins:,}"),
+    ("repeated pairs", lambda facts: f"{facts.repeated.count:,}"),
+    ("contradictory pairs", lambda facts: f"{facts.contradictory.count:,}"),
+    (
+        "self-pairs, positive / negative",
+        lambda facts: f"{facts.self_positive:,} / {facts.self_negative:,}",
+    ),
+    ("proteins only in negatives", lambda facts: f"{facts.negative_only.count:,}"),
+    (
+        "proteins cut / pairs with one",
+        lambda facts: f"{facts.cut_proteins.count:,} / {facts.cut_pairs:,}",
+    ),
+    ("longest protein", lambda facts: f"{facts.longest:,}"),
+    ("% of pairs with 0 / 1 / 2 seen", _show_seen),
+    ("AUROC of training degrees, sum / product", _show_degrees),
+]
+_SHARED_ROWS = [
+    ("shared pairs", "pairs"),
+    ("with different labels", "relabelled"),
+    ("shared proteins", "proteins"),
+    ("same sequence, other id", "same_sequence"),
+    ("nearly identical sequences", "near_identical"),
+]
+
+
+def _lay_out(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    ]
+    return "\n".join(line.rstrip() for line in lines)

@@ -1,0 +1,220 @@
+"""Which protein sequences are similar, and the groups that they form.
+
+Two sequences are similar at an identity when they are the same, or when a local alignment has at
+least that share of identical columns and covers at least 80 % of one of the two (`COVERAGE`). The
+shorter one counts: a fragment is similar to the protein it is from, two long proteins that share
+a small domain are not. Without a coverage, domains chain thousands of human proteins together.
+
+MMseqs2 finds the pairs, all against all, where `mmseqs` is on the PATH. Otherwise a search by
+shared k-mers written here does. It is approximate: it misses pairs, more at low identities.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from common.errors import UserError, excerpt
+
+Method = Literal["mmseqs2", "k-mers"]
+Numbers = NDArray[np.int64]
+
+COVERAGE = 0.8
+COMMAND = "mmseqs"
+
+_LETTERS = b"ACDEFGHIKLMNPQRSTVWY"
+# The places of a seed: spaced ones find more than contiguous ones. At high identities similar
+# proteins share long ones, which few others do.
+_SEED, _LONG_SEED, _LONG_FROM = "110111", "110110111011", 0.6
+_MOST_SHARED = 100  # proteins that have a seed; what more of them have tells nothing
+# Seeds near one diagonal before a pair is aligned, and in pairs with so short a sequence.
+_LEAST_SEEDS, _LEAST_IN_SHORT, _SHORT = 3, 2, 200
+_BITS_DIAGONAL, _BITS_BIN = 18, 5  # 2^17 residues at most; diagonals are searched 32 at a time
+_BAND = 48  # diagonals on each side that an alignment may use
+_SWITCH = 3  # identical residues that a change of diagonal costs
+_BATCH = 1024
+# The estimate counts identical residues over the whole shorter sequence and loses those that
+# long gaps take out of the band: so much below the identity a pair is taken.
+_LENIENCE = 0.7
+
+
+@dataclass(frozen=True, eq=False)
+class Similarity:
+    """The similar pairs among sequences.
+
+    Attributes:
+        names: The sequences' ids.
+        pairs: (K, 2) row numbers of similar ones, the smaller first, distinct.
+        method: How they were found.
+    """
+
+    names: tuple[str, ...]
+    pairs: Numbers
+    method: Method
+
+    def groups(self) -> Numbers:
+        """(N,) the group of each sequence: single linkage, so no similar pair is in two groups."""
+        count = len(self.names)
+        links = coo_matrix((np.ones(len(self.pairs)), self.pairs.T), shape=(count, count))
+        groups: Numbers = connected_components(links, directed=False)[1].astype(np.int64)
+        return groups
+
+
+def find_similar(
+    sequences: Mapping[str, str], identity: float, method: Method | None = None
+) -> Similarity:
+    """The pairs of sequences that are similar at an identity.
+
+    Args:
+        sequences: By id.
+        identity: Share of identical residues, above 0, at most 1.
+        method: None takes MMseqs2 where it is installed.
+
+    Raises:
+        UserError: MMseqs2 fails.
+    """
+    names = tuple(sequences)
+    texts = [sequences[name] for name in names]
+    method = method or ("mmseqs2" if shutil.which(COMMAND) else "k-mers")
+    search = _search_mmseqs if method == "mmseqs2" else _search_kmers
+    pairs = np.concatenate([_find_equal(texts), search(texts, identity)])
+    pairs = np.unique(np.sort(pairs, axis=1), axis=0)
+    return Similarity(names, pairs[pairs[:, 0] < pairs[:, 1]], method)
+
+
+def _find_equal(texts: Sequence[str]) -> Numbers:
+    """All pairs of the same sequence."""
+    rows: dict[str, list[int]] = {}
+    for row, text in enumerate(texts):
+        rows.setdefault(text, []).append(row)
+    pairs = [pair for same in rows.values() for pair in combinations(same, 2)]
+    return np.array(pairs, np.int64).reshape(-1, 2)
+
+
+def _search_mmseqs(texts: Sequence[str], identity: float) -> Numbers:
+    with tempfile.TemporaryDirectory(prefix="mmseqs-") as name:
+        folder = Path(name)
+        fasta, hits = folder / "sequences.fasta", folder / "hits.tsv"
+        fasta.write_text("".join(f">{row}\n{text}\n" for row, text in enumerate(texts)))
+        sensitivity = "1" if identity >= 0.9 else "5.7" if identity > 0.3 else "7.5"
+        columns = "query,target,qcov,tcov"
+        command = [
+            *(COMMAND, "easy-search", *map(str, (fasta, fasta, hits, folder / "work")), "-v", "1"),
+            *("--min-seq-id", str(identity), "-s", sensitivity),
+            *("--max-seqs", str(max(300, len(texts))), "--format-output", columns),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            words = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
+            raise UserError(
+                f"'{COMMAND} easy-search' failed with exit code {done.returncode}"
+                f" ({excerpt(words[-1])}); repair MMseqs2, or take it off the PATH so that similar"
+                " sequences are searched by k-mers"
+            )
+        rows = np.loadtxt(hits, ndmin=2).reshape(-1, 4)
+    return rows[rows[:, 2:].max(1) >= COVERAGE, :2].astype(np.int64)
+
+
+def _search_kmers(texts: Sequence[str], identity: float) -> Numbers:
+    """Pairs that share seeds near one diagonal, and there enough identical residues."""
+    letters = np.full(256, -1, np.int8)
+    letters[np.frombuffer(_LETTERS, np.uint8)] = np.arange(len(_LETTERS))
+    residues = letters[np.frombuffer("".join(texts).encode("latin-1", "replace"), np.uint8)]
+    lengths = np.array([len(text) for text in texts], np.int64)
+    seed = _LONG_SEED if identity >= _LONG_FROM else _SEED
+    a, b, diagonal = _find_candidates(residues, lengths, seed)
+    threshold = _LENIENCE * identity
+    similar = _estimate_identity(residues, lengths, a, b, diagonal) >= threshold
+    return np.stack([a, b], axis=1)[similar]
+
+
+def _find_candidates(
+    residues: NDArray[np.int8], lengths: Numbers, seed: str
+) -> tuple[Numbers, Numbers, Numbers]:
+    """Proteins a < b that share seeds, and the diagonal (place in a minus place in b) of those."""
+    codes, protein, place = _list_seeds(residues, lengths, seed)
+    keys: list[Numbers] = [np.empty(0, np.int64)]
+    for distance in range(1, _MOST_SHARED):
+        here = np.flatnonzero(codes[distance:] == codes[:-distance])
+        there = here + distance
+        # Seeds of a code are sorted by protein.
+        here, there = (rows[protein[here] < protein[there]] for rows in (here, there))
+        pair = protein[here] * len(lengths) + protein[there]
+        shift = place[here] - place[there] + (1 << (_BITS_DIAGONAL - 1))
+        keys.append((pair << _BITS_DIAGONAL) + shift)
+    bins, counts = np.unique(np.concatenate(keys) >> _BITS_BIN, return_counts=True)
+    bins, counts = bins[counts >= _LEAST_IN_SHORT], counts[counts >= _LEAST_IN_SHORT]
+    pair, shift = np.divmod((bins << _BITS_BIN) + (1 << (_BITS_BIN - 1)), 1 << _BITS_DIAGONAL)
+    a, b = np.divmod(pair, max(1, len(lengths)))
+    short = np.minimum(lengths[a], lengths[b]) < _SHORT
+    enough = counts >= np.where(short, _LEAST_IN_SHORT, _LEAST_SEEDS)
+    return a[enough], b[enough], shift[enough] - (1 << (_BITS_DIAGONAL - 1))
+
+
+def _list_seeds(
+    residues: NDArray[np.int8], lengths: Numbers, seed: str
+) -> tuple[Numbers, Numbers, Numbers]:
+    """Code, protein and place of every seed that occurs again, sorted by code, then protein."""
+    offsets = np.flatnonzero(np.frombuffer(seed.encode(), np.uint8) == ord("1"))
+    count = max(0, len(residues) - len(seed) + 1)
+    windows = np.stack([residues[offset : offset + count] for offset in offsets], axis=1)
+    protein = np.repeat(np.arange(len(lengths)), lengths)
+    place = np.arange(len(residues)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    letters = np.sort(windows, axis=1)
+    varied = (letters[:, 1:] != letters[:, :-1]).sum(1) >= 2  # no runs such as QQQQQ or GSGSG
+    within = protein[:count] == protein[len(residues) - count :]
+    rows = np.flatnonzero(varied & within & (letters[:, 0] >= 0))
+    codes = windows[rows].astype(np.int64) @ (len(_LETTERS) ** np.arange(len(offsets)))
+    order = np.argsort(codes, kind="stable")
+    codes, rows = codes[order], rows[order]
+    _, sizes = np.unique(codes, return_counts=True)
+    shared = np.repeat((sizes > 1) & (sizes <= _MOST_SHARED), sizes)
+    return codes[shared], protein[rows[shared]], place[rows[shared]]
+
+
+def _estimate_identity(
+    residues: NDArray[np.int8], lengths: Numbers, a: Numbers, b: Numbers, diagonal: Numbers
+) -> NDArray[np.float64]:
+    """Identical residues along the best path near a diagonal, over the shorter sequence's length.
+
+    The path takes one residue of the shorter sequence after the other, against the other sequence
+    on any diagonal of the band; each change of diagonal costs `_SWITCH`.
+    """
+    swap = lengths[a] > lengths[b]
+    a, b = np.where(swap, b, a), np.where(swap, a, b)
+    diagonal = np.where(swap, -diagonal, diagonal)
+    matches = np.zeros(len(a), np.int16)
+    order = np.argsort(lengths[a], kind="stable")
+    for start in range(0, len(a), _BATCH):
+        rows = order[start : start + _BATCH]
+        longest = int(lengths[a[rows]].max())
+        places = np.arange(longest + 2 * _BAND)[:, None]
+        shorter = _gather(residues, lengths, a[rows], places[:longest], -2)
+        other = _gather(residues, lengths, b[rows], places - diagonal[rows] - _BAND, -3)
+        best = np.zeros((2 * _BAND + 1, len(rows)), np.int16)
+        for place in range(longest):
+            best += other[place : place + len(best)] == shorter[place]
+            np.maximum(best, best.max(0) - np.int16(_SWITCH), out=best)
+        matches[rows] = best.max(0)
+    return matches / lengths[a]
+
+
+def _gather(
+    residues: NDArray[np.int8], lengths: Numbers, proteins: Numbers, places: Numbers, filler: int
+) -> NDArray[np.int8]:
+    """Residues at (places, proteins); the filler, which equals nothing, beyond a sequence."""
+    starts = (np.cumsum(lengths) - lengths)[proteins]
+    inside = (places >= 0) & (places < lengths[proteins])
+    found = residues[np.where(inside, starts + places, 0)]
+    return np.where(inside, found, np.int8(filler))

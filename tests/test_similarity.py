@@ -1,0 +1,158 @@
+"""Similar sequences: what the alignment-free search finds, what MMseqs2 does, and the groups."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.data.similarity import COMMAND, Method, Similarity, find_similar
+from common.errors import UserError
+
+LETTERS = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
+needs_mmseqs = pytest.mark.skipif(
+    shutil.which(COMMAND) is None, reason="MMseqs2 (mmseqs) is not on the PATH"
+)
+METHODS: list[object] = ["k-mers", pytest.param("mmseqs2", marks=needs_mmseqs)]
+
+
+def draw(rng: np.random.Generator, length: int) -> str:
+    return "".join(rng.choice(LETTERS, length))
+
+
+def mutate(sequence: str, identity: float, rng: np.random.Generator) -> str:
+    """The sequence with exactly so many residues kept, each other one changed."""
+    letters = np.array(list(sequence))
+    changed = rng.permutation(len(letters))[: round((1 - identity) * len(letters))]
+    for place in changed:
+        letters[place] = rng.choice(LETTERS[letters[place] != LETTERS])
+    return "".join(letters)
+
+
+def pairs_of(found: Similarity) -> set[tuple[str, str]]:
+    return {(found.names[a], found.names[b]) for a, b in found.pairs.tolist()}
+
+
+def family(seed: int = 0, background: int = 40) -> dict[str, str]:
+    """A protein, relatives of known identity, a fragment, one with a gap, one sharing a domain."""
+    rng = np.random.default_rng(seed)
+    parent = draw(rng, 400)
+    return {
+        "parent": parent,
+        "same": parent,
+        "near": mutate(parent, 0.95, rng),
+        "far": mutate(parent, 0.6, rng),
+        "fragment": parent[100:220],
+        "gapped": parent[:200] + parent[225:],
+        "domain": draw(rng, 500) + parent[50:110] + draw(rng, 500),
+        **{f"other{row}": draw(rng, int(rng.integers(80, 600))) for row in range(background)},
+    }
+
+
+def everything() -> dict[str, str]:
+    """The family, and sequences that are short, dull or of odd letters, twice each."""
+    odd = {"short": "MK", "dull": "A" * 200, "unknown": "X" * 10, "odd": "BJOUZ" * 20, "one": "M"}
+    return family() | odd | {f"{name}-again": text for name, text in odd.items()}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_relatives_and_equals_are_found_and_nothing_else(method: Method) -> None:
+    """A shared domain makes nothing similar, nor does chance."""
+    sequences = everything()
+    found = find_similar(sequences, 0.5, method)
+    pairs = pairs_of(found)
+    relatives = {"same", "near", "far", "fragment", "gapped"}
+    assert {b for a, b in pairs if a == "parent"} == relatives
+    again = {name for name in sequences if f"{name}-again" in sequences}
+    assert {(a, b) for a, b in pairs if b.endswith("-again")} == {(a, f"{a}-again") for a in again}
+    members = {name for pair in pairs for name in pair}
+    assert members == {"parent", *relatives, *again, *(f"{name}-again" for name in again)}
+    assert found.method == method
+    assert (found.pairs[:, 0] < found.pairs[:, 1]).all()
+
+
+def test_the_order_of_the_sequences_does_not_matter() -> None:
+    sequences = everything()
+    one, other = (
+        {frozenset(pair) for pair in pairs_of(find_similar(each, 0.5, "k-mers"))}
+        for each in (sequences, dict(reversed(sequences.items())))
+    )
+    assert one == other
+
+
+def test_at_a_high_identity_only_near_ones_are_similar() -> None:
+    found = pairs_of(find_similar(family(), 0.9, "k-mers"))
+    assert {b for a, b in found if a == "parent"} == {"same", "near", "fragment", "gapped"}
+
+
+def test_hardly_any_of_the_nearly_identical_is_missed() -> None:
+    rng = np.random.default_rng(5)
+    first = {f"{row}": draw(rng, int(rng.integers(40, 500))) for row in range(300)}
+    second = {f"{row}'": mutate(text, 0.9, rng) for row, text in first.items()}
+    found = pairs_of(find_similar(first | second, 0.9, "k-mers"))
+    assert found <= {(name, f"{name}'") for name in first}
+    assert len(found) >= 297
+
+
+def test_groups_are_the_connected_components() -> None:
+    found = Similarity(tuple("abcdef"), np.array([[0, 2], [2, 4], [1, 5]]), "k-mers")
+    groups = found.groups().tolist()
+    assert groups[0] == groups[2] == groups[4]
+    assert groups[1] == groups[5]
+    assert len(set(groups)) == 3
+    alone = Similarity(("a", "b"), np.empty((0, 2), np.int64), "k-mers").groups()
+    assert len(set(alone.tolist())) == 2
+
+
+def test_unrelated_sequences_are_not_chained() -> None:
+    """400 random ones, each of 300 residues: single linkage would chain them at a few errors."""
+    rng = np.random.default_rng(1)
+    sequences = {str(row): draw(rng, 300) for row in range(400)}
+    assert len(find_similar(sequences, 0.4, "k-mers").pairs) == 0
+
+
+def test_without_sequences_or_with_one_nothing_is_similar() -> None:
+    for sequences in ({}, {"a": "MKV"}):
+        found = find_similar(sequences, 0.4, "k-mers")
+        assert found.pairs.shape == (0, 2)
+        assert len(found.groups()) == len(sequences)
+
+
+def test_absent_mmseqs_leaves_the_kmers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_similar({"a": "MKV", "b": "MKV"}, 0.4).method == "k-mers"
+
+
+def test_a_failing_mmseqs_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / COMMAND
+    program.write_text("#!/bin/sh\necho 'Error: no space left' >&2\nexit 3\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match=r"exit code 3 \(Error: no space left\); repair MMseqs2"):
+        find_similar({"a": "MKV", "b": "MKV"}, 0.4)
+
+
+@needs_mmseqs
+def test_no_pair_of_mmseqs_is_across_groups(tmp_path: Path) -> None:
+    """Searched once more here, one side against the other, as one would check a split."""
+    rng = np.random.default_rng(3)
+    sequences = {}
+    for row in range(30):
+        parent = draw(rng, int(rng.integers(60, 300)))
+        for identity in (1.0, 0.7, 0.5, 0.42):
+            sequences[f"{row}-{identity}"] = mutate(parent, identity, rng)
+    found = find_similar(sequences, 0.4, "mmseqs2")
+    groups = dict(zip(found.names, found.groups().tolist(), strict=True))
+    cut = {name for name in sequences if groups[name] % 2}
+    for side, names in (("a", cut), ("b", set(sequences) - cut)):
+        text = "".join(f">{name}\n{sequences[name]}\n" for name in sorted(names))
+        (tmp_path / side).write_text(text)
+    files = [str(tmp_path / name) for name in ("a", "b", "hits", "work")]
+    options = ["--min-seq-id", "0.4", "-c", "0.8", "-v", "1"]
+    subprocess.run([COMMAND, "easy-search", *files, *options], check=True, capture_output=True)
+    assert 0 < len(cut) < len(sequences)
+    assert len(set(groups.values())) >= 30
+    assert (tmp_path / "hits").read_text() == ""
