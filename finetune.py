@@ -62,8 +62,7 @@ def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
 
         session = prepare_session(run, model, splits)
         for epoch in session.epochs():
-            steps = session.steps(epoch)
-            record = session.record_steps(steps)
+            steps, record = session.steps(epoch)
             for batch in steps:
                 lr = current_lr(session.scheduler)
                 with session.step(batch):
