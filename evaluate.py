@@ -22,7 +22,6 @@ from common.command_line import add_checkpoint, given_path, global_rank, run_scr
 from common.config_file import keys_of, load_config
 from common.errors import UserError
 from common.evaluation.uses import Use, choose_use
-from common.inference.thresholds import check_threshold, decide_threshold
 from common.registry import TASKS
 
 if TYPE_CHECKING:
@@ -32,6 +31,9 @@ if TYPE_CHECKING:
 def judge_checkpoint(arguments: argparse.Namespace) -> None:
     """Score every pair that a task looks at with a model, then judge the scores."""
     config = configure_judging(arguments)
+    # Imported here: it needs numpy (0.06 seconds), and `--help` does not.
+    from common.inference.thresholds import check_threshold, decide_threshold
+
     check_threshold(config.evaluate.decision_threshold, keys_of(arguments.overrides))
     # Imported here: torch and transformers take 4 seconds, in which a wrong use has been rejected.
     from common.evaluation import model_predictions as model

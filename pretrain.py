@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from common.command_line import add_resume, run_script, stage_parser
 from common.config import Config, Stage
 from common.config_file import load_stages
-from common.inference.thresholds import check_threshold
 
 
 def main() -> None:
@@ -22,6 +21,9 @@ def main() -> None:
     parser = stage_parser("pretrain.py", "Train a pair model from scratch.")
     add_resume(parser)
     arguments = parser.parse_args()
+    # Imported here: it needs numpy (0.06 seconds), and `--help` does not.
+    from common.inference.thresholds import check_threshold
+
     stages = load_stages(arguments.config, "pretrain", arguments.overrides)
     check_threshold(stages["pretrain"].evaluate.decision_threshold)
     pretrain(stages, arguments.resume)
@@ -66,8 +68,7 @@ def pretrain(stages: Mapping[Stage, Config], resume: bool) -> None:
 
         session = prepare_session(run, model, splits)
         for epoch in session.epochs():
-            steps = session.steps(epoch)
-            record = session.record_steps(steps)
+            steps, record = session.steps(epoch)
             for batch in steps:
                 lr = current_lr(session.scheduler)
                 with session.step(batch):

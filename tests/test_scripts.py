@@ -134,7 +134,6 @@ USER_ERRORS = {
     "no strategy": (["--set", "data_config.benchmark.split_strategy=DFS"], r"DFS"),
     "no model": (["--set", "model_config.model=v9"], r"unknown model 'v9'; choose from"),
     "width": (["--set", "model_config.input_dim=99"], r"input_dim is 99.*have 16 dimensions"),
-    "too long": (["--set", "data_config.max_sequence_length=5000"], r"max_sequence_length"),
     "no language model": (
         ["--set", "data_config.embeddings.model_name=/nowhere/esm"],
         r"data_config.embeddings.model_name",
@@ -234,7 +233,7 @@ def test_a_run_id_is_not_used_twice_but_a_failed_start_does_not_use_it(
     fasta = project.folder / "data" / SPECIES / f"{SPECIES}_simple.fasta"
     good = fasta.read_text()
     fasta.write_text("")
-    with pytest.raises(UserError, match="holds no sequences"):
+    with pytest.raises(UserError, match="contains no sequences"):
         call_main(project, "pretrain.py", *named)
     fasta.write_text(good)
     call_main(project, "pretrain.py", *named)

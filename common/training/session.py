@@ -86,15 +86,12 @@ class Session:
                     return
                 yield self.progress.epoch
 
-    def steps(self, epoch: int) -> EpochSteps:
-        """The remaining rounds of an epoch on this rank."""
+    def steps(self, epoch: int) -> tuple[EpochSteps, EpochRecord]:
+        """The remaining rounds of an epoch on this rank, and the record to note them in."""
         part = self.progress.part
         first = part.rounds if part else 0
-        return EpochSteps(self.run, self.planner, self.unwrapped, self.finite, epoch, first)
-
-    def record_steps(self, steps: EpochSteps) -> EpochRecord:
-        """The record of an epoch, which continues that of a paused one."""
-        return EpochRecord(self.run, steps.epoch, len(steps), self.progress.part)
+        steps = EpochSteps(self.run, self.planner, self.unwrapped, self.finite, epoch, first)
+        return steps, EpochRecord(self.run, epoch, len(steps), part)
 
     @contextmanager
     def step(self, batch: PairBatch) -> Iterator[None]:
