@@ -21,7 +21,8 @@ def logs_of(models: Path) -> Path:
 def assert_same_run(one: Path, other: Path, epochs: int) -> None:
     """Weights, optimizer, random states, schedule and rows are the same to the last bit."""
     files = sorted(path.relative_to(other) for path in other.rglob("*") if path.is_file())
-    assert sorted(path.relative_to(one) for path in one.rglob("*") if path.is_file()) == files
+    found = sorted(path.relative_to(one) for path in one.rglob("*") if path.is_file())
+    assert found == files, set(found) ^ set(files)
     for name in files:
         compare = COMPARISONS.get(name.suffix, same_json)
         if name.name != "config.yaml":

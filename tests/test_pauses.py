@@ -210,11 +210,11 @@ def test_a_run_that_is_running_is_not_run_a_second_time(workshop: Workshop) -> N
 
 
 def test_two_runs_at_once_share_one_embedding_cache(tmp_path: Path) -> None:
-    """Started together on an empty cache, one embeds and the other waits; nothing twice."""
+    """Started together on an empty cache, they share the work: no sequence is computed twice."""
     stage = Workshop.open(tmp_path).training(Launch(1))
     with started(stage, "one") as one, started(stage, "two") as two:
         assert [ended(process).code for process in (one, two)] == [0, 0]
     logs = [log_of(stage, name).read_text() for name in ("one", "two")]
     computed = [int(log.partition("computed=")[2].split()[0]) for log in logs]
-    assert sorted(computed) == [0, 39]
+    assert sum(computed) == 39
     stage.compare("one", "two")

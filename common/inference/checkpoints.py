@@ -26,6 +26,7 @@ from common.files import (
     explain_disk_errors,
     hash_file,
     new_directory,
+    recover_directory,
     size_note,
     write_atomically,
 )
@@ -98,6 +99,8 @@ def save_model(run: Run, model: PairModel, decision: Decision, name: str = BEST_
     final = run.model_dir / name
 
     def write() -> None:
+        # A run belongs to one launch: what a killed one left unfinished here is nobody else's.
+        recover_directory(final)
         with new_directory(final) as temporary:
             with explain_library_errors(final, weight_bytes(model)):
                 model.save_pretrained(temporary)
