@@ -154,7 +154,7 @@ def test_by_degree_partners_have_the_degrees_that_they_have_in_the_positives() -
     source = Negatives(400, positives, np.unique(encode_pairs(positives, 400)))
     drawn = source.draw(2000, "degree", rng, "x")
     assert abs(degree_auroc(positives, drawn, 400) - 0.5) < 0.02
-    assert ((drawn < 200).sum(1) == 1).mean() < 0.05
+    assert ((drawn < 200).sum(1) == 1).mean() < 0.1
 
 
 def test_by_degree_a_protein_that_binds_almost_all_does_not_stop_the_draw() -> None:

@@ -39,7 +39,7 @@ def pairs_of(found: Similarity) -> set[tuple[str, str]]:
 def family(seed: int = 0, background: int = 40) -> dict[str, str]:
     """A protein, relatives of known identity, a fragment, one with a gap, one sharing a domain."""
     rng = np.random.default_rng(seed)
-    parent = draw(rng, 400)
+    parent, motif = draw(rng, 400), draw(rng, 15)
     return {
         "parent": parent,
         "same": parent,
@@ -48,6 +48,8 @@ def family(seed: int = 0, background: int = 40) -> dict[str, str]:
         "fragment": parent[100:220],
         "gapped": parent[:200] + parent[225:],
         "domain": draw(rng, 500) + parent[50:110] + draw(rng, 500),
+        "short1": draw(rng, 20) + motif + draw(rng, 25),
+        "short2": draw(rng, 20) + motif + draw(rng, 25),
         **{f"other{row}": draw(rng, int(rng.integers(80, 600))) for row in range(background)},
     }
 
