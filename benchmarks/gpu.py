@@ -55,35 +55,22 @@ from common.training.optimization import build_optimizer
 
 SHIPPED = Path(__file__).parents[1] / "configs" / "v3.yaml"
 TOY = ("d_model=32", "n_heads=2", "encoder_layers=1", "cross_attn_layers=1")
-BUDGETS = (8192, 16384, 32768, 65536, 131072)
 TERA = 1e12
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured.
+    """How much is measured: by default for a GPU."""
 
-    Attributes:
-        input_dim: Width of the embeddings: that of ESM-2 650M.
-        matrix: Edge of the matrix product that tells the peak.
-        proteins: For training and for the first scoring, which tells how many fit the time.
-        steps: Of training in one timing.
-        seconds: Of scoring.
-        network: Proteins of the network to extrapolate to.
-        embedded: Proteins to embed.
-        budgets: Tokens per batch of the language model.
-        language_model: Its layers, width and heads.
-    """
-
-    input_dim: int = 1280
-    matrix: int = 8192
-    proteins: int = 200
-    steps: int = 40
-    seconds: float = 65.0
-    network: int = 2018
+    input_dim: int = 1280  # ESM-2 650M
+    matrix: int = 8192  # edge of the product that tells the peak
+    proteins: int = 200  # in training, and in the first scoring, which tells how many fit the time
+    steps: int = 40  # in one timing
+    seconds: float = 65.0  # of scoring
+    network: int = 2018  # proteins of the human BFS test network
     embedded: int = 320
-    budgets: tuple[int, ...] = BUDGETS
-    language_model: tuple[int, int, int] = (33, 1280, 20)
+    budgets: tuple[int, ...] = (8192, 16384, 32768, 65536, 131072)
+    language_model: tuple[int, int, int] = (33, 1280, 20)  # layers, width, heads of ESM-2 650M
 
 
 QUICK = Sizes(16, 64, 6, 2, 0.1, 12, 4, (512, 1024), (1, 16, 2))
@@ -184,9 +171,7 @@ class Training:
 
     def operations(self, batch: PairBatch) -> float:
         """Of a step: a backward pass takes twice the forward pass."""
-        shape = self.bench.shape()
-        alone = shape.encoding(batch.lengths) + shape.preparing(batch.lengths)
-        return 3 * (alone + shape.interacting(batch.lengths[batch.pairs]))
+        return 3 * self.bench.shape().scoring(batch.lengths, batch.pairs)
 
 
 def measure_peak(bench: Bench) -> float:
@@ -334,9 +319,7 @@ def measure_scoring(bench: Bench) -> list[Row]:
     accelerator, model, shape = bench.accelerator(), bench.model(), bench.shape()
 
     def operations(data: PairData) -> float:
-        lengths = data.protein_lengths
-        alone = shape.encoding(lengths) + shape.preparing(lengths)
-        return alone + shape.interacting(lengths[data.table.pairs])
+        return shape.scoring(data.protein_lengths, data.table.pairs)
 
     def score(data: PairData) -> float:
         return bench.seconds(lambda: score_pairs(model, data, ScoringConfig(), accelerator))

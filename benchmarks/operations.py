@@ -48,6 +48,11 @@ class Shape:
         sides = blocks * (18 * d * d * rows + 8 * d * products) + (blocks - 1) * 6 * d * d * rows
         return sides + blocks * (4 * self.heads * d * rows + 24 * d * d * len(pairs))
 
+    def scoring(self, lengths: Lengths, pairs: Lengths) -> float:
+        """Operations for pairs (B, 2) of proteins of these lengths, each encoded once."""
+        alone = self.encoding(lengths) + self.preparing(lengths)
+        return alone + self.interacting(lengths[pairs])
+
     def naive(self, pairs: Lengths) -> float:
         """Operations of the naive pipeline for pairs of these padded lengths (B, 2)."""
         d = self.d_model

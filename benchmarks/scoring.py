@@ -23,16 +23,10 @@ from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.baseline import (
-    FolderOfProteins,
-    NaiveBatch,
-    NaiveV3,
-    naive_batches,
-)
+from benchmarks.baseline import FolderOfProteins, NaiveV3, naive_batches
 from benchmarks.operations import Shape
 from benchmarks.workload import (
     Row,
-    Seconds,
     all_against_all,
     draw_lengths,
     make_model,
@@ -58,92 +52,47 @@ def score(
     return score_pairs(model, data, settings or ScoringConfig(), accelerator)
 
 
-def operations(shape: Shape, data: PairData) -> float:
-    """The least that scoring the data takes, self-pairs computed like any other."""
-    lengths = data.protein_lengths
-    alone = shape.encoding(lengths) + shape.preparing(lengths)
-    return alone + shape.interacting(lengths[data.table.pairs])
-
-
 def measure_ratio(shape: Shape, runs: int, naive_share: int) -> list[Row]:
     """Pairs per second of CPU, naive and ours, in turns; and how far the logits differ."""
-    data = make_pairs(draw_lengths(PROTEINS), all_against_all(PROTEINS), shape.input_dim)
+    pairs = all_against_all(PROTEINS)
+    data = make_pairs(draw_lengths(PROTEINS), pairs, shape.input_dim)
     model = make_model(shape)
     naive = NaiveV3(model).eval()
     score(model, make_pairs(draw_lengths(4), all_against_all(4), shape.input_dim))
+    in_file_order = [
+        slice(start, start + NAIVE_BATCH) for start in range(0, len(data), NAIVE_BATCH)
+    ]
     rows = []
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         files = FolderOfProteins(Path(folder))
         for name in data.table.proteins:
             files.save(name, torch.from_numpy(data.store[name]))
-        batches = file_order(data)
         for run in range(runs):
-            logits, ours = score_timed(model, data)
-            row = compare(naive, files, batches[run::naive_share], logits, ours)
-            row["GFLOP/s"] = operations(shape, data) / ours.cpu / 1e9
-            row["against forward"] = difference_to_forward(model, data, logits)
-            rows.append({"heads": shape.heads, **row})
+            chosen = np.concatenate(
+                [np.arange(len(data))[b] for b in in_file_order[run::naive_share]]
+            )
+            names = [(str(a), str(b)) for a, b in pairs[chosen]]
+            ours: list[NDArray[np.float32]] = []
+            theirs: list[Tensor] = []
+            our_time = take_time(lambda: ours.append(score(model, data))).cpu  # noqa: B023
+            time = take_time(
+                lambda: theirs.extend(map(naive, naive_batches(files, names, NAIVE_BATCH)))  # noqa: B023
+            ).cpu
+            rows.append(
+                {
+                    "heads": shape.heads,
+                    "naive pairs/s": len(chosen) / time,
+                    "our pairs/s": len(data) / our_time,
+                    "ratio": len(data) / our_time / (len(chosen) / time),
+                    "logits apart": float(
+                        np.abs(torch.cat(theirs).numpy() - ours[0][chosen]).max()
+                    ),
+                    "GFLOP/s": shape.scoring(data.protein_lengths, data.table.pairs)
+                    / our_time
+                    / 1e9,
+                }
+            )
     return rows
-
-
-def score_timed(model: V3Model, data: PairData) -> tuple[NDArray[np.float32], Seconds]:
-    """All logits, and how long they took."""
-    logits: list[NDArray[np.float32]] = []
-    taken = take_time(lambda: logits.append(score(model, data)))
-    return logits[0], taken
-
-
-def file_order(data: PairData) -> list[list[int]]:
-    """The row numbers of the naive pipeline's batches."""
-    return [
-        list(range(start, min(start + NAIVE_BATCH, len(data))))
-        for start in range(0, len(data), NAIVE_BATCH)
-    ]
-
-
-def compare(
-    naive: NaiveV3,
-    files: FolderOfProteins,
-    batches: list[list[int]],
-    logits: NDArray[np.float32],
-    ours: Seconds,
-) -> Row:
-    """One run's line: some of the naive pipeline's batches beside a whole scoring of ours."""
-    names = [[(str(a), str(b)) for a, b in all_against_all(PROTEINS)[rows]] for rows in batches]
-    found: list[Tensor] = []
-    padding: list[float] = []
-
-    def run(batch: NaiveBatch) -> None:
-        found.append(naive(batch))
-        padding.append(batch.padding)
-
-    def run_all() -> None:
-        for batch in names:
-            for padded in naive_batches(files, batch, NAIVE_BATCH):
-                run(padded)
-
-    taken = take_time(run_all)
-    chosen = np.concatenate([np.array(rows) for rows in batches])
-    naive_rate, our_rate = len(chosen) / taken.cpu, len(logits) / ours.cpu
-    return {
-        "naive pairs/s": naive_rate,
-        "naive padding": float(np.mean(padding)),
-        "our pairs/s": our_rate,
-        "ratio": our_rate / naive_rate,
-        "against naive": float(np.abs(torch.cat(found).numpy() - logits[chosen]).max()),
-    }
-
-
-def difference_to_forward(
-    model: V3Model, data: PairData, logits: NDArray[np.float32], count: int = 64
-) -> float:
-    """The largest difference of a logit to that of `forward` on the pair alone."""
-    largest = 0.0
-    for row in np.linspace(0, len(data) - 1, count).astype(int):
-        batch = data.collate(np.array([row]), 1)
-        alone = model(batch.proteins, batch.lengths, batch.pairs).logits
-        largest = max(largest, abs(float(alone) - float(logits[row])))
-    return largest
 
 
 def measure_growth(shape: Shape) -> list[Row]:
@@ -161,7 +110,7 @@ def measure_growth(shape: Shape) -> list[Row]:
                 "size": size,
                 "pairs": len(data),
                 "pairs/s": len(data) / taken,
-                "GFLOP/s": operations(shape, data) / taken / 1e9,
+                "GFLOP/s": shape.scoring(data.protein_lengths, data.table.pairs) / taken / 1e9,
             }
         )
     return rows
