@@ -97,7 +97,7 @@ def judge_file(arguments: argparse.Namespace) -> None:
 
 
 def predict(arguments: argparse.Namespace) -> None:
-    """Write the probability and the call of one's own pairs, by a checkpoint and its config."""
+    """Score the user's own pairs with a checkpoint and write probabilities and calls."""
     best = Path(arguments.checkpoint)
     if not (best / "config.yaml").is_file():
         raise UserError(

@@ -83,7 +83,7 @@ def computing_dtype(accelerator: Accelerator) -> torch.dtype:
 
 
 class Agreement:
-    """Lets the processes agree on a yes or no between the hosts, without waiting for a GPU."""
+    """Lets the processes agree on yes or no over the host network, without waiting for a GPU."""
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._together = accelerator.num_processes > 1

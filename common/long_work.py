@@ -64,7 +64,7 @@ class LongWork:
         self._bar.close()
 
     def advance(self, amount: int = 1) -> None:
-        """Count what has been done since; log it if the last time is a minute ago."""
+        """Add to what is done; log it if a minute has passed since the last time."""
         self.done += amount
         self._bar.update(amount)
         if time.monotonic() - self.logged >= LOG_EVERY:

@@ -61,7 +61,7 @@ class FreedMemory:
     returned_at: float = field(default_factory=time.monotonic)
 
     def give_back(self) -> None:
-        """Return it if the last time was `RETURN_EVERY` seconds ago."""
+        """Return freed memory if `RETURN_EVERY` seconds have passed since the last time."""
         if time.monotonic() - self.returned_at > RETURN_EVERY:
             with contextlib.suppress(OSError, AttributeError):
                 ctypes.CDLL("libc.so.6").malloc_trim(0)

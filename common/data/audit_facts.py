@@ -34,7 +34,7 @@ class Count:
     examples: Examples = ()
 
     def find(self, name: str, level: Level, noun: str, rest: str) -> Iterator[Finding]:
-        """The finding that so many of the noun are the rest, if there are any."""
+        """Return a finding about this many things, or nothing if there are none."""
         if self.count:
             subject = (
                 f"{self.count:,} {noun} is" if self.count == 1 else f"{self.count:,} {noun}s are"
@@ -134,14 +134,14 @@ class Audit:
         }
 
     def findings(self) -> list[Finding]:
-        """What the facts mean; what `strict` refuses comes first, then warnings."""
+        """Interpret the facts: what `strict` refuses comes first, then the warnings."""
         found = [one for name in self.splits for one in self._judge_split(name)]
         found += [one for names in self.shared for one in self._judge_shared(*names)]
         order: Sequence[Level] = ("refused", "warning", "info")
         return sorted(found, key=lambda finding: order.index(finding.level))
 
     def refuse(self) -> None:
-        """Stop where `strict` does.
+        """Raise the `UserError` of `strict`, if there is a reason for one.
 
         Raises:
             UserError: What a score on these splits would not be worth anything for.

@@ -45,7 +45,7 @@ def encode_pairs(pairs: Pairs, proteins: int) -> Codes:
 
 @dataclass(frozen=True, eq=False)
 class Negatives:
-    """What negatives are drawn from: the pairs of proteins 0, 1, …, `proteins` - 1.
+    """The pairs of proteins 0, 1, …, `proteins` - 1 that negatives are drawn from.
 
     Attributes:
         proteins: How many proteins there are.
@@ -70,7 +70,7 @@ class Negatives:
 
     @property
     def free(self) -> int:
-        """How many pairs there are to draw."""
+        """The number of pairs that can be drawn."""
         if self.self_pairs:
             return self.proteins * (self.proteins + 1) // 2 - len(self.known)
         others = self.known // self.proteins != self.known % self.proteins
@@ -101,7 +101,7 @@ class Negatives:
         return self._decode(rng.permutation(np.concatenate([drawn, filling])))
 
     def check(self, count: int, setting: str) -> None:
-        """See that there are enough free pairs.
+        """Check that there are enough free pairs.
 
         Raises:
             UserError: There are not; it names the configuration key that sets the number.
@@ -153,7 +153,7 @@ class Negatives:
         return np.delete(codes, left)
 
     def _usable(self, codes: Codes, taken: Codes) -> NDArray[np.bool_]:
-        """Which codes are free and come for the first time."""
+        """Which codes are free and appear for the first time."""
         # Sorting numbers is several times faster than sorting places: they carry their place.
         ordered, order = np.divmod(np.sort(codes * len(codes) + np.arange(len(codes))), len(codes))
         bad = np.zeros(len(codes), np.bool_)
@@ -169,7 +169,7 @@ class Negatives:
 def _change_partners(
     pairs: Pairs, logs: NDArray[np.float64], spread: float, rng: np.random.Generator
 ) -> Pairs:
-    """The same pairs, one end of each exchanged for one whose logarithmic degree is near."""
+    """Exchange one protein of each pair for another of about the same (logarithmic) degree."""
     sides = rng.integers(2, size=len(pairs))
     rows = np.arange(len(pairs))
     kept, given = pairs[rows, sides], pairs[rows, 1 - sides]

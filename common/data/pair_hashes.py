@@ -12,7 +12,7 @@ Hashes = NDArray[np.uint64]
 
 
 def hash_pairs(table: PairTable) -> Hashes:
-    """A 64-bit hash of every distinct pair, sorted; of the ids alone, in either order.
+    """Hash every distinct pair by its ids, whatever their order; 64 bits each, sorted.
 
     Two of a million pairs have the same hash once in 37 million times.
     """
@@ -20,7 +20,7 @@ def hash_pairs(table: PairTable) -> Hashes:
 
 
 def find_hashed(table: PairTable, hashes: Hashes) -> NDArray[np.bool_]:
-    """(N,) which pairs of a table are among those that `hash_pairs` hashed."""
+    """Which pairs of a table are among those that `hash_pairs` hashed, (N,)."""
     return np.isin(_hash_each(table), hashes)
 
 

@@ -59,7 +59,7 @@ class Part:
     labels: npt.NDArray[np.int8]
 
     def count(self) -> dict[str, int]:
-        """How many pairs of either kind, of how many proteins."""
+        """The numbers of positive pairs, negative pairs and proteins."""
         positives = int(self.labels.sum())
         negatives = len(self.labels) - positives
         proteins = len(np.unique(self.pairs))
@@ -68,7 +68,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Material:
-    """What was read.
+    """The interactions and sequences that were read.
 
     Attributes:
         tables: All interactions under the key `files`, or those of each given split.
@@ -88,7 +88,7 @@ class Material:
 
 
 def ensure_prepared(root: Path, species: str, settings: InteractionsConfig, seed: int) -> None:
-    """Prepare the benchmark under `root`, unless it is there, of the same input and settings.
+    """Prepare the benchmark under `root`, unless it exists with the same input and settings.
 
     Args:
         root: Its directory, which appears complete or not at all.
@@ -128,7 +128,7 @@ def ensure_prepared(root: Path, species: str, settings: InteractionsConfig, seed
 
 
 def _read_marker(root: Path) -> dict[str, Any] | None:
-    """What a prepared benchmark says of itself; None where there is nothing to overwrite."""
+    """Read the marker of a prepared benchmark; None if the directory is missing or empty."""
     try:
         if not root.exists() or (root.is_dir() and not any(root.iterdir())):
             return None
@@ -202,7 +202,7 @@ def _divide(
     strategy: Strategy,
     rng: np.random.Generator,
 ) -> tuple[dict[FileKind, Part], int]:
-    """The parts, and how many positives were dropped because they are across the cuts."""
+    """Divide the pairs into parts; also count the positives that were dropped across the cuts."""
     if "files" not in material.tables:
         tables = {kind: material.tables[kind] for kind in PARTS if kind in material.tables}
         return {
@@ -236,7 +236,7 @@ def _require_positives(part: Part, name: str, settings: InteractionsConfig) -> N
 def _add_negatives(
     part: Part, barred: Numbers, settings: InteractionsConfig, rng: np.random.Generator
 ) -> Part:
-    """The part with as many negatives as are asked for; those that were given count.
+    """Add negatives to a part up to the requested number; given negatives count.
 
     A protein of which all interactions were dropped would occur in negatives alone: none is drawn.
     """
@@ -277,7 +277,7 @@ class _Writer:
         _write_text(path, "".join(lines))
 
     def write_graph(self, path: Path, parts: Sequence[Part]) -> list[str]:
-        """The network of the positives, with all proteins of the parts as nodes, in order."""
+        """Write the network of the positive pairs, with all proteins of the parts as nodes."""
         graph = nx.Graph()
         members = np.unique(np.concatenate([part.pairs for part in parts]))
         graph.add_nodes_from(self.names[number] for number in members)
@@ -321,7 +321,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _describe(record: Mapping[str, Any], material: Material) -> str:
-    """The README: what this is, in sentences and tables."""
+    """Write the README of the prepared benchmark."""
     lines = [
         f"# {record['species']}: a benchmark prepared from interactions",
         "",

@@ -165,7 +165,7 @@ def _find_candidates(
 def _list_seeds(
     residues: NDArray[np.int8], lengths: Numbers, seed: str
 ) -> tuple[Numbers, Numbers, Numbers]:
-    """Code, protein and place of every seed that occurs again, sorted by code, then protein."""
+    """Code, protein and position of every seed that occurs more than once, sorted."""
     offsets = np.flatnonzero(np.frombuffer(seed.encode(), np.uint8) == ord("1"))
     count = max(0, len(residues) - len(seed) + 1)
     windows = np.stack([residues[offset : offset + count] for offset in offsets], axis=1)
@@ -213,7 +213,7 @@ def _estimate_identity(
 def _gather(
     residues: NDArray[np.int8], lengths: Numbers, proteins: Numbers, places: Numbers, filler: int
 ) -> NDArray[np.int8]:
-    """Residues at (places, proteins); the filler, which equals nothing, beyond a sequence."""
+    """Residues at these positions, or the filler (no residue) beyond a sequence's end."""
     starts = (np.cumsum(lengths) - lengths)[proteins]
     inside = (places >= 0) & (places < lengths[proteins])
     found = residues[np.where(inside, starts + places, 0)]

@@ -158,7 +158,7 @@ def draw_node_sets(
 
 
 def list_neighbours(binds: Matrix) -> list[list[int]]:
-    """The numbers of each node's neighbours, itself left out."""
+    """The numbers of each node's neighbours, without the node itself."""
     return [[int(b) for b in np.flatnonzero(row) if b != a] for a, row in enumerate(binds)]
 
 

@@ -42,7 +42,7 @@ def load_package() -> ModuleType:
 
 
 def _find_spec() -> ModuleSpec:
-    """The first entry of `sys.path` that has the name as a package, not as a script."""
+    """Find the package on `sys.path`, skipping scripts of the same name."""
     for entry in sys.path:
         spec = PathFinder.find_spec(_NAME, [entry])
         if spec is not None and _is_package(spec):

@@ -37,7 +37,7 @@ def judge(side: TestSide, predictions: Predictions, threshold: float) -> Judgeme
 
 
 def describe_unused(side: TestSide, predictions: Predictions) -> list[str]:
-    """Say how many listed pairs no task looks at, even if one looks at either protein."""
+    """Note how many listed pairs are not used by any task."""
     used: NDArray[np.bool_] = np.zeros(len(predictions.pairs), dtype=np.bool_)
     for pairs in side.pair_sets:
         used |= pairs.among(predictions)
@@ -52,7 +52,7 @@ def describe_unused(side: TestSide, predictions: Predictions) -> list[str]:
 
 
 def describe_scores(predictions: Predictions, settings: DecisionThresholdConfig) -> list[str]:
-    """Say what the configured threshold makes of a file's scores, which may be no probabilities."""
+    """Note how many pairs the threshold calls if a file's scores are not probabilities."""
     scores, threshold = predictions.scores, settings.value
     notes = []
     called = int((scores >= threshold).sum())
@@ -85,7 +85,7 @@ def conclude(run: Run, judgement: Judgement, threshold: float) -> None:
 
 
 def _resolve(config: Config, threshold: float) -> Config:
-    """The configuration with the threshold as found, and without the run's id.
+    """The configuration with the threshold that was used, and without the run's id.
 
     With it, the prediction file that the run leaves gives the same metrics in another run.
     """

@@ -50,7 +50,7 @@ class Predictions:
         scores: NDArray[np.floating[Any]],
         notes: Sequence[str] = (),
     ) -> Predictions:
-        """Bring scored pairs in any order, orientation and multiplicity to the one form.
+        """Merge scored pairs, in any order, orientation and number, into distinct pairs.
 
         Args:
             ids: Distinct protein ids.

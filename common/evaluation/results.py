@@ -38,7 +38,7 @@ def format_results(results: Mapping[str, TaskResult]) -> str:
 
 
 def _metrics_table(task: str, metrics: Mapping[str, Any]) -> Table:
-    """One row of all metrics that are no text."""
+    """One row of all numeric metrics."""
     row: dict[str, Any] = {
         "task": task,
         **{k: v for k, v in metrics.items() if not isinstance(v, str)},

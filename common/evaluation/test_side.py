@@ -80,7 +80,7 @@ class TestSet:
 
     @contextlib.contextmanager
     def explaining_misfit(self) -> Iterator[None]:
-        """Name the key behind functional data that are of other proteins."""
+        """Name the configuration key if functional data belong to other proteins."""
         try:
             yield
         except UserError as error:
@@ -101,7 +101,7 @@ class TestSide:
 
     @property
     def pair_sets(self) -> list[PairSet]:
-        """What the tasks look at, each once."""
+        """The distinct sets of pairs that the tasks use."""
         asked = [pairs for task in self.tasks.values() for pairs in task.asks()]
         return list({pairs.name: pairs for pairs in asked}.values())
 

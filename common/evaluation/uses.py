@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Use:
-    """One use of a script.
+    """One use of a script: what runs, and the options that it needs and takes.
 
     Attributes:
         purpose: What it does, as an infinitive without `to`.
@@ -29,7 +29,7 @@ class Use:
 def choose_use(
     parser: argparse.ArgumentParser, arguments: argparse.Namespace, uses: Sequence[Use]
 ) -> Use:
-    """The first use that a given option chooses, or else the last one.
+    """Choose the first use that a given option selects, or else the last one.
 
     Leaves with a sentence if the use lacks an option, or does not take one that is given.
     """

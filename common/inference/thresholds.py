@@ -31,7 +31,7 @@ SECTION = "evaluate.decision_threshold"
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a mode may choose a threshold by.
+    """The evidence from which a mode chooses a threshold.
 
     Attributes:
         scores: (N,) the model's probabilities of the validation pairs.
@@ -209,6 +209,6 @@ def _count_calls_by_level(
 
 
 def _midway(low: float, high: float) -> float:
-    """A threshold above `low` and at most `high`: between neighbouring floats nothing is left."""
+    """A threshold above `low` and at most `high`: midway, or `high` if they are adjacent floats."""
     middle = low + (high - low) / 2
     return middle if middle > low else high

@@ -84,7 +84,7 @@ def plan_tiles(pairs: HostInts, lengths: HostInts, tile_residues: int) -> Tiles:
 
 
 def _stripe_height(sizes: HostInts, tile_residues: int) -> int:
-    """Longer partners per stripe: as many as make the tiles of a complete set square."""
+    """The number of longer partners per stripe that makes the tiles of a complete set square."""
     pairs = tile_residues * len(sizes) / max(int(sizes.sum()), 1)
     return max(1, round(math.sqrt(pairs)))
 

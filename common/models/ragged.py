@@ -229,7 +229,7 @@ def _attend_at_once(queries: Ragged, contexts: Ragged, links: Links, scale: floa
 def _attend_one_by_one(
     queries: Ragged, contexts: Ragged, links: Links, scale: float | None
 ) -> Tensor:
-    """Exact shapes need no mask, and a CPU gains nothing from batching sequences."""
+    """Attend link by link: exact shapes need no mask, and a CPU gains nothing from batching."""
     read = []
     for asking, asked in zip(links.queries, links.contexts, strict=True):
         query = queries.parts[asking].transpose(0, 1)

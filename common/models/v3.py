@@ -122,7 +122,7 @@ class Attention(nn.Module):
         return attend(queries, layout, Links.to_itself(count)).flatten(1)
 
     def _read_absorbed(self, query: Tensor, contexts: Ragged) -> Tensor:
-        """The same without projecting the rows: for one query it is cheaper to project the query.
+        """Like `read`, but project the query instead of the rows: cheaper for one query.
 
         q · (W x + b) = (Wᵀ q) · x + q · b, and the last term is the same for every row, so softmax
         cancels it; a weighted mean of W x + b is W times the weighted mean of x, plus b.

@@ -68,7 +68,7 @@ class Benchmark(abc.ABC):
         splits: Sequence[Split] = (),
         functional: Sequence[str] = (),
     ) -> None:
-        """As `provide`, for the configured species: other sections of the data may say how."""
+        """Like `provide`, for the configured species; may read other sections of the data."""
         cls.provide(data.benchmark, seed, splits, functional)
 
     @abc.abstractmethod

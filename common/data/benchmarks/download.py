@@ -95,7 +95,7 @@ class Downloads:
         return True
 
     def _receive(self, url: str, part: Path, name: str) -> bool:
-        """Receive what is still missing of a file; False where the URL has none."""
+        """Receive the missing part of a file; return False if the URL has no file."""
         entry = self._entry(name, url)
         validator = entry.get("validator")
         offset = part.stat().st_size if validator and part.exists() else 0
@@ -127,7 +127,7 @@ class Downloads:
         return True
 
     def _accept(self, url: str, part: Path, target: Path, check: Callable[[Path], object]) -> None:
-        """Put a complete file into its place if it is what it should be."""
+        """Check a complete file and move it into its place."""
         if _is_web_page(part):
             reason = "it answers with a web page instead of the file, perhaps a login page"
             raise UserError(self._explain(url, reason))
@@ -183,7 +183,7 @@ class Downloads:
 
 
 def _may_pass(error: requests.RequestException) -> bool:
-    """Whether another try may succeed: not where the request itself is refused."""
+    """Whether another try may succeed; it cannot if the request itself is refused."""
     if error.response is not None:
         return error.response.status_code in (408, 429) or error.response.status_code >= 500
     return isinstance(error, tuple(_REASONS))
@@ -198,7 +198,7 @@ def _reason(error: requests.RequestException, part: Path) -> str:
 
 
 def _validator(answer: requests.Response) -> str:
-    """What tells one state of a file on the server from another, for `If-Range`."""
+    """The server's identifier of this state of the file, for the header `If-Range`."""
     etag = answer.headers.get("ETag", "")
     return answer.headers.get("Last-Modified", "") if etag[:2] in ("", "W/") else etag
 

@@ -54,7 +54,7 @@ class _NoFilter(_Record):
 
 
 class _Ignored(_Record):
-    """What networkx keeps beside the graph's content and computes anew."""
+    """Data that networkx stores beside the graph's content and can compute again."""
 
 
 class _Set(_Record):

@@ -158,7 +158,7 @@ def find_species(settings: BenchmarkConfig) -> Path | None:
 
 
 def _species_folders(root: Path) -> list[Path]:
-    """The folders that look like a species', wherever a release of the benchmark keeps them."""
+    """The folders that look like a species', in any place that a release has used."""
     holders = [root / holder for holder in HOLDERS if (root / holder).is_dir()]
     folders = [folder for holder in holders for folder in sorted(holder.iterdir())]
     return [folder for folder in folders if folder.is_dir() and _is_species(folder)]
@@ -218,7 +218,7 @@ def _explain_absence(settings: BenchmarkConfig) -> str:
 
 
 def _find_root_near(root: Path) -> Path | None:
-    """The folder above or below, where that is what was meant."""
+    """The folder above or below that the user probably meant, or None."""
     if not root.is_dir():
         return None
     if _is_species(root):
@@ -228,7 +228,7 @@ def _find_root_near(root: Path) -> Path | None:
 
 
 def _fetch_species(settings: BenchmarkConfig, splits: Sequence[Split]) -> None:
-    """Fetch what is missing of these splits; `all_test` follows from the test graph."""
+    """Fetch the missing files of these splits; `all_test` is derived from the test graph."""
     root, species = Path(settings.root_dir), settings.species
     folder = find_species(settings)
     if folder is None and _find_root_near(root) is not None:
@@ -265,7 +265,7 @@ def _fetch_species(settings: BenchmarkConfig, splits: Sequence[Split]) -> None:
 
 
 def _fetch_functional(settings: BenchmarkConfig, names: Sequence[str]) -> None:
-    """Fetch what is missing of these functional files; reading refuses what is missing still."""
+    """Fetch the missing functional files; reading refuses those that remain missing."""
     if settings.functional_dir is None:
         return
     folder = Path(settings.functional_dir)

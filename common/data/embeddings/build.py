@@ -80,7 +80,7 @@ def prepare_store(
 
 
 def _warn_of_odd_sequences(requests: Sequence[Request], limit: int | None) -> None:
-    """Warn of sequences that a language model takes without complaint, but was not trained on."""
+    """Warn about sequences that a language model accepts but was not trained on."""
     dna = [request.protein for request in requests if NUCLEOTIDES.fullmatch(request.residues)]
     if dna:
         fields = {"sequences": len(dna), "such_as": excerpt(min(dna))}

@@ -85,7 +85,7 @@ class Cache:
 
 @dataclass(frozen=True)
 class Piece:
-    """What a run does next.
+    """The next piece of work of a run.
 
     Attributes:
         owner: The owner of the claim on it.
@@ -186,7 +186,7 @@ class Foreman:
             time.sleep(min(LONGEST_PAUSE, 0.05 + waited / 4))
 
     def _adapt_size(self) -> None:
-        """Grow pieces until they last half as long as they may."""
+        """Double the size of pieces until one takes half of the time limit."""
         if self._claimed:
             seconds = time.monotonic() - self._began
             if seconds < PIECE_SECONDS / 2:

@@ -94,7 +94,7 @@ def check_residue_limit(files: ModelFiles, model_name: str, max_sequence_length:
 
 
 def residue_limit(config: dict[str, Any]) -> int | None:
-    """Residues in the longest sequences that a model has positions for, None if it does not say.
+    """The most residues that a model has positions for; None if unlimited or unknown.
 
     ESM-2: 1026 positions, of which 2 precede the first token (padding index 1) and 2 are taken by
     <cls> and <eos>: 1022.

@@ -42,7 +42,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class StoreIdentity:
-    """What determines the numbers in a store; two that differ in any of it never share a row.
+    """All that determines the numbers in a store; stores that differ in any of it share no row.
 
     Attributes:
         model_name: Hub name, or the last part of a local directory's path.
@@ -80,7 +80,7 @@ class Shard:
     dim: int
 
     def save_sidecar(self) -> None:
-        """Write the sidecar; from here on the shard counts."""
+        """Write the sidecar, which makes the shard part of the store."""
         facts = {key: value for key, value in asdict(self).items() if key != "path"}
         content = {**facts, "seal": _seal(facts)}
         write_atomically(self.path.with_suffix(".json"), json.dumps(content, indent=1))
@@ -141,7 +141,7 @@ class ShardWriter:
                 self._complete(self._file)
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Write rows; they count once the shard is completed.
+        """Write rows; they become part of the store when the shard is completed.
 
         Raises:
             UserError: The disk is full or the directory may not be written.

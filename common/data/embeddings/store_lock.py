@@ -19,7 +19,7 @@ LOCK_SECONDS = 300.0
 
 @contextmanager
 def lock_store(directory: Path) -> Iterator[None]:
-    """Hold the store's lock, for as long as it takes to look, to claim or to commit.
+    """Hold the store's lock while looking, claiming or committing; never while computing.
 
     The kernel frees it however the process ends.
 

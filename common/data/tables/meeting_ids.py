@@ -84,7 +84,7 @@ def plain_id(name: str) -> str:
 
 
 def known_ids(sequences: Iterable[str], id_map: IdMap | None = None) -> frozenset[str]:
-    """Every form of id under which a sequence may be found."""
+    """Every form of id by which a sequence can be found."""
     forms = {text for name in sequences for _, text in _forms(name)}
     return frozenset(forms.union(id_map or ()))
 
@@ -126,7 +126,7 @@ def meet(
 
 
 def _forms(name: str) -> Iterator[tuple[str, str]]:
-    """The forms of an id, with what was cut off: `p`refix, `v`ersion."""
+    """The forms of an id, with the parts that were cut off: prefix and version."""
     plain = plain_id(name)
     stems = [("", plain)]
     if prefix := _PREFIX.match(plain):
@@ -157,7 +157,7 @@ class _Finder:
                     self.forms[cut][text] = None
 
     def find(self, name: str) -> str | None:
-        """The id of the sequence; None where there is none, or more than one."""
+        """The id of the matching sequence; None if no sequence or more than one matches."""
         for target in self.id_map.get(plain_id(name), ()):
             hit = self._find(target)
             if hit:
@@ -173,7 +173,7 @@ class _Finder:
         return hit or None
 
     def _find(self, name: str) -> str | None:
-        """The id of the sequence, empty where several fit, None where none does."""
+        """The id of the matching sequence; empty if several match, None if none does."""
         if name in self.sequences:
             return name
         several = False
@@ -187,7 +187,7 @@ class _Finder:
         return "" if several else None
 
     def _combinations(self, name: str) -> list[tuple[str, str]]:
-        """The forms of the id, each with what is cut off the sequences' ids that it may meet."""
+        """Each form of the id, with the parts that may be cut off the ids of the sequences."""
         allowed = [
             (len(own) + len(cut), text, cut)
             for own, text in _forms(name)
@@ -199,7 +199,7 @@ class _Finder:
 
 
 def _turn(id_map: IdMap, interactions: Interactions, sequences: Mapping[str, str]) -> IdMap:
-    """The id map from the interactions' ids to the sequences', whichever column comes first."""
+    """Orient the id map from the interactions' ids to the sequences' ids."""
     ids = {plain_id(name) for name in interactions.ids}
     backwards: dict[str, tuple[str, ...]] = {}
     for source, targets in id_map.items():

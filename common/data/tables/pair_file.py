@@ -109,7 +109,7 @@ def read_pair_file(
 
 
 class _Layout(NamedTuple):
-    """What the first line shows.
+    """The layout that the first line shows.
 
     Attributes:
         form: The kind of file.
@@ -178,7 +178,7 @@ def _has_blank(names: Sequence[str]) -> bool:
 
 
 def names_columns(fields: Sequence[str]) -> bool:
-    """Whether no column after the ids is, or is meant as, a number, so that it may be a header.
+    """Whether a line may be a header: no column after the ids is, or looks like, a number.
 
     A first pair with the score `0,85` is none: its line is refused, not skipped.
     """

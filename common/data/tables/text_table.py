@@ -54,7 +54,7 @@ _OTHER_FILES = {
 
 
 class Names(NamedTuple):
-    """A column of ids, each distinct one once.
+    """A column of ids, dictionary-encoded: each distinct id once.
 
     Attributes:
         values: The ids that are meant; empty where there is none.
@@ -74,7 +74,7 @@ class Names(NamedTuple):
 
 
 class Head(NamedTuple):
-    """How a table begins.
+    """The beginning of a table.
 
     Attributes:
         comment: The comment right above the first line, without its `#`; empty if there is none.
@@ -87,7 +87,7 @@ class Head(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """The form of a table.
+    """The layout of a table.
 
     Attributes:
         delimiter: What separates the columns; None for runs of spaces and tabs.
@@ -137,7 +137,7 @@ class Block:
         return len(next(iter(self.columns.values())))
 
     def convert(self, column: str, convert: Callable[[str], Value]) -> tuple[list[Value], Codes]:
-        """The distinct values of a column, converted, and for every row which of them it has.
+        """Convert the distinct values of a column; also return each row's index among them.
 
         Args:
             column: What the column holds.
@@ -227,7 +227,7 @@ class TextTable:
             raise self._blame(layout, error) from None
 
     def refuse(self, row: int, reason: str, layout: Layout) -> UserError:
-        """The refusal of a row by its number, which is not that of its line."""
+        """Build the error for a row; its number is translated to the number of its line."""
         number, _ = next(itertools.islice(self._data_lines(), row + layout.header, None))
         return UserError(f"{self.path}, line {number}: {reason}; correct or remove the line")
 
@@ -355,7 +355,7 @@ def _squeeze(block: bytes) -> bytes:
 
 
 class _Stream(io.RawIOBase):
-    """Blocks as a file that Arrow reads."""
+    """The blocks as a file object for Arrow."""
 
     def __init__(self, blocks: Iterator[bytes]) -> None:
         super().__init__()
@@ -363,11 +363,11 @@ class _Stream(io.RawIOBase):
         self._rest = b""
 
     def readable(self) -> bool:
-        """Arrow asks."""
+        """Required by Arrow."""
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """At most so many bytes; none at the end."""
+        """Read at most this many bytes; none at the end."""
         if not self._rest:
             self._rest = next(self._blocks, b"")
         if size < 0:

@@ -128,7 +128,7 @@ def compare_essential(
 
 
 def known_ids(ids: Sequence[str], network: Network, kind: str) -> list[str]:
-    """Those of the ids that the network has, each once, in their order.
+    """The distinct ids that the network contains, in their order.
 
     Raises:
         UserError: There are none.

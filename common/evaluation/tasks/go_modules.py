@@ -67,7 +67,7 @@ class GoModules(Task):
 
 @dataclass(frozen=True)
 class ModuleMetrics:
-    """How far predicted modules do what the true ones do.
+    """How similar the functions of predicted modules are to those of the true ones.
 
     The ratio is None where it has no value: nothing matched, or no terms shared within the true
     modules. The alignment is None where nothing matched; `enrichment` says by which test it is.

@@ -35,7 +35,7 @@ class Pairs(Task):
         return [PairSet(name, each.proteins, each.pairs) for name, each in self.tables.items()]
 
     def coverage(self, predictions: Predictions) -> list[str]:
-        """None: `judge` says more about pairs without a score."""
+        """Return no notes: `judge` itself reports pairs without a score."""
         return []
 
     def judge(self, predictions: Predictions, threshold: float) -> TaskResult:

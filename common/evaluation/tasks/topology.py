@@ -133,7 +133,7 @@ def topology(predicted: Network, true: Network, node_sets: NodeSets) -> list[Top
 
 
 def describe_node_sets(node_sets: NodeSets, true: Network) -> list[str]:
-    """Says in one line per node size what of its node sets cannot count; nothing if all does."""
+    """Note, for each node size, which members of its node sets are not in the test graph."""
     notes = []
     for size in sorted(node_sets):
         distinct = [set(names) for names in node_sets[size]]

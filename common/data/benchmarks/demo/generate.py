@@ -82,7 +82,7 @@ def ensure_demo(root: Path, seed: int = 47, spec: DemoSpec | None = None) -> Pat
 
 
 def _read_marker(root: Path) -> dict[str, Any] | None:
-    """What an existing demo says of itself; None where there is nothing or an empty directory."""
+    """Read the marker of an existing demo; None if the directory is missing or empty."""
     try:
         if not root.exists() or (root.is_dir() and not any(root.iterdir())):
             return None
@@ -134,7 +134,7 @@ def draw_split(
 
 
 def _pair_drawer(spec: DemoSpec, network: Network) -> Callable[..., LabelledPairs]:
-    """Pairs that could bind and merely do not would teach against the rule: they are few."""
+    """Draw pairs; few negatives could bind, because those would teach against the rule."""
     return partial(
         splitting.draw_pairs,
         network.binds,

@@ -194,7 +194,7 @@ def _mutate(
 
 
 def _scale_to_sum(weights: npt.NDArray[np.float64], total: float) -> npt.NDArray[np.float64]:
-    """min(1, c * weights) with the c that makes it sum to `total`, as near as that can be had."""
+    """min(1, c * weights), with c chosen so that the sum is as near to `total` as possible."""
     scale = total / weights.sum()
     for _ in range(50):  # what is cut off at 1 is handed to the others until little is left
         scale *= total / np.minimum(1.0, scale * weights).sum()

@@ -45,7 +45,7 @@ LEFT = "left"
 
 @dataclass(frozen=True)
 class Count:
-    """What one step of reading met.
+    """What one step of reading counted.
 
     Attributes:
         step: What was met.
@@ -92,7 +92,7 @@ class Interactions:
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What is wanted of the files.
+    """Which interactions of the files are wanted.
 
     Attributes:
         min_score: Drop interactions below this score, in the file's own units.
@@ -146,25 +146,25 @@ class Reader:
 
 
 class Tally:
-    """Counts by step, in the order in which the steps were first met."""
+    """Counts by step, in the order in which the steps first occurred."""
 
     def __init__(self, counts: Sequence[Count] = ()) -> None:
         self._counts = {count.step: count for count in counts}
 
     def add(self, step: str, number: int, examples: Sequence[str] = ()) -> None:
-        """Count something, with examples; only what is met is listed."""
+        """Add to a step's count, with examples; steps that never occur are not listed."""
         if number:
             known = self._counts.get(step, Count(step, 0))
             shown = tuple(dict.fromkeys([*known.examples, *examples]))[:EXAMPLES]
             self._counts[step] = Count(step, known.number + number, shown)
 
     def counts(self) -> tuple[Count, ...]:
-        """All that was counted."""
+        """All counts."""
         return tuple(self._counts.values())
 
 
 def check_id(text: str) -> str:
-    """The id that a value holds.
+    """Check and return the id in a value.
 
     Raises:
         ValueError: There is none, or none that a FASTA header could have.
@@ -178,7 +178,7 @@ def check_id(text: str) -> str:
 
 
 def check_score(text: str) -> float:
-    """The number that a value holds.
+    """Check and return the score in a value.
 
     Raises:
         ValueError: There is none.
@@ -196,7 +196,7 @@ def settle(
     tally: Tally,
     barred: npt.NDArray[np.integer] = _NO_PAIRS,
 ) -> Interactions:
-    """Make each pair one, whatever its direction and however often it is listed.
+    """Merge repeated pairs, in either direction, into one pair each.
 
     Args:
         names: The proteins, distinct, in any order.
@@ -248,7 +248,7 @@ def _count_repeats(
     unique: Pairs,
     tally: Tally,
 ) -> None:
-    """Count what is listed more than once; all by rows in the order of their pairs."""
+    """Count pairs that are listed more than once; rows must be sorted by pair."""
     groups = np.cumsum(is_first) - 1
     reverse = flipped != flipped[starts][groups]
     for step, again in ((REVERSED, reverse), (REPEATED, ~reverse & ~is_first)):

@@ -29,7 +29,7 @@ _TREMBL = "trembl accessions interactor"
 
 
 def _header(head: Head) -> tuple[list[str], bool]:
-    """The lower-case names of the columns, and whether they stand in a line of data."""
+    """The lower-case names of the columns, and whether they come from a header line."""
     for text, is_line in ((head.comment, False), (head.lines[0], True)):
         names = [name.strip().lower() for name in text.split("\t")]
         if _SYSTEM_TYPE in names and f"{_NAMINGS['systematic']} a" in names:
@@ -90,7 +90,7 @@ def _names(block: Block, side: str, columns: Mapping[str, int], options: ReadOpt
 
 
 def _choose_naming(table: TextTable, names: list[str], options: ReadOptions) -> str:
-    """The columns of ids that the sequences know best, by the first lines of the file."""
+    """Choose the id columns whose ids match most sequences in the first lines of the file."""
     lines = [line.split("\t") for line in table.head.lines]
     there = [naming for naming in _NAMINGS.values() if f"{naming} a" in names]
 
@@ -121,7 +121,7 @@ def _is_physical(text: str) -> bool:
 
 
 def _score(text: str) -> float:
-    """The score of the publication, on a scale of its own; NaN where it is not a number."""
+    """The score that the publication gives, on its own scale; NaN if it is not a number."""
     try:
         return float(text)
     except ValueError:

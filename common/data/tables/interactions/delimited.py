@@ -47,7 +47,7 @@ def _split_first(head: Head) -> tuple[list[str], str | None, bool]:
 
 
 def _find_delimiter(head: Head, quoted: bool) -> str | None:
-    """The first that gives all of the first lines the same number of columns, two or three."""
+    """The first delimiter that divides all first lines into the same two or three columns."""
     marks = [*(mark for mark in "\t,;" if mark in head.lines[0]), None]
     for mark in marks:
         widths = {len(split_line(line, mark, quoted)) for line in head.lines[:100]}
@@ -103,12 +103,12 @@ def _find_columns(fields: list[str], options: ReadOptions) -> tuple[dict[str, in
 
 
 def _is_value(text: str) -> bool:
-    """Whether a third value may be meant for a label or a score, rightly or wrongly written."""
+    """Whether a third value looks like a label or a score, even a misspelt one."""
     return not text or text.lower() in _LABELS or bool(re.match(r"[+-]?[.,]?\d", text))
 
 
 def read_label(text: str) -> int:
-    """The label that a value holds.
+    """Convert a value to a label.
 
     Raises:
         ValueError: There is none.

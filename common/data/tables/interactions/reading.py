@@ -121,7 +121,7 @@ class _Gathered:
             yield LOW_SCORE, ~(rows.scores >= self.options.min_score)
 
     def _number(self, side: Names, kept: Mask) -> npt.NDArray[np.int32]:
-        """The numbers (K,) of the proteins of the rows that are kept."""
+        """Number the proteins of the kept rows, (K,)."""
         codes = side.codes[kept]
         places = np.zeros(len(side.values), np.int32)
         for code in np.flatnonzero(np.bincount(codes, minlength=len(places))):
@@ -158,12 +158,12 @@ class _Gathered:
 
 
 def is_reduced(written: str, name: str) -> bool:
-    """Whether an id was written as an isoform or chain of the protein that is meant."""
+    """Whether an id names an isoform or a chain of the protein."""
     return f"{name}-" in written
 
 
 def _examples(step: str, rows: Rows, places: npt.NDArray[np.intp]) -> list[str]:
-    """The proteins of some rows, and what they were dropped for."""
+    """Examples of proteins in dropped rows, and the reason."""
     sides = (rows.first, rows.second)
     shown = []
     for row in places.tolist():
