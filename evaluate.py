@@ -36,6 +36,7 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
 
     check_threshold(config.evaluate.decision_threshold, keys_of(arguments.overrides))
     # Imported here: torch and transformers take 4 seconds, in which a wrong use has been rejected.
+    from common.data.benchmark_audit import audit_benchmark
     from common.evaluation import model_predictions as model
     from common.evaluation.judging import conclude, judge
     from common.evaluation.test_side import open_test_side
@@ -46,6 +47,7 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
     accelerator = start_accelerator(config)
     with open_run("evaluate", config, accelerator) as run:
         run, checkpoint = model.open_model(run, arguments.checkpoint)
+        audit_benchmark(run, fetched=("test",))
         side = open_test_side(config, accelerator)
         data = model.embed_needed_pairs(run, side, checkpoint)
         compile_rows(checkpoint.model, accelerator)

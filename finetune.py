@@ -32,6 +32,7 @@ def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
     """Train from a pretrained model to the best epoch."""
     # Imported here: torch and transformers take 4 seconds, before which a wrong configuration has
     # been rejected.
+    from common.data.benchmark_audit import audit_benchmark
     from common.data.splits import open_splits
     from common.inference.checkpoints import choose_checkpoint, load_checkpoint
     from common.inference.compatibility import continue_model, warn_if_differs
@@ -50,6 +51,7 @@ def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
         run = run.begun_from(start)
         checkpoint = load_checkpoint(start, config.model.model)
         model = continue_model(checkpoint, config)
+        audit_benchmark(run)
         splits = open_splits(config, ("train", "val"), accelerator)
         warn_if_differs(run, checkpoint, splits.store)
         run.event("data_ready", **splits.notes)

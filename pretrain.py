@@ -35,6 +35,7 @@ def pretrain(stages: Mapping[Stage, Config], resume: bool) -> None:
     # been rejected.
     from accelerate.utils import set_seed
 
+    from common.data.benchmark_audit import audit_benchmark
     from common.data.splits import open_splits, residue_statistics
     from common.launch import computing_dtype, start_accelerator
     from common.models import build_model, outline_model
@@ -51,6 +52,7 @@ def pretrain(stages: Mapping[Stage, Config], resume: bool) -> None:
     verify_strategies(outline_model(config.model), stages)
     with open_run("pretrain", config, accelerator, resume) as run:
         find_state(run)  # Reject a run that cannot be resumed before hours of embedding.
+        audit_benchmark(run)
         splits = open_splits(config, ("train", "val"), accelerator)
         run.event("data_ready", **splits.notes)
 

@@ -154,6 +154,7 @@ class DataConfig(Section):
     embeddings: EmbeddingsConfig = EmbeddingsConfig()
     max_sequence_length: Count = 1000
     dataloader: DataloaderConfig = DataloaderConfig()
+    audit: Literal["off", "warn", "strict"] = "warn"
 
     @model_validator(mode="after")
     def _interactions_are_given(self) -> DataConfig:

@@ -19,6 +19,7 @@ import importlib.metadata
 import logging
 import os
 import platform
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -104,6 +105,12 @@ class Run:
         """Save the resolved configuration; from here on the run exists."""
         if self.accelerator.is_main_process:
             write_atomically(self.log_dir / CONFIG_FILE, (resolved or self.config).to_yaml())
+
+
+def show(text: str) -> None:
+    """Write text for people, such as a table, to stderr, around a live progress bar."""
+    with tqdm.external_write_mode(file=sys.stderr):
+        sys.stderr.write(f"{text}\n")
 
 
 def format_event(name: str, **fields: object) -> str:

@@ -93,9 +93,11 @@ def test_a_toy_benchmark_trains_and_is_judged(tmp_path: Path, toy: type[Toy]) ->
     project = TinyProject(tmp_path, tmp_path / "config.yaml")
 
     call_main(project, "pretrain.py")
-    assert toy.provided == [("toyish", 47, ("train", "val"), ())]
+    # The audit looks at the test pairs too.
+    audited = ("toyish", 47, ("train", "val", "test"), ())
+    assert toy.provided == [audited, ("toyish", 47, ("train", "val"), ())]
     call_main(project, "evaluate.py", "--tasks", "pairs", "topology")
-    assert toy.provided[1] == ("toyish", 47, ("test",), ())
+    assert toy.provided[2:] == [("toyish", 47, ("test",), ())] * 2
     logs = project.output / "logs" / "v3"
     trained = (logs / "pretrain" / "one" / "log.log").read_text()
     assert "species=toyish | strategy=DFS | train=32 pairs (16 positive, 16 proteins)" in trained

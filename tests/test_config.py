@@ -258,7 +258,7 @@ def test_device_settings_are_sent_to_accelerate(tmp_path: Path, given: str) -> N
     assert "`accelerate config` or accelerate_configs/*.yaml" in message
 
 
-@pytest.mark.parametrize("key", ["data_config.validation", "data_config.audit"])
+@pytest.mark.parametrize("key", ["data_config.validation", "evaluate.calibration"])
 def test_what_a_later_issue_brings_is_refused_until_then(tmp_path: Path, key: str) -> None:
     section, name = key.split(".")
     assert f"unknown key '{key}'" in refusal(tmp_path, f"{section}:\n  {name}: warn\n")

@@ -60,7 +60,8 @@ def test_all_tasks_leave_their_figures_and_pictures(
 ) -> None:
     _, _, logs = judged
     assert sorted(path.name for path in logs.iterdir()) == [
-        "config.yaml", "degrees.png", "essential_proteins.png", "evaluate.csv", "functional.json",
+        "audit.json", "config.yaml", "degrees.png", "essential_proteins.png", "evaluate.csv",
+        "functional.json",
         "log.log", "predictions.txt.gz", "topology.csv", "topology.png",
     ]  # fmt: skip
     lines = (logs / "topology.csv").read_text().splitlines()

@@ -28,9 +28,10 @@ TRAINING_HEADER = [
     "Epoch", "Epoch Time", "Train Loss", "Val Loss", "Val auroc", "Val auprc", "Val f1",
     "Learning Rate",
 ]  # fmt: skip
-TRAINED = {"config.yaml", "log.log", "training_curves.png", "training_step.csv"}
-JUDGED = {"config.yaml", "log.log", "predictions.txt.gz", "evaluate.csv", "topology.csv",
-          "functional.json", "topology.png", "degrees.png", "essential_proteins.png"}  # fmt: skip
+TRAINED = {"audit.json", "config.yaml", "log.log", "training_curves.png", "training_step.csv"}
+JUDGED = {"audit.json", "config.yaml", "log.log", "predictions.txt.gz", "evaluate.csv",
+          "topology.csv", "functional.json", "topology.png", "degrees.png",
+          "essential_proteins.png"}  # fmt: skip
 
 
 def golden_events() -> dict[str, list[str]]:

@@ -51,6 +51,7 @@ def test_pretraining_leaves_what_the_contract_says(pretrained: tuple[TinyProject
         "model.safetensors",
     ]
     assert sorted(p.name for p in logs.iterdir()) == [
+        "audit.json",
         "config.yaml",
         "log.log",
         "training_curves.png",
@@ -73,6 +74,7 @@ def test_pretraining_logs_its_events_in_order(pretrained: tuple[TinyProject, Pat
     expected = [
         "pipeline_bootstrap",
         "device_resolved",
+        "audit_complete",
         "embeddings_ready",
         "data_ready",
         "model_ready",
@@ -105,8 +107,8 @@ def test_finetune_and_evaluate_follow(pretrained: tuple[TinyProject, Path]) -> N
     ]  # fmt: skip
     assert [row[0] for row in rows] == ["test", "test_without_self_pairs"]
     assert [name for name in events(logs) if name != "metrics_undefined"] == [
-        "pipeline_bootstrap", "device_resolved", "embeddings_ready", "data_ready", "model_ready",
-        "stage_start", "csv_written", "stage_complete",
+        "pipeline_bootstrap", "device_resolved", "audit_complete", "embeddings_ready", "data_ready",
+        "model_ready", "stage_start", "csv_written", "stage_complete",
     ]  # fmt: skip
     assert "auroc" in finished.stdout
 

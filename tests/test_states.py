@@ -250,8 +250,9 @@ IGNORED: dict[str, dict[str, Any]] = {
     "names and places of the run's own files": {
         "run_config": {"output_dir": "elsewhere", "save_best_only": False}
     },
-    "where the data are, and how they get there": {
+    "where the data are, how they get there, and whether they are audited": {
         "data_config": {
+            "audit": "off",
             "benchmark": {"root_dir": "moved", "cache_dir": "other", "download": True},
             "embeddings": {"cache_dir": "other", "shard_mib": 1},
         }

@@ -239,7 +239,7 @@ def test_rank_1_writes_nothing(recorded: Recorded) -> None:
     """One log with every event once, and no other; each artifact once."""
     logs = recorded.path("logs", "pretrain", "whole")
     assert sorted(entry.name for entry in logs.iterdir()) == [
-        "config.yaml", "log.log", "training_curves.png", "training_step.csv",
+        "audit.json", "config.yaml", "log.log", "training_curves.png", "training_step.csv",
     ]  # fmt: skip
     events = [line.split()[3] for line in (logs / "log.log").read_text().splitlines()]
     for once in ("pipeline_bootstrap", "embeddings_ready", "stage_start", "stage_complete"):

@@ -50,13 +50,14 @@ IGNORED_KEYS = {
         "run_config.save_best_only",
     ),
     # Progress holds a digest of the data, so other data in the new place are noticed.
-    "where the data are, and how they get there": (
+    "where the data are, how they get there, and whether they are audited": (
         "data_config.benchmark.root_dir",
         "data_config.benchmark.functional_dir",
         "data_config.benchmark.cache_dir",
         "data_config.benchmark.download",
         "data_config.embeddings.cache_dir",
         "data_config.embeddings.shard_mib",
+        "data_config.audit",
     ),
     "how fast batches arrive, and how often a step is logged": (
         "data_config.dataloader.num_workers",
