@@ -257,7 +257,7 @@ def test_string_of_the_website_and_its_filters(path: Path) -> None:
     assert found.record()[base.OTHER_ORGANISM] == 1
     assert found.record()[base.LOW_SCORE] == 1
     sentence = refusal(path, export, min_score=400)
-    assert "of 3 lines dropped were 3 below min_score" in sentence
+    assert "all 3 lines were dropped (3 below min_score" in sentence
     assert "(score 0.999)" in sentence
 
 

@@ -224,7 +224,7 @@ def _explain_strangers(
         " sequences that belong to the interactions"
     )
     return (
-        f"{missing} of {len(interactions.ids)} proteins have no sequence, so that none of"
+        f"{missing} of {len(interactions.ids)} proteins have no sequence, so none of the"
         f" {len(interactions)} interactions is left: the interactions name proteins such as"
         f" {quote(interactions.ids)}, data_config.interactions.sequences such as"
         f" {quote(sequences)}; {remedy}"

@@ -146,13 +146,13 @@ class _Gathered:
         counts = {count.step: count for count in self.tally.counts()}
         read = counts.pop(LINES, Count(LINES, 0)).number
         if not read:
-            return f"{shown} holds no interactions, at most a header; check the file"
+            return f"{shown} contains no interactions; check the file"
         steps = [count for step, count in counts.items() if step.startswith("dropped: ")]
         lost = ", ".join(f"{c.number} {c.step.removeprefix('dropped: ')}" for c in steps)
         last = steps[-1]
         return (
-            f"no interaction of {shown} is left: of {read} lines dropped were {lost} (the last of"
-            f" these: {', '.join(excerpt(text, 90) for text in last.examples[:2])}); check"
+            f"no interaction of {shown} is left: all {read} lines were dropped ({lost}; for example"
+            f" {', '.join(excerpt(text, 90) for text in last.examples[:2])}); check"
             " data_config.interactions.{format, taxid, min_score}"
         )
 
