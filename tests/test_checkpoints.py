@@ -239,7 +239,10 @@ def test_embeddings_of_another_width_are_refused_and_other_ones_told(run: Run) -
 
 
 def test_the_newest_best_model_of_the_first_stage_that_has_one(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no best_model under .*finetune or .*pretrain; .*--check"):
+    with pytest.raises(
+        UserError,
+        match=r"no best_model of pring human BFS under .*finetune or .*pretrain; .*--check",
+    ):
         newest_checkpoint(run.config, ("finetune", "pretrain"))
     first = save_model(run, model_of(run.config), DECISION)
     second = save_model(replace(run, model_dir=run.model_dir.parent / "a"), model_of(run.config),
@@ -247,3 +250,13 @@ def test_the_newest_best_model_of_the_first_stage_that_has_one(run: Run, tmp_pat
     assert newest_checkpoint(run.config, ("finetune", "pretrain")) == second
     save_model(run, model_of(run.config), DECISION)
     assert newest_checkpoint(run.config, ("finetune", "pretrain")) == first
+
+
+def test_a_model_of_another_benchmark_is_not_chosen_by_default(run: Run) -> None:
+    """The demo's synthetic model once judged real yeast, because it was the newest."""
+    save_model(run, model_of(run.config), DECISION)
+    benchmark = {"benchmark": {"species": "yeast"}}
+    output = {"output_dir": run.config.run.output_dir}
+    other = configure(run_config=output, data_config=benchmark)
+    with pytest.raises(UserError, match=r"of pring yeast BFS under .*, only of pring human BFS; "):
+        newest_checkpoint(other, ("finetune", "pretrain"))

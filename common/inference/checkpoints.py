@@ -256,15 +256,27 @@ def choose_checkpoint(run: Run, named: str | None, stages: tuple[Stage, ...]) ->
 def newest_checkpoint(config: Config, stages: tuple[Stage, ...]) -> Path:
     """The newest best model of the first of `stages` that has one, for this config's model.
 
+    Models that were trained on another benchmark, species or split are left out.
+
     Raises:
         UserError: There is none.
     """
+    wanted, others = _benchmark_of(config), set[str]()
     for stage in stages:
-        directory = run_directory("models", stage, config)
-        found = sorted(
-            directory.glob(f"*/{BEST_MODEL}/{DECISION_FILE}"), key=lambda p: p.stat().st_mtime_ns
-        )
-        if found:
-            return found[-1].parent
-    wanted = " or ".join(str(run_directory("models", stage, config)) for stage in stages)
-    raise UserError(f"there is no {BEST_MODEL} under {wanted}; train one, or name --checkpoint DIR")
+        files = run_directory("models", stage, config).glob(f"*/{BEST_MODEL}/{DECISION_FILE}")
+        for file in sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+            trained = _benchmark_of(read_resolved_config(file.with_name(CONFIG_FILE)))
+            if trained == wanted:
+                return file.parent
+            others.add(trained)
+    places = " or ".join(str(run_directory("models", stage, config)) for stage in stages)
+    only = f", only of {', '.join(sorted(others))}" if others else ""
+    raise UserError(
+        f"there is no {BEST_MODEL} of {wanted} under {places}{only}; train one, or choose a model"
+        " with --checkpoint DIR"
+    )
+
+
+def _benchmark_of(config: Config) -> str:
+    benchmark = config.data.benchmark
+    return f"{benchmark.name} {benchmark.species} {benchmark.split_strategy}"
