@@ -53,10 +53,12 @@ def test_what_leaks_is_a_warning_and_refused_by_strict(
         audited(project, tmp_path / "strict", "strict")
 
 
-def test_off_reads_nothing(project: TinyProject, tmp_path: Path) -> None:
-    (project.folder / f"{SPLITS}/tiny_train_ppi.txt").unlink()
+def test_off_or_without_training_pairs_nothing_is_left(
+    project: TinyProject, tmp_path: Path
+) -> None:
     run = audited(project, tmp_path / "off", "off")
     assert not (run.log_dir / "audit.json").exists()
+    (project.folder / f"{SPLITS}/tiny_train_ppi.txt").unlink()
     # Without training pairs there is nothing to compare with.
     run = audited(project, tmp_path / "no_training", "warn")
     assert not (run.log_dir / "audit.json").exists()

@@ -41,9 +41,10 @@ def golden_events() -> dict[str, list[str]]:
 
 
 def told_events(log: Path) -> list[str]:
-    """The events of a log but for `progress`, an epoch's and repeated ones as one."""
+    """The events of a log but for `progress` and warnings of the audit, an epoch's and repeated ones as one."""
     names = [line.split()[3] for line in log.read_text().splitlines()]
-    names = [name for name in names if name != "progress"]
+    # How often these are logged follows from the machine's speed, and from the data.
+    names = [name for name in names if name not in ("progress", "audit_warning")]
     single = [name for before, name in zip(["", *names], names, strict=False) if name != before]
     epoch = r"epoch_start step epoch_complete( best_saved)?"
     return re.sub(epoch, "epoch", " ".join(single)).split()
