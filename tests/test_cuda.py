@@ -1,4 +1,4 @@
-"""The fast path on a GPU, by the checks of `benchmarks/gpu.py`; skipped without a GPU."""
+"""The fast path on a GPU, by the checks of `benchmarks/gpu_checks.py`; skipped without a GPU."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from benchmarks.gpu import (
+from benchmarks.gpu_checks import (
     Bench,
     check_attention,
     check_model,

@@ -41,7 +41,7 @@ def golden_events() -> dict[str, list[str]]:
 
 
 def told_events(log: Path) -> list[str]:
-    """The events of a log but for `progress` and warnings of the audit, an epoch's and repeated ones as one."""
+    """The events of a log, but for two kinds; an epoch, and repetitions, count as one."""
     names = [line.split()[3] for line in log.read_text().splitlines()]
     # How often these are logged follows from the machine's speed, and from the data.
     names = [name for name in names if name not in ("progress", "audit_warning")]
