@@ -41,7 +41,7 @@ class Splits:
 
 
 def open_splits(config: Config, names: Sequence[Split], accelerator: Accelerator) -> Splits:
-    """Read the splits, embed what is new, and join both.
+    """Read the splits, embed proteins that the cache lacks, and join both.
 
     Raises:
         UserError: The data are missing or wrong, or do not fit the model.

@@ -39,7 +39,7 @@ class Network:
 
     @classmethod
     def from_indices(cls, nodes: tuple[str, ...], pairs: NDArray[np.integer[Any]]) -> Network:
-        """Builds the network from (P, 2) indices into sorted nodes: any order and orientation."""
+        """Build the network from (P, 2) indices into sorted nodes, in any order and orientation."""
         keys = pair_keys(pairs[:, 0], pairs[:, 1], len(nodes))
         if not (keys[1:] > keys[:-1]).all():
             keys = np.unique(keys)

@@ -160,7 +160,7 @@ class _Reader(pickle._Unpickler):
         return self._make_set if admitted is _Set else admitted
 
     def _make_set(self, items: Sequence[Any] = ()) -> set[Any]:
-        """Make a set; the file may name one list, and so copy it, many times."""
+        """Make a set, within a limit: a small file could copy one long list into many sets."""
         self._left -= len(items)
         if self._left < 0:
             raise pickle.UnpicklingError("sets with more entries than the file can hold")

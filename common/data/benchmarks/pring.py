@@ -278,7 +278,7 @@ def _fetch_functional(settings: BenchmarkConfig, names: Sequence[str]) -> None:
 
 
 def _reader(name: str, settings: BenchmarkConfig) -> Callable[[Path], object]:
-    """Reads a file as it will be read later; what is parsed from text stays in the cache."""
+    """Check a fetched file by reading it; parsed text stays in the cache for the later use."""
     read = next(read for ending, read in _READERS.items() if name.endswith(ending))
     return lambda path: read(path, Path(settings.cache_dir))
 

@@ -214,7 +214,7 @@ class Foreman:
         self._missing = self.wanted.keys() - stored_hashes(shards)
 
     def _cut(self, plan: Sequence[Sequence[Request]], dim: int) -> Sequence[Sequence[Request]]:
-        """The plan's first batches, so many for each process and no more than fill its shard."""
+        """The first batches of the plan: a share for each process, at most one shard's worth."""
         processes = self._cache.accelerator.num_processes
         residues = np.cumsum([residues_in(batch) for batch in plan])
         shard_bytes = self._cache.settings.shard_mib * 2**20

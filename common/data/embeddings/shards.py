@@ -228,7 +228,7 @@ def read_shards(directory: Path) -> tuple[list[Shard], dict[Path, str]]:
 def discard_broken_shards(
     directory: Path, live: Collection[str] = ()
 ) -> tuple[list[Shard], dict[Path, str]]:
-    """Delete what cannot be used, including what killed runs left; to be called under the lock.
+    """Delete unusable files, including those of killed runs; call it while holding the lock.
 
     Args:
         directory: The store's.
