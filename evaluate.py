@@ -129,6 +129,7 @@ def predict(arguments: argparse.Namespace) -> None:
         with model.scored(checkpoint, data, config, accelerator, folder) as scores:
             if accelerator.is_main_process:
                 write_own_pairs(output, table, scores, threshold)
+                model.warn_if_synthetic(checkpoint)
 
 
 def configure_judging(arguments: argparse.Namespace) -> Config:

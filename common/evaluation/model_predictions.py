@@ -28,7 +28,7 @@ from common.inference.compatibility import (
 from common.inference.partial_scores import PartialScores
 from common.inference.scoring import probabilities, score_pairs
 from common.inference.thresholds import SECTION, mode_of
-from common.run import Run
+from common.run import LOGGER, Run, format_event
 
 PREDICTIONS_FILE, PARTIAL_SCORES = "predictions.txt.gz", "partial_scores"
 
@@ -107,3 +107,10 @@ def gather_predictions(data: PairData, scores: NDArray[np.float64], file: Path) 
     predictions = Predictions.gather(data.table.proteins, data.table.pairs, scores)
     write_predictions(file, predictions.ids, predictions.pairs, predictions.scores)
     return predictions
+
+
+def warn_if_synthetic(checkpoint: Checkpoint) -> None:
+    """Warn that a model of the generated benchmark has never seen a real protein."""
+    if checkpoint.config.data.benchmark.name == "demo":
+        says = "trained on synthetic data, it cannot say anything about real proteins"
+        LOGGER.warning(format_event("synthetic_model", checkpoint=checkpoint.path, says=says))

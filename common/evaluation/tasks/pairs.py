@@ -12,6 +12,7 @@ from common.config import EvaluateConfig
 from common.config_data import METRIC_NAMES
 from common.data.tables.pairs import PairTable
 from common.evaluation.hf_evaluate import Metric, MetricInfo
+from common.evaluation.networks import pair_keys
 from common.evaluation.predictions import Predictions
 from common.evaluation.tasks.base import PairSet, Table, Task, TaskResult, explain_missing
 from common.evaluation.test_side import TestSet
@@ -44,6 +45,7 @@ class Pairs(Task):
         notes: list[str] = []
         for name, table in self.tables.items():
             scores, missing = scores_of_table(table, predictions, threshold)
+            notes += explain_repeats(table, name)
             lowest = ", and ranked lowest, which affects auroc and auprc"
             for note in explain_missing(missing, len(scores), name):
                 notes.append(note + lowest * (missing < len(scores)))
@@ -60,6 +62,27 @@ class Pairs(Task):
 
     def _split(self, test_set: TestSet) -> str:
         return "test" if test_set is self.own else f"test_{test_set.species}"
+
+
+def explain_repeats(table: PairTable, name: str) -> list[str]:
+    """Notes about pairs that are listed more than once, in either order."""
+    left, right = table.pairs.T
+    keys = pair_keys(left, right, len(table.proteins))
+    first, number, lines = np.unique(keys, return_inverse=True, return_counts=True)
+    positives = np.bincount(number, table.labels)
+    both = (positives > 0) & (positives < lines)
+    notes = []
+    for chosen, how in ((both, "with both labels"), ((lines > 1) & ~both, "more than once")):
+        if chosen.any():
+            a, b = divmod(int(first[chosen][0]), len(table.proteins))
+            example = f"{table.proteins[a]} {table.proteins[b]}"
+            count = int(chosen.sum())
+            subject = f"1 pair of {name} is" if count == 1 else f"{count} pairs of {name} are"
+            notes.append(
+                f"{subject} listed {how} (such as {example}): every line counts; correct the"
+                " benchmark's file"
+            )
+    return notes
 
 
 def scores_of_table(
