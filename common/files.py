@@ -44,7 +44,7 @@ def write_atomically(path: str | Path, data: bytes | str) -> None:
             _write_through(temporary, content)
             temporary.replace(path)
     finally:
-        # Where even this fails, writing failed before, and that is what the user is told.
+        # If even this fails, writing has failed before, and that error is the one reported.
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""The uses of `evaluate.py`, told apart by the options that are given."""
+"""The uses of `evaluate.py`, distinguished by the options that are given."""
 
 from __future__ import annotations
 
