@@ -86,7 +86,11 @@ TASKS = Registry(
 )
 MODELS = Registry(
     "model",
-    {"v3": "common.models.v3:V3Model", "pooled": "common.models.pooled:PooledModel"},
+    {
+        "v3": "common.models.v3:V3Model",
+        "pooled": "common.models.pooled:PooledModel",
+        "factorised": "common.models.factorised:FactorisedModel",
+    },
 )
 THRESHOLD_MODES = Registry(
     "threshold mode",

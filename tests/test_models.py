@@ -25,7 +25,7 @@ from tests.test_ragged import pretend_gpu
 from tests.tiny_benchmark import TinyProject, call_main
 
 DIM = 24
-NAMES = ["v3", "pooled"]
+NAMES = ["v3", "pooled", "factorised"]
 
 
 def small(name: str = "v3", **regularization: float) -> ModelConfig:
@@ -189,6 +189,19 @@ def test_pooled_states_are_means_of_standardised_residues() -> None:
     x, lengths = proteins()
     standardised = (x[1, :20] - model.input_mean) * model.input_scale
     torch.testing.assert_close(model.encode(x, lengths)[1, 0], standardised.mean(0))
+
+
+def test_factorised_logits_are_products_of_the_two_towers() -> None:
+    """(p_a q_b + q_a p_b) / sqrt(d) + b_a + b_b, here as matrix products over all pairs."""
+    model = make("factorised")
+    x, lengths = proteins()
+    means = torch.stack([row[:n].mean(0) for row, n in zip(x, lengths, strict=True)])
+    vectors = model.get_submodule("tower")((means - model.input_mean) * model.input_scale)
+    p, q, bias = vectors.split([32, 32, 1], dim=1)
+    expected = (p @ q.T + q @ p.T) / 32**0.5 + bias + bias.T
+    pairs = torch.cartesian_prod(torch.arange(5), torch.arange(5))
+    logits = model(x, lengths, pairs).logits
+    torch.testing.assert_close(logits.view(5, 5), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_attention_equals_softmax_by_hand() -> None:
@@ -421,9 +434,13 @@ def test_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def test_unknown_model_names_the_known_ones() -> None:
-    with pytest.raises(ValidationError, match=r"unknown model 'v4'; choose from v3, pooled"):
+    with pytest.raises(
+        ValidationError, match=r"unknown model 'v4'; choose from v3, pooled, factorised"
+    ):
         small("v4")
-    with pytest.raises(UserError, match=r"unknown model 'other'; choose from v3, pooled"):
+    with pytest.raises(
+        UserError, match=r"unknown model 'other'; choose from v3, pooled, factorised"
+    ):
         model_class("other")
 
 

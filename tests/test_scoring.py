@@ -65,7 +65,7 @@ def score(model: PairModel, data: PairData, settings: ScoringConfig = SMALL, **m
     return score_pairs(model, data, settings, one_process(), **more)
 
 
-@pytest.mark.parametrize("name", ["v3", "pooled"])
+@pytest.mark.parametrize("name", ["v3", "pooled", "factorised"])
 def test_scores_are_those_of_the_model_pair_by_pair_in_their_order(name: str) -> None:
     data, model = every_pair(), make_model(name)
     scores = score(model, data)

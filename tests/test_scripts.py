@@ -154,7 +154,7 @@ USER_ERRORS = {
     ),
     "no such model": (
         ["--set", "model_config.model=v4"],
-        r"unknown model 'v4'; choose from v3, pooled",
+        r"unknown model 'v4'; choose from v3, pooled, factorised",
     ),
     "a prefix of nothing": (
         [

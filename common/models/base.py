@@ -214,10 +214,22 @@ class PairModel(PreTrainedModel):
             init.ones_(module.input_scale)
 
 
-class PairHead(nn.Module):
-    """The multilayer perceptron from a pair's representation (B, d) to its logit (B,)."""
+class MeanModel(PairModel):
+    """Base of the models that see of a protein only the mean of its residues."""
 
-    def __init__(self, input_dim: int, config: PairModelConfig) -> None:
+    pools_residues = True
+
+    def encode_rows(self, residues: Tensor, lengths: HostInts) -> Tensor:
+        """The mean over residues, (U, D)."""
+        counts = to_device(lengths, residues.device)
+        # `unsafe` skips checks of the lengths for which the host would wait for a GPU.
+        return torch.segment_reduce(self.standardize(residues), "mean", lengths=counts, unsafe=True)
+
+
+class PairHead(nn.Module):
+    """The multilayer perceptron from representations (B, d) to one logit (B,) or a vector each."""
+
+    def __init__(self, input_dim: int, config: PairModelConfig, output_dim: int = 1) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         width = input_dim
@@ -227,10 +239,10 @@ class PairHead(nn.Module):
                 layers.append(nn.LayerNorm(hidden))
             layers += [ACTIVATIONS[config.head_activation](), nn.Dropout(config.head_dropout)]
             width = hidden
-        layers.append(nn.Linear(width, 1))
+        layers.append(nn.Linear(width, output_dim))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, representation: Tensor) -> Tensor:
-        """Logits (B,)."""
-        logits: Tensor = self.layers(representation)
-        return logits.squeeze(-1)
+        """Logits (B,), or vectors (B, output_dim)."""
+        outputs: Tensor = self.layers(representation)
+        return outputs.squeeze(-1)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from common.models import register
-from common.models.base import PairHead, PairModel, PairModelConfig
+from common.models.base import MeanModel, PairHead, PairModelConfig
 from common.models.ragged import HostInts, to_device
 
 
@@ -21,22 +21,15 @@ class PooledConfig(PairModelConfig):
 
 
 @register("pooled")
-class PooledModel(PairModel):
+class PooledModel(MeanModel):
     """Mean-pooled residues and a symmetric perceptron."""
 
     config_class = PooledConfig
-    pools_residues = True
 
     def __init__(self, config: PooledConfig) -> None:
         super().__init__(config)
         self.head = PairHead(3 * config.input_dim, config)
         self.post_init()  # type: ignore[no-untyped-call]
-
-    def encode_rows(self, residues: Tensor, lengths: HostInts) -> Tensor:
-        """The mean over residues, (U, D)."""
-        counts = to_device(lengths, residues.device)
-        # `unsafe` skips checks of the lengths for which the host would wait for a GPU.
-        return torch.segment_reduce(self.standardize(residues), "mean", lengths=counts, unsafe=True)
 
     def interact_rows(self, rows: Tensor, lengths: HostInts, pairs: HostInts) -> Tensor:
         """Logits (B,) of B pairs of protein means."""

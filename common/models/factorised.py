@@ -1,0 +1,61 @@
+"""Two towers: each protein alone becomes two vectors and a bias, and a pair is their product.
+
+With the vectors p, q (width d) and the bias b of each protein, the logit of a pair is
+
+    (p_a · q_b + q_a · p_b) / sqrt(d) + b_a + b_b
+
+It is the same in both orders, and lets proteins prefer or avoid their own kind, which a single
+vector per protein (p = q) cannot. All pairs of a proteome are two products of matrices.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from common.config import ModelConfig
+from common.models import register
+from common.models.base import MeanModel, PairHead, PairModelConfig
+from common.models.ragged import HostInts, to_device
+
+
+class FactorisedConfig(PairModelConfig):
+    """The hyperparameters that all pair models share, and the width of the vectors."""
+
+    model_type = "relic-factorised"
+
+    d_model: int = 256
+
+    @classmethod
+    def own_settings(cls, settings: ModelConfig) -> dict[str, Any]:
+        """The width of the vectors."""
+        return {"d_model": settings.d_model}
+
+
+@register("factorised")
+class FactorisedModel(MeanModel):
+    """A perceptron over the mean of a protein's residues gives its vectors and its bias."""
+
+    config_class = FactorisedConfig
+
+    def __init__(self, config: FactorisedConfig) -> None:
+        super().__init__(config)
+        self.tower = PairHead(config.input_dim, config, 2 * config.d_model + 1)
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    def prepare(self, rows: Tensor) -> Tensor:
+        """Vectors p and q and the bias of each protein, (U, 2 d + 1), of the means (U, D)."""
+        vectors: Tensor = self.tower(rows.to(self.parameter_dtype))
+        return vectors
+
+    def interact_rows(self, rows: Tensor, lengths: HostInts, pairs: HostInts) -> Tensor:
+        """Logits (B,) of B pairs of proteins."""
+        width = self.config.d_model
+        p, q, bias = rows.float().split([width, width, 1], dim=1)
+        a, b = to_device(np.ascontiguousarray(pairs), rows.device).unbind(1)
+        products = (p[a] * q[b]).sum(1) + (q[a] * p[b]).sum(1)
+        logits: Tensor = products / math.sqrt(width) + (bias[a] + bias[b]).squeeze(1)
+        return logits
