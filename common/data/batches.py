@@ -26,7 +26,7 @@ from common.errors import UserError
 from common.pausing import outlive_signals
 
 if TYPE_CHECKING:  # They need libraries for files that batches do without.
-    from common.data.embeddings.store import EmbeddingStore
+    from common.data.embeddings.store import Store
     from common.data.tables.pairs import PairTable
 
 Rows = NDArray[np.int64]
@@ -104,14 +104,20 @@ class PairBatch:
 
 
 class PairData:
-    """Labelled pairs and the embeddings of their proteins."""
+    """Labelled pairs and the embeddings of their proteins.
 
-    def __init__(self, table: PairTable, store: EmbeddingStore) -> None:
+    Attributes:
+        table: The pairs.
+        store: The embeddings.
+        protein_lengths: (P,) rows of each protein in the store.
+        residues: (P,) residues of each protein.
+    """
+
+    def __init__(self, table: PairTable, store: Store) -> None:
         self.table = table
         self.store = store
-        self.protein_lengths: Rows = np.array(
-            [store.length(protein) for protein in table.proteins], dtype=np.int64
-        )
+        self.protein_lengths: Rows = np.array([store.length(p) for p in table.proteins], np.int64)
+        self.residues: Rows = np.array([store.residues(p) for p in table.proteins], np.int64)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -282,7 +288,7 @@ class BatchPlanner:
 
 def _sort_by_length(data: PairData, rows: Rows) -> Rows:
     # Each rank takes every `processes`-th pair: of sorted pairs, all get about the same work.
-    lengths = data.protein_lengths[data.table.pairs[rows]]
+    lengths = data.residues[data.table.pairs[rows]]
     return rows[np.lexsort((lengths.min(1), lengths.max(1)))]
 
 

@@ -15,8 +15,11 @@ from common.data.batches import PairData
 from common.data.benchmarks.base import Split
 from common.data.benchmarks.registry import prepare_benchmark
 from common.data.embeddings.build import EmbeddingStore, prepare_store
+from common.data.embeddings.means import open_means
+from common.data.embeddings.store import Store
 from common.data.tables.pairs import PairTable, check_sequences
 from common.errors import UserError
+from common.registry import MODELS
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Splits:
     known: tuple[PairTable, ...] = ()
 
     @property
-    def store(self) -> EmbeddingStore:
+    def store(self) -> Store:
         """The embeddings of all their proteins."""
         return next(iter(self.parts.values())).store
 
@@ -94,18 +97,23 @@ def embed_tables(
             f"model_config.input_dim is {config.model.input_dim}, but the embeddings of"
             f" {config.data.embeddings.model_name} have {store.dim} dimensions; set it to auto"
         )
-    return {name: PairData(table, store) for name, table in kept.items()}, notes
+    read = read_for_model(store, config, accelerator)
+    return {name: PairData(table, read) for name, table in kept.items()}, notes
+
+
+def read_for_model(store: EmbeddingStore, config: Config, accelerator: Accelerator) -> Store:
+    """The embeddings as the configured model reads them: all residues, or only their means."""
+    if MODELS.get(config.model.model).reads_means:
+        return open_means(store, accelerator)
+    return store
 
 
 def residue_statistics(data: PairData) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (D,) over all residues of these pairs' proteins, in float32."""
-    count = 0
-    total = squares = np.zeros(data.store.dim)
+    sums = np.zeros((2, data.store.dim))
     for protein in data.table.proteins:
-        states = data.store[protein].astype(np.float64)
-        count += len(states)
-        total = total + states.sum(0)
-        squares = squares + (states**2).sum(0)
-    mean = total / count
+        sums += data.store.sums(protein)
+    count = int(data.residues.sum())
+    mean, squares = sums[0] / count, sums[1]
     deviation = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
     return torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()

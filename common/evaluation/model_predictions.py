@@ -14,7 +14,7 @@ from common.config import Config
 from common.config_file import keys_of
 from common.data.batches import PairData
 from common.data.embeddings.build import prepare_store
-from common.data.splits import embed_tables
+from common.data.splits import embed_tables, read_for_model
 from common.data.tables.pairs import PairTable
 from common.evaluation.prediction_file import write_predictions
 from common.evaluation.predictions import Predictions
@@ -65,7 +65,7 @@ def embed_own_pairs(
     settings = config.data
     store = prepare_store(used, settings.embeddings, settings.max_sequence_length, accelerator)
     check_same_language_model(checkpoint, config, store)
-    return PairData(table, store)
+    return PairData(table, read_for_model(store, checkpoint.config, accelerator))
 
 
 def choose_threshold(checkpoint: Checkpoint, config: Config, overrides: Sequence[str]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from common.config import Config, RegularizationConfig, flat_values
-from common.data.embeddings.store import EmbeddingStore
+from common.data.embeddings.store import Store
 from common.errors import UserError
 from common.inference.checkpoints import Checkpoint
 from common.models import PairModel, build_model
@@ -19,9 +19,7 @@ MAY_CHANGE = frozenset(
 )
 
 
-def check_same_language_model(
-    checkpoint: Checkpoint, config: Config, store: EmbeddingStore
-) -> None:
+def check_same_language_model(checkpoint: Checkpoint, config: Config, store: Store) -> None:
     """Refuse embeddings that another language model made than the checkpoint's.
 
     Raises:
@@ -36,7 +34,7 @@ def check_same_language_model(
         )
 
 
-def check_fits(checkpoint: Checkpoint, config: Config, store: EmbeddingStore) -> list[str]:
+def check_fits(checkpoint: Checkpoint, config: Config, store: Store) -> list[str]:
     """Refuse embeddings of another width than the checkpoint's model takes.
 
     Returns:
@@ -65,7 +63,7 @@ def check_fits(checkpoint: Checkpoint, config: Config, store: EmbeddingStore) ->
     return differing
 
 
-def warn_if_differs(run: Run, checkpoint: Checkpoint, store: EmbeddingStore) -> None:
+def warn_if_differs(run: Run, checkpoint: Checkpoint, store: Store) -> None:
     """Like `check_fits`; log a warning about differences that may be intended."""
     differing = check_fits(checkpoint, run.config, store)
     if differing:

@@ -89,6 +89,8 @@ class PairModel(PreTrainedModel):
     base_model_prefix = ""
     main_input_name = "proteins"
     pools_residues: ClassVar[bool] = False
+    # Whether the mean of the residues, as a protein of one residue, gives the same states.
+    reads_means: ClassVar[bool] = False
     # Methods, by module class, that treat each row alone whatever the number of rows. Compiled with
     # that number left open, they serve batches of all shapes.
     row_wise: ClassVar[Mapping[type[nn.Module], tuple[str, ...]]] = {}
@@ -217,7 +219,7 @@ class PairModel(PreTrainedModel):
 class MeanModel(PairModel):
     """Base of the models that see of a protein only the mean of its residues."""
 
-    pools_residues = True
+    pools_residues = reads_means = True
 
     def encode_rows(self, residues: Tensor, lengths: HostInts) -> Tensor:
         """The mean over residues, (U, D)."""

@@ -250,6 +250,8 @@ def discard_broken_shards(
             # A run that has the file mapped keeps its mapping.
             path.unlink(missing_ok=True)
             path.with_suffix(".json").unlink(missing_ok=True)
+            for sums in directory.glob(f"{path.stem}.*.npy"):
+                sums.unlink(missing_ok=True)
         for path in directory.glob(".*.tmp"):
             if path.name.split(".")[1] not in live:
                 path.unlink(missing_ok=True)

@@ -8,16 +8,52 @@ torch nor transformers, so that data loading workers start quickly.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from common.data.embeddings.shards import Embedding, Shard
 
 # Record batch (over all shards), first value and end within it.
 Place = tuple[int, int, int]
+Sums = NDArray[np.float64]
+
+
+class Store(Protocol):
+    """What a model reads of each protein: rows of states, all of them or their mean.
+
+    Attributes:
+        dim: The width of a row.
+        language_model: The hash of the files of the model that made the states.
+    """
+
+    dim: int
+    language_model: str
+
+    def __getitem__(self, protein: str) -> Embedding:
+        """The rows of a protein, (rows, dim)."""
+
+    def length(self, protein: str) -> int:
+        """How many rows a protein has."""
+
+    def residues(self, protein: str) -> int:
+        """How many residues the rows stand for."""
+
+    def sums(self, protein: str) -> Sums:
+        """Sums over the residues, of their states and of the squares: (2, dim)."""
+
+
+@dataclass(frozen=True)
+class StoredShard:
+    """The states of all proteins of one shard in order, and which rows are of a store's own."""
+
+    path: Path
+    states: list[Embedding]
+    rows: dict[str, int]
 
 
 class EmbeddingStore:
@@ -54,6 +90,7 @@ class EmbeddingStore:
         self._values = [_flat_values(batch, dtype) for batch in batches]
         found = dict(_row_places(batches, dtype))
         self._places = {protein: found[key] for protein, key in hashes.items()}
+        self._hashes = dict(hashes)
 
     def __getitem__(self, protein: str) -> Embedding:
         """The states of a protein: a read-only (length, dim) view in the store's dtype."""
@@ -64,6 +101,25 @@ class EmbeddingStore:
         """Residues stored of a protein; its sequence may have been cut."""
         _, first, end = self._places[protein]
         return (end - first) // self.dim
+
+    def residues(self, protein: str) -> int:
+        """Residues stored of a protein, as `length`."""
+        return self.length(protein)
+
+    def sums(self, protein: str) -> Sums:
+        """Sums over the residues, of their states and of the squares: (2, dim)."""
+        return add_up(self[protein])
+
+    def shards(self) -> Iterator[StoredShard]:
+        """The content of each shard."""
+        for path in self._paths:
+            batches = _map_batches([path])
+            values = [_flat_values(batch, self._dtype) for batch in batches]
+            places = dict(_row_places(batches, self._dtype))
+            row_of = {key: row for row, key in enumerate(places)}
+            states = [values[i][a:b].reshape(-1, self.dim) for i, a, b in places.values()]
+            rows = {name: row_of[key] for name, key in self._hashes.items() if key in row_of}
+            yield StoredShard(path, states, rows)
 
     def __contains__(self, protein: object) -> bool:
         return protein in self._places
@@ -81,6 +137,12 @@ class EmbeddingStore:
         vars(self).update(state)
         # A shard is named by its content, so the places found before are still valid.
         self._values = [_flat_values(batch, self._dtype) for batch in _map_batches(self._paths)]
+
+
+def add_up(states: Embedding) -> Sums:
+    """Sums (2, D) over residue states (L, D), of the states and of their squares, in float64."""
+    exact = states.astype(np.float64)
+    return np.stack([exact.sum(0), (exact**2).sum(0)])
 
 
 def stored_hashes(shards: Sequence[Shard]) -> set[str]:

@@ -1,0 +1,109 @@
+"""Means of residue states: what a model that looks at nothing else reads in place of the residues.
+
+The sums over the residues of every protein are computed once and kept beside the shard that they
+belong to, in a file named by both checksums. So they cannot be another shard's, and a damaged file
+is recognized and computed again.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import xxhash
+from accelerate import Accelerator
+
+from common.data.embeddings.shards import Embedding
+from common.data.embeddings.store import EmbeddingStore, StoredShard, Sums, add_up
+from common.errors import UserError
+from common.files import write_atomically
+from common.long_work import LongWork
+from common.run import on_main_process
+
+
+class MeanStore:
+    """One row per protein: the mean of its residue states, in float32.
+
+    Args:
+        residues: The residue states.
+        sums: (2, D) sums of every protein's states and of their squares.
+    """
+
+    def __init__(self, residues: EmbeddingStore, sums: Mapping[str, Sums]) -> None:
+        self.dim, self.language_model = residues.dim, residues.language_model
+        self._residues = {protein: residues.length(protein) for protein in sums}
+        self._places = {protein: place for place, protein in enumerate(sums)}
+        self._sums = np.stack(list(sums.values()))
+        counts = np.array(list(self._residues.values()))
+        self._means = (self._sums[:, :1] / counts[:, None, None]).astype(np.float32)
+
+    def __getitem__(self, protein: str) -> Embedding:
+        """The mean state of a protein, (1, dim)."""
+        mean: Embedding = self._means[self._places[protein]]
+        return mean
+
+    def length(self, protein: str) -> int:
+        """How many rows a protein has: one."""
+        return 1
+
+    def residues(self, protein: str) -> int:
+        """Residues that the mean was taken over."""
+        return self._residues[protein]
+
+    def sums(self, protein: str) -> Sums:
+        """Sums over the residues, of states and of squares: (2, dim)."""
+        sums: Sums = self._sums[self._places[protein]]
+        return sums
+
+
+def open_means(store: EmbeddingStore, accelerator: Accelerator) -> MeanStore:
+    """The means of the proteins of a store; those that were never needed before are computed.
+
+    Every process calls this. Where the cache cannot be written, each computes them for itself.
+    """
+    shards = [shard for shard in store.shards() if shard.rows]
+    on_main_process(accelerator, lambda: _fill([each for each in shards if _load(each) is None]))
+    sums: dict[str, Sums] = {}
+    for shard in shards:
+        found = _load(shard)
+        rows = _add_up(shard) if found is None else found
+        sums |= {protein: rows[row] for protein, row in shard.rows.items()}
+    return MeanStore(store, sums)
+
+
+def _fill(shards: Sequence[StoredShard]) -> None:
+    """Compute the sums of shards, and keep them beside these."""
+    with LongWork("averaging", sum(len(shard.states) for shard in shards), "proteins") as work:
+        for shard in shards:
+            file = io.BytesIO()
+            np.save(file, _add_up(shard))
+            with suppress(UserError):  # The cache is read-only, or full.
+                write_atomically(_path_of(shard, _checksum(file.getvalue())), file.getvalue())
+            work.advance(len(shard.states))
+
+
+def _add_up(shard: StoredShard) -> Sums:
+    """The sums of each protein of a shard, (rows, 2, D)."""
+    return np.stack([add_up(states) for states in shard.states])
+
+
+def _load(shard: StoredShard) -> Sums | None:
+    """The sums that are kept of a shard, if they are undamaged."""
+    for path in shard.path.parent.glob(_path_of(shard, "*").name):
+        with suppress(OSError):
+            content = path.read_bytes()
+            if path == _path_of(shard, _checksum(content)):
+                sums: Sums = np.load(io.BytesIO(content), allow_pickle=False)
+                return sums
+    return None
+
+
+def _path_of(shard: StoredShard, checksum: str) -> Path:
+    return shard.path.with_suffix(f".{checksum}.npy")
+
+
+def _checksum(content: bytes) -> str:
+    return xxhash.xxh3_128_hexdigest(content)
