@@ -197,6 +197,16 @@ class ScoringConfig(Section):
     state_dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
 
 
+class IntervalsConfig(Section):
+    """Confidence intervals of the metrics of labelled pairs, by a bootstrap of the proteins.
+
+    Attributes:
+        resamples: How often the proteins are drawn; 0 leaves the intervals out.
+    """
+
+    resamples: Annotated[int, Field(ge=0)] = 1000
+
+
 class EvaluateConfig(Section):
     """Which tasks and metrics are evaluated, on which species, and the decision threshold."""
 
@@ -206,6 +216,7 @@ class EvaluateConfig(Section):
     cross_species: tuple[str, ...] = ()
     enrichment: Literal["offline", "gprofiler"] = "offline"
     decision_threshold: DecisionThresholdConfig = DecisionThresholdConfig()
+    intervals: IntervalsConfig = IntervalsConfig()
     scoring: ScoringConfig = ScoringConfig()
 
 

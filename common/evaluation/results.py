@@ -24,6 +24,9 @@ def write_results(results: Mapping[str, TaskResult], directory: Path) -> Iterato
     if metrics:
         write_atomically(directory / "functional.json", json.dumps(metrics, indent=1) + "\n")
         yield directory / "functional.json"
+    for result in results.values():
+        for name, document in result.documents.items():
+            write_atomically(directory / name, json.dumps(document, indent=1) + "\n")
     plots = {name: draw for result in results.values() for name, draw in result.plots.items()}
     for name, draw in plots.items():
         draw(directory / name)
@@ -31,10 +34,12 @@ def write_results(results: Mapping[str, TaskResult], directory: Path) -> Iterato
 
 def format_results(results: Mapping[str, TaskResult]) -> str:
     """The tables for the console, one after the other."""
-    tables = ((task, result.summary, result.metrics) for task, result in results.items())
-    return "\n\n".join(
-        format_table(summary or _metrics_table(task, metrics)) for task, summary, metrics in tables
-    )
+    tables = [
+        table
+        for task, result in results.items()
+        for table in result.summary or [_metrics_table(task, result.metrics)]
+    ]
+    return "\n\n".join(map(format_table, tables))
 
 
 def _metrics_table(task: str, metrics: Mapping[str, Any]) -> Table:

@@ -164,4 +164,4 @@ def open_test_side(config: Config, accelerator: Accelerator | None = None) -> Te
     species = dict.fromkeys((own.species, *others))
     settings = [own.model_copy(update={"species": name}) for name in species]
     sets = tuple(TestSet(open_benchmark(each)) for each in settings)
-    return TestSide(sets, {name: task(sets, evaluate) for name, task in tasks.items()})
+    return TestSide(sets, {name: task(sets, config) for name, task in tasks.items()})

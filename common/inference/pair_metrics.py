@@ -20,9 +20,9 @@ A defined metric equals scikit-learn's.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,6 +37,7 @@ from common.inference.thresholds import call_pairs, check_scores
 logger = logging.getLogger("relic")
 
 Metrics = dict[str, float | None]
+Values = NDArray[np.float64]
 
 RANKINGS = {"auroc": roc_auc_score, "auprc": average_precision_score}
 
@@ -46,6 +47,8 @@ def pair_metrics(
     labels: ArrayLike,
     threshold: float = 0.5,
     names: Sequence[str] = METRIC_NAMES,
+    *,
+    warn: bool = True,
 ) -> Metrics:
     """Compute the metrics of scored pairs; warn about those that are undefined.
 
@@ -54,6 +57,7 @@ def pair_metrics(
         labels: (N,) zeros and ones.
         threshold: The lowest probability that is called an interaction.
         names: The metrics wanted, of `METRIC_NAMES`, in the order of the result.
+        warn: Whether to log a warning; not where pairs of one class are to be expected.
 
     Returns:
         Each metric by its name; None where the module's table says undefined.
@@ -65,11 +69,11 @@ def pair_metrics(
     calls = Calls.count(call_pairs(scores, threshold), truth)
     rates = calls.compute_rates()
     metrics: Metrics = {
-        name: rates[name] if name in rates else _compute_ranking(name, scores, truth)
+        name: none_if_nan(rates[name]) if name in rates else _compute_ranking(name, scores, truth)
         for name in names
     }
     undefined = [name for name, value in metrics.items() if value is None]
-    if undefined:
+    if undefined and warn:
         logger.warning(
             "metrics_undefined | metrics=%s | positives=%d | negatives=%d | called_positive=%d",
             ",".join(undefined),
@@ -82,38 +86,39 @@ def pair_metrics(
 
 @dataclass(frozen=True)
 class Calls:
-    """The confusion matrix of calls: true and false positives, true and false negatives."""
+    """The confusion matrix of calls: true and false positives, true and false negatives.
 
-    tp: int
-    fp: int
-    tn: int
-    fn: int
+    The counts are whole numbers, of any shape: one for each weighting of the pairs.
+    """
+
+    tp: Values
+    fp: Values
+    tn: Values
+    fn: Values
 
     @classmethod
     def count(cls, called: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Calls:
         """Count calls (N,) against labels (N,)."""
-        tp = int(np.count_nonzero(called & truth))
-        fp = int(np.count_nonzero(called)) - tp
-        fn = int(np.count_nonzero(truth)) - tp
-        return cls(tp=tp, fp=fp, tn=truth.size - tp - fp - fn, fn=fn)
+        cells = (called & truth, called & ~truth, ~called & ~truth, ~called & truth)
+        return cls(*np.array([np.count_nonzero(cell) for cell in cells], dtype=np.float64))
 
     @property
-    def positives(self) -> int:
+    def positives(self) -> Values:
         """Pairs that interact."""
         return self.tp + self.fn
 
     @property
-    def negatives(self) -> int:
+    def negatives(self) -> Values:
         """Pairs that do not interact."""
         return self.tn + self.fp
 
     @property
-    def called(self) -> int:
+    def called(self) -> Values:
         """Pairs called interactions."""
         return self.tp + self.fp
 
-    def compute_rates(self) -> Metrics:
-        """Every metric that follows from the counts alone."""
+    def compute_rates(self) -> dict[str, Values]:
+        """Every metric that follows from the counts alone; NaN where undefined."""
         sensitivity = _divide(self.tp, self.positives)
         return {
             "accuracy": _divide(self.tp + self.tn, self.positives + self.negatives),
@@ -125,10 +130,91 @@ class Calls:
             "mcc": self._correlate(),
         }
 
-    def _correlate(self) -> float | None:
+    def _correlate(self) -> Values:
         """Matthews' correlation coefficient (Matthews 1975): the phi of the 2 × 2 table."""
+        # In float64: the product of the four margins of a million pairs is beyond int64.
         margins = self.called * self.positives * self.negatives * (self.tn + self.fn)
-        return _divide(self.tp * self.tn - self.fp * self.fn, math.sqrt(margins))
+        return _divide(self.tp * self.tn - self.fp * self.fn, np.sqrt(margins))
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """Scored pairs in the order of falling scores: their metrics under many weightings at once.
+
+    Attributes:
+        order: (N,) row numbers of the pairs, highest score first.
+        truth: (N,) int32, the labels in this order.
+        ends: (L + 1,) 0, and then for each of L distinct scores, falling: how many pairs have it
+            or a higher one.
+        called: How many pairs are called interactions.
+    """
+
+    order: NDArray[np.int64]
+    truth: NDArray[np.int32]
+    ends: NDArray[np.int64]
+    called: int
+
+    @classmethod
+    def of(cls, probabilities: ArrayLike, labels: ArrayLike, threshold: float) -> Ranking:
+        """Sort pairs, of which there is at least one; the arguments are those of `pair_metrics`."""
+        scores, truth = check_scores(probabilities, labels)
+        order = np.argsort(-scores, kind="stable")
+        ends = np.flatnonzero(np.concatenate([[True], np.diff(scores[order]) != 0, [True]]))
+        called = int(call_pairs(scores, threshold).sum())
+        return cls(order, truth[order].astype(np.int32), ends, called)
+
+    def measure(self, weights: NDArray[np.integer[Any]]) -> dict[str, Values]:
+        """Every metric of `METRIC_NAMES` under each weighting; NaN where undefined.
+
+        Args:
+            weights: (B, N) how often each pair counts, in the order of the ranking. Twice the sum
+                of a row must be within the integer type.
+
+        Returns:
+            (B,) values by name, equal to those of `pair_metrics` on pairs repeated so often.
+        """
+        everything, hits = _accumulate(weights), _accumulate(weights * self.truth)
+        totals, called = (np.stack([hits[:, k], everything[:, k]]) for k in (-1, self.called))
+        (positives, total), (tp, calls) = totals.astype(np.float64), called.astype(np.float64)
+        fp, fn = calls - tp, positives - tp
+        rates = Calls(tp=tp, fp=fp, tn=total - calls - fn, fn=fn).compute_rates()
+        return {
+            **_rank(*(np.take(sums, self.ends, axis=1) for sums in (hits, everything))),
+            **rates,
+        }
+
+
+def _accumulate(weights: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
+    """The sums of the first 0, 1, … N columns, (B, N + 1)."""
+    sums = np.zeros((len(weights), weights.shape[1] + 1), weights.dtype)
+    np.cumsum(weights, axis=1, dtype=weights.dtype, out=sums[:, 1:])
+    return sums
+
+
+def _rank(
+    hits: NDArray[np.integer[Any]], everything: NDArray[np.integer[Any]]
+) -> dict[str, Values]:
+    """AUROC and average precision from positives and pairs down to each level, (B, L + 1).
+
+    All pairs of a level have one score. Average precision is the precision at the end of each
+    level, weighted by the positives of the level (as in scikit-learn); the AUROC is the trapezoids'
+    area under hits against false alarms, in which positives and negatives of a level tie.
+    """
+    gained, alarms = np.diff(hits, axis=1), everything - hits
+    positives, negatives = hits[:, -1].astype(np.float64), alarms[:, -1].astype(np.float64)
+    precisions = hits[:, 1:] / np.maximum(everything[:, 1:], 1)
+    # The doubled number of pairs of a positive and a negative above it or tied with half of it.
+    above = np.einsum("ij,ij->i", gained, alarms[:, 1:] + alarms[:, :-1], dtype=np.float64)
+    both = np.where(negatives > 0, positives, 0)  # average precision too needs both classes
+    return {
+        "auroc": _divide(2 * positives * negatives - above, 2 * positives * negatives),
+        "auprc": _divide(np.einsum("ij,ij->i", gained, precisions), both),
+    }
+
+
+def none_if_nan(value: Values | float) -> float | None:
+    """A metric as it is written: None where it is undefined."""
+    return None if np.isnan(value) else float(value)
 
 
 def _compute_ranking(
@@ -138,5 +224,7 @@ def _compute_ranking(
     return float(compute(truth, scores)) if truth.any() and not truth.all() else None
 
 
-def _divide(numerator: float, denominator: float) -> float | None:
-    return numerator / denominator if denominator else None
+def _divide(numerator: ArrayLike, denominator: ArrayLike) -> Values:
+    above, below = np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
+    quotient: Values = np.divide(above, below, out=np.full(below.shape, np.nan), where=below != 0)
+    return quotient

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from common.config import EvaluateConfig
+from common.config import Config
 from common.csv_log import Cell
 from common.data.tables.ids import places_of
 from common.evaluation.networks import IntArray, pair_keys
@@ -45,16 +45,18 @@ class TaskResult:
     Attributes:
         metrics: What `functional.json` holds under the task's name; empty if the tables hold all.
         tables: CSV files by name.
+        documents: Further JSON files by name.
         plots: PNG files by name, each with a function that draws it to a path.
         notes: What was ignored, missing or undefined, one sentence each.
-        summary: The table for the console; if None, one row of the metrics.
+        summary: The tables for the console; if there are none, one row of the metrics.
     """
 
     metrics: Mapping[str, Any] = field(default_factory=dict)
     tables: Mapping[str, Table] = field(default_factory=dict)
+    documents: Mapping[str, Any] = field(default_factory=dict)
     plots: Mapping[str, Plot] = field(default_factory=dict)
     notes: Sequence[str] = ()
-    summary: Table | None = None
+    summary: Sequence[Table] = ()
 
 
 class Task(abc.ABC):
@@ -62,11 +64,13 @@ class Task(abc.ABC):
 
     Args:
         sets: The test set of the configured species, then those of `evaluate.cross_species`.
-        settings: The section `evaluate` of the configuration.
+        config: The whole configuration.
 
     Attributes:
         name: As in the registry.
         files: The functional data that the task reads.
+        settings: The section `evaluate` of the configuration.
+        seed: Of whatever the task draws at random.
 
     Raises:
         UserError: Something that the task needs is missing, or does not fit the test sets.
@@ -75,8 +79,9 @@ class Task(abc.ABC):
     name: ClassVar[str]
     files: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, sets: Sequence[TestSet], settings: EvaluateConfig) -> None:
-        self.sets, self.own, self.settings = sets, sets[0], settings
+    def __init__(self, sets: Sequence[TestSet], config: Config) -> None:
+        self.sets, self.own = sets, sets[0]
+        self.settings, self.seed = config.evaluate, config.run.seed
 
     def path(self, file: str) -> Path:
         """Where one of `files` is.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common.config import EvaluateConfig
+from common.config import Config
 from common.data.benchmarks.pickles import load_graphs
 from common.data.tables.fasta import read_sequences
 from common.evaluation.networks import Network
@@ -29,8 +29,8 @@ class Complexes(Task):
     name = "complexes"
     files = ("complex_graphs.pkl", "complex_proteins.fasta")
 
-    def __init__(self, sets: Sequence[TestSet], settings: EvaluateConfig) -> None:
-        super().__init__(sets, settings)
+    def __init__(self, sets: Sequence[TestSet], config: Config) -> None:
+        super().__init__(sets, config)
         graphs = load_graphs(self.path("complex_graphs.pkl"))
         self.complexes = [Network.from_graph(graph) for graph in graphs]
 

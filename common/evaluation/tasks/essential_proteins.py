@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common.config import EvaluateConfig
+from common.config import Config
 from common.data.tables.protein_list import read_protein_list
 from common.errors import UserError
 from common.evaluation.networks import FloatArray, Network, one_blas_thread
@@ -35,8 +35,8 @@ class EssentialProteins(Task):
     name = "essential_proteins"
     files = ("selected_essential_proteins.txt", "selected_non_essential_proteins.txt")
 
-    def __init__(self, sets: Sequence[TestSet], settings: EvaluateConfig) -> None:
-        super().__init__(sets, settings)
+    def __init__(self, sets: Sequence[TestSet], config: Config) -> None:
+        super().__init__(sets, config)
         self.lists = [read_protein_list(self.path(file)) for file in self.files]
         with self.own.explaining_misfit():
             for kind, ids in zip(KINDS, self.lists, strict=True):

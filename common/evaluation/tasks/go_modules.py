@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import networkx as nx
 import numpy as np
 
-from common.config import EvaluateConfig
+from common.config import Config
 from common.data.benchmarks.pickles import load_go_terms
 from common.evaluation.networks import Network
 from common.evaluation.plots import plot_degrees
@@ -40,12 +40,12 @@ class GoModules(Task):
     name = "go_modules"
     files = ("test_go_terms.pkl",)
 
-    def __init__(self, sets: Sequence[TestSet], settings: EvaluateConfig) -> None:
-        super().__init__(sets, settings)
+    def __init__(self, sets: Sequence[TestSet], config: Config) -> None:
+        super().__init__(sets, config)
         self.go_terms = load_go_terms(self.path("test_go_terms.pkl"))
         with self.own.explaining_misfit():
             self.annotations = Annotations.of(self.own.network.nodes, self.go_terms)
-        asked = settings.enrichment == "gprofiler"
+        asked = self.settings.enrichment == "gprofiler"
         self.enrichment = GProfiler.of_species(self.own.species) if asked else None
 
     def asks(self) -> list[PairSet]:

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import datasets
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from common.config import EvaluateConfig
+from common.config import Config
 from common.config_data import METRIC_NAMES
+from common.csv_log import Cell
 from common.data.tables.pairs import PairTable
 from common.evaluation.hf_evaluate import Metric, MetricInfo
+from common.evaluation.intervals import LEVEL, Interval, Resamples, ScoredPairs
 from common.evaluation.networks import pair_keys
 from common.evaluation.predictions import Predictions
 from common.evaluation.tasks.base import PairSet, Table, Task, TaskResult, explain_missing
 from common.evaluation.test_side import TestSet
-from common.inference.pair_metrics import Metrics, pair_metrics
+from common.inference.pair_metrics import RANKINGS, Metrics, pair_metrics
 
 HEADER = ("split", *METRIC_NAMES)
 HIGHEST = np.finfo(np.float64).max / 4  # sums and differences of two are finite
 
 
 class Pairs(Task):
-    """The metrics of every species' test pairs: `evaluate.csv`."""
+    """The metrics of every species' test pairs: `evaluate.csv`, and how sure they are."""
 
     name = "pairs"
 
-    def __init__(self, sets: Sequence[TestSet], settings: EvaluateConfig) -> None:
-        super().__init__(sets, settings)
+    def __init__(self, sets: Sequence[TestSet], config: Config) -> None:
+        super().__init__(sets, config)
         self.tables = {self._split(test_set): test_set.table for test_set in sets}
 
     def asks(self) -> list[PairSet]:
@@ -41,7 +45,7 @@ class Pairs(Task):
 
     def judge(self, predictions: Predictions, threshold: float) -> TaskResult:
         """Measure the ranking and the calls of each species, also without self-pairs."""
-        rows: list[dict[str, str | float | None]] = []
+        rows: list[Row] = []
         notes: list[str] = []
         for name, table in self.tables.items():
             scores, missing = scores_of_table(table, predictions, threshold)
@@ -49,19 +53,113 @@ class Pairs(Task):
             lowest = ", and ranked lowest, which affects auroc and auprc"
             for note in explain_missing(missing, len(scores), name):
                 notes.append(note + lowest * (missing < len(scores)))
-            for split, chosen in (
-                (name, np.ones(len(table), dtype=np.bool_)),
-                (f"{name}_without_self_pairs", ~table.is_self),
-            ):
-                metrics = measure_pairs(
-                    scores[chosen], table.labels[chosen], threshold, self.settings.metrics
-                )
-                rows.append({"split": split, **metrics})
-        table_of_all = Table(HEADER, rows)
-        return TaskResult(tables={"evaluate.csv": table_of_all}, notes=notes, summary=table_of_all)
+            rows += self._measure(name, table, scores, threshold)
+        cells: list[dict[str, Cell]] = [{"split": row.split, **row.metrics} for row in rows]
+        return TaskResult(
+            tables={"evaluate.csv": Table(HEADER, cells)},
+            documents=self._describe_intervals(rows),
+            notes=notes,
+            summary=[summarize_rankings(rows), *summarize_calls(rows[:2], threshold)],
+        )
 
     def _split(self, test_set: TestSet) -> str:
         return "test" if test_set is self.own else f"test_{test_set.species}"
+
+    def _measure(
+        self, name: str, table: PairTable, scores: NDArray[np.float64], threshold: float
+    ) -> Iterator[Row]:
+        """The rows of one species."""
+        resamples = Resamples.draw(table, self.settings.intervals.resamples, self.seed)
+        every = ScoredPairs(table.pairs, table.labels, scores, threshold)
+        for split, chosen in (
+            (name, np.ones(len(table), dtype=np.bool_)),
+            (f"{name}_without_self_pairs", ~table.is_self),
+        ):
+            scored = every.select(chosen)
+            found = resamples.measure(scored)
+            metrics = measure_pairs(scored.scores, scored.labels, threshold, self.settings.metrics)
+            intervals = {name: Interval.of(found[name]) for name in metrics}
+            yield Row(split, scored.labels, metrics, intervals)
+
+    def _describe_intervals(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """`evaluate_intervals.json`, unless no intervals are asked for."""
+        count = self.settings.intervals.resamples
+        described = {
+            "level": LEVEL,
+            "resampled": "proteins",
+            "resamples": count,
+            "seed": self.seed,
+            "splits": {row.split: row.describe() for row in rows},
+        }
+        return {"evaluate_intervals.json": described} if count else {}
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """The metrics of some pairs.
+
+    Attributes:
+        split: What the pairs are called.
+        labels: (N,) 0 or 1.
+        metrics: By name; None where undefined.
+        intervals: Of the metrics; None where there is none.
+    """
+
+    split: str
+    labels: NDArray[np.int8]
+    metrics: Metrics
+    intervals: Mapping[str, Interval | None]
+
+    @property
+    def prevalence(self) -> float | None:
+        """The share of positives: the AUPRC of random scores."""
+        return float(self.labels.mean()) if len(self.labels) else None
+
+    def describe(self) -> dict[str, Any]:
+        """The row for a JSON file."""
+        return {
+            "pairs": len(self.labels),
+            "prevalence": self.prevalence,
+            "metrics": {
+                name: {"value": value} | (asdict(interval) if interval else {})
+                for (name, value), interval in zip(
+                    self.metrics.items(), self.intervals.values(), strict=True
+                )
+            },
+        }
+
+    def cell(self, metric: str) -> str | float | None:
+        """A metric for the console: its value, with the interval if there is one."""
+        value, interval = self.metrics[metric], self.intervals[metric]
+        if value is None or interval is None:
+            return value
+        return f"{value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def summarize_rankings(rows: Sequence[Row]) -> Table:
+    """How well the pairs of every row are ranked."""
+    names = [name for name in RANKINGS if name in rows[0].metrics]
+    cells: list[dict[str, Cell]] = [
+        {
+            "split": row.split,
+            "pairs": len(row.labels),
+            "prevalence": row.prevalence,
+            **{name: row.cell(name) for name in names},
+        }
+        for row in rows
+    ]
+    return Table(("split", "pairs", "prevalence", *names), cells)
+
+
+def summarize_calls(rows: Sequence[Row], threshold: float) -> list[Table]:
+    """How good the calls are, one metric a line; nothing if no metric of calls is asked for."""
+    title = f"called from {threshold:.4g}"
+    cells: list[dict[str, Cell]] = [
+        {title: name, **{row.split: row.cell(name) for row in rows}}
+        for name in rows[0].metrics
+        if name not in RANKINGS
+    ]
+    return [Table((title, *(row.split for row in rows)), cells)] if cells else []
 
 
 def explain_repeats(table: PairTable, name: str) -> list[str]:

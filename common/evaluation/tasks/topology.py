@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from common.config import EvaluateConfig
+from common.config import Config
 from common.errors import UserError
 from common.evaluation.networks import FloatArray, IntArray, Network, one_blas_thread
 from common.evaluation.plots import plot_degrees, plot_topology
@@ -69,9 +69,10 @@ class Topology(Task):
 
     name = "topology"
 
-    def __init__(self, sets: Sequence[TestSet], settings: EvaluateConfig) -> None:
-        super().__init__(sets, settings)
-        strategies = () if settings.strategies == "all" else settings.strategies
+    def __init__(self, sets: Sequence[TestSet], config: Config) -> None:
+        super().__init__(sets, config)
+        asked = self.settings.strategies
+        strategies = () if asked == "all" else asked
         self.samples = [
             (test_set, strategy, node_sets)
             for test_set in sets
@@ -103,7 +104,7 @@ class Topology(Task):
                 {"species": species, "strategy": strategy, **vars(rows[-1]), "node_size": "mean"}
             )
         summary = Table(("species", "strategy", *HEADER[1:]), means)
-        return TaskResult(tables=tables, plots=plots, notes=notes, summary=summary)
+        return TaskResult(tables=tables, plots=plots, notes=notes, summary=[summary])
 
 
 def topology(predicted: Network, true: Network, node_sets: NodeSets) -> list[TopologyRow]:
