@@ -61,7 +61,7 @@ def test_all_tasks_leave_their_figures_and_pictures(
     _, _, logs = judged
     assert sorted(path.name for path in logs.iterdir()) == [
         "audit.json", "config.yaml", "degrees.png", "essential_proteins.png", "evaluate.csv",
-        "functional.json",
+        "evaluate_intervals.json", "functional.json",
         "log.log", "predictions.txt.gz", "topology.csv", "topology.png",
     ]  # fmt: skip
     lines = (logs / "topology.csv").read_text().splitlines()

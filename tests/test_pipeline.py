@@ -30,8 +30,8 @@ TRAINING_HEADER = [
 ]  # fmt: skip
 TRAINED = {"audit.json", "config.yaml", "log.log", "training_curves.png", "training_step.csv"}
 JUDGED = {"audit.json", "config.yaml", "log.log", "predictions.txt.gz", "evaluate.csv",
-          "topology.csv", "functional.json", "topology.png", "degrees.png",
-          "essential_proteins.png"}  # fmt: skip
+          "evaluate_intervals.json", "topology.csv", "functional.json", "topology.png",
+          "degrees.png", "essential_proteins.png"}  # fmt: skip
 
 
 def golden_events() -> dict[str, list[str]]:
