@@ -94,12 +94,6 @@ class ModelConfig(Section):
     mlp_head: MlpHeadConfig = MlpHeadConfig()
     regularization: RegularizationConfig = RegularizationConfig()
 
-    @model_validator(mode="after")
-    def _heads_divide_the_width(self) -> ModelConfig:
-        if self.d_model % self.n_heads:
-            raise ValueError(f"n_heads ({self.n_heads}) must divide d_model ({self.d_model})")
-        return self
-
 
 class LoggingConfig(Section):
     """Which validation metrics the CSV has, and how often a training step is logged."""

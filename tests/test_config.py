@@ -149,10 +149,6 @@ REFUSED = {
         "- run_config\n",
         "c.yaml contains no sections; expected run_config, data_config, …",
     ),
-    "heads": (
-        "run_config: {}\nmodel_config:\n  d_model: 32\n",
-        "c.yaml, line 2: model_config: n_heads (10) must divide d_model (32)",
-    ),
     "staged without prefixes": (
         "training_config:\n  strategy: {type: staged_unfreeze}\n",
         "c.yaml, line 2: training_config.strategy: staged_unfreeze needs"

@@ -156,6 +156,10 @@ USER_ERRORS = {
         ["--set", "model_config.model=v4"],
         r"unknown model 'v4'; choose from v3, pooled, factorised",
     ),
+    "heads that do not fit": (
+        ["--set", "model_config.n_heads=3"],
+        r"model_config.n_heads \(3\) must divide model_config.d_model",
+    ),
     "a prefix of nothing": (
         [
             "--set",

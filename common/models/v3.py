@@ -30,6 +30,7 @@ from torch.nn.functional import linear
 from transformers import initialization as init
 
 from common.config import ModelConfig
+from common.errors import UserError
 from common.models import register
 from common.models.base import INITIALIZER_STD, PairHead, PairModel, PairModelConfig
 from common.models.ragged import (
@@ -64,7 +65,16 @@ class V3Config(PairModelConfig):
 
     @classmethod
     def own_settings(cls, settings: ModelConfig) -> dict[str, Any]:
-        """Depths, width, heads and the dropout rates that only v3 has."""
+        """Depths, width, heads and the dropout rates that only v3 has.
+
+        Raises:
+            UserError: The width cannot be divided among the heads.
+        """
+        if settings.d_model % settings.n_heads:
+            raise UserError(
+                f"model_config.n_heads ({settings.n_heads}) must divide model_config.d_model"
+                f" ({settings.d_model}); change one of them"
+            )
         regularization = settings.regularization
         return {
             "d_model": settings.d_model,
