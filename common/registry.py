@@ -104,6 +104,9 @@ BASELINES = Registry(
     {
         "random": "common.evaluation.baselines.random:draw_scores",
         "self_pairs": "common.evaluation.baselines.self_pairs:predict_self_pairs",
+        "degree": "common.evaluation.baselines.degree:predict_degree",
+        "homology": "common.evaluation.baselines.homology:predict_homology",
+        "composition": "common.evaluation.baselines.composition:predict_composition",
     },
 )
 READERS = Registry(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.data.similarity import COMMAND, Method, Similarity, find_similar
+from common.data.similarity import COMMAND, Method, Similarity, find_similar, match_sequences
 from common.errors import UserError
 
 LETTERS = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
@@ -135,6 +135,29 @@ def test_a_failing_mmseqs_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match=r"exit code 3 \(Error: no space left\); repair MMseqs2"):
         find_similar({"a": "MKV", "b": "MKV"}, 0.4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_matches_say_how_much_is_identical(method: Method) -> None:
+    """Of the shorter sequence: a fragment matches fully. Shorter or odd ones match if equal."""
+    texts = everything()
+    names = ["parent", "short", "dull", "unknown"]
+    others = ["near", "far", "fragment", "gapped", "other1", "short-again", "dull-again", "same"]
+    found = match_sequences([texts[name] for name in names], [texts[it] for it in others], method)
+    shares = {
+        (names[a], others[b]): share
+        for (a, b), share in zip(found.pairs.tolist(), found.shares.tolist(), strict=True)
+    }
+    expected = {"near": 0.95, "far": 0.6, "fragment": 1.0, "gapped": 1.0, "same": 1.0}
+    for other, share in expected.items():
+        assert shares["parent", other] == pytest.approx(share, abs=0.02), other
+    assert shares["short", "short-again"] == shares["dull", "dull-again"] == 1
+    assert not [pair for pair in shares if "unknown" in pair]
+    assert shares.get(("parent", "other1"), 0) < 0.2
+    assert found.pairs.tolist() == sorted(map(list, {*map(tuple, found.pairs.tolist())}))
+    assert found.method == method
+    for queries, targets in (([], ["MKV"]), (["MKV"], []), (["MKV"], ["AAA"])):
+        assert match_sequences(queries, targets, method).pairs.shape == (0, 2)
 
 
 @needs_mmseqs

@@ -7,6 +7,8 @@ a small domain are not. Without a coverage, domains chain thousands of human pro
 
 MMseqs2 finds the pairs, all against all, where `mmseqs` is on the PATH. Otherwise a search by
 shared k-mers written here does. It is approximate: it misses pairs, more at low identities.
+
+`match_sequences` tells how similar sequences are to others instead, however little that is.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -31,8 +34,10 @@ Method = Literal["mmseqs2", "k-mers"]
 Numbers = NDArray[np.int64]
 
 COVERAGE = 0.8
+EXPECT = "10"  # of `match_sequences`: distant relatives, and some that are there by chance
 COMMAND = "mmseqs"
 
+_MMSEQS_LEAST = 14  # MMseqs2 fails where no sequence has so many residues
 _LETTERS = b"ACDEFGHIKLMNPQRSTVWY"
 # The places of a seed: spaced ones find more than contiguous ones. At high identities similar
 # proteins share long ones, which few others do.
@@ -71,6 +76,22 @@ class Similarity:
         return groups
 
 
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """Which of some sequences resemble which of others, and how much.
+
+    Attributes:
+        pairs: (K, 2) row number of a query and of a target, distinct, sorted.
+        shares: (K,) identical residues of their alignment over the length of the shorter one,
+            above 0, at most 1.
+        method: How they were found.
+    """
+
+    pairs: Numbers
+    shares: NDArray[np.float64]
+    method: Method
+
+
 def find_similar(
     sequences: Mapping[str, str], identity: float, method: Method | None = None
 ) -> Similarity:
@@ -86,11 +107,45 @@ def find_similar(
     """
     names = tuple(sequences)
     texts = [sequences[name] for name in names]
-    method = method or ("mmseqs2" if shutil.which(COMMAND) else "k-mers")
+    method = method or best_method()
     search = _search_mmseqs if method == "mmseqs2" else _search_kmers
     pairs = np.concatenate([_find_equal(texts), search(texts, identity)])
     pairs = np.unique(np.sort(pairs, axis=1), axis=0)
     return Similarity(names, pairs[pairs[:, 0] < pairs[:, 1]], method)
+
+
+def match_sequences(
+    queries: Sequence[str], targets: Sequence[str], method: Method | None = None
+) -> Matches:
+    """Compare every query with every target, without a least identity or coverage.
+
+    Equal sequences always match. What else does is a local alignment with an expect value of at
+    most `EXPECT` (MMseqs2), or two sequences that share seeds near one diagonal (k-mers).
+
+    Args:
+        queries: Sequences.
+        targets: Those that they are compared with.
+        method: None takes MMseqs2 where it is installed.
+
+    Raises:
+        UserError: MMseqs2 fails.
+    """
+    method = method or best_method()
+    search = _match_mmseqs if method == "mmseqs2" else _match_kmers
+    pairs, shares = search(queries, targets)
+    equal = _find_equal([*queries, *targets])
+    equal = equal[(equal[:, 0] < len(queries)) & (equal[:, 1] >= len(queries))]
+    pairs = np.concatenate([pairs, equal - [0, len(queries)]])
+    shares = np.concatenate([shares, np.ones(len(equal))])
+    # The best alignment of a pair comes first, and the others are dropped.
+    order = np.argsort(-shares, kind="stable")
+    distinct, first = np.unique(pairs[order], axis=0, return_index=True)
+    return Matches(distinct, shares[order][first], method)
+
+
+def best_method() -> Method:
+    """MMseqs2 where it is installed, otherwise k-mers."""
+    return "mmseqs2" if shutil.which(COMMAND) else "k-mers"
 
 
 def _find_equal(texts: Sequence[str]) -> Numbers:
@@ -103,16 +158,37 @@ def _find_equal(texts: Sequence[str]) -> Numbers:
 
 
 def _search_mmseqs(texts: Sequence[str], identity: float) -> Numbers:
+    sensitivity = "1" if identity >= 0.9 else "5.7" if identity > 0.3 else "7.5"
+    options = ("--min-seq-id", str(identity), "-s", sensitivity)
+    rows = _run_mmseqs(texts, texts, options, "qcov,tcov")
+    return rows[rows[:, 2:].max(1) >= COVERAGE, :2].astype(np.int64)
+
+
+def _match_mmseqs(
+    queries: Sequence[str], targets: Sequence[str]
+) -> tuple[Numbers, NDArray[np.float64]]:
+    if any(max(map(len, texts), default=0) < _MMSEQS_LEAST for texts in (queries, targets)):
+        return np.empty((0, 2), np.int64), np.empty(0)
+    options = ("-s", "7.5", "-e", EXPECT)
+    rows = _run_mmseqs(queries, targets, options, "fident,alnlen,qlen,tlen")
+    shares = rows[:, 2] * rows[:, 3] / rows[:, 4:].min(1)
+    return rows[:, :2].astype(np.int64), np.minimum(shares, 1.0)
+
+
+def _run_mmseqs(
+    queries: Sequence[str], targets: Sequence[str], options: Sequence[str], columns: str
+) -> NDArray[np.float64]:
+    """Row numbers of query and target, and these columns, of every alignment that is found."""
     with tempfile.TemporaryDirectory(prefix="mmseqs-") as name:
         folder = Path(name)
-        fasta, hits = folder / "sequences.fasta", folder / "hits.tsv"
-        fasta.write_text("".join(f">{row}\n{text}\n" for row, text in enumerate(texts)))
-        sensitivity = "1" if identity >= 0.9 else "5.7" if identity > 0.3 else "7.5"
-        columns = "query,target,qcov,tcov"
+        fasta, others, hits = (folder / file for file in ("queries", "targets", "hits.tsv"))
+        for file, texts in ((fasta, queries), (others, targets)):
+            file.write_text("".join(f">{row}\n{text}\n" for row, text in enumerate(texts)))
         command = [
-            *(COMMAND, "easy-search", *map(str, (fasta, fasta, hits, folder / "work")), "-v", "1"),
-            *("--min-seq-id", str(identity), "-s", sensitivity),
-            *("--max-seqs", str(max(300, len(texts))), "--format-output", columns),
+            *(COMMAND, "easy-search", *map(str, (fasta, others, hits, folder / "work")), "-v", "1"),
+            *options,
+            *("--max-seqs", str(max(300, len(targets)))),
+            *("--format-output", f"query,target,{columns}"),
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -122,21 +198,39 @@ def _search_mmseqs(texts: Sequence[str], identity: float) -> Numbers:
                 f" ({excerpt(words[-1])}); repair MMseqs2, or take it off the PATH so that similar"
                 " sequences are searched by k-mers"
             )
-        rows = np.loadtxt(hits, ndmin=2).reshape(-1, 4)
-    return rows[rows[:, 2:].max(1) >= COVERAGE, :2].astype(np.int64)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of an empty file: nothing is similar
+            rows = np.loadtxt(hits, ndmin=2)
+        return rows.reshape(-1, 3 + columns.count(","))
 
 
 def _search_kmers(texts: Sequence[str], identity: float) -> Numbers:
     """Pairs that share seeds near one diagonal, and there enough identical residues."""
-    letters = np.full(256, -1, np.int8)
-    letters[np.frombuffer(_LETTERS, np.uint8)] = np.arange(len(_LETTERS))
-    residues = letters[np.frombuffer("".join(texts).encode("latin-1", "replace"), np.uint8)]
-    lengths = np.array([len(text) for text in texts], np.int64)
+    residues, lengths = number_residues(texts)
     seed = _LONG_SEED if identity >= _LONG_FROM else _SEED
     a, b, diagonal = _find_candidates(residues, lengths, seed)
     threshold = _LENIENCE * identity
     similar = _estimate_identity(residues, lengths, a, b, diagonal) >= threshold
     return np.stack([a, b], axis=1)[similar]
+
+
+def _match_kmers(
+    queries: Sequence[str], targets: Sequence[str]
+) -> tuple[Numbers, NDArray[np.float64]]:
+    """Queries and targets that share seeds near one diagonal."""
+    residues, lengths = number_residues([*queries, *targets])
+    found = np.stack(_find_candidates(residues, lengths, _SEED))
+    a, b, diagonal = found[:, (found[0] < len(queries)) & (found[1] >= len(queries))]
+    shares = _estimate_identity(residues, lengths, a, b, diagonal)
+    return np.stack([a, b - len(queries)], axis=1), shares
+
+
+def number_residues(texts: Sequence[str]) -> tuple[NDArray[np.int8], Numbers]:
+    """The residues of all sequences, one after the other, -1 for an unusual one; the lengths."""
+    letters = np.full(256, -1, np.int8)
+    letters[np.frombuffer(_LETTERS, np.uint8)] = np.arange(len(_LETTERS))
+    residues = letters[np.frombuffer("".join(texts).encode("latin-1", "replace"), np.uint8)]
+    return residues, np.array([len(text) for text in texts], np.int64)
 
 
 def _find_candidates(

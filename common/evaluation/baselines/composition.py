@@ -1,0 +1,94 @@
+"""Amino-acid and dipeptide composition with boosted trees: what needs no language model.
+
+Each protein is its 20 fractions of amino acids and 400 of dipeptides; a pair is the sums and the
+absolute differences of both, so that their order does not matter. Scikit-learn's
+`HistGradientBoostingClassifier` learns the labels of the training pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from common.data.similarity import number_residues
+from common.data.tables.pairs import PairTable
+from common.evaluation.baselines.training import learn_and_score
+from common.evaluation.networks import FloatArray, IntArray
+from common.evaluation.predictions import Predictions
+from common.evaluation.test_side import TestSide
+from common.long_work import LongWork
+from common.run import LOGGER, format_event
+
+TREES = 200
+MOST_TRAINING_PAIRS = 200_000  # 1.3 GB of features
+BLOCK_PAIRS = 20_000  # 134 MB of features
+_LETTERS = 20
+
+
+def predict_composition(side: TestSide, seed: int) -> Predictions:
+    """The probabilities of trees that were fitted to the training pairs."""
+    return learn_and_score(side, partial(score_composition, seed=seed))
+
+
+def score_composition(
+    train: PairTable, table: PairTable, sequences: Mapping[str, str], seed: int = 0
+) -> FloatArray:
+    """The probability of an interaction for every pair, (N,).
+
+    Args:
+        train: Labelled pairs; of more than `MOST_TRAINING_PAIRS`, so many are drawn.
+        table: The pairs to score.
+        sequences: Of the proteins of both.
+        seed: Of that draw.
+    """
+    if len(train) > MOST_TRAINING_PAIRS:
+        LOGGER.info(format_event("composition_draws", pairs=MOST_TRAINING_PAIRS, of=len(train)))
+        rows = np.random.default_rng(seed).choice(len(train), MOST_TRAINING_PAIRS, replace=False)
+        train = train.select(np.sort(rows))
+    if len(np.unique(train.labels)) < 2:
+        return np.full(len(table), float(train.labels.mean()))
+    trees = HistGradientBoostingClassifier(max_iter=TREES, early_stopping=False, random_state=seed)
+    fractions = compositions([sequences[name] for name in train.proteins])
+    trees.fit(pair_features(fractions, train.pairs), train.labels)
+    fractions = compositions([sequences[name] for name in table.proteins])
+    scores = np.empty(len(table))
+    with LongWork("composition", total=len(table), unit="pairs") as work:
+        for start in range(0, len(table), BLOCK_PAIRS):
+            block = slice(start, start + BLOCK_PAIRS)
+            features = pair_features(fractions, table.pairs[block])
+            scores[block] = trees.predict_proba(features)[:, 1]
+            work.advance(len(features))
+    return scores
+
+
+def compositions(sequences: Sequence[str]) -> FloatArray:
+    """Fractions of the 20 amino acids and of the 400 dipeptides of each sequence, (P, 420).
+
+    Unusual letters, and dipeptides with one, do not count.
+    """
+    residues, lengths = number_residues(sequences)
+    protein = np.repeat(np.arange(len(lengths)), lengths)
+    letters = residues.astype(np.int64)
+    known = letters >= 0
+    singles = _fractions(protein[known], letters[known], len(lengths), _LETTERS)
+    pairs = (protein[1:] == protein[:-1]) & known[1:] & known[:-1]
+    codes = letters[:-1][pairs] * _LETTERS + letters[1:][pairs]
+    doubles = _fractions(protein[:-1][pairs], codes, len(lengths), _LETTERS**2)
+    return np.concatenate([singles, doubles], axis=1)
+
+
+def _fractions(protein: IntArray, code: IntArray, proteins: int, codes: int) -> FloatArray:
+    """The share of each code in each protein, (proteins, codes); zeros where it has none."""
+    counts = np.bincount(protein * codes + code, minlength=proteins * codes)
+    counts = counts.reshape(proteins, codes)
+    shares: FloatArray = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return shares
+
+
+def pair_features(fractions: FloatArray, pairs: IntArray) -> FloatArray:
+    """Sums and absolute differences of both proteins' fractions, (N, 840)."""
+    first, second = fractions[pairs[:, 0]], fractions[pairs[:, 1]]
+    return np.concatenate([first + second, np.abs(first - second)], axis=1)
