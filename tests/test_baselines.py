@@ -80,7 +80,7 @@ def test_self_pairs_are_all_that_is_predicted(shared: TinyProject) -> None:
     edges = predictions.edges().edges
     assert edges.tolist() == [[i, i] for i in range(24)]
     judgement = judge(side, predictions, 0.5)
-    with_them, without = judgement.results["pairs"].tables["evaluate.csv"].rows
+    with_them, without, *_ = judgement.results["pairs"].tables["evaluate.csv"].rows
     assert (with_them["precision"], without["recall"]) == (1.0, 0.0)
     assert judgement.results["complexes"].metrics["pathway_recall"] == 0
     # All pairs have a score, so nothing is missing.
@@ -98,7 +98,7 @@ def test_a_baseline_of_one_file_is_judged(shared: TinyProject) -> None:
     BASELINES.add("toy", by_degree)
     try:
         side = open_tasks(shared, "pairs", "topology")
-        (row, _) = pair_rows(side, predict_baseline("toy", side, 47))
+        row, *_ = pair_rows(side, predict_baseline("toy", side, 47))
     finally:
         BASELINES._entries.pop("toy")
     assert isinstance(row["auroc"], float)

@@ -459,9 +459,11 @@ def test_other_species_get_rows_of_their_own(
     logs = project.output / "logs" / "v3" / "evaluate" / "transfer"
     rows = [line.split(",") for line in (logs / "evaluate.csv").read_text().splitlines()[1:]]
     assert [row[0] for row in rows] == [
-        "test", "test_without_self_pairs", "test_other", "test_other_without_self_pairs",
+        "test", "test_without_self_pairs", "test_seen0", "test_length_upto_400",
+        "test_other", "test_other_without_self_pairs",
     ]  # fmt: skip
-    assert rows[0][1:] == rows[2][1:]
+    # Here all pairs are of one class of each kind.
+    assert rows[0][1:] == rows[2][1:] == rows[3][1:] == rows[4][1:]
     for name in ("topology.other.BFS.csv", "topology.other.DFS.csv"):
         assert (logs / name).read_bytes() == (logs / "topology.csv").read_bytes()
 

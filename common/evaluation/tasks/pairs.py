@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import datasets
@@ -14,6 +15,7 @@ from common.config import Config
 from common.config_data import METRIC_NAMES
 from common.csv_log import Cell
 from common.data.tables.pairs import PairTable
+from common.evaluation.difficulty import Class, classify_pairs
 from common.evaluation.hf_evaluate import Metric, MetricInfo
 from common.evaluation.intervals import LEVEL, Interval, Resamples, ScoredPairs
 from common.evaluation.networks import pair_keys
@@ -35,6 +37,11 @@ class Pairs(Task):
         super().__init__(sets, config)
         self.tables = {self._split(test_set): test_set.table for test_set in sets}
 
+    @cached_property
+    def classes(self) -> list[Class]:
+        """The classes of the configured species' pairs that have a row of their own."""
+        return list(classify_pairs(self.own))
+
     def asks(self) -> list[PairSet]:
         """The labelled test pairs."""
         return [PairSet(name, each.proteins, each.pairs) for name, each in self.tables.items()]
@@ -44,7 +51,7 @@ class Pairs(Task):
         return []
 
     def judge(self, predictions: Predictions, threshold: float) -> TaskResult:
-        """Measure the ranking and the calls of each species, also without self-pairs."""
+        """Measure the ranking and the calls: of each species, and of easy and difficult pairs."""
         rows: list[Row] = []
         notes: list[str] = []
         for name, table in self.tables.items():
@@ -71,15 +78,23 @@ class Pairs(Task):
         """The rows of one species."""
         resamples = Resamples.draw(table, self.settings.intervals.resamples, self.seed)
         every = ScoredPairs(table.pairs, table.labels, scores, threshold)
-        for split, chosen in (
-            (name, np.ones(len(table), dtype=np.bool_)),
-            (f"{name}_without_self_pairs", ~table.is_self),
-        ):
-            scored = every.select(chosen)
-            found = resamples.measure(scored)
-            metrics = measure_pairs(scored.scores, scored.labels, threshold, self.settings.metrics)
-            intervals = {name: Interval.of(found[name]) for name in metrics}
-            yield Row(split, scored.labels, metrics, intervals)
+        own = table is self.own.table
+        yield self._measure_row(name, every, resamples)
+        yield self._measure_row(
+            f"{name}_without_self_pairs", every.select(~table.is_self), resamples
+        )
+        for kind, chosen in self.classes if own else ():
+            # Some classes are small, so that metrics may be undefined without anything being wrong.
+            yield self._measure_row(f"{name}_{kind}", every.select(chosen), resamples, warn=False)
+
+    def _measure_row(
+        self, split: str, scored: ScoredPairs, resamples: Resamples, warn: bool = True
+    ) -> Row:
+        names = self.settings.metrics
+        metrics = measure_pairs(scored.scores, scored.labels, scored.threshold, names, warn)
+        found = resamples.measure(scored)
+        intervals = {name: Interval.of(found[name]) for name in metrics}
+        return Row(split, scored.labels, metrics, intervals)
 
     def _describe_intervals(self, rows: Sequence[Row]) -> dict[str, Any]:
         """`evaluate_intervals.json`, unless no intervals are asked for."""
@@ -232,15 +247,20 @@ class PairMetrics(Metric):  # type: ignore[misc]  # the package has no types
         references: ArrayLike,
         threshold: float = 0.5,
         names: Sequence[str] = METRIC_NAMES,
+        warn: bool = True,
     ) -> Metrics:
-        return pair_metrics(predictions, references, threshold, names)
+        return pair_metrics(predictions, references, threshold, names, warn=warn)
 
 
 def measure_pairs(
-    predictions: ArrayLike, references: ArrayLike, threshold: float, names: Sequence[str]
+    predictions: ArrayLike,
+    references: ArrayLike,
+    threshold: float,
+    names: Sequence[str],
+    warn: bool = True,
 ) -> Metrics:
     """`PairMetrics` of all pairs at once."""
     metrics: Metrics = PairMetrics().compute(
-        predictions=predictions, references=references, threshold=threshold, names=names
+        predictions=predictions, references=references, threshold=threshold, names=names, warn=warn
     )
     return metrics

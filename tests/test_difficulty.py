@@ -1,0 +1,116 @@
+"""The classes of easy and difficult pairs, by hand, and the rows that they are in evaluate.csv."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from common.config_file import load_config
+from common.data.tables.pairs import PairTable
+from common.evaluation.difficulty import Class, classify_lengths, classify_seen
+from common.evaluation.predictions import Predictions
+from common.evaluation.test_side import open_test_side
+from common.inference.pair_metrics import pair_metrics
+from tests.tiny_benchmark import SPECIES, TinyProject
+from tests.tiny_esm import record_log
+
+# The pairs AA, AB, BC, CC, CD.
+TABLE = PairTable(
+    ("A", "B", "C", "D"),
+    np.array([[0, 0], [0, 1], [1, 2], [2, 2], [2, 3]]),
+    np.array([1, 0, 1, 1, 0], np.int8),
+)
+
+
+def rows_of(classes: Sequence[Class]) -> dict[str, list[int]]:
+    return {name: np.flatnonzero(pairs).tolist() for name, pairs in classes}
+
+
+def test_pairs_by_the_number_of_proteins_seen_in_training() -> None:
+    """A and B occur in training, with either label."""
+    training = PairTable(("A", "B", "X"), np.array([[0, 2], [1, 2]]), np.array([1, 0], np.int8))
+    assert rows_of(classify_seen(TABLE, training)) == {
+        "seen2": [0, 1], "seen1": [2], "seen0": [3, 4],
+    }  # fmt: skip
+
+
+def test_pairs_by_the_length_of_the_longer_protein() -> None:
+    """A bound belongs to the class below it."""
+    assert rows_of(classify_lengths(TABLE, [400, 401, 700, 701])) == {
+        "length_upto_400": [0], "length_400_to_700": [1, 2, 3], "length_above_700": [4],
+    }  # fmt: skip
+
+
+def test_pairs_of_proteins_without_a_sequence_have_no_length() -> None:
+    assert rows_of(classify_lengths(TABLE, [10, 0, 10, 900])) == {
+        "length_upto_400": [0, 3], "length_400_to_700": [], "length_above_700": [4],
+    }  # fmt: skip
+
+
+def judge(project: TinyProject) -> dict[object, dict[str, object]]:
+    """Judge scores that follow from the ids: the rows by their split."""
+    few = ["evaluate.tasks=[pairs]", "evaluate.intervals.resamples=2"]
+    side = open_test_side(load_config(project.config, "evaluate", few))
+    table = side.needed_pairs()
+    scores = (table.pairs.sum(axis=1) * 37 % 101) / 101
+    predictions = Predictions.gather(table.proteins, table.pairs, scores)
+    rows = side.tasks["pairs"].judge(predictions, 0.5).tables["evaluate.csv"].rows
+    return {row["split"]: dict(row) for row in rows}
+
+
+def find(project: TinyProject, name: str) -> Path:
+    (path,) = (project.folder / "data").rglob(name)
+    return path
+
+
+def test_each_class_that_has_pairs_is_a_row_of_its_own(project: TinyProject) -> None:
+    """Three proteins of the test occur in training, and one is long."""
+    train, test = (find(project, f"{SPECIES}_{split}_ppi.txt") for split in ("train", "test"))
+    pairs = [line.split() for line in test.read_text().splitlines()]
+    seen = {pairs[5][0], pairs[5][1], pairs[9][0]}
+    with train.open("a") as file:
+        file.writelines(f"{name}\t{name}\t1\n" for name in seen)
+    fasta = find(project, f"{SPECIES}_simple.fasta")
+    long = pairs[7][0]
+    fasta.write_text(fasta.read_text().replace(f">{long}\n", f">{long}\n{'A' * 500}"))
+    rows = judge(project)
+    names = sorted({protein for a, b, _ in pairs for protein in (a, b)})
+    for split, of_class in (
+        ("test_seen2", lambda a, b: {a, b} <= seen),
+        ("test_seen1", lambda a, b: len({a, b} & seen) == 1 and a != b),
+        ("test_seen0", lambda a, b: not {a, b} & seen),
+        ("test_length_upto_400", lambda a, b: long not in (a, b)),
+        ("test_length_400_to_700", lambda a, b: long in (a, b)),
+    ):
+        chosen = [pair for pair in pairs if of_class(*pair[:2])]
+        assert 0 < len(chosen) < len(pairs)
+        scores = [(names.index(a) + names.index(b)) * 37 % 101 / 101 for a, b, _ in chosen]
+        expected = pair_metrics(scores, [int(label) for *_, label in chosen])
+        assert rows[split] == {"split": split, **expected}
+    assert "test_length_above_700" not in rows
+
+
+def test_small_classes_log_no_warning(project: TinyProject) -> None:
+    """A class of one pair has no AUROC, which is nothing to warn about."""
+    train, test = (find(project, f"{SPECIES}_{split}_ppi.txt") for split in ("train", "test"))
+    a, b, _ = test.read_text().splitlines()[5].split()
+    with train.open("a") as file:
+        file.write(f"{a}\t{b}\t1\n")
+    with record_log() as log:
+        rows = judge(project)
+    assert rows["test_seen2"]["auroc"] is None
+    assert log.events() == []
+
+
+def test_a_benchmark_without_training_pairs_or_sequences_lacks_rows(project: TinyProject) -> None:
+    find(project, f"{SPECIES}_train_ppi.txt").unlink()
+    plain = {"test", "test_without_self_pairs"}
+    assert {*judge(project)} == {*plain, "test_length_upto_400"}
+    find(project, f"{SPECIES}_simple.fasta").unlink()
+    shutil.rmtree(project.folder / "cache", ignore_errors=True)
+    with record_log() as log:
+        assert {*judge(project)} == plain
+    assert log.events() == []
