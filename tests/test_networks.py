@@ -16,9 +16,10 @@ import pytest
 from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
 
 from common.errors import UserError
+from common.evaluation import subgraphs as module
 from common.evaluation.networks import FloatArray, Network, one_blas_thread
-from common.evaluation.tasks import topology as module
-from common.evaluation.tasks.topology import describe_node_sets, mmd, topology
+from common.evaluation.subgraphs import mmd
+from common.evaluation.tasks.topology import NodeSets, describe_node_sets, topology
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -281,7 +282,7 @@ def test_the_modules_start_fast() -> None:
 # The references
 
 
-def load_case(name: str) -> tuple[dict[str, Any], tuple[Network, Network, module.NodeSets]]:
+def load_case(name: str) -> tuple[dict[str, Any], tuple[Network, Network, NodeSets]]:
     """The reference, and what `topology` takes."""
     reference = SHARED / "reference" / f"{name}.json"
     if not reference.is_file():

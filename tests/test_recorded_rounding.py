@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
+from common.evaluation import subgraphs as module
 from common.evaluation.networks import FloatArray, IntArray
-from common.evaluation.tasks import topology as module
-from common.evaluation.tasks.topology import mmd
+from common.evaluation.subgraphs import mmd
+from common.evaluation.tasks.topology import known_members
 from tests.test_networks import REFERENCES, load_case
 
 EXACT = 1e-12
@@ -31,10 +32,10 @@ Spectra = tuple[
 def spectra_by_size(name: str) -> Iterator[tuple[int, Spectra, FloatArray, float]]:
     """Yields node size, predicted spectra, true counts and the recorded figure of a case."""
     figures, (predicted, true, sets) = load_case(name)
-    predicted, all_members = predicted.on(true.nodes), module.known_members(sets, true)
+    predicted, all_members = predicted.on(true.nodes), known_members(sets, true)
     for row in figures["per_node_size"]:
         members = all_members[row["node_size"]]
-        batches = list(module._adjacency_batches(members, predicted, true))
+        batches = list(module.adjacency_batches(members, predicted, true))
         guessed = [module.spectrum_counts(guess) for guess, _ in batches]
         actual = [module.spectrum_counts(truth) for _, truth in batches]
         assert not any(on_edge.any() for _, on_edge in actual)  # true subgraphs are never bipartite
