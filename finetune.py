@@ -35,7 +35,7 @@ def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
     from common.data.benchmark_audit import audit_benchmark
     from common.data.splits import open_splits
     from common.inference.checkpoints import choose_checkpoint, load_checkpoint
-    from common.inference.compatibility import continue_model, warn_if_differs
+    from common.inference.compatibility import continue_model, warn_if_differs, warn_if_seen
     from common.launch import computing_dtype, start_accelerator
     from common.run import open_run
     from common.training.losses import share_of_global_mean
@@ -54,6 +54,7 @@ def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
         audit_benchmark(run)
         splits = open_splits(config, ("train", "val"), accelerator)
         warn_if_differs(run, checkpoint, splits.store)
+        warn_if_seen(run, checkpoint)
         run.event("data_ready", **splits.notes)
 
         run.event(

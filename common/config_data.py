@@ -1,4 +1,4 @@
-"""The configuration's section `data_config`: benchmark, own interactions, embeddings, batches.
+"""The configuration's section `data_config`: benchmark, own data, embeddings, batches, validation.
 
 What every section is made of stands here too; `config.py` has the other sections, and the whole.
 """
@@ -146,14 +146,30 @@ class InteractionsConfig(Section):
         raise ValueError("test_fraction and val_fraction together must be less than 1")
 
 
+class ValidationConfig(Section):
+    """Which pairs validate: those of the file, or pairs of proteins set aside from training.
+
+    Attributes:
+        mode: `benchmark` for the file's pairs, `protein_disjoint` for pairs of proteins that no
+            training pair contains.
+        fraction: Of the proteins of training and validation, how many are set aside.
+        walks: In how many disjoint sets, each of which validates by itself.
+    """
+
+    mode: Literal["benchmark", "protein_disjoint"] = "benchmark"
+    fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    walks: Count = 5
+
+
 class DataConfig(Section):
-    """Benchmark, embeddings and batches."""
+    """Benchmark, embeddings, batches and validation."""
 
     benchmark: BenchmarkConfig = BenchmarkConfig()
     interactions: InteractionsConfig = InteractionsConfig()
     embeddings: EmbeddingsConfig = EmbeddingsConfig()
     max_sequence_length: Count = 1000
     dataloader: DataloaderConfig = DataloaderConfig()
+    validation: ValidationConfig = ValidationConfig()
     audit: Literal["off", "warn", "strict"] = "warn"
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.files import write_atomically
@@ -29,6 +29,7 @@ class EpochRow:
         val_loss: Mean over the validation pairs.
         val_metrics: Metrics by name (`auroc`); None where undefined.
         learning_rate: Of the epoch's last update.
+        sets: Its rows of `validation.csv`; none where there is one set of validation pairs.
     """
 
     epoch: int
@@ -37,6 +38,7 @@ class EpochRow:
     val_loss: float
     val_metrics: Mapping[str, float | None]
     learning_rate: float
+    sets: list[dict[str, Cell]] = field(default_factory=list)
 
 
 def training_header(metrics: Sequence[str]) -> list[str]:
@@ -61,6 +63,22 @@ def write_training_csv(path: str | Path, rows: Sequence[EpochRow], metrics: Sequ
         cells = (row.epoch, row.seconds, *losses, *values, row.learning_rate)
         records.append(dict(zip(header, cells, strict=True)))
     write_records(path, header, records)
+
+
+def write_validation_csv(
+    path: str | Path, rows: Sequence[EpochRow], metrics: Sequence[str]
+) -> None:
+    """Write `validation.csv`: a row for each epoch and set of validation pairs, where it has sets.
+
+    Args:
+        path: The file.
+        rows: All epochs so far, in order.
+        metrics: The `validation_metrics`.
+    """
+    header = ("epoch", "set", "pairs", "loss", *metrics)
+    records = [{name: record.get(name) for name in header} for row in rows for record in row.sets]
+    if records:
+        write_records(path, header, records)
 
 
 def write_records(

@@ -29,7 +29,7 @@ from common.registry import THRESHOLD_MODES
 from common.training.losses import PairLoss
 from common.training.validation import Validator
 from tests.tiny_benchmark import TinyProject, call_main
-from tests.tiny_pairs import make_pairs, one_process
+from tests.tiny_pairs import alone, make_pairs, one_process
 from tests.tiny_run import configure, model_of
 
 
@@ -56,7 +56,9 @@ def test_validation_applies_and_stores_the_threshold_of_the_mode(mode: str) -> N
     config, pairs = configured(mode, 0.25), make_pairs(40, dim=6)
     checkpoint = checkpoint_of(config, mode)
     loss = PairLoss(LossConfig())
-    decision = Validator(pairs, loss, config, one_process()).validate(checkpoint.model, 1).decision
+    decision = (
+        Validator(alone(pairs), loss, config, one_process()).validate(checkpoint.model, 1).decision
+    )
     best = best_threshold_of(checkpoint, pairs)
     assert best not in (0.25, 0.5, round(best, 4))
     assert (decision.mode, decision.threshold) == (mode, {"fixed": 0.25}.get(mode, best))

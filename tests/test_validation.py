@@ -10,7 +10,7 @@ from common.config import Config, LossConfig
 from common.errors import UserError
 from common.training.losses import PairLoss
 from common.training.validation import Validator, check_validation
-from tests.tiny_pairs import make_pairs, one_process
+from tests.tiny_pairs import alone, make_pairs, one_process
 from tests.tiny_run import configure, model_of
 
 
@@ -20,7 +20,9 @@ def test_scores_that_are_not_finite_are_refused_with_the_remedy() -> None:
     model = model_of(config)
     with torch.no_grad():
         next(model.parameters()).fill_(float("nan"))
-    validator = Validator(make_pairs(12, dim=6), PairLoss(LossConfig()), config, one_process())
+    validator = Validator(
+        alone(make_pairs(12, dim=6)), PairLoss(LossConfig()), config, one_process()
+    )
     with pytest.raises(UserError, match=r"after epoch 3 the model gives .* not finite.*lower"):
         validator.validate(model, 3)
 

@@ -13,6 +13,7 @@ from common.data.batches import PairBatch, PairData
 from common.data.embeddings.shards import Embedding
 from common.data.embeddings.store import EmbeddingStore
 from common.data.tables.pairs import PairTable
+from common.training.validation import ValidationPairs
 
 
 class MemoryStore(EmbeddingStore):
@@ -45,6 +46,11 @@ def make_pairs(
     return PairData(
         PairTable(tuple(names), pairs.astype(np.int64), labels), MemoryStore(embeddings)
     )
+
+
+def alone(data: PairData) -> ValidationPairs:
+    """These pairs as the only ones that validate."""
+    return ValidationPairs(data, (len(data),))
 
 
 def whole_batch(data: PairData, rows: list[int]) -> PairBatch:

@@ -17,9 +17,12 @@ from common.data.benchmarks.registry import prepare_benchmark
 from common.data.embeddings.build import EmbeddingStore, prepare_store
 from common.data.embeddings.means import open_means
 from common.data.embeddings.store import Store
+from common.data.held_out import HeldOut, find_held_out, set_aside
 from common.data.tables.pairs import PairTable, check_sequences
 from common.errors import UserError
 from common.registry import MODELS
+
+HELD_OUT = "held_out"
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,14 @@ class Splits:
         notes: Notes on them for the log.
         known: Pairs of the other splits whose positives are never drawn as negatives of training;
             none where the negatives are those of the file.
+        held_out: The proteins that no training pair contains, if they were asked for. All of them
+            are in `store`.
     """
 
     parts: dict[str, PairData]
     notes: dict[str, object]
     known: tuple[PairTable, ...] = ()
+    held_out: HeldOut | None = None
 
     @property
     def store(self) -> Store:
@@ -43,22 +49,74 @@ class Splits:
         return next(iter(self.parts.values())).store
 
 
-def open_splits(config: Config, names: Sequence[Split], accelerator: Accelerator) -> Splits:
+def open_splits(
+    config: Config, names: Sequence[Split], accelerator: Accelerator, network: bool = False
+) -> Splits:
     """Read the splits, embed proteins that the cache lacks, and join both.
 
+    With `data_config.validation.mode: protein_disjoint`, training pairs that contain a held-out
+    protein are left out, and `held_out` is a further part, of pairs among these proteins.
+
+    Args:
+        config: The stage's.
+        names: Which splits.
+        accelerator: The processes.
+        network: Whether a network of held-out proteins is needed in the other mode as well.
+
     Raises:
-        UserError: The data are missing or wrong, or do not fit the model.
+        UserError: The data are missing or wrong, do not fit the model, or have no such network.
     """
     others: tuple[Split, ...] = ()
     if "train" in names and config.data.dataloader.sampling.negatives.source == "resampled":
         others = ("val", "test")
-    needed = tuple(dict.fromkeys([*names, *others]))
+    apart = network or config.data.validation.mode == "protein_disjoint"
+    every: tuple[Split, ...] = ("train", "val", "test") if apart else ()
+    needed = tuple(dict.fromkeys([*names, *others, *every]))
     benchmark = prepare_benchmark(config.data, config.run.seed, accelerator, splits=needed)
-    read = {name: benchmark.pairs(name) for name in needed}
-    tables = {str(name): read[name] for name in names}
-    parts, notes = embed_tables(config, tables, benchmark.sequences(), accelerator)
-    named = {"species": benchmark.species, "strategy": benchmark.strategy, **notes}
-    return Splits(parts, named, tuple(read[name] for name in others))
+    read, sequences = {str(name): benchmark.pairs(name) for name in needed}, benchmark.sequences()
+    known = tuple(read[name] for name in others)
+    notes: dict[str, object] = {"species": benchmark.species, "strategy": benchmark.strategy}
+    held_out = None
+    if apart:
+        both, notes_on_both = check_tables(config, {n: read[n] for n in every[:2]}, sequences)
+        read, held_out = hold_out(config, read | both)
+        left_out = len(both["train"]) - len(read["train"])
+        notes |= {**notes_on_both, "set_aside": f"{held_out}, {left_out} training pairs left out"}
+    tables = {name: table for name, table in read.items() if name in (*names, HELD_OUT)}
+    parts, described = embed_tables(config, tables, sequences, accelerator)
+    return Splits(parts, notes | described, known, held_out)
+
+
+def hold_out(
+    config: Config, tables: Mapping[str, PairTable]
+) -> tuple[dict[str, PairTable], HeldOut]:
+    """Set proteins aside as configured, or find that the validation proteins are.
+
+    Args:
+        config: The stage's.
+        tables: All splits.
+
+    Returns:
+        The splits as they are then, with one more of the proteins set aside; and the proteins.
+
+    Raises:
+        UserError: There are too few, or training pairs contain the validation proteins.
+    """
+    settings, benchmark = config.data.validation, config.data.benchmark
+    train, validation = tables["train"], tables["val"]
+    if settings.mode == "benchmark":
+        held_out = find_held_out(train, validation)
+        if held_out is None:
+            raise UserError(
+                f"evaluate.decision_threshold.mode: {config.evaluate.decision_threshold.mode} needs"
+                f" a network of proteins that no training pair contains, but the validation pairs"
+                f" of {benchmark.species} {benchmark.split_strategy} share proteins with training;"
+                " set data_config.validation.mode: protein_disjoint"
+            )
+        return dict(tables), held_out
+    strategy, seed = benchmark.split_strategy, config.run.seed
+    train, held_out = set_aside(train, validation, [tables["test"]], settings, strategy, seed)
+    return {**tables, "train": train, HELD_OUT: held_out.table}, held_out
 
 
 def embed_tables(
@@ -76,15 +134,7 @@ def embed_tables(
         UserError: Proteins have no sequence (unless such pairs are dropped by configuration), or
             the embeddings do not fit the model.
     """
-    kept: dict[str, PairTable] = {}
-    notes: dict[str, object] = {}
-    policy = config.data.benchmark.missing_sequences
-    for name, table in tables.items():
-        kept[name], missing = check_sequences(table, sequences, policy, f"{name} pairs")
-        positives, proteins = int(kept[name].labels.sum()), len(kept[name].proteins)
-        notes[name] = f"{len(kept[name])} pairs ({positives} positive, {proteins} proteins)"
-        if missing is not None:
-            notes[f"{name}_dropped"] = missing
+    kept, notes = check_tables(config, tables, sequences)
     needed = sorted({protein for table in kept.values() for protein in table.proteins})
     store = prepare_store(
         {protein: sequences[protein] for protein in needed},
@@ -99,6 +149,26 @@ def embed_tables(
         )
     read = read_for_model(store, config, accelerator)
     return {name: PairData(table, read) for name, table in kept.items()}, notes
+
+
+def check_tables(
+    config: Config, tables: Mapping[str, PairTable], sequences: Mapping[str, str]
+) -> tuple[dict[str, PairTable], dict[str, object]]:
+    """The pairs whose proteins have sequences, and notes on them for the log.
+
+    Raises:
+        UserError: Proteins have no sequence, unless such pairs are dropped by configuration.
+    """
+    kept: dict[str, PairTable] = {}
+    notes: dict[str, object] = {}
+    policy = config.data.benchmark.missing_sequences
+    for name, table in tables.items():
+        kept[name], missing = check_sequences(table, sequences, policy, f"{name} pairs")
+        positives, proteins = int(kept[name].labels.sum()), len(kept[name].proteins)
+        notes[name] = f"{len(kept[name])} pairs ({positives} positive, {proteins} proteins)"
+        if missing is not None:
+            notes[f"{name}_dropped"] = missing
+    return kept, notes
 
 
 def read_for_model(store: EmbeddingStore, config: Config, accelerator: Accelerator) -> Store:

@@ -77,6 +77,19 @@ def warn_if_differs(run: Run, checkpoint: Checkpoint, store: Store) -> None:
         run.warn("benchmark_differs", trained_on=trained, now=given, checkpoint=checkpoint.path)
 
 
+def warn_if_seen(run: Run, checkpoint: Checkpoint) -> None:
+    """Warn that the checkpoint was trained on proteins that this run holds out."""
+    before, now = checkpoint.config, run.config
+    if now.data.validation.mode == "benchmark":
+        return
+    if (before.data.validation, before.run.seed) != (now.data.validation, now.run.seed):
+        says = (
+            "its training held out other proteins than this run does, so these are not new to the"
+            " model; train both with the same data_config.validation and run_config.seed"
+        )
+        run.warn("held_out_proteins_seen", checkpoint=checkpoint.path, says=says)
+
+
 def check_same_embeddings(checkpoint: Checkpoint, config: Config) -> None:
     """Refuse settings that would embed sequences in another way than in training.
 

@@ -155,6 +155,7 @@ class EpochRecord:
             val_loss=validation.loss,
             val_metrics=validation.metrics,
             learning_rate=self.lr,
+            sets=validation.records(),
         )
 
     def mean_loss(self) -> float:

@@ -16,7 +16,7 @@ from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.utils import set_seed
 from torch.optim.lr_scheduler import LRScheduler
 
-from common.csv_log import EpochRow, write_training_csv
+from common.csv_log import EpochRow, write_training_csv, write_validation_csv
 from common.data.batches import BatchPlanner, PairBatch
 from common.data.splits import Splits
 from common.errors import UserError
@@ -34,9 +34,16 @@ from common.training.optimization import StagedUnfreezing, build_optimizer, buil
 from common.training.plots import plot_training
 from common.training.progress import Progress
 from common.training.resume import digest_data, load_state, save_state
-from common.training.validation import Validation, Validator, check_validation
+from common.training.validation import (
+    BENCHMARK,
+    Validation,
+    ValidationPairs,
+    Validator,
+    check_validation,
+)
 
 TRAINING_CSV, TRAINING_PLOT = "training_step.csv", "training_curves.png"
+VALIDATION_CSV = "validation.csv"
 
 
 @dataclass(frozen=True)
@@ -137,6 +144,7 @@ class Session:
         """Record and log an epoch; return whether it is the best so far."""
         logged = self.run.config.training.logging.validation_metrics
         improved = self.progress.note_epoch(row, self.run.config.training.monitor_metric)
+        others = [each for each in row.sets if each["set"] == BENCHMARK]
         self.run.event(
             "epoch_complete",
             epoch=row.epoch,
@@ -144,6 +152,7 @@ class Session:
             train_loss=row.train_loss,
             val_loss=row.val_loss,
             **{f"val_{name}": row.val_metrics[name] for name in logged},
+            **{f"benchmark_val_{name}": each[name] for each in others for name in logged},
             lr=row.learning_rate,
         )
         return improved
@@ -171,6 +180,7 @@ class Session:
             config = self.run.config
             metrics, benchmark = config.training.logging.validation_metrics, config.data.benchmark
             write_training_csv(path, self.progress.rows, metrics)
+            write_validation_csv(self.run.log_dir / VALIDATION_CSV, self.progress.rows, metrics)
             title = f"{config.model.model}, {benchmark.species} {benchmark.split_strategy}"
             plot_training(self.progress.rows, metrics, title, self.run.log_dir / TRAINING_PLOT)
         return path
@@ -202,8 +212,8 @@ def prepare_session(run: Run, model: PairModel, splits: Splits) -> Session:
             the run cannot be resumed.
     """
     config, accelerator = run.config, run.accelerator
-    train, validation = splits.parts["train"], splits.parts["val"]
-    check_validation(config, validation)
+    train, pairs = splits.parts["train"], ValidationPairs.of(splits)
+    check_validation(config, pairs.monitored)
     planner = BatchPlanner.from_settings(
         train,
         config.data.dataloader,
@@ -244,7 +254,7 @@ def prepare_session(run: Run, model: PairModel, splits: Splits) -> Session:
         planner=planner,
         miner=Miner(config.data.dataloader.sampling, loss, accelerator),
         loss=loss,
-        validator=Validator(validation, loss, config, accelerator),
+        validator=Validator(pairs, loss, config, accelerator),
         unfreezing=unfreezing,
         finite=FiniteCheck(accelerator, plain_optimizer, accelerator.device.type == "cuda"),
         agreement=Agreement(accelerator),

@@ -2,38 +2,107 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
 
 from common.config import Config
 from common.config_data import METRIC_NAMES
+from common.csv_log import Cell
 from common.data.batches import PairData
+from common.data.held_out import HeldOut
+from common.data.splits import HELD_OUT, Splits
 from common.errors import UserError
 from common.inference.checkpoints import Decision
-from common.inference.pair_metrics import pair_metrics
+from common.inference.pair_metrics import Metrics, pair_metrics
+from common.inference.partial_scores import Scores
 from common.inference.scoring import probabilities, score_pairs
 from common.inference.thresholds import Evidence, check_classes, mode_of
 from common.models import PairModel
 from common.training.losses import PairLoss
 
+BENCHMARK = "benchmark"  # the set of the benchmark's own validation pairs
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model's loss and metrics on some pairs; a metric that is undefined is None."""
+
+    pairs: int
+    loss: float
+    metrics: Metrics
+
+    @classmethod
+    def mean(cls, sets: Sequence[Measured]) -> Measured:
+        """The means over sets of pairs, all of one weight; of a metric, where it is defined."""
+        found = {name: [each.metrics[name] for each in sets] for name in sets[0].metrics}
+        defined = {name: [v for v in values if v is not None] for name, values in found.items()}
+        metrics = {name: float(np.mean(v)) if v else None for name, v in defined.items()}
+        loss = float(np.mean([each.loss for each in sets]))
+        return cls(sum(each.pairs for each in sets), loss, metrics)
+
 
 @dataclass(frozen=True)
 class Validation:
-    """A model's metrics on the validation pairs, the same on every process."""
+    """A model's metrics on the monitored validation pairs, the same on every process.
+
+    Attributes:
+        loss: The loss, the mean of the sets' if there are several.
+        metrics: By name, like the loss; None where undefined.
+        decision: The threshold, chosen on the pairs of all sets.
+        sets: By name, where held-out proteins are monitored: what each set of them gave, their
+            mean, and what the benchmark's own pairs gave.
+    """
 
     loss: float
-    metrics: dict[str, float | None]
+    metrics: Metrics
     decision: Decision
+    sets: Mapping[str, Measured] = field(default_factory=dict)
+
+    def records(self) -> list[dict[str, Cell]]:
+        """The epoch's rows of `validation.csv`, without metrics that were not asked for."""
+        epoch = self.decision.epoch
+        return [
+            {"epoch": epoch, "set": name, "pairs": each.pairs, "loss": each.loss, **each.metrics}
+            for name, each in self.sets.items()
+        ]
+
+
+@dataclass(frozen=True)
+class ValidationPairs:
+    """The pairs that a stage validates on.
+
+    Attributes:
+        monitored: Those that choose the best epoch and the threshold.
+        counts: How many of them belong to each set.
+        benchmark: The benchmark's own, where others are monitored.
+        held_out: Proteins that no training pair contains, where they are needed.
+    """
+
+    monitored: PairData
+    counts: tuple[int, ...]
+    benchmark: PairData | None = None
+    held_out: HeldOut | None = None
+
+    @classmethod
+    def of(cls, splits: Splits) -> Self:
+        """Those of a stage: pairs of the proteins that were set aside, if any were."""
+        own, held_out = splits.parts["val"], splits.held_out
+        if held_out is None or HELD_OUT not in splits.parts:
+            return cls(own, (len(own),), held_out=held_out)
+        return cls(splits.parts[HELD_OUT], held_out.counts, own, held_out)
 
 
 @dataclass(frozen=True)
 class Validator:
     """Scores the validation pairs and chooses the decision threshold."""
 
-    data: PairData
+    pairs: ValidationPairs
     loss: PairLoss
     config: Config
     accelerator: Accelerator
@@ -44,25 +113,42 @@ class Validator:
         Raises:
             UserError: A score is not finite.
         """
-        wanted, scoring = self.config.evaluate.decision_threshold, self.config.evaluate.scoring
-        logits = score_pairs(model, self.data, scoring, self.accelerator, "validation")
+        wanted, data = self.config.evaluate.decision_threshold, self.pairs.monitored
+        logits, labels = self._score(model, data, epoch), data.table.labels
+        threshold = mode_of(wanted).choose(wanted, Evidence(probabilities(logits), labels))
+        ends = np.cumsum(self.pairs.counts)[:-1]
+        parts = zip(np.split(logits, ends), np.split(labels, ends), strict=True)
+        sets = {f"walk_{i}": self._measure(*part, threshold) for i, part in enumerate(parts, 1)}
+        mean = Measured.mean(list(sets.values()))
+        if self.pairs.benchmark is None:
+            sets = {}
+        else:
+            own = self.pairs.benchmark
+            scored = self._score(model, own, epoch)
+            sets |= {"mean": mean, BENCHMARK: self._measure(scored, own.table.labels, threshold)}
+        monitor = self.config.training.monitor_metric
+        language_model = data.store.language_model
+        decision = Decision(threshold, wanted.mode, monitor, epoch, mean.metrics, language_model)
+        return Validation(mean.loss, mean.metrics, decision, sets)
+
+    def _score(self, model: PairModel, data: PairData, epoch: int) -> Scores:
+        scoring = self.config.evaluate.scoring
+        logits = score_pairs(model, data, scoring, self.accelerator, "validation")
         if not np.isfinite(logits).all():
             raise UserError(
                 f"after epoch {epoch} the model gives validation pairs scores that are not finite:"
                 " training has diverged; lower training_config.optimizer.lr or the scheduler's"
                 " max_lr, or launch without fp16"
             )
-        labels = self.data.table.labels
-        loss = self.loss.mean(torch.from_numpy(logits), torch.from_numpy(labels))
-        scores = probabilities(logits)
-        threshold = mode_of(wanted).choose(wanted, Evidence(scores, labels))
-        monitor = self.config.training.monitor_metric
-        measured = {*self.config.training.logging.validation_metrics, monitor}
+        return logits
+
+    def _measure(self, logits: Scores, labels: NDArray[np.int8], threshold: float) -> Measured:
+        training = self.config.training
+        measured = {*training.logging.validation_metrics, training.monitor_metric}
         names = [name for name in METRIC_NAMES if name in measured]
-        metrics = pair_metrics(scores, labels, threshold, names)
-        language_model = self.data.store.language_model
-        decision = Decision(threshold, wanted.mode, monitor, epoch, metrics, language_model)
-        return Validation(loss, metrics, decision)
+        loss = self.loss.mean(torch.from_numpy(logits), torch.from_numpy(labels))
+        metrics = pair_metrics(probabilities(logits), labels, threshold, names)
+        return Measured(len(labels), loss, metrics)
 
 
 def check_validation(config: Config, data: PairData) -> None:
