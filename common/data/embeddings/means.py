@@ -1,8 +1,8 @@
 """Means of residue states: what a model that looks at nothing else reads in place of the residues.
 
 The sums over the residues of every protein are computed once and kept beside the shard that they
-belong to, in a file named by both checksums. So they cannot be another shard's, and a damaged file
-is recognized and computed again.
+belong to, in a file whose name has a checksum of both. So a file that is damaged, or of another
+shard, is recognized and computed again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import xxhash
 from accelerate import Accelerator
 
 from common.data.embeddings.shards import Embedding
-from common.data.embeddings.store import EmbeddingStore, StoredShard, Sums, add_up
+from common.data.embeddings.store import EmbeddingStore, Store, StoredShard, Sums, add_up
 from common.errors import UserError
 from common.files import write_atomically
 from common.long_work import LongWork
@@ -32,7 +32,7 @@ class MeanStore:
         sums: (2, D) sums of every protein's states and of their squares.
     """
 
-    def __init__(self, residues: EmbeddingStore, sums: Mapping[str, Sums]) -> None:
+    def __init__(self, residues: Store, sums: Mapping[str, Sums]) -> None:
         self.dim, self.language_model = residues.dim, residues.language_model
         self._residues = {protein: residues.length(protein) for protein in sums}
         self._places = {protein: place for place, protein in enumerate(sums)}
@@ -81,7 +81,7 @@ def _fill(shards: Sequence[StoredShard]) -> None:
             file = io.BytesIO()
             np.save(file, _add_up(shard))
             with suppress(UserError):  # The cache is read-only, or full.
-                write_atomically(_path_of(shard, _checksum(file.getvalue())), file.getvalue())
+                write_atomically(_path_of(shard, _seal(shard, file.getvalue())), file.getvalue())
             work.advance(len(shard.states))
 
 
@@ -93,17 +93,17 @@ def _add_up(shard: StoredShard) -> Sums:
 def _load(shard: StoredShard) -> Sums | None:
     """The sums that are kept of a shard, if they are undamaged."""
     for path in shard.path.parent.glob(_path_of(shard, "*").name):
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             content = path.read_bytes()
-            if path == _path_of(shard, _checksum(content)):
+            if path == _path_of(shard, _seal(shard, content)):
                 sums: Sums = np.load(io.BytesIO(content), allow_pickle=False)
                 return sums
     return None
 
 
-def _path_of(shard: StoredShard, checksum: str) -> Path:
-    return shard.path.with_suffix(f".{checksum}.npy")
+def _path_of(shard: StoredShard, seal: str) -> Path:
+    return shard.path.with_suffix(f".{seal}.npy")
 
 
-def _checksum(content: bytes) -> str:
-    return xxhash.xxh3_128_hexdigest(content)
+def _seal(shard: StoredShard, content: bytes) -> str:
+    return xxhash.xxh3_128_hexdigest(shard.path.stem.encode() + content)
