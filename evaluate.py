@@ -47,7 +47,7 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
     accelerator = start_accelerator(config)
     with open_run("evaluate", config, accelerator) as run:
         run, checkpoint = model.open_model(run, arguments.checkpoint)
-        audit_benchmark(run, fetched=("test",))
+        audit_benchmark(run, fetched=("test",), trained_on=checkpoint.training_pairs)
         side = open_test_side(config, accelerator)
         data = model.embed_needed_pairs(run, side, checkpoint)
         compile_rows(checkpoint.model, accelerator)
@@ -124,6 +124,7 @@ def predict(arguments: argparse.Namespace) -> None:
         checkpoint = load_checkpoint(best)
         threshold = model.choose_threshold(checkpoint, config, arguments.overrides)
         data = model.embed_own_pairs(table, sequences, checkpoint, config, accelerator)
+        model.report_training_pairs(checkpoint, table)
         checkpoint.model.to(accelerator.device)
         folder = output.with_name(f".{output.name}.partial")
         with model.scored(checkpoint, data, config, accelerator, folder) as scores:

@@ -65,7 +65,7 @@ def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
             checkpoint=checkpoint.path,
         )
 
-        session = prepare_session(run, model, splits)
+        session = prepare_session(run, model, splits, checkpoint)
         for epoch in session.epochs():
             steps, record = session.steps(epoch)
             for batch in steps:

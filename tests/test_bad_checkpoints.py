@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -31,7 +32,8 @@ from tests.bad_input import Refused, assert_tried, attempt, cases, flip_bit
 from tests.tiny_pairs import one_process
 
 DECISION = Decision(0.25, "fixed", "auprc", 3, {"auprc": 0.5, "auroc": None}, "weights")
-FILES = ("config.json", "model.safetensors", "config.yaml", "decision.json")
+SEALED = ("config.json", "model.safetensors", "training_pairs.npy")
+FILES = (*SEALED, "config.yaml", "decision.json")
 WRONG_VALUES = [None, "x", "", "a\nb", -1, 0, 3, True, 0.5, [], [1], ["x"], {}, {"a": 1}]
 
 Files = dict[str, bytes]
@@ -79,7 +81,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="module")
 def saved(run: Run) -> Saved:
     torch.manual_seed(0)
-    path = save_model(run, build_model(run.config.model, 5), DECISION)
+    hashes = np.array([3, 4], np.uint64)
+    path = save_model(run, build_model(run.config.model, 5), DECISION, training_pairs=hashes)
     files = {name: (path / name).read_bytes() for name in FILES}
     return Saved(path, files, safetensors.torch.load(files["model.safetensors"]))
 
@@ -114,7 +117,7 @@ def means(content: bytes) -> Decision | None:
         all(isinstance(number, int | float) for number in numbers)
         and 0 <= decision.threshold <= 1
         and isinstance(decision.epoch, int)
-        and seals.keys() == {"config.json", "model.safetensors"}
+        and seals.keys() == set(SEALED)
     )
     return decision if right else None
 
@@ -135,7 +138,7 @@ def test_a_changed_file_is_noticed(saved: Saved, name: str, data: st.DataObject)
         "empty": b"",
     }[kind]
     checkpoint = saved.load(saved.changed(name, changed))
-    if name in ("config.json", "model.safetensors"):
+    if name in SEALED:
         assert isinstance(checkpoint, Refused)
     elif isinstance(checkpoint, Checkpoint):
         assert same_weights(checkpoint.model, saved.weights)

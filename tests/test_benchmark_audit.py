@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from common.data.benchmark_audit import audit_benchmark
+from common.data.pair_hashes import Hashes, hash_pairs
+from common.data.tables.pairs import read_pairs
 from common.errors import UserError
 from common.run import Run
 from tests.tiny_benchmark import TinyProject
@@ -17,16 +20,21 @@ from tests.tiny_run import begin_run
 SPLITS = "data/tiny/BFS"
 
 
-def audited(project: TinyProject, folder: Path, audit: str) -> Run:
+def audited(
+    project: TinyProject, folder: Path, audit: str, trained_on: Hashes | None = None
+) -> Run:
     """A run over the project's data, after its audit."""
     folder.mkdir()
     begun = begin_run(folder)
     benchmark = {"root_dir": str(project.folder / "data"), "species": "tiny"}
     benchmark["cache_dir"] = str(project.folder / "cache")
-    section = {"data_config": {"benchmark": benchmark, "audit": audit}}
-    config = type(begun.config).model_validate(section)
+    others = [path.name for path in (project.folder / "data").glob("other")]
+    data = {"benchmark": benchmark, "audit": audit}
+    config = type(begun.config).model_validate(
+        {"data_config": data, "evaluate": {"cross_species": tuple(others)}}
+    )
     run = Run("pretrain", "one", config, begun.accelerator, begun.log_dir, begun.model_dir)
-    audit_benchmark(run)
+    audit_benchmark(run, trained_on=trained_on)
     return run
 
 
@@ -62,3 +70,40 @@ def test_off_or_without_training_pairs_nothing_is_left(
     # Without training pairs there is nothing to compare with.
     run = audited(project, tmp_path / "no_training", "warn")
     assert not (run.log_dir / "audit.json").exists()
+
+
+def turn_around(path: Path, keep: int) -> Hashes:
+    """The hashes of the first pairs of a file, turned around, and of one that it lacks."""
+    lines = [line.split("\t") for line in path.read_text().splitlines()]
+    text = "".join(f"{b}\t{a}\t{label}\n" for a, b, label in lines[:keep])
+    file = path.with_name("turned.txt")
+    file.write_text(f"{text}P001\tQ001\t1\n")
+    hashes = hash_pairs(read_pairs(file, path.parent))
+    file.unlink()
+    return hashes
+
+
+def test_test_pairs_that_the_checkpoint_was_trained_on_are_counted(
+    project: TinyProject, tmp_path: Path
+) -> None:
+    """In either order; also of other species, and where there is no file of training pairs."""
+    species = project.folder / "data/tiny"
+    shutil.copytree(species, project.folder / "data/other")
+    for path in (project.folder / "data/other").rglob("tiny_*"):
+        path.rename(path.with_name(path.name.replace("tiny", "other")))
+    other = project.folder / "data/other/BFS/other_test_ppi.txt"
+    other.write_text("".join(other.read_text().splitlines(keepends=True)[:3]))
+    (species / "BFS/tiny_train_ppi.txt").unlink()
+    trained_on = turn_around(species / "BFS/tiny_test_ppi.txt", 7)
+    with record_log() as log:
+        run = audited(project, tmp_path / "warned", "warn", trained_on)
+    found = json.loads((run.log_dir / "audit.json").read_text())["trained_on"]
+    assert {name: count["count"] for name, count in found.items()} == {"tiny": 7, "other": 3}
+    assert len(found["tiny"]["examples"]) == 5
+    sentence = "7 tiny test pairs are among the training pairs of the checkpoint (P0"
+    assert any("finding=trained_on" in line and sentence in line for line in log.lines)
+    with pytest.raises(UserError, match=r"strict refuses .*: 7 tiny test pairs .*; 3 other test"):
+        audited(project, tmp_path / "strict", "strict", trained_on)
+    run = audited(project, tmp_path / "clean", "strict", trained_on[:0])
+    found = json.loads((run.log_dir / "audit.json").read_text())["trained_on"]
+    assert [count["count"] for count in found.values()] == [0, 0]

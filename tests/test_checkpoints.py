@@ -14,6 +14,7 @@ from common.errors import UserError
 from common.files import temporary_beside
 from common.inference.checkpoints import (
     BEST_MODEL,
+    TRAINING_PAIRS,
     checksums_of,
     choose_checkpoint,
     load_checkpoint,
@@ -58,6 +59,33 @@ def test_a_checkpoint_brings_back_model_config_and_decision(run: Run) -> None:
     assert loaded.config == run.config
     assert loaded.decision == DECISION
     assert [entry.name for entry in run.model_dir.iterdir()] == [BEST_MODEL]
+
+
+def test_a_checkpoint_lists_its_training_pairs_if_it_knows_them(run: Run) -> None:
+    """Checkpoints of before the list load as before."""
+    hashes = np.array([3, 2**63 + 1], np.uint64)
+    path = save_model(run, model_of(run.config), DECISION, training_pairs=hashes)
+    loaded = load_checkpoint(path).training_pairs
+    assert loaded is not None
+    assert loaded.tolist() == [3, 2**63 + 1]
+    assert load_checkpoint(save_model(run, model_of(run.config), DECISION)).training_pairs is None
+
+
+def test_a_list_of_training_pairs_that_is_changed_or_gone_is_refused(run: Run) -> None:
+    """Without it, test pairs that the model was trained on would not be found."""
+    hashes = np.array([3, 4], np.uint64)
+    path = save_model(run, model_of(run.config), DECISION, training_pairs=hashes)
+    np.save(path / TRAINING_PAIRS, hashes[:1])
+    with pytest.raises(UserError, match=r"training_pairs.npy has changed since it was saved"):
+        load_checkpoint(path)
+    for content in (np.array([{"a": 1}]), np.array(["a"]), hashes.reshape(1, 2)):
+        np.save(path / TRAINING_PAIRS, content)
+        seal(path)
+        with pytest.raises(UserError, match=r"training_pairs.npy .*; copy the directory again"):
+            load_checkpoint(path)
+    (path / TRAINING_PAIRS).unlink()
+    with pytest.raises(UserError, match=r"training_pairs.npy has changed since it was saved"):
+        load_checkpoint(path)
 
 
 def test_a_better_model_takes_the_place_of_the_best(run: Run) -> None:

@@ -266,6 +266,22 @@ def test_own_pairs_are_scored_as_the_model_was_trained(
     assert not (tmp_path / "out.tsv").exists()
 
 
+def test_own_pairs_that_the_model_was_trained_on_are_counted(
+    judged: tuple[TinyProject, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project, best, _ = judged
+    train = project.folder / "data" / SPECIES / "BFS" / f"{SPECIES}_train_ppi.txt"
+    (a, b, _), *_ = (line.split() for line in train.read_text().splitlines())
+    for text, line in (
+        (f"{b} {a}\nP041 P042\n", f"WARNING training_pairs | says=1 of the pairs are training"
+         f" pairs of the checkpoint ({' '.join(sorted((a, b)))})"),
+        ("P041 P042\n", "INFO training_pairs | says=0 of the pairs are training pairs"),
+    ):  # fmt: skip
+        (tmp_path / "mine.txt").write_text(text)
+        score_own(project, best, tmp_path / "mine.txt", tmp_path / "out.tsv")
+        assert line in capsys.readouterr().err
+
+
 def test_sequences_that_look_like_dna_are_told(
     judged: tuple[TinyProject, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -464,6 +480,8 @@ def test_other_species_get_rows_of_their_own(
     ]  # fmt: skip
     # Here all pairs are of one class of each kind.
     assert rows[0][1:] == rows[2][1:] == rows[3][1:] == rows[4][1:]
+    trained_on = json.loads((logs / "audit.json").read_text())["trained_on"]
+    assert {name: found["count"] for name, found in trained_on.items()} == {"tiny": 0, "other": 0}
     for name in ("topology.other.BFS.csv", "topology.other.DFS.csv"):
         assert (logs / name).read_bytes() == (logs / "topology.csv").read_bytes()
 

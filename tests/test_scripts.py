@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
+from common.data.pair_hashes import hash_pairs
+from common.data.tables.pairs import read_pairs
 from common.errors import UserError
 from tests.tiny_benchmark import ROOT, SPECIES, TinyProject, call_main, run_command
 
@@ -49,6 +53,7 @@ def test_pretraining_leaves_what_the_contract_says(pretrained: tuple[TinyProject
         "config.yaml",
         "decision.json",
         "model.safetensors",
+        "training_pairs.npy",
     ]
     assert sorted(p.name for p in logs.iterdir()) == [
         "audit.json",
@@ -92,10 +97,19 @@ def test_pretraining_logs_its_events_in_order(pretrained: tuple[TinyProject, Pat
     assert seen == expected
 
 
-def test_finetune_and_evaluate_follow(pretrained: tuple[TinyProject, Path]) -> None:
+def test_finetune_and_evaluate_follow(pretrained: tuple[TinyProject, Path], tmp_path: Path) -> None:
     project, best = pretrained
-    tuned = project.launch("finetune.py", "--checkpoint", str(best)).result
+    shutil.copytree(project.folder / "data", tmp_path / "data")
+    train = tmp_path / "data/tiny/BFS/tiny_train_ppi.txt"
+    train.write_text("".join(train.read_text().splitlines(keepends=True)[:50]) + "P003 P003 1\n")
+    tuned = project.launch("finetune.py", "--checkpoint", str(best), "--set",
+                           f"data_config.benchmark.root_dir={tmp_path / 'data'}"
+                           ).result  # fmt: skip
     assert "finetune" in tuned.parts
+    # It lists the pairs of both stages.
+    before, both = (np.load(path / "training_pairs.npy") for path in (best, tuned))
+    own = hash_pairs(read_pairs(train, tmp_path))
+    assert set(both) == {*before, *own} > set(before)
     finished = project.launch("evaluate.py", "--checkpoint", str(tuned), "--set",
                               "run_config.eval_run_id=judged")  # fmt: skip
     assert finished.code == 0, finished.stderr

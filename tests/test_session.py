@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
 from common.config import Config
 from common.data.splits import Splits
+from common.inference.checkpoints import Checkpoint
 from common.run import Run
-from common.training.session import prepare_session
+from common.training.session import list_training_pairs, prepare_session
 from tests.tiny_pairs import make_pairs
-from tests.tiny_run import DIM, configure, model_of
+from tests.tiny_run import DECISION, DIM, configure, model_of
+
+
+def test_a_further_stage_has_been_trained_on_the_pairs_of_both(run: Run) -> None:
+    """If those of the earlier stage are not known, the list would not be complete."""
+    config = configure()
+    splits = Splits({"train": make_pairs(40, dim=DIM)}, {})
+    own = list_training_pairs(splits, None)
+    assert own is not None
+    assert len(own) == 40
+    path, decision = run.model_dir, DECISION
+    before = np.array([1, own[3]], np.uint64)
+    listed = Checkpoint(path, model_of(config), config, decision, before)
+    both = list_training_pairs(splits, listed)
+    assert both is not None
+    assert both.tolist() == [1, *own]
+    assert list_training_pairs(splits, replace(listed, training_pairs=None)) is None
 
 
 def test_the_miner_and_validation_use_the_loss_that_is_trained(run: Run) -> None:

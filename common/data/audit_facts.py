@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from common.data.similarity import Method
@@ -114,6 +114,7 @@ class Audit:
         identity: From which identity on sequences count as nearly identical.
         method: How such sequences were found.
         max_length: `max_sequence_length`.
+        trained_on: By species, the test pairs among the training pairs of the judged checkpoint.
     """
 
     splits: Mapping[str, SplitFacts]
@@ -121,6 +122,7 @@ class Audit:
     identity: float
     method: Method
     max_length: int
+    trained_on: Mapping[str, Count] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """All facts and findings, for audit.json."""
@@ -130,6 +132,7 @@ class Audit:
             "max_sequence_length": self.max_length,
             "splits": {name: asdict(facts) for name, facts in self.splits.items()},
             "shared": {"/".join(names): asdict(facts) for names, facts in self.shared.items()},
+            "trained_on": {name: asdict(count) for name, count in self.trained_on.items()},
             "findings": [asdict(finding) for finding in self.findings()],
         }
 
@@ -137,6 +140,9 @@ class Audit:
         """Interpret the facts: what `strict` refuses comes first, then the warnings."""
         found = [one for name in self.splits for one in self._judge_split(name)]
         found += [one for names in self.shared for one in self._judge_shared(*names)]
+        words = "among the training pairs of the checkpoint"
+        for species, count in self.trained_on.items():
+            found += count.find("trained_on", "refused", f"{species} test pair", words)
         order: Sequence[Level] = ("refused", "warning", "info")
         return sorted(found, key=lambda finding: order.index(finding.level))
 

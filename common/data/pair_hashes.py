@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from common.data.audit_facts import EXAMPLES, Count
 from common.data.tables.pairs import PairTable
+from common.errors import UserError, excerpt
 
 Hashes = NDArray[np.uint64]
 
@@ -22,6 +26,30 @@ def hash_pairs(table: PairTable) -> Hashes:
 def find_hashed(table: PairTable, hashes: Hashes) -> NDArray[np.bool_]:
     """Which pairs of a table are among those that `hash_pairs` hashed, (N,)."""
     return np.isin(_hash_each(table), hashes)
+
+
+def count_hashed(table: PairTable, hashes: Hashes) -> Count:
+    """Count the distinct pairs of a table that are among the hashed ones."""
+    found = np.unique(np.sort(table.pairs[find_hashed(table, hashes)], axis=1), axis=0)
+    names = (f"{table.proteins[a]} {table.proteins[b]}" for a, b in found[:EXAMPLES].tolist())
+    return Count(len(found), tuple(names))
+
+
+def load_hashes(path: Path) -> Hashes:
+    """Read what `numpy.save` has written of hashes.
+
+    Raises:
+        UserError: The file contains something else.
+    """
+    try:
+        # Without pickle: a file may not run code.
+        hashes = np.load(path, allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
+        reason = excerpt(" ".join(str(error).split()), limit=200)
+        raise UserError(f"{path} cannot be read: {reason}; copy the directory again") from None
+    if not isinstance(hashes, np.ndarray) or hashes.dtype != np.uint64 or hashes.ndim != 1:
+        raise UserError(f"{path} does not contain hashes of pairs; copy the directory again")
+    return hashes
 
 
 def _hash_each(table: PairTable) -> Hashes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from common.config import Config
 from common.config_file import keys_of
 from common.data.batches import PairData
 from common.data.embeddings.build import prepare_store
+from common.data.pair_hashes import count_hashed
 from common.data.splits import embed_tables, read_for_model
 from common.data.tables.pairs import PairTable
 from common.evaluation.prediction_file import write_predictions
@@ -31,6 +33,7 @@ from common.inference.thresholds import SECTION, mode_of
 from common.run import LOGGER, Run, format_event
 
 PREDICTIONS_FILE, PARTIAL_SCORES = "predictions.txt.gz", "partial_scores"
+_UNKNOWN = "the checkpoint does not list its training pairs, so test pairs among them are not found"
 
 
 def open_model(run: Run, named: str | None) -> tuple[Run, Checkpoint]:
@@ -38,6 +41,8 @@ def open_model(run: Run, named: str | None) -> tuple[Run, Checkpoint]:
     path = choose_checkpoint(run, named, ("finetune", "pretrain"))
     checkpoint = load_checkpoint(path, run.config.model.model)
     checkpoint.model.to(run.accelerator.device)
+    if checkpoint.training_pairs is None:
+        run.event("training_pairs_unknown", checkpoint=path, says=_UNKNOWN)
     return run.begun_from(path), checkpoint
 
 
@@ -107,6 +112,18 @@ def gather_predictions(data: PairData, scores: NDArray[np.float64], file: Path) 
     predictions = Predictions.gather(data.table.proteins, data.table.pairs, scores)
     write_predictions(file, predictions.ids, predictions.pairs, predictions.scores)
     return predictions
+
+
+def report_training_pairs(checkpoint: Checkpoint, table: PairTable) -> None:
+    """Log how many of the user's own pairs the checkpoint was trained on."""
+    if checkpoint.training_pairs is None:
+        return
+    seen = count_hashed(table, checkpoint.training_pairs)
+    level = logging.WARNING if seen.count else logging.INFO
+    says = f"{seen.count} of the pairs are training pairs of the checkpoint"
+    LOGGER.log(
+        level, format_event("training_pairs", says=says + (f" ({seen})" if seen.count else ""))
+    )
 
 
 def warn_if_synthetic(checkpoint: Checkpoint) -> None:

@@ -1,8 +1,8 @@
 """Checkpoints: the directory of a trained model that other runs, and other people, load.
 
 `best_model/` holds config.json, model.safetensors, the resolved configuration (config.yaml) and
-decision.json: the threshold, the validation metrics of its epoch, and checksums of the first two
-files.
+decision.json: the threshold, the validation metrics of its epoch, and checksums. training_pairs.npy
+has the hashes of the pairs that the model was trained on, by which test pairs among them are found.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
 import torch
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 
 from common.config import Config, Stage
 from common.config_file import read_resolved_config
+from common.data.pair_hashes import Hashes, load_hashes
 from common.errors import UserError, excerpt
 from common.files import (
     explain_disk_errors,
@@ -34,7 +36,8 @@ from common.models import PairModel, model_class
 from common.run import CONFIG_FILE, Run, on_main_process, run_directory
 
 BEST_MODEL, DECISION_FILE = "best_model", "decision.json"
-SEALED_FILES = ("config.json", "model.safetensors")
+TRAINING_PAIRS = "training_pairs.npy"
+SEALED_FILES = ("config.json", "model.safetensors", TRAINING_PAIRS)
 # What transformers raises for a damaged config.json, depending on the damage.
 _UNREADABLE = (
     OSError,
@@ -86,15 +89,32 @@ _SAVED_DECISION = TypeAdapter(_SavedDecision)
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded model, the configuration of its training, and its decision."""
+    """A loaded model, the configuration of its training, and its decision.
+
+    Attributes:
+        path: The directory.
+        model: The model.
+        config: The resolved configuration of the stage that trained it.
+        decision: The threshold and the validation metrics.
+        training_pairs: The hashes of all pairs that it was trained on, also before finetuning:
+            the positives and the negatives of the files, not negatives that were drawn later.
+            None where a checkpoint does not list them.
+    """
 
     path: Path
     model: PairModel
     config: Config
     decision: Decision
+    training_pairs: Hashes | None = None
 
 
-def save_model(run: Run, model: PairModel, decision: Decision, name: str = BEST_MODEL) -> Path:
+def save_model(
+    run: Run,
+    model: PairModel,
+    decision: Decision,
+    name: str = BEST_MODEL,
+    training_pairs: Hashes | None = None,
+) -> Path:
     """Write a model directory of this run on rank 0; `model` is the unwrapped one."""
     final = run.model_dir / name
 
@@ -104,6 +124,8 @@ def save_model(run: Run, model: PairModel, decision: Decision, name: str = BEST_
         with new_directory(final) as temporary:
             with explain_library_errors(final, weight_bytes(model)):
                 model.save_pretrained(temporary)
+                if training_pairs is not None:
+                    np.save(temporary / TRAINING_PAIRS, training_pairs)
             # The library makes the weights private; give them the permissions of any new file.
             (temporary / "model.safetensors").chmod((temporary / "config.json").stat().st_mode)
             write_atomically(temporary / CONFIG_FILE, run.config.to_yaml())
@@ -162,7 +184,9 @@ def load_checkpoint(path: Path, expected_model: str | None = None) -> Checkpoint
             f" '{expected_model}'; give a checkpoint of '{expected_model}' or change the config"
         )
     decision = _read_decision(path)
-    return Checkpoint(path, load_weights(path, name), config, decision)
+    pairs = path / TRAINING_PAIRS
+    training_pairs = load_hashes(pairs) if pairs.is_file() else None
+    return Checkpoint(path, load_weights(path, name), config, decision, training_pairs)
 
 
 def load_weights(path: Path, name: str) -> PairModel:
@@ -203,7 +227,7 @@ def _check_is_of(model: type[PairModel], found: object, path: Path) -> None:
 
 def checksums_of(path: Path) -> dict[str, str]:
     """The checksums of the files of a model directory in which a change could go unnoticed."""
-    return {name: hash_file(path / name) for name in SEALED_FILES}
+    return {name: hash_file(path / name) for name in SEALED_FILES if (path / name).is_file()}
 
 
 def _read_decision(path: Path) -> Decision:
@@ -220,11 +244,12 @@ def _read_decision(path: Path) -> Decision:
         key = ".".join(map(str, first["loc"]))
         reason = excerpt(f"{key} {first['msg']}, not {first['input']!r}", limit=200)
         raise UserError(f"{file} is damaged: {reason}") from None
-    for name, checksum in checksums_of(path).items():
-        if saved.files.get(name) != checksum:
+    found = checksums_of(path)
+    for name in SEALED_FILES:
+        if saved.files.get(name) != found.get(name):
             raise UserError(
                 f"{path / name} has changed since it was saved, so the model would give other"
-                " scores; restore it, or train again"
+                " scores, or its training pairs are not known; restore it, or train again"
             )
     return Decision(**{key: value for key, value in vars(saved).items() if key != "files"})
 

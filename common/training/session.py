@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.utils import set_seed
@@ -18,9 +19,10 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from common.csv_log import EpochRow, write_training_csv, write_validation_csv
 from common.data.batches import BatchPlanner, PairBatch
+from common.data.pair_hashes import Hashes, hash_pairs
 from common.data.splits import Splits
 from common.errors import UserError
-from common.inference.checkpoints import BEST_MODEL, save_model
+from common.inference.checkpoints import BEST_MODEL, Checkpoint, save_model
 from common.inference.compiling import compile_rows
 from common.launch import Agreement
 from common.memory import explain_out_of_memory
@@ -64,6 +66,8 @@ class Session:
         finite: Stops before an optimizer step on losses or gradients that are not finite.
         agreement: Lets the ranks pause after the same update.
         progress: How far the stage has come.
+        training_pairs: The hashes of all pairs that the model is trained on, also before this
+            stage, for its checkpoints; None if those of an earlier stage are not known.
     """
 
     run: Run
@@ -79,6 +83,7 @@ class Session:
     finite: FiniteCheck
     agreement: Agreement
     progress: Progress
+    training_pairs: Hashes | None
 
     def epochs(self) -> Iterator[int]:
         """The remaining epochs, counted from 0, until the last one or an early stop."""
@@ -161,13 +166,16 @@ class Session:
         """Save the model if it is the best, then the CSV and the state to resume from."""
         epoch = validation.decision.epoch
         if improved:
-            path = save_model(self.run, self.unwrapped, validation.decision)
+            path = self._save_model(validation)
             metric = self.run.config.training.monitor_metric
             self.run.event("best_saved", epoch=epoch, metric=metric, path=path)
         if not self.run.config.run.save_best_only:
-            save_model(self.run, self.unwrapped, validation.decision, name=f"epoch_{epoch:03d}")
+            self._save_model(validation, name=f"epoch_{epoch:03d}")
         self.write_curves()
         self._save_state()
+
+    def _save_model(self, validation: Validation, name: str = BEST_MODEL) -> Path:
+        return save_model(self.run, self.unwrapped, validation.decision, name, self.training_pairs)
 
     def _save_state(self) -> None:
         self.progress.scheduler = self.scheduler.state_dict()
@@ -204,8 +212,16 @@ class Session:
         return best
 
 
-def prepare_session(run: Run, model: PairModel, splits: Splits) -> Session:
+def prepare_session(
+    run: Run, model: PairModel, splits: Splits, origin: Checkpoint | None = None
+) -> Session:
     """Connect the parts of a stage around a model, restored to the last state when resuming.
+
+    Args:
+        run: The stage's run.
+        model: The model, fresh or with the weights of `origin`.
+        splits: What it is trained and validated on.
+        origin: The checkpoint that is trained further.
 
     Raises:
         UserError: The validation pairs leave the monitored metric or the threshold undefined, or
@@ -259,7 +275,17 @@ def prepare_session(run: Run, model: PairModel, splits: Splits) -> Session:
         finite=FiniteCheck(accelerator, plain_optimizer, accelerator.device.type == "cuda"),
         agreement=Agreement(accelerator),
         progress=progress,
+        training_pairs=list_training_pairs(splits, origin),
     )
+
+
+def list_training_pairs(splits: Splits, origin: Checkpoint | None) -> Hashes | None:
+    """The hashes of the training pairs of this stage and of those before it, if all are known."""
+    own = hash_pairs(splits.parts["train"].table)
+    if origin is None:
+        return own
+    before = origin.training_pairs
+    return None if before is None else np.union1d(own, before)
 
 
 def restore_progress(run: Run, scheduler: LRScheduler, fresh: Progress) -> Progress:
