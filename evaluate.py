@@ -67,7 +67,8 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
             if accelerator.is_main_process:
                 file = run.log_dir / model.PREDICTIONS_FILE
                 predictions = model.gather_predictions(data, scores, file)
-                conclude(run, judge(side, predictions, threshold), threshold)
+                mode = config.evaluate.decision_threshold.mode
+                conclude(run, judge(side, predictions, threshold, mode))
 
 
 def judge_file(arguments: argparse.Namespace) -> None:
@@ -95,7 +96,7 @@ def judge_file(arguments: argparse.Namespace) -> None:
         run.event("stage_start", tasks=config.evaluate.tasks, threshold=threshold)
         judgement = judge(side, predictions, threshold)
         judgement.notes += describe_scores(predictions, config.evaluate.decision_threshold)
-        conclude(run, judgement, threshold)
+        conclude(run, judgement)
 
 
 def predict(arguments: argparse.Namespace) -> None:

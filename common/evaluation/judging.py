@@ -2,38 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.config import Config, DecisionThresholdConfig
+from common.evaluation.network_summary import (
+    NETWORK_FILE,
+    NetworkSummary,
+    Threshold,
+    describe_networks,
+    summarize_networks,
+    tabulate_networks,
+)
 from common.evaluation.predictions import Predictions
-from common.evaluation.results import format_results, write_results
+from common.evaluation.results import format_results, format_table, write_results
 from common.evaluation.tasks.base import TaskResult
 from common.evaluation.test_side import TestSide
+from common.files import write_atomically
 from common.inference.thresholds import mode_of
 from common.run import Run
 
 
 @dataclass
 class Judgement:
-    """The result of every task, and the notes about all of them in order."""
+    """The result of every task, the notes about all of them in order, and whole networks.
+
+    Attributes:
+        results: By task.
+        notes: One sentence each.
+        threshold: From which pairs are called.
+        networks: The predicted networks of which some task looked at all pairs.
+    """
 
     results: Mapping[str, TaskResult]
     notes: list[str]
+    threshold: Threshold
+    networks: Sequence[NetworkSummary] = ()
 
 
-def judge(side: TestSide, predictions: Predictions, threshold: float) -> Judgement:
-    """Judge predictions on all tasks of a test side; a pair without a score is not predicted."""
+def judge(
+    side: TestSide, predictions: Predictions, threshold: float, mode: str = "fixed"
+) -> Judgement:
+    """Judge predictions on all tasks of a test side; a pair without a score is not predicted.
+
+    Args:
+        side: The tasks and their data.
+        predictions: Scores of pairs.
+        threshold: The score from which a pair is called an interaction.
+        mode: The threshold mode that chose it.
+    """
     tasks = side.tasks
     notes = [*predictions.notes, *describe_unused(side, predictions)]
     # Tasks that share a network have the same to say about it.
     notes += dict.fromkeys(note for task in tasks.values() for note in task.coverage(predictions))
     results = {name: task.judge(predictions, threshold) for name, task in tasks.items()}
     notes += [note for result in results.values() for note in result.notes]
-    return Judgement(results, notes)
+    networks = summarize_networks(side, predictions, threshold)
+    notes += [sentence for network in networks for sentence in network.warnings()]
+    return Judgement(results, notes, Threshold(threshold, mode), networks)
 
 
 def describe_unused(side: TestSide, predictions: Predictions) -> list[str]:
@@ -70,7 +101,7 @@ def describe_scores(predictions: Predictions, settings: DecisionThresholdConfig)
     return notes
 
 
-def conclude(run: Run, judgement: Judgement, threshold: float) -> None:
+def conclude(run: Run, judgement: Judgement) -> None:
     """Write, log and print a judgement.
 
     The configuration comes last: the run's id is taken only once it is written.
@@ -79,9 +110,28 @@ def conclude(run: Run, judgement: Judgement, threshold: float) -> None:
         run.warn("prediction_note", note=note)
     for path in write_results(judgement.results, run.log_dir):
         run.event("csv_written", path=path)
-    run.begin(_resolve(run.config, threshold))
-    print(format_results(judgement.results))  # noqa: T201 (the result on stdout)
-    run.event("stage_complete", directory=run.log_dir)
+    for path in write_networks(judgement, run.log_dir):
+        run.event("csv_written", path=path)
+    run.begin(_resolve(run.config, judgement.threshold.value))
+    print(format_judgement(judgement))  # noqa: T201 (the result on stdout)
+    networks = {f"{one.species}_network": one.sentence() for one in judgement.networks}
+    run.event("stage_complete", directory=run.log_dir, **networks)
+
+
+def write_networks(judgement: Judgement, directory: Path) -> Iterator[Path]:
+    """Write `network.json`, if some task looked at a whole network; yields its path."""
+    if judgement.networks:
+        described = describe_networks(judgement.networks, judgement.threshold)
+        write_atomically(directory / NETWORK_FILE, json.dumps(described, indent=1) + "\n")
+        yield directory / NETWORK_FILE
+
+
+def format_judgement(judgement: Judgement) -> str:
+    """The tables for the console: of every task, and how large the predicted networks are."""
+    tables = [format_results(judgement.results)]
+    if judgement.networks:
+        tables.append(format_table(tabulate_networks(judgement.networks, judgement.threshold)))
+    return "\n\n".join(tables)
 
 
 def _resolve(config: Config, threshold: float) -> Config:

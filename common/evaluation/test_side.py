@@ -62,9 +62,14 @@ class TestSet:
         return Network.from_graph(self.benchmark.test_graph())
 
     @property
+    def network_name(self) -> str:
+        """What notes call all pairs of the test proteins."""
+        return f"the {self.species} test graph"
+
+    @property
     def network_pairs(self) -> PairSet:
         """All pairs of the test proteins."""
-        return PairSet(f"the {self.species} test graph", self.network.nodes)
+        return PairSet(self.network_name, self.network.nodes)
 
     def describe(self) -> dict[str, object]:
         """How many test pairs and interactions have been read, by species."""
@@ -104,6 +109,12 @@ class TestSide:
         """The distinct sets of pairs that the tasks use."""
         asked = [pairs for task in self.tasks.values() for pairs in task.asks()]
         return list({pairs.name: pairs for pairs in asked}.values())
+
+    def whole_networks(self) -> list[TestSet]:
+        """The test sets of which some task looks at all pairs."""
+        asked = {pairs.name for pairs in self.pair_sets if pairs.pairs is None}
+        # A network that no task looks at need not have a file, so it is not opened here.
+        return [each for each in self.sets if each.network_name in asked]
 
     def proteins(self) -> set[str]:
         """The proteins of all pairs that some task looks at."""

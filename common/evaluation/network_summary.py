@@ -1,0 +1,209 @@
+"""How many interactions a predicted network has, of how many possible and of how many true ones.
+
+Every other metric of a network must be read beside this: a network that calls nearly every pair can
+look similar to the true one, and so can one of self-pairs alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from common.data.benchmarks.base import Benchmark
+from common.evaluation.networks import Network
+from common.evaluation.predictions import Predictions
+from common.evaluation.tasks.base import Table
+from common.evaluation.test_side import TestSide
+
+NETWORK_FILE = "network.json"
+TOO_DENSE = 3.0  # times the density of the train network, from which a warning is given
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The score from which a pair is called an interaction, and the mode that chose it."""
+
+    value: float
+    mode: str
+
+
+@dataclass(frozen=True)
+class Density:
+    """How many of the possible pairs are called, are true, and are true in the train network.
+
+    Attributes:
+        called: Pairs that are called interactions.
+        possible: Pairs of the test proteins.
+        true: Interactions of the true test network.
+        train: The density of the network of the training positives; None without a train split.
+    """
+
+    called: int
+    possible: int
+    true: int
+    train: float | None
+
+    @property
+    def density(self) -> float:
+        """The share of the possible pairs that is called."""
+        return self.called / self.possible if self.possible else 0.0
+
+    @property
+    def times_true(self) -> float | None:
+        """The number of called pairs over the number of true ones; None where nothing is true."""
+        return self.called / self.true if self.true else None
+
+    @property
+    def times_train(self) -> float | None:
+        """The density over that of the train network."""
+        return self.density / self.train if self.train else None
+
+    def describe(self) -> dict[str, Any]:
+        """The entry of `network.json`."""
+        return {
+            "called": self.called,
+            "possible": self.possible,
+            "density": self.density,
+            "true": self.true,
+            "true_density": self.true / self.possible if self.possible else 0.0,
+            "times_true_density": self.times_true,
+            "train_density": self.train,
+            "times_train_density": self.times_train,
+        }
+
+
+@dataclass(frozen=True)
+class NetworkSummary:
+    """One species' predicted network, with and without self-pairs."""
+
+    species: str
+    proteins: int
+    every: Density
+    plain: Density
+
+    @classmethod
+    def of(
+        cls, species: str, predicted: Network, true: Network, train: Network | None
+    ) -> NetworkSummary:
+        """Count the pairs of the true network's proteins.
+
+        Args:
+            species: The name.
+            predicted: All pairs that are called, whatever their proteins.
+            true: The true network of the test proteins.
+            train: The network of the training positives, if there is a train split.
+        """
+        count, called = len(true.nodes), predicted.on(true.nodes)
+        every, plain = (
+            Density(len(ours.edges), possible(count, loops), len(theirs.edges), density)
+            for ours, theirs, loops, density in (
+                (called, true, True, _density(train, True)),
+                (called.without_self_pairs(), true.without_self_pairs(), False,
+                 _density(train, False)),
+            )
+        )  # fmt: skip
+        return cls(species, count, every, plain)
+
+    def describe(self) -> dict[str, Any]:
+        """The entry of `network.json`."""
+        return {
+            "proteins": self.proteins,
+            "with_self_pairs": self.every.describe(),
+            "without_self_pairs": self.plain.describe(),
+        }
+
+    def sentence(self) -> str:
+        """How many pairs are called, of how many, and how that compares with the true network."""
+        part = self.every
+        text = f"{part.called} of {part.possible} pairs called (density {part.density:.3g})"
+        if part.times_true is not None:
+            text += f", {part.times_true:.3g} times as many as are true"
+        return text
+
+    def warnings(self) -> list[str]:
+        """One sentence if the network is much denser than the network of the training pairs."""
+        times, train = self.every.times_train, self.every.train
+        if times is None or train is None or times <= TOO_DENSE:
+            return []
+        true = self.every.true / self.every.possible
+        return [
+            f"the predicted network of {self.species} is {times:.1f} times as dense as the network"
+            f" of the training pairs, and the true test network is {true / train:.1f} times as"
+            f" dense as that: {self.sentence()}"
+        ]
+
+
+def possible(proteins: int, self_pairs: bool) -> int:
+    """The number of pairs of so many proteins."""
+    return proteins * (proteins + (1 if self_pairs else -1)) // 2
+
+
+def _density(network: Network | None, self_pairs: bool) -> float | None:
+    if network is None:
+        return None
+    edges = (network if self_pairs else network.without_self_pairs()).edges
+    return len(edges) / max(possible(len(network.nodes), self_pairs), 1)
+
+
+def train_network(benchmark: Benchmark) -> Network | None:
+    """The network of the training positives among all training proteins, if there is one."""
+    files = benchmark.files()
+    # A benchmark that does not list its files has all splits.
+    if files and "train" not in files:
+        return None
+    table = benchmark.pairs("train")
+    return Network.from_indices(table.proteins, table.pairs[table.labels == 1])
+
+
+def summarize_networks(
+    side: TestSide, predictions: Predictions, threshold: float
+) -> list[NetworkSummary]:
+    """Summarise the network of every species of which some task looks at all pairs.
+
+    Only the configured species is compared with the train network.
+    """
+    predicted, summaries = predictions.edges(threshold), []
+    for test_set in side.whole_networks():
+        own = test_set is side.sets[0]
+        train = train_network(test_set.benchmark) if own else None
+        summaries.append(NetworkSummary.of(test_set.species, predicted, test_set.network, train))
+    return summaries
+
+
+def describe_networks(summaries: Sequence[NetworkSummary], threshold: Threshold) -> dict[str, Any]:
+    """The content of `network.json`."""
+    return {
+        "threshold": threshold.value,
+        "threshold_mode": threshold.mode,
+        "networks": {each.species: each.describe() for each in summaries},
+    }
+
+
+def tabulate_networks(summaries: Sequence[NetworkSummary], threshold: Threshold) -> Table:
+    """The console's table."""
+    title = f"network, called from {threshold.value:.4g} ({threshold.mode})"
+    header = (title, "proteins", "called", "possible", "density", "true", "times_true",
+              "times_train")  # fmt: skip
+    rows = [
+        {
+            title: name,
+            "proteins": each.proteins,
+            "called": part.called,
+            "possible": part.possible,
+            "density": part.density,
+            "true": part.true,
+            "times_true": _rounded(part.times_true),
+            "times_train": _rounded(part.times_train),
+        }
+        for each in summaries
+        for name, part in (
+            (each.species, each.every),
+            (f"{each.species} without self-pairs", each.plain),
+        )
+    ]
+    return Table(header, rows)
+
+
+def _rounded(times: float | None) -> str | None:
+    return None if times is None else f"{times:.3g}"
