@@ -10,7 +10,7 @@ import numpy as np
 
 from common.config_file import load_config
 from common.data.tables.pairs import PairTable
-from common.evaluation.difficulty import Class, classify_lengths, classify_seen
+from common.evaluation.difficulty import Class, classify_identities, classify_lengths, classify_seen
 from common.evaluation.predictions import Predictions
 from common.evaluation.test_side import open_test_side
 from common.inference.pair_metrics import pair_metrics
@@ -39,15 +39,53 @@ def test_pairs_by_the_number_of_proteins_seen_in_training() -> None:
 
 def test_pairs_by_the_length_of_the_longer_protein() -> None:
     """A bound belongs to the class below it."""
-    assert rows_of(classify_lengths(TABLE, [400, 401, 700, 701])) == {
+    assert rows_of(classify_lengths(TABLE, of_lengths(400, 401, 700, 701))) == {
         "length_upto_400": [0], "length_400_to_700": [1, 2, 3], "length_above_700": [4],
     }  # fmt: skip
 
 
 def test_pairs_of_proteins_without_a_sequence_have_no_length() -> None:
-    assert rows_of(classify_lengths(TABLE, [10, 0, 10, 900])) == {
+    sequences = of_lengths(10, 10, 10, 900)
+    sequences.pop("B")
+    assert rows_of(classify_lengths(TABLE, sequences)) == {
         "length_upto_400": [0, 3], "length_400_to_700": [], "length_above_700": [4],
     }  # fmt: skip
+
+
+def test_pairs_by_the_identity_of_the_more_similar_protein() -> None:
+    """A shares 100 of 200 residues with a training protein, B 70 of 200, C and D none."""
+    rng = np.random.default_rng(1)
+    known, other, *new = ("".join(rng.choice(list("ACDEFGHIKL"), 200)) for _ in range(4))
+    unlike = str.maketrans("ACDEFGHIKL", "MNPQRSTVWY")
+    sequences = {
+        "X": known,
+        "Y": other,
+        "A": known[:100] + known[100:].translate(unlike),
+        "B": other[:70] + other[70:].translate(unlike),
+        "C": new[0].translate(unlike),
+        "D": new[1].translate(unlike),
+    }
+    training = PairTable(("X", "Y", "Z"), np.array([[0, 1], [0, 2]]), np.array([1, 0], np.int8))
+    assert rows_of(classify_identities(TABLE, training, sequences)) == {
+        "identity_below_30": [3, 4], "identity_30_to_50": [2], "identity_from_50": [0, 1],
+    }  # fmt: skip
+    sequences.pop("C")
+    assert rows_of(classify_identities(TABLE, training, sequences)) == {
+        "identity_below_30": [], "identity_30_to_50": [], "identity_from_50": [0, 1],
+    }  # fmt: skip
+
+
+def test_a_protein_of_the_training_pairs_is_identical_to_itself() -> None:
+    """Also one that is too short for k-mers."""
+    sequences = {"A": "MKV", "B": "W" * 40, "C": "MKVLACDEFG", "D": "M"}
+    training = PairTable(("A", "B"), np.array([[0, 1]]), np.array([1], np.int8))
+    found = rows_of(classify_identities(TABLE, training, sequences))
+    assert found["identity_from_50"] == [0, 1, 2]
+    assert found["identity_below_30"] == [3, 4]
+
+
+def of_lengths(*lengths: int) -> dict[str, str]:
+    return {name: "A" * length for name, length in zip("ABCD", lengths, strict=True)}
 
 
 def judge(project: TinyProject) -> dict[object, dict[str, object]]:

@@ -526,4 +526,4 @@ def test_from_an_empty_folder_a_model_is_trained_and_judged(
     assert (judged / "topology.csv").is_file()
     functional = json.loads((judged / "functional.json").read_text())
     assert list(functional) == ["complexes", "go_modules", "essential_proteins"]
-    assert len((judged / "evaluate.csv").read_text().splitlines()) == 5
+    assert len((judged / "evaluate.csv").read_text().splitlines()) == 6

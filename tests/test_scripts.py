@@ -119,9 +119,10 @@ def test_finetune_and_evaluate_follow(pretrained: tuple[TinyProject, Path], tmp_
         "split", "auroc", "auprc", "accuracy", "sensitivity", "specificity", "precision",
         "recall", "f1", "mcc",
     ]  # fmt: skip
-    # No protein is longer than 69 residues.
+    # No protein is longer than 69 residues, and the sequences are random.
     assert [row[0] for row in rows] == [
         "test", "test_without_self_pairs", "test_seen0", "test_length_upto_400",
+        "test_identity_below_30",
     ]  # fmt: skip
     assert [name for name in events(logs) if name != "metrics_undefined"] == [
         "pipeline_bootstrap", "device_resolved", "audit_complete", "embeddings_ready", "data_ready",

@@ -5,45 +5,55 @@ A row of `evaluate.csv` for each class of pairs, named after the row of all (`te
 | rows | the class of a pair |
 |---|---|
 | `test_seen2`, `test_seen1`, `test_seen0` | how many of its proteins occur in the training pairs |
-| `test_length_upto_400`, `…_400_to_700`, `…_above_700` | the residues of its longer protein, uncut |
-| `test_identity_below_30`, `…_30_to_50`, `…_from_50` | of its more similar protein: per cent identity to the nearest training protein |
+| `test_length_upto_400`, `…_400_to_700`, `…_above_700` | residues of its longer protein, uncut |
+| `test_identity_below_30`, `…_30_to_50`, `…_from_50` | how similar training proteins are, in % |
 
-The classes of two and one seen proteins are those of Park and Marcotte (Nature Methods 9, 2012,
-1134–1136). The more similar protein decides, so that `test_identity_below_30` has the pairs of
-which training knew nothing alike. Rows without pairs are left out.
-"""  # noqa: E501
+The first three are the classes C1, C2 and C3 of Park and Marcotte (Nature Methods 9, 2012,
+1134–1136). Similar is the share of identical residues in an alignment with the nearest training
+protein, over the length of the shorter of the two; the more similar protein of a pair decides, so
+that `test_identity_below_30` has the pairs of which training knew nothing alike. It is found by
+k-mers, on every machine, so that the rows do not depend on what is installed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.data.similarity import match_sequences
 from common.data.tables.ids import places_of
 from common.data.tables.pairs import PairTable
 from common.evaluation.test_side import TestSet
 
 # A third of the pairs of PRING's human and yeast tests, more or less, is in each class.
 LENGTHS = (400, 700)
+# Below about 30 % an alignment does not tell relatives from chance (Rost, Protein Engineering 12,
+# 1999, 85–94).
+IDENTITIES = (30, 50)
 
 Class = tuple[str, NDArray[np.bool_]]  # the end of the row's name, and which pairs are in it
 
 
-def classify_pairs(test_set: TestSet) -> Iterator[Class]:
+def classify_pairs(test_set: TestSet) -> list[Class]:
     """The classes of a test set's pairs that there are pairs of.
 
     A benchmark without training pairs, or without sequences, lacks the classes that need them.
     """
     table, benchmark = test_set.table, test_set.benchmark
-    files = benchmark.files()
     # A benchmark that does not list its files has all of them.
-    if not files or "train" in files:
-        yield from _occurring(classify_seen(table, benchmark.pairs("train")))
-    if not files or "sequences" in files:
-        sequences = benchmark.sequences()
-        lengths = [len(sequences.get(protein, "")) for protein in table.proteins]
-        yield from _occurring(classify_lengths(table, lengths))
+    files = benchmark.files() or ("train", "sequences")
+    training = benchmark.pairs("train") if "train" in files else None
+    sequences = benchmark.sequences() if "sequences" in files else None
+    classes = []
+    if training is not None:
+        classes += classify_seen(table, training)
+    if sequences is not None:
+        classes += classify_lengths(table, sequences)
+    if training is not None and sequences is not None:
+        classes += classify_identities(table, training, sequences)
+    return [(name, pairs) for name, pairs in classes if pairs.any()]
 
 
 def classify_seen(table: PairTable, training: PairTable) -> list[Class]:
@@ -52,23 +62,38 @@ def classify_seen(table: PairTable, training: PairTable) -> list[Class]:
     return [(f"seen{count}", seen == count) for count in (2, 1, 0)]
 
 
-def classify_lengths(table: PairTable, lengths: Sequence[int]) -> list[Class]:
-    """Pairs by the length of the longer protein.
-
-    Args:
-        table: The pairs.
-        lengths: (P,) residues of the table's proteins; 0 for one without a sequence, whose pairs
-            are in no class.
-    """
-    residues = np.array(lengths)[table.pairs]
-    longer = np.where(residues.min(axis=1) > 0, residues.max(axis=1), -1)
+def classify_lengths(table: PairTable, sequences: Mapping[str, str]) -> list[Class]:
+    """Pairs by the length of the longer protein; a pair without a sequence is in no class."""
+    lengths = np.array([len(sequences.get(protein, "")) for protein in table.proteins])[table.pairs]
+    longer, known = lengths.max(axis=1), lengths.min(axis=1) > 0
     short, long = LENGTHS
     return [
-        (f"length_upto_{short}", (longer > 0) & (longer <= short)),
-        (f"length_{short}_to_{long}", (longer > short) & (longer <= long)),
-        (f"length_above_{long}", longer > long),
+        (f"length_upto_{short}", known & (longer <= short)),
+        (f"length_{short}_to_{long}", known & (longer > short) & (longer <= long)),
+        (f"length_above_{long}", known & (longer > long)),
     ]
 
 
-def _occurring(classes: Sequence[Class]) -> list[Class]:
-    return [(name, pairs) for name, pairs in classes if pairs.any()]
+def classify_identities(
+    table: PairTable, training: PairTable, sequences: Mapping[str, str]
+) -> list[Class]:
+    """Pairs by the identity of the more similar protein to its nearest training protein.
+
+    A pair without a sequence is in no class.
+    """
+    known = np.array([protein in sequences for protein in table.proteins])
+    rows = np.flatnonzero(known)
+    matches = match_sequences(
+        [sequences[table.proteins[row]] for row in rows],
+        [sequences[protein] for protein in training.proteins if protein in sequences],
+        method="k-mers",
+    )
+    nearest = np.zeros(len(known))
+    np.maximum.at(nearest, rows[matches.pairs[:, 0]], matches.shares)
+    share, judged = 100 * nearest[table.pairs].max(axis=1), known[table.pairs].all(axis=1)
+    far, near = IDENTITIES
+    return [
+        (f"identity_below_{far}", judged & (share < far)),
+        (f"identity_{far}_to_{near}", judged & (share >= far) & (share < near)),
+        (f"identity_from_{near}", judged & (share >= near)),
+    ]

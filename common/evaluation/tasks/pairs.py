@@ -40,7 +40,7 @@ class Pairs(Task):
     @cached_property
     def classes(self) -> list[Class]:
         """The classes of the configured species' pairs that have a row of their own."""
-        return list(classify_pairs(self.own))
+        return classify_pairs(self.own)
 
     def asks(self) -> list[PairSet]:
         """The labelled test pairs."""
