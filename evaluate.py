@@ -32,7 +32,7 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
     """Score every pair that a task looks at with a model, then judge the scores."""
     config = configure_judging(arguments)
     # Imported here: it needs numpy (0.06 seconds), and `--help` does not.
-    from common.inference.thresholds import check_threshold, decide_threshold
+    from common.inference.thresholds import check_threshold
 
     check_threshold(config.evaluate.decision_threshold, keys_of(arguments.overrides))
     # Imported here: torch and transformers take 4 seconds, in which a wrong use has been rejected.
@@ -41,6 +41,7 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
     from common.evaluation.judging import conclude, judge
     from common.evaluation.test_side import open_test_side
     from common.inference.compiling import compile_rows
+    from common.inference.deciding import decide_threshold
     from common.launch import computing_dtype, start_accelerator
     from common.run import open_run
 

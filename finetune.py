@@ -36,6 +36,7 @@ def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
     from common.data.splits import open_splits
     from common.inference.checkpoints import choose_checkpoint, load_checkpoint
     from common.inference.compatibility import continue_model, warn_if_differs, warn_if_seen
+    from common.inference.thresholds import needs_network
     from common.launch import computing_dtype, start_accelerator
     from common.run import open_run
     from common.training.losses import share_of_global_mean
@@ -52,7 +53,7 @@ def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
         checkpoint = load_checkpoint(start, config.model.model)
         model = continue_model(checkpoint, config)
         audit_benchmark(run)
-        splits = open_splits(config, ("train", "val"), accelerator)
+        splits = open_splits(config, ("train", "val"), accelerator, needs_network(config))
         warn_if_differs(run, checkpoint, splits.store)
         warn_if_seen(run, checkpoint)
         run.event("data_ready", **splits.notes)

@@ -37,6 +37,7 @@ def pretrain(stages: Mapping[Stage, Config], resume: bool) -> None:
 
     from common.data.benchmark_audit import audit_benchmark
     from common.data.splits import open_splits, residue_statistics
+    from common.inference.thresholds import needs_network
     from common.launch import computing_dtype, start_accelerator
     from common.models import build_model, outline_model
     from common.run import open_run
@@ -53,7 +54,7 @@ def pretrain(stages: Mapping[Stage, Config], resume: bool) -> None:
     with open_run("pretrain", config, accelerator, resume) as run:
         find_state(run)  # Reject a run that cannot be resumed before hours of embedding.
         audit_benchmark(run)
-        splits = open_splits(config, ("train", "val"), accelerator)
+        splits = open_splits(config, ("train", "val"), accelerator, needs_network(config))
         run.event("data_ready", **splits.notes)
 
         # Seeded only now, because embedding may have drawn random numbers.

@@ -33,6 +33,7 @@ from common.config_data import (
 from common.errors import UserError
 from common.yaml_file import format_yaml
 
+Share = Annotated[float, Field(gt=0, lt=1)]
 Stage = Literal["pretrain", "finetune", "evaluate"]
 
 
@@ -163,10 +164,20 @@ class TrainingConfig(Section):
 
 
 class DecisionThresholdConfig(Section):
-    """The score from which a pair counts as an interaction."""
+    """The score from which a pair counts as an interaction.
+
+    Attributes:
+        mode: How it is chosen.
+        value: In the mode `fixed`, the score.
+        density: In the mode `match_density`, the share of the pairs of new proteins that is called;
+            `auto` for as many as interact in node sets of held-out proteins.
+        precision: In the mode `precision`, the share of the called pairs that interact.
+    """
 
     mode: ThresholdMode = "fixed"
     value: Annotated[float, Field(allow_inf_nan=False)] = 0.5
+    density: Share | Literal["auto"] = "auto"
+    precision: Share = 0.5
 
     def as_probability(self) -> float:
         """Return the value as a threshold for a model's scores, which are probabilities.
@@ -210,6 +221,7 @@ class EvaluateConfig(Section):
     cross_species: tuple[str, ...] = ()
     enrichment: Literal["offline", "gprofiler"] = "offline"
     decision_threshold: DecisionThresholdConfig = DecisionThresholdConfig()
+    prevalence: Share | Literal["auto"] = "auto"
     intervals: IntervalsConfig = IntervalsConfig()
     scoring: ScoringConfig = ScoringConfig()
 

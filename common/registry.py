@@ -95,8 +95,10 @@ MODELS = Registry(
 THRESHOLD_MODES = Registry(
     "threshold mode",
     {
-        "fixed": "common.inference.thresholds:fixed",
-        "best_f1_on_valid": "common.inference.thresholds:best_f1_on_valid",
+        "fixed": "common.inference.thresholds.fixed:MODE",
+        "best_f1_on_valid": "common.inference.thresholds.best_f1_on_valid:MODE",
+        "match_density": "common.inference.thresholds.match_density:MODE",
+        "precision": "common.inference.thresholds.precision:MODE",
     },
 )
 BASELINES = Registry(

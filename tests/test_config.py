@@ -95,9 +95,9 @@ REFUSED = {
         "c.yaml, line 2: training_config.optimizer.lr must be a finite number, not inf",
     ),
     "not a choice": (
-        "evaluate:\n  decision_threshold:\n    mode: match_density\n",
-        "c.yaml, line 3: evaluate.decision_threshold.mode: unknown threshold mode 'match_density';"
-        " choose from fixed, best_f1_on_valid",
+        "evaluate:\n  decision_threshold:\n    mode: guess\n",
+        "c.yaml, line 3: evaluate.decision_threshold.mode: unknown threshold mode 'guess';"
+        " choose from fixed, best_f1_on_valid, match_density, precision",
     ),
     "a slip in a choice": (
         "evaluate:\n  tasks: [pairs, topolgy]\n",

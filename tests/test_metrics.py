@@ -19,7 +19,7 @@ from common.config_data import METRIC_NAMES
 from common.evaluation.hf_evaluate import load_package
 from common.evaluation.tasks.pairs import PairMetrics
 from common.inference.pair_metrics import pair_metrics
-from common.inference.thresholds import best_f1_threshold
+from common.inference.thresholds.best_f1_on_valid import best_f1_threshold
 
 
 def _figures_of_scikit_learn(

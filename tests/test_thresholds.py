@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,18 +12,20 @@ import pytest
 import sklearn.metrics as sk
 
 from common.config import Config, DecisionThresholdConfig, LossConfig
+from common.data.splits import Splits
 from common.errors import UserError
 from common.inference.checkpoints import Checkpoint, Decision
+from common.inference.deciding import decide_threshold
 from common.inference.pair_metrics import pair_metrics
 from common.inference.scoring import probabilities, score_pairs
 from common.inference.thresholds import (
+    Choice,
     Evidence,
     ThresholdMode,
-    best_f1_threshold,
     call_pairs,
     check_threshold,
-    decide_threshold,
 )
+from common.inference.thresholds.best_f1_on_valid import best_f1_threshold
 from common.registry import THRESHOLD_MODES
 from common.training.losses import PairLoss
 from common.training.validation import Validator
@@ -79,8 +80,8 @@ def test_another_modes_threshold_is_not_taken_but_chosen_on_the_validation_pairs
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config, pairs = configured("best_f1_on_valid"), make_pairs(40, dim=6)
-    opened = SimpleNamespace(parts={"val": pairs})
-    monkeypatch.setattr("common.data.splits.open_splits", lambda *_: opened)
+    opened = Splits({"val": pairs}, {})
+    monkeypatch.setattr("common.inference.deciding.open_splits", lambda *_: opened)
     checkpoint = checkpoint_of(config, "fixed")
     threshold = decide_threshold(checkpoint, config, one_process())
     assert threshold == best_threshold_of(checkpoint, pairs) != 0.7
@@ -103,8 +104,8 @@ def test_settings_that_the_mode_ignores_or_cannot_use_are_rejected() -> None:
 def toy() -> Iterator[None]:
     """A mode that is registered from here: the threshold that calls the three highest scores."""
 
-    def choose(settings: DecisionThresholdConfig, evidence: Evidence) -> float:
-        return float(np.sort(evidence.scores)[-3])
+    def choose(settings: DecisionThresholdConfig, evidence: Evidence) -> Choice:
+        return Choice(float(np.sort(evidence.scores)[-3]))
 
     THRESHOLD_MODES.add("toy", ThresholdMode(choose, needs_validation=True))
     yield

@@ -48,6 +48,11 @@ class Splits:
         """The embeddings of all their proteins."""
         return next(iter(self.parts.values())).store
 
+    @property
+    def monitored(self) -> PairData:
+        """The validation pairs that count: of held-out proteins, where some were set aside."""
+        return self.parts.get(HELD_OUT) or self.parts["val"]
+
 
 def open_splits(
     config: Config, names: Sequence[Split], accelerator: Accelerator, network: bool = False

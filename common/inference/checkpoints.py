@@ -11,7 +11,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -64,6 +64,7 @@ class Decision:
         epoch: The epoch, counted from 1.
         validation: The metrics by name; None where undefined.
         language_model: The hash of the language model's files that made the embeddings.
+        assumed: What the mode assumed of new proteins, by name: their density, or the prevalence.
     """
 
     threshold: float
@@ -72,9 +73,10 @@ class Decision:
     epoch: int
     validation: dict[str, float | None]
     language_model: str
+    assumed: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _SavedDecision(Decision):
     """The content of decision.json."""
 

@@ -228,7 +228,7 @@ def prepare_session(
             the run cannot be resumed.
     """
     config, accelerator = run.config, run.accelerator
-    train, pairs = splits.parts["train"], ValidationPairs.of(splits)
+    train, pairs = splits.parts["train"], ValidationPairs.of(splits, config)
     check_validation(config, pairs.monitored)
     planner = BatchPlanner.from_settings(
         train,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -15,14 +15,20 @@ from common.config import Config
 from common.config_data import METRIC_NAMES
 from common.csv_log import Cell
 from common.data.batches import PairData
-from common.data.held_out import HeldOut
+from common.data.network_sample import NetworkSample
 from common.data.splits import HELD_OUT, Splits
 from common.errors import UserError
 from common.inference.checkpoints import Decision
 from common.inference.pair_metrics import Metrics, pair_metrics
 from common.inference.partial_scores import Scores
 from common.inference.scoring import probabilities, score_pairs
-from common.inference.thresholds import Evidence, check_classes, mode_of
+from common.inference.thresholds import (
+    Evidence,
+    assume_prevalence,
+    check_classes,
+    draw_sample,
+    mode_of,
+)
 from common.models import PairModel
 from common.training.losses import PairLoss
 
@@ -81,21 +87,27 @@ class ValidationPairs:
         monitored: Those that choose the best epoch and the threshold.
         counts: How many of them belong to each set.
         benchmark: The benchmark's own, where others are monitored.
-        held_out: Proteins that no training pair contains, where they are needed.
+        prevalence: The share of pairs of new proteins that interact, as far as it is known.
+        sample: Further pairs of held-out proteins that the threshold is chosen on.
     """
 
     monitored: PairData
     counts: tuple[int, ...]
     benchmark: PairData | None = None
-    held_out: HeldOut | None = None
+    prevalence: float | None = None
+    sample: NetworkSample | None = None
 
     @classmethod
-    def of(cls, splits: Splits) -> Self:
+    def of(cls, splits: Splits, config: Config) -> Self:
         """Those of a stage: pairs of the proteins that were set aside, if any were."""
-        own, held_out = splits.parts["val"], splits.held_out
-        if held_out is None or HELD_OUT not in splits.parts:
-            return cls(own, (len(own),), held_out=held_out)
-        return cls(splits.parts[HELD_OUT], held_out.counts, own, held_out)
+        monitored, held_out = splits.monitored, splits.held_out
+        return cls(
+            monitored,
+            (len(monitored),) if held_out is None else held_out.counts,
+            splits.parts["val"] if HELD_OUT in splits.parts else None,
+            assume_prevalence(config, held_out),
+            draw_sample(config, held_out),
+        )
 
 
 @dataclass(frozen=True)
@@ -115,7 +127,14 @@ class Validator:
         """
         wanted, data = self.config.evaluate.decision_threshold, self.pairs.monitored
         logits, labels = self._score(model, data, epoch), data.table.labels
-        threshold = mode_of(wanted).choose(wanted, Evidence(probabilities(logits), labels))
+        evidence = Evidence(probabilities(logits), labels, self.pairs.prevalence)
+        if self.pairs.sample is not None:
+            others = self._score(model, PairData(self.pairs.sample.table, data.store), epoch)
+            evidence = replace(
+                evidence, sample=self.pairs.sample, sample_scores=probabilities(others)
+            )
+        choice = mode_of(wanted).choose(wanted, evidence)
+        threshold = choice.threshold
         ends = np.cumsum(self.pairs.counts)[:-1]
         parts = zip(np.split(logits, ends), np.split(labels, ends), strict=True)
         sets = {f"walk_{i}": self._measure(*part, threshold) for i, part in enumerate(parts, 1)}
@@ -128,7 +147,9 @@ class Validator:
             sets |= {"mean": mean, BENCHMARK: self._measure(scored, own.table.labels, threshold)}
         monitor = self.config.training.monitor_metric
         language_model = data.store.language_model
-        decision = Decision(threshold, wanted.mode, monitor, epoch, mean.metrics, language_model)
+        decision = Decision(
+            threshold, wanted.mode, monitor, epoch, mean.metrics, language_model, choice.assumed
+        )
         return Validation(mean.loss, mean.metrics, decision, sets)
 
     def _score(self, model: PairModel, data: PairData, epoch: int) -> Scores:

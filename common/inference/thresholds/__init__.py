@@ -1,8 +1,9 @@
 """Decision thresholds: from which probability on a pair is called an interaction.
 
-A threshold mode is a `ThresholdMode` in `common.registry.THRESHOLD_MODES`. Training applies the
-configured mode after every epoch and stores the threshold and the mode's name with the checkpoint;
-evaluation takes the stored threshold, or chooses one if the checkpoint was trained in another mode.
+A threshold mode is a `ThresholdMode` in `common.registry.THRESHOLD_MODES`, in a file of its own
+here. Training applies the configured mode after every epoch and stores the threshold and the mode's
+name with the checkpoint; evaluation takes the stored threshold, or chooses one if the checkpoint
+was trained in another mode (`common.inference.deciding`).
 
 This module does not import torch at its top, so that the scripts can ask a mode what it needs
 before the seconds that torch takes to import.
@@ -22,24 +23,38 @@ from common.errors import UserError
 from common.registry import THRESHOLD_MODES
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
-
-    from common.inference.checkpoints import Checkpoint
+    from common.data.held_out import HeldOut
+    from common.data.network_sample import NetworkSample
 
 SECTION = "evaluate.decision_threshold"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evidence:
     """The evidence from which a mode chooses a threshold.
 
     Attributes:
-        scores: (N,) the model's probabilities of the validation pairs.
+        scores: (N,) the model's probabilities of the monitored validation pairs, of all their sets.
         labels: (N,) their labels, 0 or 1.
+        prevalence: The share of pairs of new proteins that interact, as `evaluate.prevalence` says;
+            None if it is to be computed and no proteins are held out.
+        sample: Pairs that stand for the network of held-out proteins, for a mode that draws them.
+        sample_scores: (M,) the model's probabilities of these.
     """
 
     scores: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     labels: NDArray[np.generic] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    prevalence: float | None = None
+    sample: NetworkSample | None = None
+    sample_scores: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A threshold, and the numbers that it assumes of new proteins, such as their density."""
+
+    threshold: float
+    assumed: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,12 +67,16 @@ class ThresholdMode:
         needs_validation: Whether it needs the scored validation pairs; if not, its threshold
             follows from the configuration alone, and `choose` may be given an empty `Evidence`.
         needs_both_classes: Whether the validation pairs must be of both classes.
+        needs_network: Whether it needs proteins that no training pair contains, and their network.
+        sample: Draws the pairs of these proteins that it needs scored, if any.
     """
 
-    choose: Callable[[DecisionThresholdConfig, Evidence], float]
+    choose: Callable[[DecisionThresholdConfig, Evidence], Choice]
     keys: tuple[str, ...] = ()
     needs_validation: bool = False
     needs_both_classes: bool = False
+    needs_network: bool = False
+    sample: Callable[[Config, HeldOut], NetworkSample] | None = None
 
 
 def mode_of(settings: DecisionThresholdConfig) -> ThresholdMode:
@@ -66,13 +85,23 @@ def mode_of(settings: DecisionThresholdConfig) -> ThresholdMode:
     return mode
 
 
-fixed = ThresholdMode(lambda settings, _: settings.as_probability(), keys=("value",))
+def needs_network(config: Config) -> bool:
+    """Whether the configured mode needs the network of held-out proteins."""
+    return mode_of(config.evaluate.decision_threshold).needs_network
 
-best_f1_on_valid = ThresholdMode(
-    lambda _, evidence: best_f1_threshold(evidence.scores, evidence.labels),
-    needs_validation=True,
-    needs_both_classes=True,
-)
+
+def draw_sample(config: Config, held_out: HeldOut | None) -> NetworkSample | None:
+    """The pairs of held-out proteins that the configured mode needs scored, if any."""
+    draw = mode_of(config.evaluate.decision_threshold).sample
+    return draw(config, held_out) if draw is not None and held_out is not None else None
+
+
+def assume_prevalence(config: Config, held_out: HeldOut | None) -> float | None:
+    """The configured prevalence; `auto` is the density of the network of held-out proteins."""
+    configured = config.evaluate.prevalence
+    if configured != "auto":
+        return configured
+    return None if held_out is None else held_out.prevalence
 
 
 def check_threshold(settings: DecisionThresholdConfig, overridden: Collection[str] = ()) -> None:
@@ -110,33 +139,6 @@ def check_classes(settings: DecisionThresholdConfig, labels: NDArray[np.generic]
         )
 
 
-def decide_threshold(checkpoint: Checkpoint, config: Config, accelerator: Accelerator) -> float:
-    """The threshold that a configuration asks for, for a checkpoint; every process must call it.
-
-    A mode that needs no validation pairs uses the configuration. The threshold of another one is
-    stored with the checkpoint; if that was trained in another mode, the validation pairs are
-    scored now.
-
-    Raises:
-        UserError: The mode cannot give a threshold for this configuration and these pairs.
-    """
-    settings = config.evaluate.decision_threshold
-    mode = mode_of(settings)
-    if not mode.needs_validation:
-        return mode.choose(settings, Evidence())
-    if checkpoint.decision.mode == settings.mode:
-        return checkpoint.decision.threshold
-    # Imported here, because they import torch and transformers, which takes 4 seconds.
-    from common.data.splits import open_splits
-    from common.inference.scoring import probabilities, score_pairs
-
-    pairs = open_splits(config, ("val",), accelerator).parts["val"]
-    check_classes(settings, pairs.table.labels)
-    scoring = config.evaluate.scoring
-    logits = score_pairs(checkpoint.model, pairs, scoring, accelerator, "validation")
-    return mode.choose(settings, Evidence(probabilities(logits), pairs.table.labels))
-
-
 def call_pairs(probabilities: ArrayLike, threshold: float) -> NDArray[np.bool_]:
     """Which pairs are called interactions.
 
@@ -144,34 +146,6 @@ def call_pairs(probabilities: ArrayLike, threshold: float) -> NDArray[np.bool_]:
     scores would be rounded onto one of them.
     """
     return np.asarray(probabilities, dtype=np.float64) >= np.float64(threshold)
-
-
-def best_f1_threshold(probabilities: ArrayLike, labels: ArrayLike) -> float:
-    """Find the threshold whose calls have the highest F1.
-
-    The threshold lies midway between the lowest score that is called and the next one below it
-    (or zero), so that rounding noise in a score calls no pair differently. Of several best ones
-    the highest is taken, which calls the fewest pairs.
-
-    Args:
-        probabilities: (N,) scores of the pairs.
-        labels: (N,) zeros and ones.
-
-    Raises:
-        ValueError: The labels are of one class only, or `check_scores` refuses the input.
-    """
-    scores, truth = check_scores(probabilities, labels)
-    positives = int(truth.sum())
-    if positives in (0, truth.size):
-        raise ValueError(
-            "the best F1 threshold needs both classes,"
-            f" not {positives} positive and {truth.size - positives} negative pairs"
-        )
-    levels, called, hits = _count_calls_by_level(scores, truth)
-    # F1 = 2 TP / (2 TP + FP + FN); equal fractions divide to equal floats, so ties are exact.
-    best = int(np.argmax(2 * hits / (called + positives)))
-    below = levels[best + 1] if best + 1 < levels.size else min(0.0, levels[best])
-    return _midway(float(below), float(levels[best]))
 
 
 def check_scores(
@@ -196,19 +170,3 @@ def check_scores(
     if not np.isin(truth, (0, 1)).all():
         raise ValueError("labels must be 0 or 1")
     return scores, truth.astype(np.bool_)
-
-
-def _count_calls_by_level(
-    scores: NDArray[np.float64], truth: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """The distinct scores, falling, and how many pairs and positives lie at or above each."""
-    levels, inverse = np.unique(-scores, return_inverse=True)
-    called = np.cumsum(np.bincount(inverse, minlength=levels.size))
-    hits = np.cumsum(np.bincount(inverse[truth], minlength=levels.size))
-    return -levels, called, hits
-
-
-def _midway(low: float, high: float) -> float:
-    """A threshold above `low` and at most `high`: midway, or `high` if they are adjacent floats."""
-    middle = low + (high - low) / 2
-    return middle if middle > low else high

@@ -1,0 +1,109 @@
+"""Pairs that stand for a network: how many a threshold calls, in units of those that interact.
+
+A network is judged on node sets that walks draw, where interactions are many times denser than
+among all pairs, and called pairs are denser too, but less so. So a threshold is fitted on such
+sets: drawn by the same kind of walk, of the sizes of the benchmark, from the network of proteins
+that no training pair contains. Of each set some pairs at random are enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.config_data import Strategy
+from common.data.held_out import HeldOut, Places
+from common.data.negatives import contains, encode_pairs
+from common.data.splitting import draw_node_sets, neighbours_of
+from common.data.tables.pairs import PairTable
+from common.errors import UserError
+
+# PRING's node sizes.
+SIZES = tuple(range(20, 201, 20))
+SETS_PER_SIZE = 10
+MOST_PAIRS = 50_000
+_STREAM = 3  # keeps the draws apart from others of the same seed
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkSample:
+    """Pairs of held-out proteins, and what each adds to a density when it is called.
+
+    Attributes:
+        table: The pairs, each once, and whether they interact.
+        weights: (K, N) for K densities: the sum over the called pairs is the density.
+    """
+
+    table: PairTable
+    weights: NDArray[np.float64]
+
+
+def sample_pairs(held_out: HeldOut, seed: int) -> NetworkSample:
+    """All pairs of held-out proteins, or as many as are enough: called pairs over all pairs."""
+    count = len(held_out.proteins)
+    every = np.stack(np.triu_indices(count), axis=1)
+    rng = np.random.default_rng((seed, 0, _STREAM))
+    rows = np.sort(rng.permutation(len(every))[:MOST_PAIRS])
+    weights = np.full((1, len(rows)), 1 / len(rows))
+    return NetworkSample(_label(held_out, encode_pairs(every[rows], count)), weights)
+
+
+def sample_walks(held_out: HeldOut, strategies: Sequence[Strategy], seed: int) -> NetworkSample:
+    """Node sets of held-out proteins: called pairs over interactions, by the kind of walk.
+
+    As in the topology task, that is the mean over the sets of a size, and the mean of the sizes.
+    Sets without an interaction are left out.
+
+    Raises:
+        UserError: No set of some kind has an interaction.
+    """
+    count = len(held_out.proteins)
+    rng = np.random.default_rng((seed, 0, _STREAM))
+    neighbours = neighbours_of(held_out.edges, np.arange(count))
+    true = np.sort(encode_pairs(held_out.edges, count))
+    sizes = [size for size in SIZES if size <= count] or [count]
+    codes, weights = [], []
+    for strategy in strategies:
+        drawn = draw_node_sets(neighbours, sizes, SETS_PER_SIZE, strategy, rng)
+        most = MOST_PAIRS // (len(strategies) * len(sizes) * SETS_PER_SIZE)
+        parts = [_sample_size(sets, count, true, most, rng) for sets in drawn.values()]
+        parts = [part for part in parts if len(part[0])]
+        if not parts:
+            raise UserError(
+                f"no set of {sizes[0]} to {sizes[-1]} held-out proteins that a {strategy} walk"
+                " visits has an interaction; raise data_config.validation.fraction"
+            )
+        codes.append(np.concatenate([part[0] for part in parts]))
+        weights.append(np.concatenate([part[1] for part in parts]) / len(parts))
+    distinct = np.unique(np.concatenate(codes))
+    summed = [
+        np.bincount(np.searchsorted(distinct, each), weight, len(distinct))
+        for each, weight in zip(codes, weights, strict=True)
+    ]
+    return NetworkSample(_label(held_out, distinct), np.stack(summed))
+
+
+def _sample_size(
+    sets: Sequence[Sequence[int]], count: int, true: Places, most: int, rng: np.random.Generator
+) -> tuple[Places, NDArray[np.float64]]:
+    """Codes of pairs of the node sets of one size, at most so many of each, and their weights."""
+    codes, weights = [np.empty(0, np.int64)], [np.empty(0)]
+    for members in sets:
+        nodes = np.array(members)
+        rows = np.stack(np.triu_indices(len(nodes)), axis=1)
+        every = encode_pairs(nodes[rows], count)
+        edges = int(contains(true, every).sum())
+        if edges:
+            codes.append(rng.permutation(every)[:most])
+            weights.append(np.full(len(codes[-1]), len(every) / len(codes[-1]) / edges))
+    return np.concatenate(codes), np.concatenate(weights) / max(1, len(weights) - 1)
+
+
+def _label(held_out: HeldOut, codes: Places) -> PairTable:
+    """The table of these pairs of held-out proteins."""
+    count = len(held_out.proteins)
+    labels = contains(np.sort(encode_pairs(held_out.edges, count)), codes).astype(np.int8)
+    return PairTable(held_out.proteins, np.stack(np.divmod(codes, count), axis=1), labels)

@@ -1,0 +1,13 @@
+"""The threshold mode `fixed`: the configured value."""
+
+from __future__ import annotations
+
+from common.config import DecisionThresholdConfig
+from common.inference.thresholds import Choice, Evidence, ThresholdMode
+
+
+def _choose(settings: DecisionThresholdConfig, _: Evidence) -> Choice:
+    return Choice(settings.as_probability())
+
+
+MODE = ThresholdMode(_choose, keys=("value",))

@@ -1,0 +1,56 @@
+"""The threshold mode `precision`: most pairs that are called do interact, at a natural prevalence.
+
+Half of the validation pairs interact, of all pairs few do. With the share of called pairs among
+those that interact, t, and among the others, f, which do not depend on how many there are of each,
+the precision at the prevalence p is p t / (p t + (1 - p) f).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.config import DecisionThresholdConfig
+from common.errors import UserError
+from common.inference.thresholds import SECTION, Choice, Evidence, ThresholdMode, check_scores
+from common.inference.thresholds.levels import Levels
+
+
+def precision_at(
+    levels: Levels, truth: NDArray[np.bool_], prevalence: float
+) -> NDArray[np.float64]:
+    """The precision (L,) of calling the pairs down to each level, at another prevalence."""
+    hits, false = (levels.add_up(chosen) / np.count_nonzero(chosen) for chosen in (truth, ~truth))
+    precision: NDArray[np.float64] = (
+        prevalence * hits / (prevalence * hits + (1 - prevalence) * false)
+    )
+    return precision
+
+
+def _choose(settings: DecisionThresholdConfig, evidence: Evidence) -> Choice:
+    """The lowest threshold that reaches the precision.
+
+    Raises:
+        UserError: None does.
+    """
+    assert evidence.prevalence is not None
+    scores, truth = check_scores(evidence.scores, evidence.labels)
+    levels = Levels.of(scores)
+    precision = precision_at(levels, truth, evidence.prevalence)
+    reaching = np.flatnonzero(precision >= settings.precision)
+    if not len(reaching):
+        raise UserError(
+            f"no threshold reaches a precision of {settings.precision} on the validation pairs at a"
+            f" prevalence of {evidence.prevalence:.3g}; the best is {precision.max():.3g}: lower"
+            f" {SECTION}.precision"
+        )
+    return Choice(levels.threshold(int(reaching[-1])), {"prevalence": evidence.prevalence})
+
+
+MODE = ThresholdMode(
+    _choose,
+    keys=("precision",),
+    needs_validation=True,
+    needs_both_classes=True,
+    needs_network=True,
+)
