@@ -88,6 +88,16 @@ def test_a_list_of_training_pairs_that_is_changed_or_gone_is_refused(run: Run) -
         load_checkpoint(path)
 
 
+def test_a_decision_of_an_older_version_assumed_nothing(run: Run) -> None:
+    path = save_model(run, model_of(run.config), replace(DECISION, assumed={"density": 0.01}))
+    assert load_checkpoint(path).decision.assumed == {"density": 0.01}
+    file = path / "decision.json"
+    content = json.loads(file.read_text())
+    del content["assumed"]
+    file.write_text(json.dumps(content))
+    assert load_checkpoint(path).decision == DECISION
+
+
 def test_a_better_model_takes_the_place_of_the_best(run: Run) -> None:
     save_model(run, model_of(run.config, seed=0), DECISION)
     better = model_of(run.config, seed=1)
