@@ -139,7 +139,7 @@ class PairData:
         used, pairs = np.unique(self.table.pairs[rows], return_inverse=True)
         names = tuple(self.table.proteins[i] for i in used)
         return PairBatch(
-            proteins=torch.from_numpy(np.concatenate([self.store[name] for name in names])),
+            proteins=torch.from_numpy(self.store.gather(names)),
             lengths=self.protein_lengths[used],
             pairs=pairs.reshape(-1, 2),
             labels=torch.from_numpy(self.table.labels[rows].astype(np.float32)),

@@ -223,6 +223,8 @@ class MeanModel(PairModel):
 
     def encode_rows(self, residues: Tensor, lengths: HostInts) -> Tensor:
         """The mean over residues, (U, D)."""
+        if (lengths == 1).all():  # One row is its own mean.
+            return self.standardize(residues)
         counts = to_device(lengths, residues.device)
         # `unsafe` skips checks of the lengths for which the host would wait for a GPU.
         return torch.segment_reduce(self.standardize(residues), "mean", lengths=counts, unsafe=True)

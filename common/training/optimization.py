@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
@@ -35,7 +34,7 @@ def build_optimizer(model: nn.Module, settings: OptimizerConfig) -> AdamW:
         betas=(settings.beta1, settings.beta2),
         eps=settings.eps,
         # One kernel for all parameters instead of several per parameter.
-        fused=torch.cuda.is_available(),
+        fused=True,
     )
 
 

@@ -45,6 +45,11 @@ class MeanStore:
         mean: Embedding = self._means[self._places[protein]]
         return mean
 
+    def gather(self, proteins: Sequence[str]) -> Embedding:
+        """The mean states of some proteins, (proteins, dim)."""
+        means: Embedding = self._means[[self._places[protein] for protein in proteins], 0]
+        return means
+
     def length(self, protein: str) -> int:
         """How many rows a protein has: one."""
         return 1

@@ -37,6 +37,9 @@ class Store(Protocol):
     def __getitem__(self, protein: str) -> Embedding:
         """The rows of a protein, (rows, dim)."""
 
+    def gather(self, proteins: Sequence[str]) -> Embedding:
+        """The rows of some proteins, laid end to end: a new array (R, dim)."""
+
     def length(self, protein: str) -> int:
         """How many rows a protein has."""
 
@@ -96,6 +99,10 @@ class EmbeddingStore:
         """The states of a protein: a read-only (length, dim) view in the store's dtype."""
         part, first, end = self._places[protein]
         return self._values[part][first:end].reshape(-1, self.dim)
+
+    def gather(self, proteins: Sequence[str]) -> Embedding:
+        """The states of some proteins, laid end to end: a new array (R, dim)."""
+        return np.concatenate([self[protein] for protein in proteins])
 
     def length(self, protein: str) -> int:
         """Residues stored of a protein; its sequence may have been cut."""
