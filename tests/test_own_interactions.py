@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from pydantic import ValidationError
 
 from common.config_data import STRATEGIES, BenchmarkConfig, DataConfig, InteractionsConfig, Strategy
-from common.data.benchmarks.base import Benchmark
+from common.data.benchmarks.base import Benchmark, Split
 from common.data.benchmarks.registry import prepare_benchmark
 from common.data.preparation import MARKER, ensure_prepared
 from common.data.splitting import draw_sides
@@ -24,7 +25,7 @@ from common.run import OneProcess
 from tests.test_interaction_readers import write_forms
 
 Pair = tuple[str, str]
-PARTS = ("train", "val", "test")
+PARTS: tuple[Split, ...] = ("train", "val", "test")
 PROTEINS = 120
 
 
@@ -154,6 +155,30 @@ def test_it_is_made_once_and_anew_for_other_input(tmp_path: Path, inputs: dict[s
     before = prepared(changing)
     copy.write_bytes(copy.read_bytes() + b"P10001\tP10002\nP10050\tP10119\n")
     assert prepared(changing)[0] != before[0]
+
+
+def test_jobs_that_start_at_once_share_what_one_of_them_prepares(
+    tmp_path: Path, inputs: dict[str, Path]
+) -> None:
+    """Each prepares it if it is missing; the first that ends gives it its place."""
+    context = multiprocessing.get_context("fork")
+    start, results = context.Barrier(4), context.Queue()
+
+    def prepare() -> None:
+        start.wait(timeout=60)
+        benchmark = open_prepared(tmp_path / "own", settings_of(inputs))
+        results.put({kind: sorted(named(benchmark.pairs(kind)).items()) for kind in PARTS})
+
+    jobs = [context.Process(target=prepare) for _ in range(4)]
+    for job in jobs:
+        job.start()
+    found = [results.get(timeout=60) for _ in jobs]
+    for job in jobs:
+        job.join(timeout=60)
+    assert [job.exitcode for job in jobs] == [0, 0, 0, 0]
+    assert found[0] == found[1] == found[2] == found[3]
+    assert [path.name for path in tmp_path.glob("own*")] == ["own"]
+    assert [path.name for path in tmp_path.rglob(".*.tmp")] == []
 
 
 def test_nothing_else_is_overwritten(tmp_path: Path, inputs: dict[str, Path]) -> None:

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 import numpy.typing as npt
+from filelock import FileLock
 
 from common.config_data import STRATEGIES, InteractionsConfig, Strategy
 from common.data.benchmarks.pring import FileKind, file_names
@@ -37,7 +39,7 @@ from common.data.tables.interactions.base import (
 from common.data.tables.interactions.reading import read_interactions
 from common.data.tables.meeting_ids import known_ids, meet, read_id_map, read_organisms
 from common.errors import UserError
-from common.files import hash_file, new_directory
+from common.files import explain_disk_errors, hash_file, new_directory
 from common.run import LOGGER, format_event
 
 Numbers = npt.NDArray[np.int64]
@@ -102,9 +104,31 @@ def ensure_prepared(root: Path, species: str, settings: InteractionsConfig, seed
     """
     identity = {"version": VERSION, "species": species, "seed": seed} | _describe_input(settings)
     identity = json.loads(json.dumps(identity))
-    found = _read_marker(root)
-    if found is not None and {key: found.get(key) for key in identity} == identity:
+    if _is_prepared(root, identity):
         return
+    with _taking_turns(root.absolute()):
+        if not _is_prepared(root, identity):
+            _prepare(root, species, settings, seed, identity)
+
+
+@contextmanager
+def _taking_turns(root: Path) -> Iterator[None]:
+    """Let jobs that start at once wait for the first, to use what it has prepared."""
+    path = root.with_name(f".{root.name}.lock")
+    with explain_disk_errors(root):
+        root.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path).acquire()
+    with lock:
+        try:
+            yield
+        finally:
+            # Whoever waits for the deleted file, or makes a new one, finds the work done.
+            path.unlink(missing_ok=True)
+
+
+def _prepare(
+    root: Path, species: str, settings: InteractionsConfig, seed: int, identity: dict[str, Any]
+) -> None:
     material = read_material(settings)
     groups, method = _find_groups(material, settings)
     with new_directory(root) as directory:
@@ -125,6 +149,11 @@ def ensure_prepared(root: Path, species: str, settings: InteractionsConfig, seed
             names = "".join(f"{name}\n" for name in material.missing)
             _write_text(directory / "proteins_without_sequence.txt", names)
     LOGGER.info(format_event("interactions_prepared", directory=root, seed=seed))
+
+
+def _is_prepared(root: Path, identity: Mapping[str, Any]) -> bool:
+    found = _read_marker(root)
+    return found is not None and {key: found.get(key) for key in identity} == identity
 
 
 def _read_marker(root: Path) -> dict[str, Any] | None:
