@@ -5,6 +5,7 @@ Cases: pairs 350, FASTA 350, predictions 350 (`test_so_many_cases_are_tried`).
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import shutil
@@ -33,6 +34,7 @@ from tests.bad_input import (
     named_line,
     packings,
     text_of,
+    unpack,
 )
 
 IDS = ["P1", "P2", "Q9-2", "A0A024R1R8", "β2", "sp|P1|X", "0", "1", '"P1', "P1,P2", "#P", "nan"]
@@ -164,6 +166,24 @@ odd_records = odd_rows_of(HEADERS + ODD_HEADERS, RESIDUES, LAST_RESIDUES, ODD_RE
 fasta_files = texts(records, odd_records, ["\n", "\n", "\r\n", "\r", "\n\n"])
 
 
+def fasta_text_of(path: Path) -> str | None:
+    """The text of a file in UTF-8 or Windows-1252, gzip by content; None where it has none."""
+    content = path.read_bytes()
+    if content.startswith((b"PK\3\4", b"BZh", b"\xfd7zXZ", b"\xff\xfe", b"\xfe\xff")):
+        return None
+    if content.startswith(b"\x1f\x8b"):
+        content = unpack(content) or b""
+    return "\n".join(map(decoded, re.split(b"\r\n|\r|\n", content))).lstrip("\ufeff")
+
+
+def decoded(line: bytes) -> str:
+    """A line in one of the two encodings; one that is in neither is made one that is refused."""
+    for encoding in ("utf-8", "cp1252"):
+        with contextlib.suppress(UnicodeDecodeError):
+            return line.decode(encoding)
+    return "\0"
+
+
 def header_id(line: str) -> str | None:
     """The id of a header, None where it has none that can be seen."""
     words = line[1:].split()
@@ -193,7 +213,7 @@ def expected_sequences(text: str) -> tuple[dict[str, str], set[int]]:
         if not sequence or sequences.setdefault(name, sequence) != sequence:
             wrong.add(number)
         wrong |= wrong_residue_lines(lines)
-    return sequences, wrong
+    return sequences, wrong | {number for number, line in lines_of(text) if "\0" in line}
 
 
 def wrong_residue_lines(lines: list[tuple[int, str]]) -> set[int]:
@@ -208,8 +228,7 @@ def wrong_residue_lines(lines: list[tuple[int, str]]) -> set[int]:
 def test_fasta_files(folder: Path, text: str, packing: Packing) -> None:
     path = packing.store(folder, text)
     read = attempt("fasta", lambda: read_fasta(path), path)
-    known = text_of(path) or ""
-    sequences, wrong = expected_sequences(known.lstrip("\ufeff"))
+    sequences, wrong = expected_sequences(fasta_text_of(path) or "")
     if sequences or wrong:
         check(read, sequences, wrong, path)
     else:

@@ -592,7 +592,7 @@ def test_predictions_in_another_naming_are_refused(
         )
 
 
-@pytest.mark.parametrize("task", ["go_modules", "essential_proteins"])
+@pytest.mark.parametrize("task", ["complexes", "go_modules", "essential_proteins"])
 def test_functional_data_of_another_species_are_refused_before_scoring(
     project: TinyProject, task: str
 ) -> None:
@@ -600,9 +600,20 @@ def test_functional_data_of_another_species_are_refused_before_scoring(
     folder = project.folder / "functional"
     (folder / "test_go_terms.pkl").write_bytes(pickle.dumps({"X": {"go_p": ["GO:1"]}}))
     (folder / "selected_essential_proteins.txt").write_text("X\n")
+    (folder / "complex_graphs.pkl").write_bytes(pickle.dumps([nx.Graph([("X", "Y")])]))
     config = load_config(project.config, "evaluate", [f"evaluate.tasks=[{task}]"])
-    with pytest.raises(UserError, match="of the same species and split"):
+    with pytest.raises(
+        UserError, match=r"functional_dir .* does not fit tiny BFS: no.* of the same species"
+    ):
         test_side.open_test_side(config)
+
+
+def test_complexes_may_have_proteins_that_the_species_lacks(project: TinyProject) -> None:
+    """Of 397 proteins of the benchmark's complexes, its own human sequences have 75."""
+    graphs = [nx.Graph([("X", "P040")])]
+    (project.folder / "functional/complex_graphs.pkl").write_bytes(pickle.dumps(graphs))
+    config = load_config(project.config, "evaluate", ["evaluate.tasks=[complexes]"])
+    assert test_side.open_test_side(config).proteins() == {"X", "P040"}
 
 
 def test_a_functional_folder_that_is_not_there_is_named_with_its_key(project: TinyProject) -> None:

@@ -11,6 +11,7 @@ import pytest
 from common.data.tables import cache, fasta
 from common.data.tables.fasta import read_fasta, read_sequences
 from common.errors import UserError
+from tests.tiny_esm import record_log
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -42,8 +43,31 @@ def test_line_ends_byte_order_mark_and_compression_change_nothing(
     text = line_end.join([">P1", "ACDE ", "", "FG", ">P2", "MK", "", ""])
     marked = b"\xef\xbb\xbf" + text.encode()
     assert read_fasta(write(tmp_path / "x.fasta", marked)) == {"P1": "ACDEFG", "P2": "MK"}
-    packed = write(tmp_path / "x.fasta.gz", gzip.compress(marked, mtime=0))
-    assert read_fasta(packed) == {"P1": "ACDEFG", "P2": "MK"}
+    for name, content in (
+        ("x.fasta.gz", gzip.compress(marked, mtime=0)),
+        ("packed.fasta", gzip.compress(marked, mtime=0)),
+        ("plain.fasta.gz", marked),
+    ):
+        path = write(tmp_path / name, content)
+        assert read_fasta(path) == {"P1": "ACDEFG", "P2": "MK"}
+        assert read_sequences(path, tmp_path / "cache") == {"P1": "ACDEFG", "P2": "MK"}
+
+
+def test_an_old_encoding_in_a_description_changes_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.fasta", ">P1 protéine\nAC\n>P2 β\nMK\n".encode("cp1252", "replace"))
+    assert read_fasta(path) == {"P1": "AC", "P2": "MK"}
+
+
+def test_stop_codons_and_letters_of_no_standard_residue_are_counted(tmp_path: Path) -> None:
+    """A U is selenocysteine, an X anything; language models were trained on few of them."""
+    path = write(tmp_path / "x.fasta", ">P1\nACUX*\n>P2\nMXbX\n>P3\nACD\n>P4\nMK\n*\n>P4\nMK\n")
+    with record_log() as log:
+        assert read_fasta(path) == {"P1": "ACUX", "P2": "MXBX", "P3": "ACD", "P4": "MK"}
+        read_fasta(write(tmp_path / "plain.fasta", ">P3\nACDEFGHIKLMNPQRSTVWY\n"))
+    assert log.lines == [
+        f"sequences_read | file={path} | stops_removed=2 | proteins_with_other_letters=2"
+        " | letters=B 1, U 1, X 3"
+    ]
 
 
 def test_a_repeated_entry_is_fine_but_not_with_another_sequence(tmp_path: Path) -> None:
@@ -85,17 +109,13 @@ def test_refuses_what_is_not_fasta_by_its_line(tmp_path: Path, text: str, messag
     ("name", "content", "message"),
     [
         ("absent.fasta", None, "cannot read .*No such file"),
-        ("latin.fasta", b">P1\nAC\xe9\n", "not a text file in UTF-8"),
-        (
-            "packed.fasta",
-            gzip.compress(b">P1\nAC\n", mtime=0),
-            "compressed by gzip, so rename it to end in .gz",
-        ),
-        ("plain.fasta.gz", b">P1\nAC\n", "not a complete gzip file"),
+        ("latin.fasta", b">P1\nAC\xe9\n", "line 2: 'é' in the sequence of P1"),
+        ("other.fasta", b">P1\nAC\n>\x81\n", "line 3: neither UTF-8 nor Windows-1252"),
+        ("wide.fasta", ">P1\nAC\n".encode("utf-16"), "is UTF-16 text; save it as UTF-8"),
         (
             "cut.fasta.gz",
             gzip.compress(b">P1\n" + b"AC" * 99, mtime=0)[:-12],
-            "not a complete gzip file",
+            "not a whole gzip file",
         ),
     ],
 )

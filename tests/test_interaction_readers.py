@@ -422,7 +422,8 @@ def test_windows_1252_is_read_line_by_line(path: Path) -> None:
 def test_lines_are_counted_as_an_editor_does_over_blocks(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("common.data.tables.text_table._BLOCK_BYTES", 64)
+    for module in ("text", "text_table"):
+        monkeypatch.setattr(f"common.data.tables.{module}.BLOCK_BYTES", 64)
     lines = [f"A{number} B{number}" + "\n" * (number % 3 + 1) for number in range(100)]
     text = "# x\r\n" + "".join(lines)
     assert len(read(path, text)) == 100

@@ -7,7 +7,7 @@ that a model has to score for them, each once, however many tasks look at it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
@@ -19,7 +19,7 @@ from common.data.benchmarks.base import Benchmark
 from common.data.benchmarks.registry import open_benchmark, prepare_benchmark
 from common.data.tables.ids import places_of
 from common.data.tables.pairs import MissingReport, PairTable, check_sequences
-from common.errors import UserError
+from common.errors import UserError, excerpt
 from common.evaluation.networks import Network, pair_keys
 from common.evaluation.tasks.base import PairSet, Task
 from common.registry import TASKS
@@ -93,6 +93,22 @@ class TestSet:
                 f"data_config.benchmark.functional_dir ({self.benchmark.settings.functional_dir})"
                 f" does not fit {self.species} {self.benchmark.strategy}: {error}"
             ) from None
+
+    def check_species(self, proteins: Collection[str], origin: str) -> None:
+        """Check that proteins are of this species, of which files may not have all.
+
+        Raises:
+            UserError: The species' sequences have none of them.
+        """
+        files = self.benchmark.files()
+        if files and "sequences" not in files:  # A prediction file can be judged without.
+            return
+        if self.benchmark.sequences().keys().isdisjoint(proteins):
+            names = " and ".join(map(excerpt, sorted(proteins)[:2]))
+            raise UserError(
+                f"none of the {len(proteins)} proteins of the {origin}, such as {names}, is among"
+                f" the sequences of {self.species}: take the {origin} of the same species"
+            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import datasets
 import pyarrow as pa
 from datasets.table import InMemoryTable
 
-from common.data.tables.text import open_text
+from common.data.tables.text import unreadable
 from common.files import hash_file, new_directory
 
 # Part of the cache's key: increase it when the same text shall be parsed into something else.
@@ -35,8 +35,10 @@ def cached_dataset(
     Raises:
         UserError: The file cannot be read or parsed, or the cache cannot be written.
     """
-    with open_text(path):  # a missing file is refused by the sentence that reading has for it
+    try:
         digest = hash_file(path)
+    except OSError as error:
+        raise unreadable(path, error) from None
     folder = cache_dir / f"{kind}-v{_CACHE_VERSION}-{digest}"
     dataset = _load(folder)
     if dataset is None:

@@ -1,13 +1,14 @@
 """Protein sequences from FASTA files.
 
-Files come from anywhere: with Windows line ends, a byte order mark, compressed. Differences that
+Files come from anywhere: compressed, in an old encoding, with Windows line ends. Differences that
 cannot change a sequence are accepted; whatever could is refused with its line.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +16,12 @@ import pyarrow as pa
 
 from common.data.tables.cache import cached_dataset
 from common.data.tables.ids import shorten_uniprot
-from common.data.tables.text import open_text
+from common.data.tables.text import TextFile
 from common.errors import UserError, excerpt
+from common.run import LOGGER, format_event
 
 # ASCII on purpose: upper-casing other letters can make two of one.
+_STANDARD = re.compile(r"[ACDEFGHIKLMNPQRSTVWY]+")
 _SEQUENCE_LINE = re.compile(r"[A-Za-z]*\*?")
 
 
@@ -27,6 +30,7 @@ class _Record:
     name: str
     line: int
     sequence: str
+    stopped: bool
 
 
 def read_sequences(path: str | Path, cache_dir: str | Path) -> dict[str, str]:
@@ -44,12 +48,12 @@ def read_fasta(path: str | Path) -> dict[str, str]:
     """Read a FASTA file.
 
     Args:
-        path: The file; `.gz` is decompressed.
+        path: The file; gzip is recognized by its content.
 
     Returns:
         The upper-case sequence of every id, in file order. The id is the first word of the header,
         or the accession of a UniProt header (`sp|P12345|NAME`). A closing `*` (stop codon) is
-        dropped.
+        removed; the log counts these, and the letters other than the 20 standard residues.
 
     Raises:
         UserError: Names the file and line of what is not FASTA, of a character that is not a
@@ -57,22 +61,33 @@ def read_fasta(path: str | Path) -> dict[str, str]:
     """
     path = Path(path)
     records: dict[str, _Record] = {}
-    with open_text(path) as file:
-        for record in _records(file, path):
-            first = records.setdefault(record.name, record)
-            if first.sequence != record.sequence:
-                raise UserError(
-                    f"{path}, line {record.line}: {excerpt(record.name)} has another sequence here"
-                    f" than on line {first.line}; keep one of the two"
-                )
+    for record in _records(TextFile(path).lines(), path):
+        first = records.setdefault(record.name, record)
+        if first.sequence != record.sequence:
+            raise UserError(
+                f"{path}, line {record.line}: {excerpt(record.name)} has another sequence here"
+                f" than on line {first.line}; keep one of the two"
+            )
     if not records:
         raise UserError(f"{path} contains no sequences; expected FASTA ('>id', then the sequence)")
+    _log_oddities(path, records.values())
     return {name: record.sequence for name, record in records.items()}
 
 
-def _records(lines: Iterable[str], path: Path) -> Iterator[_Record]:
+def _log_oddities(path: Path, records: Collection[_Record]) -> None:
+    """Log how many stop codons were removed, and which letters are not standard residues."""
+    stops = sum(record.stopped for record in records)
+    odd = [letters for record in records if (letters := _STANDARD.sub("", record.sequence))]
+    counts = sorted(Counter("".join(odd)).items())
+    letters = ", ".join(f"{letter} {count}" for letter, count in counts)
+    if stops or odd:
+        fields = {"file": path, "stops_removed": stops, "proteins_with_other_letters": len(odd)}
+        LOGGER.info(format_event("sequences_read", **fields, letters=letters or "none"))
+
+
+def _records(lines: Iterable[tuple[int, str]], path: Path) -> Iterator[_Record]:
     name, start, parts = "", 0, list[str]()
-    for number, line in enumerate(lines, 1):
+    for number, line in lines:
         line = line.strip()
         if line.startswith(">"):
             if start:
@@ -116,9 +131,10 @@ def _check_sequence_line(line: str, before: list[str], name: str, where: str) ->
 
 
 def _finish(name: str, start: int, parts: list[str], path: Path) -> _Record:
-    sequence = "".join(parts).removesuffix("*").upper()
+    text = "".join(parts).upper()
+    sequence = text.removesuffix("*")
     if not sequence:
         raise UserError(
             f"{path}, line {start}: {excerpt(name)} has no sequence; add it or remove the entry"
         )
-    return _Record(name, start, sequence)
+    return _Record(name, start, sequence, stopped=sequence != text)

@@ -18,6 +18,7 @@ import numpy as np
 
 from common.data.tables.ids import shorten_uniprot
 from common.data.tables.interactions.base import EXAMPLES, Interactions, Tally, settle
+from common.data.tables.text import TextFile
 from common.data.tables.text_table import Layout, TextTable, split_line
 from common.errors import UserError, excerpt
 
@@ -69,7 +70,7 @@ def read_organisms(path: str | Path) -> dict[str, int]:
     Raises:
         UserError: The file cannot be read.
     """
-    found = (pair for block in TextTable(path).text_blocks() for pair in _ORGANISM.findall(block))
+    found = (pair for block in TextFile(path).text_blocks() for pair in _ORGANISM.findall(block))
     return {plain_id(name.decode()): int(taxid) for name, taxid in found}
 
 

@@ -1,4 +1,4 @@
-"""Open text files from anywhere: UTF-8, compressed or not, with any line ends."""
+"""Read text files from anywhere: compressed or not, with any line ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ from typing import IO, cast
 
 from common.errors import UserError
 
+BLOCK_BYTES = 8 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
+# The first bytes of files that people pass on as they were downloaded.
+_OTHER_FILES = {
+    b"PK\x03\x04": "a zip archive; unpack it first",
+    b"\xff\xfe": "UTF-16 text; save it as UTF-8",
+    b"\xfe\xff": "UTF-16 text; save it as UTF-8",
+    b"BZh": "a bzip2 archive; unpack it first",
+    b"\xfd7zXZ": "an xz archive; unpack it first",
+}
 
 
 @contextlib.contextmanager
@@ -40,7 +49,12 @@ def open_text(path: Path) -> Iterator[IO[str]]:
     except UnicodeDecodeError:
         raise UserError(_explain_no_text(path)) from None
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}; check the path") from None
+        raise unreadable(path, error) from None
+
+
+def unreadable(path: Path, error: OSError) -> UserError:
+    """Build the error for a file that the system does not read."""
+    return UserError(f"cannot read {path}: {error.strerror or error}; check the path")
 
 
 def _open_bytes(path: Path) -> IO[bytes]:
@@ -56,3 +70,96 @@ def _explain_no_text(path: Path) -> str:
         packed = file.read(2) == _GZIP_MAGIC and path.suffix != ".gz"
     remedy = "it is compressed by gzip, so rename it to end in .gz" if packed else "save it as such"
     return f"{path} is not a text file in UTF-8; {remedy}"
+
+
+class TextFile:
+    """A text file in any common encoding, read in blocks.
+
+    Gzip is recognized by its content, byte order marks are skipped, every kind of line end is read
+    as a newline, and a line that is not UTF-8 is read as Windows-1252.
+
+    Attributes:
+        path: The file.
+        foreign: How many lines were read as Windows-1252 the last time.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.foreign = 0
+
+    def lines(self) -> Iterator[tuple[int, str]]:
+        """All lines with their numbers."""
+        number = 0
+        for block in self.text_blocks():
+            for line in block.decode().split("\n")[:-1]:
+                number += 1
+                yield number, line
+
+    def text_blocks(self) -> Iterator[bytes]:
+        """The whole text as UTF-8, in blocks of whole lines.
+
+        Raises:
+            UserError: The file cannot be read, or is not text.
+        """
+        number, self.foreign = 0, 0
+        for block in self._raw_blocks():
+            if b"\r" in block:
+                block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+            if not block.endswith(b"\n"):
+                block += b"\n"
+            if b"\0" in block:
+                line = number + block[: block.index(b"\0")].count(b"\n") + 1
+                raise UserError(
+                    f"{self.path}, line {line}: a NUL byte, which no text has; save the file as"
+                    " UTF-8 text"
+                )
+            if not block.isascii():
+                block = self._as_utf8(block, number)
+            number += block.count(b"\n")
+            yield block
+
+    def _as_utf8(self, block: bytes, before: int) -> bytes:
+        try:
+            block.decode()
+            return block
+        except UnicodeDecodeError:
+            lines = enumerate(block.split(b"\n"), before + 1)
+            return b"\n".join(self._line_as_utf8(line, number) for number, line in lines)
+
+    def _line_as_utf8(self, line: bytes, number: int) -> bytes:
+        try:
+            line.decode()
+            return line
+        except UnicodeDecodeError:
+            self.foreign += 1
+        try:
+            return line.decode("cp1252").encode()
+        except UnicodeDecodeError:
+            raise UserError(
+                f"{self.path}, line {number}: neither UTF-8 nor Windows-1252; save the file as"
+                " UTF-8"
+            ) from None
+
+    def _raw_blocks(self) -> Iterator[bytes]:
+        try:
+            with self._open() as file:
+                block = file.read(BLOCK_BYTES) + file.readline()
+                while block.startswith(codecs.BOM_UTF8):
+                    block = block.removeprefix(codecs.BOM_UTF8)
+                while block:
+                    yield block
+                    block = file.read(BLOCK_BYTES) + file.readline()
+        except (gzip.BadGzipFile, EOFError, zlib.error):
+            raise UserError(f"{self.path} is not a whole gzip file; download it again") from None
+        except OSError as error:
+            raise unreadable(self.path, error) from None
+
+    def _open(self) -> IO[bytes]:
+        with self.path.open("rb") as file:
+            start = file.read(8)
+        for mark, kind in _OTHER_FILES.items():
+            if start.startswith(mark):
+                raise UserError(f"{self.path} is {kind}")
+        if start.startswith(_GZIP_MAGIC):
+            return cast(IO[bytes], gzip.open(self.path, "rb"))
+        return self.path.open("rb")

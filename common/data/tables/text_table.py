@@ -5,52 +5,41 @@ r"""Text tables from anywhere, in blocks: packed or not, in any common encoding,
     for block in table.blocks(layout):
         first = block.names("a", check_id)
 
-Gzip is recognized by its content. A byte order mark, blank lines and lines that begin with `#` are
-skipped; a line that is not UTF-8 is read as Windows-1252. Arrow's CSV reader parses blocks of some
-megabytes into dictionary-encoded columns, so that a value that occurs a million times is examined
-once. A value or a line that cannot be read is refused with its line number.
+The text is read as by `TextFile`; blank lines and lines that begin with `#` are skipped. Arrow's
+CSV reader parses blocks of some megabytes into dictionary-encoded columns, so that a value that
+occurs a million times is examined once. A value or a line that cannot be read is refused with its
+line number.
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import itertools
 import re
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
+from common.data.tables.text import BLOCK_BYTES, TextFile
 from common.errors import UserError, excerpt
 
 Codes = npt.NDArray[np.int32]
 Value = TypeVar("Value")
 Scalar = TypeVar("Scalar", bound=np.generic)
 
-_BLOCK_BYTES = 8 << 20
 _HEAD_LINES = 1000
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # With a line end in front, which is what the regular expression engine finds fast.
 _SKIPPED = re.compile(rb"\n[ \t]*(?:#[^\n]*)?(?=\n)")
 _SKIPPED_LINE = re.compile(r"[ \t]*(?:#|$)")
 _BLANKS = re.compile(rb"[ \t]+")
 _EDGES = re.compile(rb"[ \t]*\n[ \t]*")
-# The first bytes of files that people pass on as they were downloaded.
-_OTHER_FILES = {
-    b"PK\x03\x04": "a zip archive; unpack it first",
-    b"\xff\xfe": "UTF-16 text; save it as UTF-8",
-    b"\xfe\xff": "UTF-16 text; save it as UTF-8",
-    b"BZh": "a bzip2 archive; unpack it first",
-    b"\xfd7zXZ": "an xz archive; unpack it first",
-}
 
 
 class Names(NamedTuple):
@@ -174,19 +163,16 @@ class Block:
         return Names(values, codes, self.columns[column].dictionary.to_pylist())
 
 
-class TextTable:
+class TextTable(TextFile):
     """A text file that holds a table.
 
     Attributes:
-        path: The file.
         head: How it begins.
-        foreign: How many lines were read as Windows-1252 the last time.
         header: The line that was taken for a header the last time; empty if none was.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.foreign = 0
+        super().__init__(path)
         self.header = ""
         self.head = self._read_head()
 
@@ -205,7 +191,7 @@ class TextTable:
             for batch in arrow_csv.open_csv(
                 _Stream(self._data_blocks(layout.delimiter)),
                 arrow_csv.ReadOptions(
-                    column_names=names, skip_rows=int(layout.header), block_size=_BLOCK_BYTES
+                    column_names=names, skip_rows=int(layout.header), block_size=BLOCK_BYTES
                 ),
                 arrow_csv.ParseOptions(
                     delimiter=layout.delimiter or "\t",
@@ -244,7 +230,7 @@ class TextTable:
 
     def _read_head(self) -> Head:
         comment, lines = "", list[str]()
-        for _, line in self._lines():
+        for _, line in self.lines():
             if not _SKIPPED_LINE.match(line):
                 lines.append(line)
             elif not lines and line.strip():
@@ -256,15 +242,7 @@ class TextTable:
         return Head(comment, lines)
 
     def _data_lines(self) -> Iterator[tuple[int, str]]:
-        return ((n, line) for n, line in self._lines() if not _SKIPPED_LINE.match(line))
-
-    def _lines(self) -> Iterator[tuple[int, str]]:
-        """All lines with their numbers."""
-        number = 0
-        for block in self.text_blocks():
-            for line in block.decode().split("\n")[:-1]:
-                number += 1
-                yield number, line
+        return ((n, line) for n, line in self.lines() if not _SKIPPED_LINE.match(line))
 
     def _data_blocks(self, delimiter: str | None) -> Iterator[bytes]:
         """The lines that hold data."""
@@ -275,76 +253,6 @@ class TextTable:
                 block = _squeeze(block)
             if block:
                 yield block
-
-    def text_blocks(self) -> Iterator[bytes]:
-        """The whole text as UTF-8, in blocks of whole lines.
-
-        Raises:
-            UserError: The file cannot be read, or is not text.
-        """
-        number, self.foreign = 0, 0
-        for block in self._raw_blocks():
-            if b"\r" in block:
-                block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-            if not block.endswith(b"\n"):
-                block += b"\n"
-            if b"\0" in block:
-                line = number + block[: block.index(b"\0")].count(b"\n") + 1
-                raise UserError(
-                    f"{self.path}, line {line}: a NUL byte, which no text has; save the file as"
-                    " UTF-8 text"
-                )
-            if not block.isascii():
-                block = self._as_utf8(block, number)
-            number += block.count(b"\n")
-            yield block
-
-    def _as_utf8(self, block: bytes, before: int) -> bytes:
-        try:
-            block.decode()
-            return block
-        except UnicodeDecodeError:
-            lines = enumerate(block.split(b"\n"), before + 1)
-            return b"\n".join(self._line_as_utf8(line, number) for number, line in lines)
-
-    def _line_as_utf8(self, line: bytes, number: int) -> bytes:
-        try:
-            line.decode()
-            return line
-        except UnicodeDecodeError:
-            self.foreign += 1
-        try:
-            return line.decode("cp1252").encode()
-        except UnicodeDecodeError:
-            raise UserError(
-                f"{self.path}, line {number}: neither UTF-8 nor Windows-1252; save the file as"
-                " UTF-8"
-            ) from None
-
-    def _raw_blocks(self) -> Iterator[bytes]:
-        try:
-            with self._open() as file:
-                block = file.read(_BLOCK_BYTES) + file.readline()
-                while block.startswith(_BYTE_ORDER_MARK):
-                    block = block.removeprefix(_BYTE_ORDER_MARK)
-                while block:
-                    yield block
-                    block = file.read(_BLOCK_BYTES) + file.readline()
-        except (gzip.BadGzipFile, EOFError, zlib.error):
-            raise UserError(f"{self.path} is not a whole gzip file; download it again") from None
-        except OSError as error:
-            reason = error.strerror or error
-            raise UserError(f"cannot read {self.path}: {reason}; check the path") from None
-
-    def _open(self) -> IO[bytes]:
-        with self.path.open("rb") as file:
-            start = file.read(8)
-        for mark, kind in _OTHER_FILES.items():
-            if start.startswith(mark):
-                raise UserError(f"{self.path} is {kind}")
-        if start.startswith(b"\x1f\x8b"):
-            return cast(IO[bytes], gzip.open(self.path, "rb"))
-        return self.path.open("rb")
 
 
 def _squeeze(block: bytes) -> bytes:

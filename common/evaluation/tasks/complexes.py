@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Complexes(Task):
-    """The metrics of the benchmark's complexes, whatever the species of the test pairs."""
+    """The metrics of known complexes, which may have proteins that the test set lacks."""
 
     name = "complexes"
     files = ("complex_graphs.pkl", "complex_proteins.fasta")
@@ -33,6 +33,9 @@ class Complexes(Task):
         super().__init__(sets, config)
         graphs = load_graphs(self.path("complex_graphs.pkl"))
         self.complexes = [Network.from_graph(graph) for graph in graphs]
+        with self.own.explaining_misfit():
+            members = {name for network in self.complexes for name in network.nodes}
+            self.own.check_species(members, "complexes")
 
     def asks(self) -> list[PairSet]:
         """Every pair of different proteins within a complex, as in the benchmark's pair file."""
