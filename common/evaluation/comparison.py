@@ -7,8 +7,10 @@ pairs as what is judged does, those that it ranks highest. No label of the test 
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,12 +28,9 @@ from common.evaluation.tasks.base import Table, TaskResult
 from common.evaluation.tasks.pairs import INTERVALS_FILE
 from common.evaluation.test_side import TestSide
 from common.long_work import LongWork
-from common.run import Run
+from common.run import LOGGER, Run
 
-CAPTION = (
-    "Each baseline calls the pairs that it ranks highest, as many as the {}, but of pairs with one"
-    " score all or none."
-)
+CAPTION = "Baselines call as many pairs as the {}, by rank; of pairs with one score, all or none."
 WIDTH = 110  # of the console
 
 
@@ -124,7 +123,19 @@ def judge_beside_baselines(
 def _judge(name: str, side: TestSide, predictions: Predictions, count: int) -> Method:
     threshold = match_calls(predictions.scores, count)
     called = int((predictions.scores >= threshold).sum())
-    return Method(name, called, judge(side, predictions, threshold).results)
+    with _without_warnings():
+        return Method(name, called, judge(side, predictions, threshold).results)
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Metrics that a baseline leaves undefined are no reason for a warning about the model's."""
+    level = LOGGER.level
+    LOGGER.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        LOGGER.setLevel(level)
 
 
 def match_calls(scores: FloatArray, count: int) -> float:
