@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from common.evaluation.baselines.stored import digest_of, remember_scores
 from common.evaluation.comparison import match_calls
 from common.evaluation.intervals import Resamples, ScoredPairs, difference_intervals
 from common.evaluation.judging import judge
+from common.evaluation.networks import FloatArray
 from common.evaluation.prediction_file import read_predictions
 from common.evaluation.predictions import Predictions
 from common.evaluation.results import fold
@@ -66,7 +68,7 @@ def quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(topology, "plot_topology", lambda *_: None)
         patch.setattr(topology, "plot_degrees", lambda *_: None)
-        patch.setattr(composition, "TREES", 5)
+        patch.setattr(composition, "TREES", 40)
         patch.setattr(similarity, "best_method", lambda: "k-mers")
         yield
 
@@ -145,7 +147,8 @@ def test_a_baseline_is_judged_as_a_file_of_its_scores_would_be(
         expected = average_precision_score(test.labels, scores)
         assert table[name]["auprc"] == pytest.approx(expected)
         called = int(table["predictions"]["pairs_called"] or 0)
-        assert 0 < called == table[name]["pairs_called"] < len(predictions.scores)
+        assert table[name]["pairs_called"] == called
+        assert 0 < called < len(predictions.scores)
         threshold = np.sort(predictions.scores)[-called]
         rows = judge(side, predictions, threshold).results["topology"].tables["topology.csv"].rows
         assert table[name]["graph_sim_BFS"] == rows[-1]["graph_sim"]
@@ -249,37 +252,35 @@ def test_another_model_is_compared_with_beside_a_model_and_beside_a_file(
 
 
 @pytest.fixture
-def forgetful(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Notes every time that trees are fitted."""
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Notes whenever compositions are counted: twice for every fit."""
     fitted: list[int] = []
-    fit = composition.HistGradientBoostingClassifier
+    compose = composition.compositions
 
-    def note(**settings: object) -> object:
-        fitted.append(1)
-        return fit(**settings)
+    def note(sequences: Sequence[str]) -> FloatArray:
+        fitted.append(len(sequences))
+        return compose(sequences)
 
-    monkeypatch.setattr(composition, "HistGradientBoostingClassifier", note)
+    monkeypatch.setattr(composition, "compositions", note)
     return fitted
 
 
-def test_learned_scores_are_kept_by_content(project: TinyProject, forgetful: list[int]) -> None:
+def test_learned_scores_are_kept_by_content(project: TinyProject, counted: list[int]) -> None:
     """Computed again for other training pairs, other sequences, another seed, a damaged file."""
 
-    def score(seed: int = 47) -> Mapping[str, object]:
-        return {
-            "scores": predict_baseline(
-                "composition", open_side(project, "pairs"), seed
-            ).scores.tolist()
-        }
+    def score(seed: int = 47) -> list[float]:
+        predictions = predict_baseline("composition", open_side(project, "pairs"), seed)
+        return [float(score) for score in predictions.scores]
 
     first = score()
     assert score() == first
-    assert len(forgetful) == 1
+    assert len(counted) == 2
     (kept,) = (project.folder / "cache" / "pairs" / "baselines").iterdir()
-    for damage in (lambda data: data[:-8], lambda data: data[:40] + b"?" + data[41:]):
-        kept.write_bytes(damage(kept.read_bytes()))
+    whole = kept.read_bytes()
+    for damaged in (whole[:-8], whole[:40] + b"?" + whole[41:]):
+        kept.write_bytes(damaged)
         assert score() == first
-    assert len(forgetful) == 3
+    assert len(counted) == 6
     score(seed=48)
     train = project.folder / "data" / SPECIES / "BFS" / f"{SPECIES}_train_ppi.txt"
     train.write_text("".join(train.read_text().splitlines(keepends=True)[1:]))
@@ -287,17 +288,18 @@ def test_learned_scores_are_kept_by_content(project: TinyProject, forgetful: lis
     fasta = project.folder / "data" / SPECIES / f"{SPECIES}_simple.fasta"
     fasta.write_text(fasta.read_text().replace("\n>P050\n", "\n>P050\nMMMM"))
     assert score() != first
-    assert len(forgetful) == 6
+    assert len(counted) == 12
 
 
 def test_contents_that_only_look_alike_have_other_digests() -> None:
-    numbers = np.array([1, 2])
-    contents = [["a", "bc"], ["ab", "c"], ["abc"], [numbers], [numbers.tobytes()], ["a", "bc", ""]]
-    assert len({digest_of(content) for content in contents}) == len(contents)
+    array = np.array([1, 2])
+    alike: list[list[object]] = [["a", "bc"], ["ab", "c"], ["abc"], ["a", "bc", ""], [array]]
+    alike += [[array.tobytes()], [array.astype(np.int8)]]
+    assert len({digest_of(content) for content in alike}) == len(alike)
 
 
 def test_scores_for_another_number_of_pairs_are_not_taken(tmp_path: Path) -> None:
     file = tmp_path / "new" / "scores"
     for count in (3, 3, 2):
-        scores = remember_scores(file, count, lambda count=count: np.arange(count) / 7)
-        assert scores.tolist() == [i / 7 for i in range(count)]
+        scores = remember_scores(file, count, partial(np.arange, count, dtype=float))
+        assert scores.tolist() == [*range(count)]
