@@ -34,8 +34,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> TinyProject:
 
 
 def open_tasks(project: TinyProject, *tasks: str) -> test_side.TestSide:
-    settings = [f"evaluate.tasks=[{','.join(tasks)}]", "evaluate.intervals.resamples=0"]
-    config = load_config(project.config, "evaluate", settings)
+    config = load_config(project.config, "evaluate", [f"evaluate.tasks=[{','.join(tasks)}]"])
     return test_side.open_test_side(config)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.config import Config, DecisionThresholdConfig
+from common.evaluation.closing import closing_sentence
 from common.evaluation.network_summary import (
     NETWORK_FILE,
     NetworkSummary,
@@ -37,12 +38,22 @@ class Judgement:
         notes: One sentence each.
         threshold: From which pairs are called.
         networks: The predicted networks of which some task looked at all pairs.
+        validation: The model's metrics on its validation pairs, if a model was judged.
+        baselines: The test AUROC of each baseline that was judged beside it.
     """
 
     results: Mapping[str, TaskResult]
     notes: list[str]
     threshold: Threshold
     networks: Sequence[NetworkSummary] = ()
+    validation: Mapping[str, float | None] = field(default_factory=dict)
+    baselines: Mapping[str, float | None] = field(default_factory=dict)
+
+    def closing(self) -> str | None:
+        """The closing sentence; None if there is nothing to compare."""
+        pairs = self.results.get("pairs")
+        rows = pairs.tables["evaluate.csv"].rows if pairs else ()
+        return closing_sentence(self.networks, rows, self.validation, self.baselines)
 
 
 def judge(
@@ -69,7 +80,10 @@ def judge(
 
 def describe_unused(side: TestSide, predictions: Predictions) -> list[str]:
     """Note how many listed pairs are not used by any task."""
-    unused = np.flatnonzero(~used_pairs(side, predictions))
+    used: NDArray[np.bool_] = np.zeros(len(predictions.pairs), dtype=np.bool_)
+    for pairs in side.pair_sets:
+        used |= pairs.among(predictions)
+    unused = np.flatnonzero(~used)
     if not len(unused):
         return []
     example = " ".join(predictions.ids[end] for end in predictions.pairs[unused[0]])
@@ -77,14 +91,6 @@ def describe_unused(side: TestSide, predictions: Predictions) -> list[str]:
         f"{len(unused)} listed pairs (such as {example}) are not used by any requested task and are"
         " ignored"
     ]
-
-
-def used_pairs(side: TestSide, predictions: Predictions) -> NDArray[np.bool_]:
-    """Which of the predicted pairs some task looks at, (P,)."""
-    used: NDArray[np.bool_] = np.zeros(len(predictions.pairs), dtype=np.bool_)
-    for pairs in side.pair_sets:
-        used |= pairs.among(predictions)
-    return used
 
 
 def describe_scores(predictions: Predictions, settings: DecisionThresholdConfig) -> list[str]:
@@ -132,11 +138,12 @@ def write_networks(judgement: Judgement, directory: Path) -> Iterator[Path]:
 
 
 def format_judgement(judgement: Judgement) -> str:
-    """The tables for the console: of every task, and how large the predicted networks are."""
-    tables = [format_results(judgement.results)]
+    """What the console shows: the tasks' tables, how large the networks are, a closing sentence."""
+    parts = [format_results(judgement.results)]
     if judgement.networks:
-        tables.append(format_table(tabulate_networks(judgement.networks, judgement.threshold)))
-    return "\n\n".join(tables)
+        parts.append(format_table(tabulate_networks(judgement.networks, judgement.threshold)))
+    closing = judgement.closing()
+    return "\n\n".join([*parts, *([closing] if closing else [])])
 
 
 def _resolve(config: Config, threshold: float) -> Config:

@@ -1,0 +1,80 @@
+"""The closing sentence of a judgement: what its numbers mean beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from common.csv_log import Cell
+from common.evaluation.network_summary import NetworkSummary
+
+CLOSE = 0.02  # an AUROC that differs by less is about the same
+ABOUT = 0.1  # as is a number of interactions that is wrong by less of the true one
+GUIDE = "docs/reading_results.md says what good values are."
+
+Rows = Sequence[Mapping[str, Cell]]
+
+
+def closing_sentence(
+    networks: Sequence[NetworkSummary],
+    rows: Rows,
+    validation: Mapping[str, float | None],
+    baselines: Mapping[str, float | None],
+) -> str | None:
+    """Compare a judgement's main numbers with each other; None if there is nothing to compare.
+
+    Args:
+        networks: The predicted networks, the configured species' first.
+        rows: Those of `evaluate.csv`, if the labelled test pairs were judged.
+        validation: The model's metrics on its validation pairs.
+        baselines: The test AUROC of each baseline that was run.
+    """
+    aurocs = {str(row["split"]): _number(row.get("auroc")) for row in rows}
+    test = aurocs.get("test")
+    facts = [
+        _compare_density(one, times)
+        for one in networks[:1]
+        if (times := one.every.times_true) is not None
+    ]
+    if test is not None:
+        facts += _compare_rankings(test, aurocs, validation, baselines)
+    if not facts:
+        return None
+    sentence = "; ".join(facts)
+    return f"{sentence[0].upper()}{sentence[1:]}. {GUIDE}"
+
+
+def _compare_density(network: NetworkSummary, times: float) -> str:
+    many = "about" if abs(times - 1) < ABOUT else f"{times:.3g} times"
+    return (
+        f"the predicted network of {network.species} has {many} as many interactions as the true"
+        " one"
+    )
+
+
+def _compare_rankings(
+    test: float,
+    aurocs: Mapping[str, float | None],
+    validation: Mapping[str, float | None],
+    baselines: Mapping[str, float | None],
+) -> Iterator[str]:
+    plain, validated = aurocs.get("test_without_self_pairs"), validation.get("auroc")
+    if plain is not None:
+        yield f"the test AUROC is {test:.3f}, and {plain:.3f} without self-pairs"
+    if validated is not None:
+        yield f"the validation AUROC, {validated:.3f}, is {_distance(validated, test)} the test's"
+    defined = {name: auroc for name, auroc in baselines.items() if auroc is not None}
+    if defined:
+        best = max(defined, key=lambda name: defined[name])
+        distance = _distance(test, defined[best])
+        yield f"the test AUROC is {distance} that of the best baseline, {best}"
+
+
+def _distance(one: float, other: float) -> str:
+    """How one AUROC lies to another, as a preposition."""
+    if abs(one - other) < CLOSE:
+        return "about the same as"
+    return f"{abs(one - other):.3f} {'above' if one > other else 'below'}"
+
+
+def _number(cell: Cell) -> float | None:
+    return cell if isinstance(cell, float) else None
