@@ -1,6 +1,6 @@
 """Judge a pair model, or any predictor's file, on the benchmark; or predict one's own pairs.
 
-    accelerate launch evaluate.py --config configs/v3.yaml [--checkpoint DIR] [--tasks pairs ...]
+    accelerate launch evaluate.py --config configs/v3.yaml [--checkpoint DIR] [--with-baselines]
     python evaluate.py --config configs/v3.yaml --predictions FILE [--tasks topology ...]
     python evaluate.py --checkpoint DIR --pairs FILE --fasta FILE --output FILE
 
@@ -22,10 +22,13 @@ from common.command_line import add_checkpoint, given_path, global_rank, run_scr
 from common.config_file import keys_of, load_config
 from common.errors import UserError
 from common.evaluation.uses import Use, choose_use
-from common.registry import TASKS
+from common.registry import BASELINES, TASKS
 
 if TYPE_CHECKING:
+    from accelerate import Accelerator
+
     from common.config import Config
+    from common.run import OneProcess
 
 
 def judge_checkpoint(arguments: argparse.Namespace) -> None:
@@ -38,7 +41,9 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
     # Imported here: torch and transformers take 4 seconds, in which a wrong use has been rejected.
     from common.data.benchmark_audit import audit_benchmark
     from common.evaluation import model_predictions as model
-    from common.evaluation.judging import conclude, judge
+    from common.evaluation.baselines.checkpoint import score_named_checkpoint
+    from common.evaluation.comparison import Scored, judge_beside_baselines
+    from common.evaluation.judging import conclude
     from common.evaluation.test_side import open_test_side
     from common.inference.compiling import compile_rows
     from common.inference.deciding import decide_threshold
@@ -64,52 +69,64 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
         run.event("stage_start", tasks=config.evaluate.tasks, threshold=threshold)
         # Not of this run, whose id may be new: of whatever started this before and was cut off.
         folder = run.model_dir.parent / model.PARTIAL_SCORES
-        with model.scored(checkpoint, data, config, accelerator, folder) as scores:
+        with (
+            model.scored(checkpoint, data, config, accelerator, folder) as scores,
+            score_named_checkpoint(run, side) as others,
+        ):
             if accelerator.is_main_process:
                 file = run.log_dir / model.PREDICTIONS_FILE
                 predictions = model.gather_predictions(data, scores, file)
                 mode = config.evaluate.decision_threshold.mode
-                judgement = judge(side, predictions, threshold, mode)
+                own = Scored("model", predictions, threshold, mode)
+                judgement = judge_beside_baselines(run, side, own, others)
                 judgement.validation = checkpoint.decision.validation
                 conclude(run, judgement)
 
 
 def judge_file(arguments: argparse.Namespace) -> None:
-    """Judge any predictor's file, without a model and on one process."""
+    """Judge any predictor's file, without a model and on one process, unless one is a baseline."""
     config, file = configure_judging(arguments), Path(arguments.predictions)
     if not file.is_file():
         raise UserError(
             f"--predictions {file} is not an existing file; name a file of lines"
             " 'protein_a protein_b score'"
         )
-    if global_rank() != 0:
+    scores_model = config.evaluate.baseline_checkpoint is not None
+    if global_rank() != 0 and not scores_model:
         return
     # Imported here: scikit-learn and networkx take 2 seconds.
-    from common.evaluation.judging import conclude, describe_scores, judge
+    from common.evaluation.baselines.checkpoint import score_named_checkpoint
+    from common.evaluation.comparison import Scored, judge_beside_baselines
+    from common.evaluation.judging import conclude, describe_scores
     from common.evaluation.prediction_file import read_predictions
     from common.evaluation.test_side import open_test_side
     from common.run import OneProcess, open_run
 
-    with open_run("evaluate", config, OneProcess()) as run:
-        side = open_test_side(config)
+    accelerator: Accelerator | OneProcess = OneProcess()
+    if scores_model:
+        # Imported here: torch takes 4 seconds, which judging a file alone does not need.
+        from common.launch import start_accelerator
+
+        accelerator = start_accelerator(config)
+    with open_run("evaluate", config, accelerator) as run:
+        side = open_test_side(config, accelerator)
         run.event("data_ready", **side.describe())
         predictions = read_predictions(file, side.proteins())
         run.event("model_ready", predictions=file, pairs=len(predictions.pairs))
         threshold = config.evaluate.decision_threshold.value
         run.event("stage_start", tasks=config.evaluate.tasks, threshold=threshold)
-        judgement = judge(side, predictions, threshold)
-        judgement.notes += describe_scores(predictions, config.evaluate.decision_threshold)
-        conclude(run, judgement)
+        with score_named_checkpoint(run, side) as others:
+            if run.accelerator.is_main_process:
+                own = Scored("predictions", predictions, threshold)
+                judgement = judge_beside_baselines(run, side, own, others)
+                judgement.notes += describe_scores(predictions, config.evaluate.decision_threshold)
+                conclude(run, judgement)
 
 
 def predict(arguments: argparse.Namespace) -> None:
     """Score the user's own pairs with a checkpoint and write probabilities and calls."""
     best = Path(arguments.checkpoint)
-    if not (best / "config.yaml").is_file():
-        raise UserError(
-            f"--checkpoint {best} is not a best_model directory: it has no config.yaml; name one"
-            " that pretrain.py or finetune.py has printed"
-        )
+    check_model_directory(best, "--checkpoint")
     config = load_config(best / "config.yaml", "evaluate", arguments.overrides)
     # Imported here: torch and transformers take 4 seconds, in which a wrong use has been rejected.
     from common.data.tables.fasta import read_fasta
@@ -138,18 +155,35 @@ def predict(arguments: argparse.Namespace) -> None:
 
 
 def configure_judging(arguments: argparse.Namespace) -> Config:
-    """The configuration of a judgement, with the tasks of the command line."""
+    """The configuration of a judgement, with the tasks and baselines of the command line."""
     overrides = list(arguments.overrides)
     if arguments.tasks:
         overrides.append(f"evaluate.tasks=[{','.join(arguments.tasks)}]")
-    return load_config(arguments.config, "evaluate", overrides)
+    config = load_config(arguments.config, "evaluate", overrides)
+    if arguments.with_baselines and not config.evaluate.baselines:
+        overrides.append(f"evaluate.baselines=[{','.join(BASELINES.names())}]")
+        config = load_config(arguments.config, "evaluate", overrides)
+    if config.evaluate.baseline_checkpoint is not None:
+        named = Path(config.evaluate.baseline_checkpoint)
+        check_model_directory(named, "evaluate.baseline_checkpoint")
+    return config
 
 
+def check_model_directory(path: Path, named: str) -> None:
+    """Refuse what is not a model's directory, before anything is computed."""
+    if not (path / "config.yaml").is_file():
+        raise UserError(
+            f"{named} {path} is not a best_model directory: it has no config.yaml; name one that"
+            " pretrain.py or finetune.py has printed"
+        )
+
+
+JUDGING = ("tasks", "with_baselines")
 # The first use that an option chooses, or else the last.
 USES = (
     Use("predict own pairs", predict, marks=("pairs", "fasta", "output"), needs=("checkpoint",)),
-    Use("judge a file", judge_file, ("predictions",), needs=("config",), takes=("tasks",)),
-    Use("judge a model", judge_checkpoint, needs=("config",), takes=("checkpoint", "tasks")),
+    Use("judge a file", judge_file, ("predictions",), needs=("config",), takes=JUDGING),
+    Use("judge a model", judge_checkpoint, needs=("config",), takes=("checkpoint", *JUDGING)),
 )
 FILES = {
     "predictions": "judge this file instead of a model: lines 'protein_a protein_b"
@@ -165,6 +199,11 @@ def main() -> None:
     parser = stage_parser("evaluate.py", "Judge predictions, or predict own pairs.", False)
     add_checkpoint(parser, "the model; by default the newest of finetune, or else of pretrain")
     parser.add_argument("--tasks", nargs="+", choices=TASKS.names(), help="replaces evaluate.tasks")
+    parser.add_argument(
+        "--with-baselines",
+        action="store_true",
+        help=f"compare with evaluate.baselines, or with all: {', '.join(BASELINES.names())}",
+    )
     for name, meaning in FILES.items():
         parser.add_argument(f"--{name}", metavar="FILE", type=given_path, help=meaning)
     arguments = parser.parse_args()

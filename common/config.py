@@ -18,6 +18,7 @@ from pydantic import (
 
 from common.config_data import (
     METRIC_NAMES,
+    BaselineName,
     Count,
     DataConfig,
     Fraction,
@@ -213,7 +214,12 @@ class IntervalsConfig(Section):
 
 
 class EvaluateConfig(Section):
-    """Which tasks and metrics are evaluated, on which species, and the decision threshold."""
+    """Which tasks and metrics are evaluated, on which species, and the decision threshold.
+
+    Attributes:
+        baselines: What predictions are compared with; `--with-baselines` takes all if it is empty.
+        baseline_checkpoint: The directory of a further model to compare with.
+    """
 
     metrics: tuple[MetricName, ...] = METRIC_NAMES
     tasks: Annotated[tuple[TaskName, ...], Field(min_length=1)] = ("pairs",)
@@ -223,6 +229,8 @@ class EvaluateConfig(Section):
     decision_threshold: DecisionThresholdConfig = DecisionThresholdConfig()
     prevalence: Share | Literal["auto"] = "auto"
     intervals: IntervalsConfig = IntervalsConfig()
+    baselines: tuple[BaselineName, ...] = ()
+    baseline_checkpoint: str | None = None
     scoring: ScoringConfig = ScoringConfig()
 
 

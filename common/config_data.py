@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from common.errors import excerpt
-from common.registry import BENCHMARKS, MODELS, READERS, TASKS, THRESHOLD_MODES
+from common.registry import BASELINES, BENCHMARKS, MODELS, READERS, TASKS, THRESHOLD_MODES
 
 Strategy = Literal["BFS", "DFS", "RANDOM_WALK"]
 MetricName = Literal[
@@ -40,6 +40,7 @@ Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 BenchmarkName = Annotated[str, AfterValidator(BENCHMARKS.check)]
 ModelName = Annotated[str, AfterValidator(MODELS.check)]
 TaskName = Annotated[str, AfterValidator(TASKS.check)]
+BaselineName = Annotated[str, AfterValidator(BASELINES.check)]
 ThresholdMode = Annotated[str, AfterValidator(THRESHOLD_MODES.check)]
 
 

@@ -203,10 +203,11 @@ def record_all(project: TinyProject) -> dict[str, list[Recording]]:
 
 
 def evaluate_as(project: TinyProject, checkpoint: Path, run_id: str) -> None:
-    """Evaluate a checkpoint under a run id."""
+    """Evaluate a checkpoint under a run id, beside baselines and itself."""
     call_main(
         project, "evaluate.py", "--checkpoint", str(checkpoint), "--set",
-        f"run_config.eval_run_id={run_id}",
+        f"run_config.eval_run_id={run_id}", "evaluate.baselines=[random, degree]",
+        f"evaluate.baseline_checkpoint={checkpoint}",
     )  # fmt: skip
 
 

@@ -34,7 +34,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> TinyProject:
 
 
 def open_tasks(project: TinyProject, *tasks: str) -> test_side.TestSide:
-    config = load_config(project.config, "evaluate", [f"evaluate.tasks=[{','.join(tasks)}]"])
+    settings = [f"evaluate.tasks=[{','.join(tasks)}]", "evaluate.intervals.resamples=0"]
+    config = load_config(project.config, "evaluate", settings)
     return test_side.open_test_side(config)
 
 

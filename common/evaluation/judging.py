@@ -80,10 +80,7 @@ def judge(
 
 def describe_unused(side: TestSide, predictions: Predictions) -> list[str]:
     """Note how many listed pairs are not used by any task."""
-    used: NDArray[np.bool_] = np.zeros(len(predictions.pairs), dtype=np.bool_)
-    for pairs in side.pair_sets:
-        used |= pairs.among(predictions)
-    unused = np.flatnonzero(~used)
+    unused = np.flatnonzero(~used_pairs(side, predictions))
     if not len(unused):
         return []
     example = " ".join(predictions.ids[end] for end in predictions.pairs[unused[0]])
@@ -91,6 +88,14 @@ def describe_unused(side: TestSide, predictions: Predictions) -> list[str]:
         f"{len(unused)} listed pairs (such as {example}) are not used by any requested task and are"
         " ignored"
     ]
+
+
+def used_pairs(side: TestSide, predictions: Predictions) -> NDArray[np.bool_]:
+    """Which of the predicted pairs some task looks at, (P,)."""
+    used: NDArray[np.bool_] = np.zeros(len(predictions.pairs), dtype=np.bool_)
+    for pairs in side.pair_sets:
+        used |= pairs.among(predictions)
+    return used
 
 
 def describe_scores(predictions: Predictions, settings: DecisionThresholdConfig) -> list[str]:

@@ -55,9 +55,37 @@ def format_table(table: Table) -> str:
     """Align rows under their header; floats with four decimals, what is undefined as a dash."""
     cells = [list(table.header)]
     cells += [[_format_cell(row.get(name)) for name in table.header] for row in table.rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    widths = _widths(table)
     lines = ([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])] for first, *rest in cells)
-    return "\n".join("  ".join(line).rstrip() for line in lines)
+    text = ["  ".join(line).rstrip() for line in lines]
+    return "\n".join([table.caption, *text] if table.caption else text)
+
+
+def fold(table: Table, width: int) -> list[Table]:
+    """Part the columns so that each table fits a line of this width; all have the first column."""
+    first, *widths = _widths(table)
+    groups: list[list[str]] = [[]]
+    used = first
+    for name, needed in zip(table.header[1:], widths, strict=True):
+        if groups[-1] and used + 2 + needed > width:
+            groups.append([])
+            used = first
+        groups[-1].append(name)
+        used += 2 + needed
+    headers = [(table.header[0], *group) for group in groups]
+    captions = [table.caption, *([""] * (len(groups) - 1))]
+    return [
+        Table(header, [{name: row.get(name) for name in header} for row in table.rows], caption)
+        for header, caption in zip(headers, captions, strict=True)
+    ]
+
+
+def _widths(table: Table) -> list[int]:
+    """How wide each column is."""
+    return [
+        max(len(name), *(len(_format_cell(row.get(name))) for row in table.rows))
+        for name in table.header
+    ]
 
 
 def _format_cell(value: object) -> str:

@@ -176,7 +176,7 @@ class TestSide:
         return joined
 
 
-def open_test_side(config: Config, accelerator: Accelerator | None = None) -> TestSide:
+def open_test_side(config: Config, accelerator: Accelerator | OneProcess | None = None) -> TestSide:
     """Read what the configured tasks are judged on; rank 0 provides what is missing first.
 
     Raises:

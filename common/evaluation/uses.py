@@ -48,5 +48,5 @@ def choose_use(
 
 
 def _name(options: Sequence[str]) -> str:
-    *first, last = (f"--{name}" for name in options)
+    *first, last = (f"--{name.replace('_', '-')}" for name in options)
     return f"{', '.join(first)} and {last}" if first else last

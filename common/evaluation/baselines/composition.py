@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
+import sklearn
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from common.data.similarity import number_residues
 from common.data.tables.pairs import PairTable
-from common.evaluation.baselines.training import learn_and_score
+from common.evaluation.baselines.training import Learner
 from common.evaluation.networks import FloatArray, IntArray
 from common.evaluation.predictions import Predictions
 from common.evaluation.test_side import TestSide
@@ -30,7 +31,9 @@ _LETTERS = 20
 
 def predict_composition(side: TestSide, seed: int) -> Predictions:
     """The probabilities of trees that were fitted to the training pairs."""
-    return learn_and_score(side, partial(score_composition, seed=seed))
+    version = f"1 {TREES} {MOST_TRAINING_PAIRS} {seed} scikit-learn {sklearn.__version__}"
+    learner = Learner("composition", version, partial(score_composition, seed=seed))
+    return learner.predict(side, seed)
 
 
 def score_composition(

@@ -15,7 +15,7 @@ from common.evaluation.test_side import TestSide
 def predict_degree(side: TestSide, seed: int) -> Predictions:
     """The sum of both proteins' degrees in the network of training interactions."""
     table = side.needed_pairs()
-    scores = score_degrees(training_pairs(side), table)
+    scores = score_degrees(training_pairs(side, seed), table)
     return Predictions.gather(table.proteins, table.pairs, scores)
 
 

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from common.data.similarity import Method, match_sequences
+from common.data.similarity import Method, best_method, match_sequences
 from common.data.tables.pairs import PairTable
-from common.evaluation.baselines.training import learn_and_score
+from common.evaluation.baselines.training import Learner
 from common.evaluation.networks import FloatArray, IntArray
 from common.evaluation.predictions import Predictions
 from common.evaluation.test_side import TestSide
@@ -29,7 +29,8 @@ _BLOCK_CELLS = 4_000_000  # of a block's largest matrix: 16 MB in float32
 
 def predict_homology(side: TestSide, seed: int) -> Predictions:
     """The strength of the best interolog of every pair."""
-    return learn_and_score(side, score_homology)
+    learner = Learner("homology", f"1 {best_method()}", score_homology)
+    return learner.predict(side, seed)
 
 
 def score_homology(

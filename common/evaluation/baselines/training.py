@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
+from common.data.benchmarks.base import Benchmark
+from common.data.benchmarks.registry import open_benchmark
 from common.data.tables.pairs import PairTable, check_sequences
 from common.errors import UserError
+from common.evaluation.baselines.stored import digest_of, remember_scores
 from common.evaluation.networks import FloatArray
 from common.evaluation.predictions import Predictions
 from common.evaluation.test_side import TestSide
@@ -18,34 +23,69 @@ class NoTrainingPairsError(UserError):
     """The benchmark has no training pairs, so a baseline that needs them cannot be run."""
 
 
-def training_pairs(side: TestSide) -> PairTable:
-    """The training pairs of the configured species.
+@dataclass(frozen=True)
+class Learner:
+    """A baseline that learns from training pairs and sequences.
+
+    Attributes:
+        name: As in the registry.
+        version: What else its scores follow from: settings, seed, versions of libraries. It
+            changes with the code, so that scores of older code are not taken from the cache.
+        score: Learns, and scores pairs.
+    """
+
+    name: str
+    version: str
+    score: LearnedScores
+
+    def predict(self, side: TestSide, seed: int) -> Predictions:
+        """Predict the pairs that are needed, or take them from `data_config.benchmark.cache_dir`.
+
+        With `data_config.benchmark.missing_sequences: drop`, pairs of proteins without a sequence
+        get no score, as from a model.
+
+        Raises:
+            UserError: Sequences are missing and the setting refuses that.
+            NoTrainingPairsError: There are no training pairs.
+        """
+        settings = side.sets[0].benchmark.settings
+        train, sequences = training_pairs(side, seed), side.sequences()
+        policy = settings.missing_sequences
+        train, _ = check_sequences(train, sequences, policy, "training pairs")
+        table, _ = check_sequences(side.needed_pairs(), sequences, policy, "pairs to score")
+        digest = digest_of([self.version, *_content(train, sequences), *_content(table, sequences)])
+        file = Path(settings.cache_dir) / "baselines" / f"{self.name}-{digest}"
+        scores = remember_scores(file, len(table), lambda: self.score(train, table, sequences))
+        return Predictions.gather(table.proteins, table.pairs, scores)
+
+
+def training_pairs(side: TestSide, seed: int) -> PairTable:
+    """The training pairs of the configured species; fetched if the configuration says so.
 
     Raises:
         NoTrainingPairsError: It is for testing alone.
     """
     benchmark = side.sets[0].benchmark
-    files = benchmark.files()
-    # A benchmark that does not list its files has all splits.
-    if files and "train" not in files:
+    if not _has_training(benchmark):
+        try:
+            benchmark.provide(benchmark.settings, seed, ("train",))
+        except UserError as error:
+            raise NoTrainingPairsError(str(error)) from None
+        benchmark = open_benchmark(benchmark.settings)
+    if not _has_training(benchmark):
         raise NoTrainingPairsError(
             f"{benchmark.species} ({benchmark.strategy}) has no training pairs"
         )
     return benchmark.pairs("train")
 
 
-def learn_and_score(side: TestSide, score: LearnedScores) -> Predictions:
-    """The predictions of a baseline that learns from training pairs and sequences.
+def _has_training(benchmark: Benchmark) -> bool:
+    files = benchmark.files()
+    # A benchmark that does not list its files has all splits.
+    return "train" in files or not files
 
-    With `data_config.benchmark.missing_sequences: drop`, pairs of proteins without a sequence get
-    no score, as from a model.
 
-    Raises:
-        UserError: Sequences are missing and the setting refuses that.
-        NoTrainingPairsError: There are no training pairs.
-    """
-    policy = side.sets[0].benchmark.settings.missing_sequences
-    train, sequences = training_pairs(side), side.sequences()
-    train, _ = check_sequences(train, sequences, policy, "training pairs")
-    table, _ = check_sequences(side.needed_pairs(), sequences, policy, "pairs to score")
-    return Predictions.gather(table.proteins, table.pairs, score(train, table, sequences))
+def _content(table: PairTable, sequences: Mapping[str, str]) -> list[object]:
+    """What a digest of pairs is of."""
+    texts = [f"{name} {sequences[name]}" for name in table.proteins]
+    return ["\n".join(texts), table.pairs, table.labels]

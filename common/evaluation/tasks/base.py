@@ -36,6 +36,7 @@ class Table:
 
     header: Sequence[str]
     rows: Sequence[Mapping[str, Cell]]
+    caption: str = ""  # a sentence above it, on the console
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,10 @@ class TaskResult:
         tables: CSV files by name.
         documents: Further JSON files by name.
         plots: PNG files by name, each with a function that draws it to a path.
+        compared: The metrics by which methods are compared, under names that no other task uses;
+            if none are given, the floats among `metrics`.
+        resampled: The values of metrics of `compared` on the resamples of a bootstrap, (R,) each:
+            the same resamples, whatever is judged.
         notes: What was ignored, missing or undefined, one sentence each.
         summary: The tables for the console; if there are none, one row of the metrics.
     """
@@ -57,6 +62,13 @@ class TaskResult:
     plots: Mapping[str, Plot] = field(default_factory=dict)
     notes: Sequence[str] = ()
     summary: Sequence[Table] = ()
+    compared: Mapping[str, float | None] = field(default_factory=dict)
+    resampled: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.compared:
+            floats = {k: v for k, v in self.metrics.items() if v is None or isinstance(v, float)}
+            object.__setattr__(self, "compared", floats)
 
 
 class Task(abc.ABC):

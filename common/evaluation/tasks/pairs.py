@@ -17,7 +17,7 @@ from common.csv_log import Cell
 from common.data.tables.pairs import PairTable
 from common.evaluation.difficulty import Class, classify_pairs
 from common.evaluation.hf_evaluate import Metric, MetricInfo
-from common.evaluation.intervals import LEVEL, Interval, Resamples, ScoredPairs
+from common.evaluation.intervals import LEVEL, Interval, Measured, Resamples, ScoredPairs
 from common.evaluation.networks import pair_keys
 from common.evaluation.predictions import Predictions
 from common.evaluation.tasks.base import PairSet, Table, Task, TaskResult, explain_missing
@@ -25,6 +25,7 @@ from common.evaluation.test_side import TestSet
 from common.inference.pair_metrics import RANKINGS, Metrics, pair_metrics
 
 HEADER = ("split", *METRIC_NAMES)
+INTERVALS_FILE, WITHOUT_SELF_PAIRS = "evaluate_intervals.json", "_without_self_pairs"
 HIGHEST = np.finfo(np.float64).max / 4  # sums and differences of two are finite
 
 
@@ -67,6 +68,8 @@ class Pairs(Task):
             documents=self._describe_intervals(rows),
             notes=notes,
             summary=[summarize_rankings(rows), *summarize_calls(rows[:2], threshold)],
+            compared={name: row.metrics[metric] for name, metric, row in self._compared(rows)},
+            resampled={name: row.resampled[metric] for name, metric, row in self._compared(rows)},
         )
 
     def _split(self, test_set: TestSet) -> str:
@@ -81,7 +84,7 @@ class Pairs(Task):
         own = table is self.own.table
         yield self._measure_row(name, every, resamples)
         yield self._measure_row(
-            f"{name}_without_self_pairs", every.select(~table.is_self), resamples
+            f"{name}{WITHOUT_SELF_PAIRS}", every.select(~table.is_self), resamples
         )
         for kind, chosen in self.classes if own else ():
             # Some classes are small, so that metrics may be undefined without anything being wrong.
@@ -94,7 +97,15 @@ class Pairs(Task):
         metrics = measure_pairs(scored.scores, scored.labels, scored.threshold, names, warn)
         found = resamples.measure(scored)
         intervals = {name: Interval.of(found[name]) for name in metrics}
-        return Row(split, scored.labels, metrics, intervals)
+        return Row(split, scored.labels, metrics, intervals, found)
+
+    def _compared(self, rows: Sequence[Row]) -> Iterator[tuple[str, str, Row]]:
+        """The rankings of every species by which methods are compared, and their names."""
+        splits = {f"{name}{rest}" for name in self.tables for rest in ("", WITHOUT_SELF_PAIRS)}
+        for row in rows:
+            for metric in row.metrics:
+                if row.split in splits and metric in RANKINGS:
+                    yield f"{metric}{row.split.removeprefix('test')}", metric, row
 
     def _describe_intervals(self, rows: Sequence[Row]) -> dict[str, Any]:
         """`evaluate_intervals.json`, unless no intervals are asked for."""
@@ -106,7 +117,7 @@ class Pairs(Task):
             "seed": self.seed,
             "splits": {row.split: row.describe() for row in rows},
         }
-        return {"evaluate_intervals.json": described} if count else {}
+        return {INTERVALS_FILE: described} if count else {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,12 +129,14 @@ class Row:
         labels: (N,) 0 or 1.
         metrics: By name; None where undefined.
         intervals: Of the metrics; None where there is none.
+        resampled: The metrics on every resample, (R,) each.
     """
 
     split: str
     labels: NDArray[np.int8]
     metrics: Metrics
     intervals: Mapping[str, Interval | None]
+    resampled: Measured
 
     @property
     def prevalence(self) -> float | None:

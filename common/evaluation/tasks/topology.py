@@ -52,6 +52,7 @@ METRICS = HEADER[3:]
 DISCREPANCIES = HEADER[5:]
 RATIO_HEADER = (*HEADER[:3], *(f"{name}_ratio" for name in DISCREPANCIES))
 SUMMARY_HEADER = ("species", "strategy", "self_pairs", *HEADER[1:])
+COMPARED = ("graph_sim", "relative_density")  # density stands wherever similarity does
 
 
 class Topology(Task):
@@ -82,6 +83,7 @@ class Topology(Task):
         plots: dict[str, Plot] = {
             "degrees.png": partial(plot_degrees, predicted, self.own.network, self.own.species)
         }
+        means_of_all: dict[str, float | None] = {}
         notes, means = [], []
         for test_set, strategy, node_sets in self.samples:
             species, true = test_set.species, test_set.network
@@ -94,8 +96,12 @@ class Topology(Task):
             notes += describe_node_sets(node_sets, true)
             named = {"species": species, "strategy": strategy, "node_size": "mean"}
             means += [named | row for row in summarize(rows[-1], compared)]
+            suffix = strategy if test_set is self.own else f"{species}_{strategy}"
+            means_of_all |= {f"{metric}_{suffix}": getattr(rows[-1], metric) for metric in COMPARED}
         summary = Table(SUMMARY_HEADER, means)
-        return TaskResult(tables=tables, plots=plots, notes=notes, summary=[summary])
+        return TaskResult(
+            tables=tables, plots=plots, notes=notes, summary=[summary], compared=means_of_all
+        )
 
 
 def topology(predicted: Network, true: Network, node_sets: NodeSets) -> list[TopologyRow]:

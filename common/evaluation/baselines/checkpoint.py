@@ -1,0 +1,64 @@
+"""A further model to compare with, such as `pooled` beside `v3`: `evaluate.baseline_checkpoint`.
+
+Unlike other baselines, a model is scored by all processes together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from common.config import Config
+from common.evaluation.predictions import Predictions
+from common.evaluation.test_side import TestSide
+from common.run import Run
+
+_PARTIAL_SCORES = "partial_baseline_scores"
+
+
+@contextlib.contextmanager
+def score_named_checkpoint(run: Run, side: TestSide) -> Iterator[dict[str, Predictions]]:
+    """The predictions of the named model by its architecture's name; nothing if none is named.
+
+    Its sequences are embedded as in its training. Scores that were finished before an interruption
+    are used again, until the block ends without an error.
+
+    Raises:
+        UserError: There is no such model, or its language model is not there.
+    """
+    named = run.config.evaluate.baseline_checkpoint
+    if named is None:
+        yield {}
+        return
+    # Imported here: judging a file against other baselines needs no torch.
+    from accelerate import Accelerator
+
+    from common.data.splits import embed_tables
+    from common.evaluation.model_predictions import scored
+    from common.inference.checkpoints import load_checkpoint
+    from common.inference.compatibility import check_same_language_model
+
+    accelerator = run.accelerator
+    assert isinstance(accelerator, Accelerator)
+    checkpoint = load_checkpoint(Path(named))
+    config = _as_trained(run.config, checkpoint.config)
+    tables, sequences = {"scored": side.needed_pairs()}, side.sequences()
+    data = embed_tables(config, tables, sequences, accelerator)[0]["scored"]
+    check_same_language_model(checkpoint, config, data.store)
+    checkpoint.model.to(accelerator.device)
+    run.event("baseline_ready", model=config.model.model, checkpoint=checkpoint.path)
+    folder = run.model_dir.parent / _PARTIAL_SCORES
+    with scored(checkpoint, data, config, accelerator, folder) as scores:
+        table = data.table
+        yield {config.model.model: Predictions.gather(table.proteins, table.pairs, scores)}
+
+
+def _as_trained(config: Config, trained: Config) -> Config:
+    """The configuration with the other model and its way to embed sequences."""
+    keys = ("model_name", "revision", "layer")
+    as_trained = {key: getattr(trained.data.embeddings, key) for key in keys}
+    embeddings = config.data.embeddings.model_copy(update=as_trained)
+    length = trained.data.max_sequence_length
+    data = config.data.model_copy(update={"embeddings": embeddings, "max_sequence_length": length})
+    return config.model_copy(update={"model": trained.model, "data": data})
