@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +22,8 @@ import numpy as np
 
 from benchmarks.workload import Row, print_table, take_time
 from common.data.benchmarks.pickles import load_graph, load_node_sets
+from common.data.tables.pairs import read_pairs
+from common.evaluation.intervals import Resamples, ScoredPairs
 from common.evaluation.networks import Network, one_blas_thread
 from common.evaluation.prediction_file import read_predictions, write_predictions
 from common.evaluation.tasks.topology import NodeSets, topology
@@ -78,6 +81,17 @@ def time_synthetic(count: int, size: int, repeats: int) -> Row:
     return row(f"synthetic, {count} node sets of {size}", "", computing)
 
 
+def time_intervals(pring: Path, repeats: int) -> Row:
+    """Reads the human test pairs and computes all metrics on 1,000 resamples of their proteins."""
+    with tempfile.TemporaryDirectory() as cache:
+        path = pring / "human" / "human_test_ppi.txt"
+        table, reading = fastest(lambda: read_pairs(path, cache), repeats)
+    scores = np.random.default_rng(47).normal(table.labels, 2)
+    scored = ScoredPairs(table.pairs, table.labels, scores, threshold=0.5)
+    _, computing = fastest(lambda: Resamples.draw(table, 1_000, 47).measure(scored), repeats)
+    return row(f"{len(table):,} human test pairs, 1,000 resamples", reading, computing)
+
+
 def time_prediction_files(folder: Path, repeats: int) -> list[Row]:
     """Reads a score for every pair of the synthetic network's proteins, two million lines.
 
@@ -117,6 +131,7 @@ def main() -> None:
     references = [arguments.reference / f"{case}.json" for case in CASES]
     with one_blas_thread():
         rows = [time_reference(arguments.pring, path, repeats) for path in references]
+        rows.append(time_intervals(arguments.pring, repeats))
         rows += [time_synthetic(count, 100, repeats) for count in SET_COUNTS]
         rows += [time_synthetic(50, size, repeats) for size in SET_SIZES]
         rows += time_prediction_files(arguments.output.parent, repeats)

@@ -15,7 +15,7 @@ from common.config_data import METRIC_NAMES
 from common.config_file import load_config
 from common.data.tables.pairs import PairTable
 from common.evaluation import intervals, test_side
-from common.evaluation.intervals import Interval, Resamples, ScoredPairs, difference_intervals
+from common.evaluation.intervals import Interval, Resamples, ScoredPairs
 from common.evaluation.predictions import Predictions
 from common.evaluation.results import format_results, write_results
 from common.inference.pair_metrics import Ranking, pair_metrics
@@ -125,14 +125,14 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_difference_is_taken_on_the_same_resamples() -> None:
     """Equal predictions differ by exactly 0, though each has a wide interval of its own."""
     resamples = Resamples.draw(TABLE, 300, seed=3)
-    first = resamples.measure(SCORED)
+    first = resamples.measure(SCORED)["auroc"]
     worse = ScoredPairs(PAIRS, TABLE.labels, SCORED.scores[::-1], threshold=0.5)
     same, other = (
-        difference_intervals(first, resamples.measure(each))["auroc"] for each in (SCORED, worse)
+        Interval.of(first - resamples.measure(each)["auroc"]) for each in (SCORED, worse)
     )
     assert same is not None
     assert (same.low, same.high) == (0, 0)
-    alone = Interval.of(first["auroc"])
+    alone = Interval.of(first)
     assert alone is not None
     assert alone.low < alone.high
     assert other is not None

@@ -15,7 +15,7 @@ need be.
     of_model = resamples.measure(ScoredPairs(table.pairs, table.labels, scores, threshold))
     of_other = resamples.measure(ScoredPairs(table.pairs, table.labels, others, other_threshold))
     Interval.of(of_model["auroc"])
-    difference_intervals(of_model, of_other)["auroc"]  # on the same resamples
+    Interval.of(of_model["auroc"] - of_other["auroc"])  # of the difference, on the same resamples
 """
 
 from __future__ import annotations
@@ -121,13 +121,3 @@ class Resamples:
             for counts in np.array_split(self.counts, max(1, min(blocks, len(self.counts))))
         ]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def difference_intervals(first: Measured, second: Measured) -> dict[str, Interval | None]:
-    """The interval of `first` minus `second` for every metric.
-
-    Args:
-        first: What `Resamples.measure` gave for one prediction of some pairs.
-        second: What the same resamples gave for another prediction of the same pairs.
-    """
-    return {name: Interval.of(first[name] - second[name]) for name in first}

@@ -27,6 +27,7 @@ def write_results(results: Mapping[str, TaskResult], directory: Path) -> Iterato
     for result in results.values():
         for name, document in result.documents.items():
             write_atomically(directory / name, json.dumps(document, indent=1) + "\n")
+            yield directory / name
     plots = {name: draw for result in results.values() for name, draw in result.plots.items()}
     for name, draw in plots.items():
         draw(directory / name)
