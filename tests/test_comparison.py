@@ -19,7 +19,7 @@ from common.evaluation.baselines import composition
 from common.evaluation.baselines.base import predict_baseline
 from common.evaluation.baselines.stored import digest_of, remember_scores
 from common.evaluation.comparison import match_calls
-from common.evaluation.intervals import Resamples, ScoredPairs, difference_intervals
+from common.evaluation.intervals import Interval, Resamples, ScoredPairs
 from common.evaluation.judging import judge
 from common.evaluation.networks import FloatArray
 from common.evaluation.prediction_file import read_predictions
@@ -170,8 +170,8 @@ def test_differences_are_on_the_resamples_of_the_intervals(
     found = []
     for predictions in (read_predictions(file), predict_baseline("random", side, 47)):
         scores = predictions.scores_of(test.proteins, test.pairs)
-        found.append(resamples.measure(ScoredPairs(test.pairs, test.labels, scores, 0.5)))
-    interval = difference_intervals(*found)["auroc"]
+        found.append(resamples.measure(ScoredPairs(test.pairs, test.labels, scores, 0.5))["auroc"])
+    interval = Interval.of(found[0] - found[1])
     assert interval is not None
     written = document["differences"]["random"]["auroc"]
     assert [written["low"], written["high"]] == pytest.approx([interval.low, interval.high])
