@@ -1,8 +1,8 @@
-"""Judge a pair model, or any predictor's file, on the benchmark; or predict one's own pairs.
+"""Judge a pair model, or any predictor's file, on the benchmark; or predict one's own network.
 
     accelerate launch evaluate.py --config configs/v3.yaml [--checkpoint DIR] [--with-baselines]
     python evaluate.py --config configs/v3.yaml --predictions FILE [--tasks topology ...]
-    python evaluate.py --checkpoint DIR --pairs FILE --fasta FILE --output FILE
+    python evaluate.py --checkpoint DIR --fasta FILE --output FILE [--top-k N ...]
 
 The first two leave tables, plots and log.log in logs/{model}/evaluate/{run_id}/ under
 run_config.output_dir and print the metrics on stdout. (This file shadows the Hugging Face package
@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.command_line import add_checkpoint, given_path, global_rank, run_script, stage_parser
-from common.config_file import keys_of, load_config
+from common.config_file import check_model_directory, keys_of, load_config
 from common.errors import UserError
 from common.evaluation.uses import Use, choose_use
-from common.registry import BASELINES, TASKS
+from common.registry import BASELINES, TASKS, WRITERS
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -124,34 +124,23 @@ def judge_file(arguments: argparse.Namespace) -> None:
 
 
 def predict(arguments: argparse.Namespace) -> None:
-    """Score the user's own pairs with a checkpoint and write probabilities and calls."""
-    best = Path(arguments.checkpoint)
-    check_model_directory(best, "--checkpoint")
-    config = load_config(best / "config.yaml", "evaluate", arguments.overrides)
+    """Score pairs of the user's own proteins with a checkpoint, and write them as a network."""
+    # Imported here: they need numpy (0.06 seconds), and `--help` does not.
+    from common.evaluation.own_request import Request
+    from common.inference.own_config import load_own_config
+
+    request = Request.of(arguments)
+    config = load_own_config(Path(arguments.checkpoint), arguments.overrides)
     # Imported here: torch and transformers take 4 seconds, in which a wrong use has been rejected.
-    from common.data.tables.fasta import read_fasta
-    from common.evaluation import model_predictions as model
-    from common.evaluation.own_pairs import check_output, read_own_pairs, write_own_pairs
-    from common.inference.checkpoints import load_checkpoint
+    from common.evaluation.own_network import predict_network
     from common.launch import start_accelerator
     from common.run import log_to_console
 
     accelerator = start_accelerator(config)
     with log_to_console(accelerator):
-        pairs, fasta, output = map(Path, (arguments.pairs, arguments.fasta, arguments.output))
-        check_output(output, [fasta, pairs])
-        sequences = read_fasta(fasta)
-        table = read_own_pairs(pairs, sequences, fasta)
-        checkpoint = load_checkpoint(best)
-        threshold = model.choose_threshold(checkpoint, config, arguments.overrides)
-        data = model.embed_own_pairs(table, sequences, checkpoint, config, accelerator)
-        model.report_training_pairs(checkpoint, table)
-        checkpoint.model.to(accelerator.device)
-        folder = output.with_name(f".{output.name}.partial")
-        with model.scored(checkpoint, data, config, accelerator, folder) as scores:
-            if accelerator.is_main_process:
-                write_own_pairs(output, table, scores, threshold)
-                model.warn_if_synthetic(checkpoint)
+        best, overrides = Path(arguments.checkpoint), arguments.overrides
+        for sentence in predict_network(best, request, overrides, accelerator):
+            print(sentence)
 
 
 def configure_judging(arguments: argparse.Namespace) -> Config:
@@ -169,29 +158,61 @@ def configure_judging(arguments: argparse.Namespace) -> Config:
     return config
 
 
-def check_model_directory(path: Path, named: str) -> None:
-    """Refuse what is not a model's directory, before anything is computed."""
-    if not (path / "config.yaml").is_file():
-        raise UserError(
-            f"{named} {path} is not a best_model directory: it has no config.yaml; name one that"
-            " pretrain.py or finetune.py has printed"
-        )
-
-
 JUDGING = ("tasks", "with_baselines")
+PAIR_CHOICES = ("pairs", "query", "bipartite", "top_k", "threshold", "density")
 # The first use that an option chooses, or else the last.
 USES = (
-    Use("predict own pairs", predict, marks=("pairs", "fasta", "output"), needs=("checkpoint",)),
-    Use("judge a file", judge_file, ("predictions",), needs=("config",), takes=JUDGING),
+    Use(
+        "predict own pairs",
+        predict,
+        marks=("fasta", "output", *PAIR_CHOICES, "skip_unknown", "self_pairs", "plot"),
+        needs=("checkpoint", "fasta", "output"),
+    ),
+    Use("judge a file", judge_file, ("predictions",), ("config", "predictions"), JUDGING),
     Use("judge a model", judge_checkpoint, needs=("config",), takes=("checkpoint", *JUDGING)),
 )
 FILES = {
     "predictions": "judge this file instead of a model: lines 'protein_a protein_b"
     " score_or_label', or 'protein_a protein_b label p_negative p_positive'; .gz is unpacked",
-    "pairs": "predict these pairs, lines 'protein_a protein_b'; needs no config, no benchmark",
-    "fasta": "the sequences of the proteins of --pairs",
-    "output": "the file to write: probability and call of every pair",
+    "output": "the file to write; its suffix chooses the format:"
+    f" {', '.join(f'.{name}' for name in WRITERS.names())}",
+    "pairs": "score these pairs, lines 'protein_a protein_b'; labels 0 and 1 in a third column"
+    " give metrics too; without --pairs, --query and --bipartite, all proteins meet all",
+    "plot": "also draw the network (up to 300 proteins) as this PNG file",
 }
+LIMITS = {
+    "top-k": (int, "N", "write only the N best pairs of each query protein (each protein of the"
+              " first FASTA, or each protein; of --pairs, the N best)"),
+    "threshold": (float, "T", "write only pairs of at least this probability, and call those"),
+    "density": (float, "D", "write only this share of the scored pairs, the best, and call those"),
+}  # fmt: skip
+SWITCHES = {
+    "bipartite": "score all proteins of the first FASTA with all of the second",
+    "skip-unknown": "leave out pairs and queries of proteins that have no sequence",
+    "self-pairs": "pair each protein with itself as well",
+}
+
+
+def add_predict_options(parser: argparse.ArgumentParser) -> None:
+    """Add what `predict` takes besides files."""
+    parser.add_argument(
+        "--fasta",
+        metavar="FILE",
+        type=given_path,
+        action="append",
+        help="predict pairs of these proteins; needs no config and no benchmark; twice with"
+        " --bipartite",
+    )
+    parser.add_argument(
+        "--query",
+        metavar="ID[,ID...]|FILE",
+        type=given_path,
+        help="score these proteins of the FASTA (or of a file of ids) with all others",
+    )
+    for name, (kind, metavar, meaning) in LIMITS.items():
+        parser.add_argument(f"--{name}", type=kind, metavar=metavar, help=meaning)
+    for name, meaning in SWITCHES.items():
+        parser.add_argument(f"--{name}", action="store_true", help=meaning)
 
 
 def main() -> None:
@@ -206,6 +227,7 @@ def main() -> None:
     )
     for name, meaning in FILES.items():
         parser.add_argument(f"--{name}", metavar="FILE", type=given_path, help=meaning)
+    add_predict_options(parser)
     arguments = parser.parse_args()
     choose_use(parser, arguments, USES).run(arguments)
 

@@ -67,6 +67,23 @@ def load_stages(
     return stages
 
 
+def check_model_directory(path: Path, named: str) -> None:
+    """Refuse what is not a model's directory, before anything is computed.
+
+    Args:
+        path: The directory.
+        named: The option or key that names it.
+
+    Raises:
+        UserError: It has no resolved configuration.
+    """
+    if not (path / "config.yaml").is_file():
+        raise UserError(
+            f"{named} {path} is not a best_model directory: it has no config.yaml; name one that"
+            " pretrain.py or finetune.py has printed"
+        )
+
+
 def keys_of(overrides: Sequence[str]) -> set[str]:
     """Return the key paths that `--set` assigns, including those inside a whole section."""
     assigned: dict[str, Any] = {}

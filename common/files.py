@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import xxhash
@@ -47,6 +47,21 @@ def write_atomically(path: str | Path, data: bytes | str) -> None:
         # If even this fails, writing has failed before, and that error is the one reported.
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def publish_files(moves: Mapping[Path, Path]) -> None:
+    """Flush complete files to the disk and move each to its place, in this order.
+
+    Args:
+        moves: The destination of each file, on the same file system; a link is followed.
+
+    Raises:
+        UserError: A file cannot be moved.
+    """
+    for temporary, final in moves.items():
+        with explain_disk_errors(final):
+            _flush(temporary)
+            temporary.replace(final.resolve())
 
 
 def _write_through(path: Path, content: bytes) -> None:
@@ -229,8 +244,12 @@ def sync_directory(directory: Path) -> None:
     # Some file systems report only now that the disk, or a quota, is full.
     with explain_disk_errors(directory):
         for path in (*directory.rglob("*"), directory):
-            handle = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            _flush(path)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

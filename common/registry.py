@@ -1,9 +1,9 @@
 """Registries: the implementations of each contract by name, imported when first requested.
 
 Every concept with several implementations has a registry here: benchmarks, tasks, models,
-baselines and threshold modes. A registry lists only names and import paths, so that a
-configuration can be checked, and `--help` printed, without importing any implementation. To add
-one, write its file beside the others and add its line below.
+baselines, threshold modes, and formats of files. A registry lists only names and import paths, so
+that a configuration can be checked, and `--help` printed, without importing any implementation. To
+add one, write its file beside the others and add its line below.
 """
 
 from __future__ import annotations
@@ -122,5 +122,19 @@ READERS = Registry(
         "pring_raw": "common.data.tables.interactions.pring_raw:READER",
         "huri": "common.data.tables.interactions.huri:READER",
         "delimited": "common.data.tables.interactions.delimited:READER",
+    },
+)
+WRITERS = Registry(
+    "output format",
+    # By suffix.
+    {
+        "tsv": "common.evaluation.export.delimited:TSV",
+        "tsv.gz": "common.evaluation.export.delimited:TSV",
+        "txt": "common.evaluation.export.delimited:TSV",
+        "csv": "common.evaluation.export.delimited:CSV",
+        "parquet": "common.evaluation.export.parquet:PARQUET",
+        "graphml": "common.evaluation.export.graphml:GRAPHML",
+        "sif": "common.evaluation.export.sif:SIF",
+        "mitab": "common.evaluation.export.mitab:MITAB",
     },
 )

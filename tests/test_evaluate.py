@@ -321,7 +321,7 @@ def test_scores_that_are_not_finite_are_refused(
     def overflow(*_arguments: object, **_keywords: object) -> NDArray[np.float32]:
         return np.array([np.nan, 0.5], dtype=np.float32)
 
-    monkeypatch.setattr("common.evaluation.model_predictions.score_pairs", overflow)
+    monkeypatch.setattr("common.inference.predictor.score_pairs", overflow)
     with pytest.raises(UserError, match="gives 1 of 2 pairs scores that are not finite"):
         score_own(project, best, tmp_path / "mine.txt", tmp_path / "out.tsv")
     assert not (tmp_path / "out.tsv").exists()
@@ -394,7 +394,7 @@ def test_complexes_do_not_depend_on_what_else_is_judged(
         ("P041\n", r"mine.txt, line 1: 'P041' is not 'protein_a protein_b' \(columns separated"),
         (
             "a b label\n",
-            r"line 1: .*no sequence of 'a'; .*a header would be 'protein_a",
+            r"line 1: .*no sequence of 'a' and of 1 more: b; this affects 1 of 1 pairs",
         ),
         ("P041, P042\nP041, X\n", r"mine.txt, line 2: .*no sequence of 'X'"),
         ("P041 P042\f\nP041 X\n", r"mine.txt, line 2: .*no sequence of 'X'"),

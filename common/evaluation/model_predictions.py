@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,24 +12,19 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 
 from common.config import Config
-from common.config_file import keys_of
 from common.data.batches import PairData
-from common.data.embeddings.build import prepare_store
 from common.data.pair_hashes import count_hashed
-from common.data.splits import embed_tables, read_for_model
+from common.data.splits import embed_tables
 from common.data.tables.pairs import PairTable
 from common.evaluation.prediction_file import write_predictions
 from common.evaluation.predictions import Predictions
 from common.evaluation.test_side import TestSide
 from common.inference.checkpoints import Checkpoint, choose_checkpoint, load_checkpoint
 from common.inference.compatibility import (
-    check_same_embeddings,
-    check_same_language_model,
     warn_if_differs,
 )
 from common.inference.partial_scores import PartialScores
 from common.inference.scoring import probabilities, score_pairs
-from common.inference.thresholds import SECTION, mode_of
 from common.run import LOGGER, Run, format_event
 
 PREDICTIONS_FILE, PARTIAL_SCORES = "predictions.txt.gz", "partial_scores"
@@ -55,32 +50,6 @@ def embed_needed_pairs(run: Run, side: TestSide, checkpoint: Checkpoint) -> Pair
     notes["scored"] = f"{len(data)} pairs of {len(data.table.proteins)} proteins"
     run.event("data_ready", **side.describe(), **notes)
     return data
-
-
-def embed_own_pairs(
-    table: PairTable,
-    sequences: Mapping[str, str],
-    checkpoint: Checkpoint,
-    config: Config,
-    accelerator: Accelerator,
-) -> PairData:
-    """The user's own pairs with the embeddings of their proteins, made as in training."""
-    check_same_embeddings(checkpoint, config)
-    used = {protein: sequences[protein] for protein in table.proteins}
-    settings = config.data
-    store = prepare_store(used, settings.embeddings, settings.max_sequence_length, accelerator)
-    check_same_language_model(checkpoint, config, store)
-    return PairData(table, read_for_model(store, checkpoint.config, accelerator))
-
-
-def choose_threshold(checkpoint: Checkpoint, config: Config, overrides: Sequence[str]) -> float:
-    """The checkpoint's threshold, unless `--set` gives one or a mode without validation pairs."""
-    wanted = config.evaluate.decision_threshold
-    given = {key for key in keys_of(overrides) if key.startswith(f"{SECTION}.")}
-    configured = not mode_of(wanted).needs_validation
-    if f"{SECTION}.value" in given or (given and configured):
-        return wanted.as_probability()
-    return checkpoint.decision.threshold
 
 
 @contextlib.contextmanager

@@ -1,95 +1,211 @@
-"""The user's own pairs: read from a file, checked against a FASTA, written with their scores."""
+"""Which pairs of the user's own proteins are to be scored: listed in a file, or a grid."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data.tables.pair_file import PairFormat, read_pair_file, write_pair_file
-from common.data.tables.pairs import PairTable
+from common.data.tables.fasta import read_fasta
+from common.data.tables.ids import places_of, shorten_uniprot
+from common.data.tables.pair_file import PairFormat, read_pair_file
+from common.data.tables.text import open_text
 from common.errors import UserError, excerpt
-from common.evaluation.prediction_file import SCORED_PAIRS
-from common.inference.thresholds import call_pairs
+from common.evaluation.export.base import COLUMNS
+from common.inference.pair_grid import PairGrid
 from common.run import LOGGER, format_event
 
+LABELS, FEW = ("0", "1"), 10
 
-def read_own_pairs(path: Path, known: Collection[str], fasta: Path) -> PairTable:
-    """Read lines `protein_a protein_b`; further columns are ignored.
+
+@dataclass(frozen=True)
+class OwnSequences:
+    """The sequences of one or two FASTA files.
+
+    Attributes:
+        files: The files.
+        parts: The sequences of each, by id.
+        descriptions: What follows the id in the headers, by id.
+    """
+
+    files: tuple[Path, ...]
+    parts: tuple[Mapping[str, str], ...]
+    descriptions: dict[str, str]
+
+    @classmethod
+    def read(cls, files: Sequence[Path]) -> OwnSequences:
+        """Read the files.
+
+        Raises:
+            UserError: One of them is not FASTA, or an id has different sequences in the two.
+        """
+        parts = tuple(read_fasta(file) for file in files)
+        for name in parts[0].keys() & parts[-1].keys():
+            if parts[0][name] != parts[-1][name]:
+                raise UserError(
+                    f"{excerpt(name)} has one sequence in {files[0]} and another in {files[-1]};"
+                    " rename one of the two, or keep one sequence"
+                )
+        descriptions: dict[str, str] = {}
+        for file in files:
+            descriptions |= _read_descriptions(file)
+        return cls(tuple(files), parts, descriptions)
+
+    @property
+    def all(self) -> dict[str, str]:
+        """All sequences, by id."""
+        return {name: text for part in self.parts for name, text in part.items()}
+
+    def __str__(self) -> str:
+        return " and ".join(map(str, self.files))
+
+
+@dataclass(frozen=True, eq=False)
+class OwnPairs:
+    """Listed pairs.
+
+    Attributes:
+        ids: The ids that occur.
+        pairs: (N, 2) numbers of ids, in the order of the file.
+        labels: (N,) 0 or 1, if the file has them.
+    """
+
+    ids: Sequence[str]
+    pairs: NDArray[np.int64]
+    labels: NDArray[np.int8] | None
+
+
+def read_own_pairs(path: Path, sequences: OwnSequences, skip_unknown: bool) -> OwnPairs:
+    """Read lines `protein_a protein_b [label]`; other further columns are ignored.
 
     Args:
         path: The file. A first line that begins with `protein_a protein_b` is a header.
-        known: The proteins that have a sequence.
-        fasta: Where those come from, for the message.
+        sequences: The proteins that can be scored.
+        skip_unknown: Whether pairs with other proteins are left out and counted in a warning.
 
     Raises:
-        UserError: A line has fewer than two columns or names an unknown protein, or there are no
-            pairs.
+        UserError: A line has fewer than two columns, there are no pairs, or there are pairs of
+            unknown proteins and they may not be left out.
     """
-
-    def unknown(name: str) -> str:
-        return (
-            f"{fasta} has no sequence of '{excerpt(name)}'; add it, or correct or remove the line"
-            " (a header would be 'protein_a protein_b')"
-        )
-
+    labelled = _has_labels(path)
     form = PairFormat(
         "'protein_a protein_b'",
-        numbers=lambda first: () if len(first) >= 2 else None,
-        is_header=lambda first: tuple(first[:2]) == SCORED_PAIRS[:2],
-        ragged=True,
-        unknown=unknown,
+        numbers=lambda first: ((2,) if labelled else ()) if len(first) >= 2 else None,
+        is_header=lambda first: tuple(first[:2]) == COLUMNS[:2],
+        labels=labelled,
+        ragged=not labelled,
     )
-    rows = read_pair_file(path, form, known)
+    rows = read_pair_file(path, form)
     if rows is None or not len(rows.pairs):
         raise UserError(f"{path} contains no pairs; expected lines 'protein_a protein_b'")
-    return PairTable.number(rows.ids, rows.pairs, np.zeros(len(rows.pairs)))
+    labels = rows.numbers[0].astype(np.int8) if labelled else None
+    found = OwnPairs(rows.ids, rows.pairs.astype(np.int64), labels)
+    return _leave_out_unknown(found, path, sequences, skip_unknown)
 
 
-def check_output(path: Path, inputs: Sequence[Path]) -> None:
-    """Refuse, before hours of scoring, an output that cannot or should not be written.
+def _has_labels(path: Path) -> bool:
+    """Whether the first pair has a third column, and it is 0 or 1."""
+    with open_text(path) as file:
+        for line in file:
+            fields = line.replace(",", " ").split()
+            if fields and fields[0][0] != "#" and tuple(fields[:2]) != COLUMNS[:2]:
+                return len(fields) == 3 and fields[2] in LABELS
+    return False
+
+
+def _leave_out_unknown(own: OwnPairs, path: Path, sequences: OwnSequences, skip: bool) -> OwnPairs:
+    known = sequences.all
+    unknown = [name for name in own.ids if name not in known]
+    if not unknown:
+        return own
+    lost = np.any(np.isin(own.pairs, places_of(unknown, own.ids)), axis=1)
+    if skip and not lost.all():
+        fields = {"proteins": len(unknown), "pairs": lost.sum(), "such_as": unknown[:FEW]}
+        LOGGER.warning(format_event("pairs_left_out", of=path, **fields))
+        labels = None if own.labels is None else own.labels[~lost]
+        return replace(own, pairs=own.pairs[~lost], labels=labels)
+    where = f"{path}, line {_line_of(unknown[0], path)}: "
+    affected = f"this affects {lost.sum()} of {len(own.pairs)} pairs; "
+    remedy = "leave such pairs out with --skip-unknown"
+    if lost.all():
+        remedy = "name the FASTA of these proteins with --fasta"
+    raise UserError(where + _no_sequence(unknown, sequences, affected, remedy))
+
+
+def _no_sequence(unknown: Sequence[str], sequences: OwnSequences, affected: str, or_: str) -> str:
+    """Name all unknown proteins, or the first few, and what to do."""
+    first, *others = map(excerpt, unknown)
+    also = f" and of {len(others)} more: {', '.join(others[: FEW - 1])}" if others else ""
+    more = ", …" if len(unknown) > FEW else ""
+    return (
+        f"{sequences} has no sequence of '{first}'{also}{more}; {affected}add the sequences,"
+        f" correct the ids, or {or_} (a header would be 'protein_a protein_b')"
+    )
+
+
+def _line_of(name: str, path: Path) -> int:
+    """The number of the first line with a protein."""
+    with open_text(path) as file:
+        for number, line in enumerate(file, 1):
+            fields = line.replace(",", " ").split()[:2]
+            if name in fields or name in map(shorten_uniprot, fields):
+                return number
+    return 0
+
+
+def read_queries(given: str, sequences: OwnSequences, skip_unknown: bool) -> list[str]:
+    """Read the ids of `--query`: separated by commas, or one a line in a file.
 
     Raises:
-        UserError: The output's folder does not exist or is not writable, or the output is a folder,
-            a device, or one of the inputs.
+        UserError: There is none, or some are unknown and may not be left out.
     """
-    reason = _why_no_output(path, inputs)
-    if reason is not None:
-        raise UserError(f"--output {path} {reason}; choose another file in an existing folder")
-
-
-def _why_no_output(path: Path, inputs: Sequence[Path]) -> str | None:
-    try:
-        folder = path.resolve().parent  # A link is written through.
-    except (OSError, RuntimeError):  # which of them depends on the version of Python
-        return "is a link that leads back to itself"
-    if not folder.is_dir():
-        return "is in a folder that does not exist"
-    if not os.access(folder, os.W_OK):
-        return "is in a folder that is not writable"
-    if path.exists() and not path.is_file():
-        return "is a directory" if path.is_dir() else "is not a regular file"
-    if path.exists() and any(one.exists() and path.samefile(one) for one in inputs):
-        return "is one of the inputs"
-    return None
-
-
-def write_own_pairs(
-    path: Path, table: PairTable, scores: NDArray[np.float64], threshold: float
-) -> None:
-    """Write tab-separated `protein_a protein_b probability call`, in the order of the input.
-
-    A path that is a link is followed.
-    """
-    calls = call_pairs(scores, threshold).astype(np.int8)
-    columns: dict[str, NDArray[Any]] = {SCORED_PAIRS[2]: scores, SCORED_PAIRS[3]: calls}
-    write_pair_file(path.resolve(), table.proteins, table.pairs, columns, header=True)
-    LOGGER.info(
-        format_event(
-            "pairs_written", path=path, pairs=len(calls), threshold=threshold, called=calls.sum()
+    if Path(given).is_file():
+        with open_text(Path(given)) as file:
+            words = [line.split()[0] for line in file if line.split() and line[0] != "#"]
+    else:
+        words = [word.strip() for word in given.split(",") if word.strip()]
+    names = list(dict.fromkeys(map(shorten_uniprot, words)))
+    known = sequences.all
+    unknown = [name for name in names if name not in known]
+    if unknown and (not skip_unknown or len(unknown) == len(names)):
+        affected = f"that is {len(unknown)} of {len(names)} query proteins; "
+        remedy = "leave them out with --skip-unknown, or name a file of ids that exists"
+        text = _no_sequence(unknown, sequences, affected, remedy).removesuffix(
+            " (a header would be 'protein_a protein_b')"
         )
-    )
+        raise UserError(f"--query {excerpt(given)}: {text}")
+    if unknown:
+        fields = {"proteins": len(unknown), "such_as": unknown[:FEW]}
+        LOGGER.warning(format_event("queries_left_out", **fields))
+    if not names:
+        raise UserError(f"--query {excerpt(given)} names no protein; give ids or a file of ids")
+    return [name for name in names if name in known]
+
+
+def make_grid(
+    sequences: OwnSequences, ids: Sequence[str], queries: Sequence[str] | None, with_self: bool
+) -> PairGrid:
+    """All against all; or the queries against all; or the first file against the second.
+
+    Args:
+        sequences: The sequences; of two files, each is one side.
+        ids: All proteins, sorted.
+        queries: The query proteins, if there are any.
+        with_self: Whether a protein is paired with itself.
+    """
+    columns = places_of(sorted(sequences.parts[-1]), ids)
+    rows = places_of(sorted(sequences.parts[0]) if queries is None else queries, ids)
+    return PairGrid(len(ids), rows, columns, with_self)
+
+
+def _read_descriptions(path: Path) -> dict[str, str]:
+    descriptions: dict[str, str] = {}
+    with open_text(path) as file:
+        for line in file:
+            if line.startswith(">"):
+                name, _, text = line[1:].strip().partition(" ")
+                descriptions.setdefault(shorten_uniprot(name), text.strip())
+    return descriptions

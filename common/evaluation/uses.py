@@ -14,8 +14,8 @@ class Use:
     Attributes:
         purpose: What it does, as an infinitive without `to`.
         run: Does it.
-        marks: The options of which any chooses this use; all of them are needed.
-        needs: The further options that are needed.
+        marks: The options of which any chooses this use.
+        needs: The options that are needed.
         takes: The options that may be given as well.
     """
 
@@ -34,15 +34,15 @@ def choose_use(
     Leaves with a sentence if the use lacks an option, or does not take one that is given.
     """
     options = {name for use in uses for name in (*use.marks, *use.needs, *use.takes)}
-    given = {name for name in options if getattr(arguments, name)}
+    given = {name for name in options if getattr(arguments, name) not in (None, False, [])}
     use = next((use for use in uses if given.intersection(use.marks)), uses[-1])
-    needed = (*use.needs, *use.marks)
-    missing = [name for name in needed if name not in given]
-    foreign = sorted(given.difference(needed, use.takes))
+    missing = [name for name in use.needs if name not in given]
+    known = dict.fromkeys((*use.needs, *use.marks, *use.takes))
+    foreign = sorted(given.difference(known))
     if missing:
-        parser.error(f"to {use.purpose}, give {_name(needed)}; missing: {_name(missing)}")
+        parser.error(f"to {use.purpose}, give {_name(use.needs)}; missing: {_name(missing)}")
     if foreign:
-        accepted = _name((*needed, *use.takes, "set"))
+        accepted = _name((*known, "set"))
         parser.error(f"to {use.purpose}, give only {accepted}, without {_name(foreign)}")
     return use
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,11 +10,13 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 
 from common.config import Config
+from common.config_file import keys_of
 from common.data.batches import PairData
 from common.data.splits import open_splits
 from common.inference.checkpoints import Checkpoint
 from common.inference.scoring import probabilities, score_pairs
 from common.inference.thresholds import (
+    SECTION,
     Evidence,
     assume_prevalence,
     check_classes,
@@ -60,6 +63,16 @@ def decide_threshold(checkpoint: Checkpoint, config: Config, accelerator: Accele
         scores = score(PairData(sample.table, splits.store))
         evidence = replace(evidence, sample=sample, sample_scores=scores)
     return mode.choose(settings, evidence).threshold
+
+
+def choose_threshold(checkpoint: Checkpoint, config: Config, overrides: Sequence[str]) -> float:
+    """The checkpoint's threshold, unless `--set` gives one or a mode without validation pairs."""
+    wanted = config.evaluate.decision_threshold
+    given = {key for key in keys_of(overrides) if key.startswith(f"{SECTION}.")}
+    configured = not mode_of(wanted).needs_validation
+    if f"{SECTION}.value" in given or (given and configured):
+        return wanted.as_probability()
+    return checkpoint.decision.threshold
 
 
 def configure_as_trained(trained: Config, config: Config) -> Config:

@@ -101,11 +101,21 @@ class PartialScores:
 
 
 def identify(job: ScoringJob, tiles: Tiles) -> str:
-    """A digest of what the scores and their order follow from.
+    """A digest of what the scores and their order follow from."""
+    digest = xxhash.xxh3_128(identify_model(job))
+    digest.update(tiles.pairs.tobytes())
+    for protein in job.data.table.proteins:
+        digest.update(protein.encode() + b"\n")
+        digest.update(job.data.store[protein].tobytes())
+    return str(digest.hexdigest())
+
+
+def identify_model(job: ScoringJob) -> bytes:
+    """A digest of the model and of how it computes.
 
     Of the program, it covers the model's own file and torch's version, not the whole installation.
     """
-    model, data = job.model, job.data
+    model = job.model
     digest = xxhash.xxh3_128()
     precision = (job.accelerator.mixed_precision, job.accelerator.device.type, job.state_dtype)
     sizes = (job.settings, job.tile_residues)
@@ -116,8 +126,4 @@ def identify(job: ScoringJob, tiles: Tiles) -> str:
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.cpu().numpy().tobytes())
-    digest.update(tiles.pairs.tobytes())
-    for protein in data.table.proteins:
-        digest.update(protein.encode())
-        digest.update(data.store[protein].tobytes())
-    return str(digest.hexdigest())
+    return bytes(digest.digest())

@@ -74,14 +74,23 @@ def probabilities(logits: Scores) -> NDArray[np.float64]:
     Raises:
         UserError: A logit is not finite.
     """
+    check_finite(logits)
+    scores: NDArray[np.float64] = expit(logits.astype(np.float64))
+    return scores
+
+
+def check_finite(logits: Scores) -> None:
+    """Refuse the scores of a model that overflows.
+
+    Raises:
+        UserError: A logit is not finite.
+    """
     unusable = int(np.count_nonzero(~np.isfinite(logits)))
     if unusable:
         raise UserError(
             f"the model gives {unusable} of {len(logits)} pairs scores that are not finite; launch"
             " without fp16 and with evaluate.scoring.state_dtype: auto, or train it again"
         )
-    scores: NDArray[np.float64] = expit(logits.astype(np.float64))
-    return scores
 
 
 def score_tile(model: PairModel, states: ProteinStates, pairs: NDArray[np.int64]) -> Tensor:

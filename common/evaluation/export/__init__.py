@@ -1,0 +1,1 @@
+"""The files that predicted networks are written to: one module for each format."""

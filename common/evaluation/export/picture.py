@@ -1,0 +1,72 @@
+"""A picture of a small network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import networkx as nx
+import numpy as np
+from matplotlib.figure import Figure
+
+from common.evaluation.export.base import Proteins, Rows
+from common.evaluation.export.graphml import count_degrees, nodes_of
+from common.plotting import save_plot
+from common.run import LOGGER, format_event
+
+MOST_NODES, MOST_NAMES = 300, 60
+
+
+class Picture:
+    """Collects the pairs of a network as long as it is small enough, and draws it.
+
+    Args:
+        path: The PNG file.
+        proteins: The nodes.
+        only_called: Whether pairs that are not called are left out.
+    """
+
+    def __init__(self, path: Path, proteins: Proteins, only_called: bool) -> None:
+        self.path, self.proteins, self.only_called = path, proteins, only_called
+        self.degrees = np.zeros(len(proteins.ids), np.int64)
+        self.edges: list[tuple[int, int, float]] = []
+
+    def write(self, rows: Rows) -> None:
+        """Add pairs."""
+        rows = rows.select(rows.calls == 1) if self.only_called else rows
+        count_degrees(self.degrees, rows)
+        if not self._too_large():
+            columns = (rows.first, rows.second, rows.probabilities)
+            self.edges += zip(*(column.tolist() for column in columns), strict=True)
+
+    def close(self) -> None:
+        """Draw the network; log a warning instead if it is too large to show anything."""
+        nodes = nodes_of(self.proteins, self.degrees)
+        if self._too_large():
+            fields = {"proteins": len(nodes), "at_most": MOST_NODES}
+            LOGGER.warning(format_event("network_too_large_to_draw", **fields))
+            return
+        graph = nx.Graph()
+        graph.add_nodes_from(nodes)
+        graph.add_weighted_edges_from(self.edges)
+        save_plot(_draw(graph, self.proteins), self.path)
+
+    def _too_large(self) -> bool:
+        return len(nodes_of(self.proteins, self.degrees)) > MOST_NODES
+
+
+def _draw(graph: nx.Graph, proteins: Proteins) -> Figure:
+    figure = Figure(figsize=(9, 9), layout="constrained")
+    axes = figure.subplots()
+    axes.axis("off")
+    axes.set_title(f"{len(graph)} proteins, {graph.number_of_edges()} interactions")
+    if len(graph):
+        places = nx.spring_layout(graph, weight="weight", seed=0)
+        widths = [0.3 + 1.7 * weight for *_, weight in graph.edges(data="weight")]
+        sizes = [40 + 12 * degree for _, degree in graph.degree()]
+        nx.draw_networkx_edges(graph, places, ax=axes, width=widths, alpha=0.4)
+        nx.draw_networkx_nodes(graph, places, ax=axes, node_size=sizes)
+        if len(graph) <= MOST_NAMES:
+            # Without `parse_math`, a dollar sign in an id would begin a formula.
+            names = {node: proteins.ids[node].replace("$", r"\$") for node in graph}
+            nx.draw_networkx_labels(graph, places, names, font_size=7, ax=axes)
+    return figure

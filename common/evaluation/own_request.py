@@ -1,0 +1,71 @@
+"""What the command line asks of a network of own proteins, checked before anything is imported."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from common.errors import UserError
+from common.evaluation.export.base import check_output
+from common.inference.wish import Wish
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for.
+
+    Attributes:
+        fastas: The FASTA files, two for one against the other.
+        output: The file to write.
+        pairs: The file of listed pairs, if any.
+        query: Ids or a file of ids, if any.
+        wish: Which of the scored pairs are written.
+        skip_unknown: Whether unknown proteins are left out.
+        self_pairs: Whether proteins are paired with themselves.
+        plot: The picture to draw, if any.
+    """
+
+    fastas: tuple[Path, ...]
+    output: Path
+    pairs: Path | None
+    query: str | None
+    wish: Wish
+    skip_unknown: bool
+    self_pairs: bool
+    plot: Path | None
+
+    @classmethod
+    def of(cls, arguments: Namespace) -> Self:
+        """The request of a command line.
+
+        Raises:
+            UserError: Options contradict one another, or the output cannot be written.
+        """
+        chosen = [name for name in ("pairs", "query", "bipartite") if getattr(arguments, name)]
+        if len(chosen) > 1:
+            raise UserError(f"--{chosen[0]} and --{chosen[1]} exclude each other; give one of them")
+        wanted = 2 if arguments.bipartite else 1
+        if len(arguments.fasta) != wanted:
+            raise UserError(
+                f"--fasta was given {len(arguments.fasta)} times; give it twice with --bipartite"
+                " (the first file against the second), and once otherwise"
+            )
+        wish = Wish(arguments.top_k, arguments.threshold, arguments.density)
+        fastas, output = tuple(map(Path, arguments.fasta)), Path(arguments.output)
+        pairs, query, plot = arguments.pairs, arguments.query, arguments.plot
+        inputs = [*fastas, *map(Path, filter(None, (pairs, query)))]
+        check_output(output, inputs)
+        if plot:
+            check_output(Path(plot), [*inputs, output], "--plot")
+        return cls(
+            fastas,
+            output,
+            Path(pairs) if pairs else None,
+            query,
+            wish,
+            arguments.skip_unknown,
+            arguments.self_pairs,
+            Path(plot) if plot else None,
+        )

@@ -1,0 +1,54 @@
+"""What is said in the end about a network of the user's own proteins."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.evaluation.own_writing import NetworkFile
+from common.inference.pair_metrics import pair_metrics
+from common.inference.predictor import Predictor
+from common.registry import THRESHOLD_MODES
+from common.run import LOGGER, format_event
+
+
+def describe_metrics(
+    scores: NDArray[np.float64], labels: NDArray[np.int8], threshold: float
+) -> None:
+    """Log the metrics of listed pairs with labels, at the checkpoint's threshold."""
+    metrics = pair_metrics(scores, labels, threshold)
+    counts = {"positives": labels.sum(), "negatives": len(labels) - labels.sum()}
+    shown = {name: "undefined" if value is None else value for name, value in metrics.items()}
+    LOGGER.info(format_event("own_pairs_judged", **counts, **shown, threshold=threshold))
+
+
+def summarize(file: NetworkFile, predictor: Predictor, scored: int) -> list[str]:
+    """Two sentences: what was written, and what it rests on."""
+    count, path = file.count, file.request.output
+    trained = ""
+    if file.trained_on is not None:
+        trained = f" ({count.trained_on} of them are training pairs of the model)"
+    benchmark = predictor.checkpoint.config.data.benchmark
+    source = "synthetic data" if benchmark.name == "demo" else benchmark.name
+    return [
+        f"{len(file.proteins.ids)} proteins, {scored} pairs scored, {count.written} written to"
+        f" {path}; {count.called} are called interactions{trained}: their probability is"
+        f" at least {_describe_threshold(file, predictor)}.",
+        f"The model {predictor.checkpoint.path} was trained on {source} ({benchmark.species},"
+        f" {benchmark.split_strategy}). {path} opens in {file.kind.opens_with}.",
+    ]
+
+
+def _describe_threshold(file: NetworkFile, predictor: Predictor) -> str:
+    wish, decision = file.request.wish, predictor.checkpoint.decision
+    if wish.density is not None:
+        return f"{file.count.lowest:.4g} (the lowest of the best {wish.density:.3g} of all pairs)"
+    if wish.threshold is not None:
+        origin = "given by --threshold"
+    elif file.threshold != decision.threshold:
+        origin = "set by evaluate.decision_threshold"
+    elif THRESHOLD_MODES.get(decision.mode).needs_validation:
+        origin = f"chosen by {decision.mode} on the validation pairs of its training"
+    else:
+        origin = "fixed in the configuration of its training"
+    return f"{file.threshold:.4g} ({origin})"

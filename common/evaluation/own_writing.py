@@ -1,0 +1,95 @@
+"""Writes a network of the user's own proteins while its pairs are scored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.data.pair_hashes import find_hashed
+from common.data.tables.pairs import PairTable
+from common.evaluation.export.base import Format, Output, Proteins, Rows, Writer
+from common.evaluation.own_request import Request
+from common.files import explain_disk_errors
+from common.inference.grid_scoring import ScoredPairs
+from common.inference.predictor import Predictor
+from common.inference.scoring import probabilities
+from common.inference.thresholds import call_pairs
+
+
+@dataclass
+class Count:
+    """What was written.
+
+    Attributes:
+        written: How many pairs.
+        called: How many of them are called interactions.
+        trained_on: How many of those called are pairs of the training.
+        lowest: The lowest probability that was written.
+    """
+
+    written: int = 0
+    called: int = 0
+    trained_on: int = 0
+    lowest: float = 1.0
+
+
+class NetworkFile:
+    """The output, and the picture if there is one.
+
+    Args:
+        request: What is wanted.
+        kind: The format of the output.
+        proteins: The proteins that pairs are numbers of.
+        predictor: The model's threshold, and the pairs that it was trained on.
+        folder: Where files are until they are complete.
+    """
+
+    def __init__(
+        self, request: Request, kind: Format, proteins: Proteins, predictor: Predictor, folder: Path
+    ) -> None:
+        self.request, self.kind, self.proteins = request, kind, proteins
+        self.trained_on = predictor.checkpoint.training_pairs
+        self.count = Count()
+        wish = request.wish
+        self.threshold = predictor.threshold if wish.threshold is None else wish.threshold
+        if wish.density is not None:
+            self.threshold = 0.0  # What is dense enough is called, whatever its probability.
+        self.only_called = wish.is_open and kind.only_called
+        self.output = Output(request.output, folder)
+        self.writers: list[Writer] = [kind.open(self.output, proteins)]
+        if request.plot is not None:
+            # Imported here: a network without a picture does not need matplotlib.
+            from common.evaluation.export.picture import Picture
+
+            self.writers.append(Picture(request.plot, proteins, wish.is_open))
+
+    def write(self, pairs: ScoredPairs) -> None:
+        """Call the next pairs, and write them."""
+        scores = probabilities(pairs.logits)
+        calls = call_pairs(scores, self.threshold).astype(np.int8)
+        rows = Rows(pairs.first, pairs.second, scores, calls)
+        if self.only_called:
+            rows = rows.select(calls == 1)
+        self._count(rows)
+        with explain_disk_errors(self.request.output):
+            for writer in self.writers:
+                writer.write(rows)
+
+    def close(self) -> None:
+        """Complete the files and move them to their places."""
+        with explain_disk_errors(self.request.output):
+            for writer in self.writers:
+                writer.close()
+        self.output.publish()
+
+    def _count(self, rows: Rows) -> None:
+        called = rows.select(rows.calls == 1)
+        self.count.written += len(rows.calls)
+        self.count.called += len(called.calls)
+        self.count.lowest = min(self.count.lowest, float(rows.probabilities.min(initial=1.0)))
+        if self.trained_on is not None and len(called.calls):
+            pairs = np.stack([called.first, called.second], axis=1)
+            table = PairTable(self.proteins.ids, pairs, called.calls)
+            self.count.trained_on += int(find_hashed(table, self.trained_on).sum())

@@ -1,0 +1,127 @@
+"""Scores of a grid of pairs, a stripe of rows at a time, in memory that does not grow with pairs.
+
+The stripes and the blocks in them follow from the proteins alone, so that any number of processes,
+and a scoring that was interrupted and resumed, compute the same numbers in the same order. The
+processes take turns with the stripes; the main one gets all of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from accelerate.utils import gather_object
+from numpy.typing import NDArray
+from torch import Tensor
+
+from common.inference.pair_grid import PairGrid
+from common.inference.partial_scores import Scores
+from common.inference.protein_states import ProteinStates, encode_proteins
+from common.inference.score_journal import ScoreJournal
+from common.inference.scoring import check_finite
+from common.inference.scoring_job import ScoringJob
+from common.long_work import LongWork
+from common.models.ragged import HostInts, cut
+
+
+class ScoredPairs(NamedTuple):
+    """Some scored pairs.
+
+    Attributes:
+        first: (M,) the first protein of each.
+        second: (M,) the second.
+        logits: (M,) the model's outputs.
+    """
+
+    first: HostInts
+    second: HostInts
+    logits: Scores
+
+    def select(self, which: NDArray[np.bool_] | HostInts | slice) -> ScoredPairs:
+        """Some of the pairs."""
+        return ScoredPairs(self.first[which], self.second[which], self.logits[which])
+
+
+def score_grid(job: ScoringJob, grid: PairGrid, journal: ScoreJournal) -> Iterator[ScoredPairs]:
+    """Score all pairs of a grid; every process iterates, only the main one is given scores.
+
+    Args:
+        job: The model and the embeddings of the proteins, by number.
+        grid: The pairs.
+        journal: Holds the stripes of an earlier, interrupted scoring; gets those of this one.
+    """
+    stripes = plan_stripes(job, grid)
+    main = job.accelerator.is_main_process
+    with LongWork(job.describe, grid.count, "pairs", main, journal.pairs) as work:
+        for piece, logits in zip(stripes, journal.read(), strict=False):
+            yield ScoredPairs(*grid.pairs(piece), logits)
+        for piece, logits in _score_stripes(job, grid, stripes, journal.stripes):
+            work.advance(len(logits))
+            check_finite(logits)  # on every process, so that all of them end
+            if main:
+                journal.append(logits)
+                yield ScoredPairs(*grid.pairs(piece), logits)
+
+
+def plan_stripes(job: ScoringJob, grid: PairGrid) -> list[slice]:
+    """Slices of the rows, so high that a block of a stripe is as high as it is wide."""
+    lengths = job.state_lengths
+    if not len(grid.rows) or not len(grid.columns):
+        return []
+    mean = (lengths[grid.rows].mean() + lengths[grid.columns].mean()) / 2
+    return cut(lengths[grid.rows], max(1, round(math.sqrt(job.tile_residues * mean / 2))))
+
+
+def _score_stripes(
+    job: ScoringJob, grid: PairGrid, stripes: list[slice], done: int
+) -> Iterator[tuple[slice, Scores]]:
+    """The stripes from number `done` on with their logits, complete on every process."""
+    if done == len(stripes):
+        return
+    processes, rank = job.accelerator.num_processes, job.accelerator.process_index
+    with job.inferring():
+        left = np.unique(np.concatenate([grid.rows[stripes[done].start :], grid.columns]))
+        states = encode_proteins(job, np.unique(np.concatenate([grid.rows, grid.columns])), left)
+    for first in range(done, len(stripes), processes):
+        turns = stripes[first : first + processes]
+        own: list[Scores] = []
+        if rank < len(turns):
+            # Not around the whole loop: the receiver's code runs between the stripes.
+            with job.inferring():
+                own = [_score_stripe(job, states, grid, turns[rank])]
+        scored = gather_object(own) if processes > 1 else own
+        yield from zip(turns, scored, strict=True)
+
+
+def _score_stripe(job: ScoringJob, states: ProteinStates, grid: PairGrid, piece: slice) -> Scores:
+    """Logits (M,) of the pairs of a stripe, block by block."""
+    taken = grid.taken(piece)
+    wanted = np.flatnonzero(taken.any(axis=0))
+    taken, rows, columns = taken[:, wanted], grid.rows[piece], grid.columns[wanted]
+    lengths = states.lengths
+    logits = torch.zeros(taken.shape, device=job.accelerator.device)
+    sizes = len(rows) * lengths[columns] + lengths[rows].sum()
+    for part in cut(sizes, job.tile_residues):
+        proteins = np.concatenate([rows, columns[part]])
+        with job.explaining_memory(f"scoring {taken[:, part].sum()} pairs", np.unique(proteins)):
+            _score_block(job, states, proteins, taken[:, part], logits[:, part])
+    scores: Scores = logits.cpu().numpy()[taken]
+    return scores
+
+
+def _score_block(
+    job: ScoringJob,
+    states: ProteinStates,
+    proteins: HostInts,
+    taken: NDArray[np.bool_],
+    logits: Tensor,
+) -> None:
+    """Fill in the logits (h, w) of the pairs taken among h + w proteins, rows first."""
+    row, column = np.nonzero(taken)
+    pairs = np.stack([row, column + len(taken)], axis=1)
+    rows = states.gather(proteins, job.model)
+    scores = job.model.interact_rows(rows, states.lengths[proteins], pairs).float()
+    logits[torch.from_numpy(row), torch.from_numpy(column)] = scores

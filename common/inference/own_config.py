@@ -1,0 +1,49 @@
+"""The configuration with which a checkpoint scores other proteins, wherever it is run from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.config import Config
+from common.config_file import check_model_directory, keys_of, load_config
+
+_EMBEDDINGS = "data_config.embeddings"
+
+
+def load_own_config(checkpoint: Path, overrides: Sequence[str] = ()) -> Config:
+    """The configuration of a checkpoint's training, for scoring pairs of one's own.
+
+    Relative paths in it were relative to the directory of the training. If the language model is
+    not found from the current directory, it is looked for from every directory above the
+    checkpoint; the embedding cache of the place where it is found is used if it may be written.
+
+    Args:
+        checkpoint: A best_model directory.
+        overrides: `key.path=value` as `--set` takes them; their paths are left as they are.
+
+    Raises:
+        UserError: The directory is no checkpoint, or the configuration is not valid.
+    """
+    check_model_directory(checkpoint, "--checkpoint")
+    config = load_config(checkpoint / "config.yaml", "evaluate", overrides)
+    settings = config.data.embeddings
+    given = keys_of(overrides)
+    found = _find_above(settings.model_name, checkpoint)
+    if found is None or f"{_EMBEDDINGS}.model_name" in given:
+        return config
+    changed = {"model_name": str(found / settings.model_name)}
+    cache = found / settings.cache_dir
+    if f"{_EMBEDDINGS}.cache_dir" not in given and os.access(cache, os.W_OK):
+        changed["cache_dir"] = str(cache)
+    data = config.data.model_copy(update={"embeddings": settings.model_copy(update=changed)})
+    return config.model_copy(update={"data": data})
+
+
+def _find_above(model_name: str, checkpoint: Path) -> Path | None:
+    """The nearest directory above the checkpoint that has the model; None if it is not needed."""
+    if Path(model_name).expanduser().is_dir():
+        return None
+    above = checkpoint.resolve().parents
+    return next((folder for folder in above if (folder / model_name).is_dir()), None)

@@ -1,0 +1,76 @@
+"""Which pairs are scored when all proteins of one list meet all of another; no list of pairs.
+
+A grid has rows and columns, both proteins. Where they are the same proteins, it means all against
+all; where the rows are a few of the columns, one or some against all; two separate lists mean bait
+against prey, or host against virus. Every undirected pair is taken once: in the row that comes
+first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.models.ragged import HostInts
+
+
+@dataclass(frozen=True, eq=False)
+class PairGrid:
+    """Rows against columns.
+
+    Attributes:
+        proteins: How many proteins there are; rows and columns are numbers below it.
+        rows: (R,) distinct proteins, in the order of the output.
+        columns: (C,) distinct proteins, in the order of the output within a row.
+        with_self: Whether a protein is paired with itself.
+    """
+
+    proteins: int
+    rows: HostInts
+    columns: HostInts
+    with_self: bool = False
+
+    @classmethod
+    def all_against_all(cls, proteins: int, with_self: bool = False) -> PairGrid:
+        """Every pair of the proteins."""
+        every = np.arange(proteins, dtype=np.int64)
+        return cls(proteins, every, every, with_self)
+
+    @cached_property
+    def row_places(self) -> HostInts:
+        """(P,) the row of each protein; R for those without one."""
+        return _places(self.rows, self.proteins)
+
+    @cached_property
+    def column_places(self) -> HostInts:
+        """(P,) the column of each protein; C for those without one."""
+        return _places(self.columns, self.proteins)
+
+    @property
+    def count(self) -> int:
+        """How many pairs there are."""
+        both = int((self.row_places[self.columns] < len(self.rows)).sum())
+        twice = both * (both - 1) // 2 + (0 if self.with_self else both)
+        return len(self.rows) * len(self.columns) - twice
+
+    def taken(self, piece: slice) -> NDArray[np.bool_]:
+        """Which columns are paired with each of these rows, (rows of the piece, C)."""
+        rows, other = self.rows[piece, None], self.row_places[self.columns]
+        place = np.arange(len(self.rows))[piece, None]
+        mirrored = self.column_places[rows] < len(self.columns)
+        taken: NDArray[np.bool_] = ~((other < place) & mirrored)
+        return taken if self.with_self else taken & (self.columns != rows)
+
+    def pairs(self, piece: slice) -> tuple[HostInts, HostInts]:
+        """Both proteins (M,) of each pair of these rows, in the order of the output."""
+        rows, columns = np.nonzero(self.taken(piece))
+        return self.rows[piece][rows], self.columns[columns]
+
+
+def _places(numbers: HostInts, proteins: int) -> HostInts:
+    places = np.full(proteins, len(numbers), dtype=np.int64)
+    places[numbers] = np.arange(len(numbers))
+    return places

@@ -1,0 +1,253 @@
+"""Score pairs of one's own proteins with a checkpoint, from Python.
+
+    from common.inference.predictor import Predictor
+
+    predictor = Predictor.load("best_model")
+    predictor.score([("P1", "P2")], {"P1": "MKV…", "P2": "MSE…"})     # array of probabilities
+    predictor.network(sequences, top_k=10)                            # networkx.Graph
+
+`evaluate.py --fasta` runs the same code, and streams the scored pairs to a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+import numpy as np
+import xxhash
+from accelerate import Accelerator
+from numpy.typing import NDArray
+
+from common.config import Config
+from common.data.batches import PairData
+from common.data.embeddings.build import prepare_store
+from common.data.splits import read_for_model
+from common.data.tables.ids import places_of
+from common.data.tables.pairs import PairTable
+from common.errors import UserError, excerpt
+from common.inference.checkpoints import Checkpoint, load_checkpoint
+from common.inference.compatibility import check_same_embeddings, check_same_language_model
+from common.inference.deciding import choose_threshold
+from common.inference.grid_scoring import ScoredPairs, score_grid
+from common.inference.own_config import load_own_config
+from common.inference.pair_grid import PairGrid
+from common.inference.partial_scores import PartialScores, identify_model
+from common.inference.score_journal import ScoreJournal
+from common.inference.scoring import probabilities, score_pairs
+from common.inference.scoring_job import ScoringJob
+from common.inference.selection import Selection, select_of_grid
+from common.inference.thresholds import call_pairs
+from common.inference.wish import Wish
+from common.launch import start_accelerator
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+DESCRIBE = "scoring"
+
+
+class Embedded(NamedTuple):
+    """Proteins with their embeddings.
+
+    Attributes:
+        data: The proteins, sorted by id, without pairs.
+        identity: A digest of what their embeddings follow from.
+    """
+
+    data: PairData
+    identity: bytes
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A checkpoint that is ready to score pairs of any proteins.
+
+    Attributes:
+        checkpoint: The model, on the accelerator's device, and what is known about its training.
+        config: The configuration of its training with the user's changes.
+        accelerator: The processes; all of them call the same methods.
+        threshold: The lowest probability that is called an interaction.
+    """
+
+    checkpoint: Checkpoint
+    config: Config
+    accelerator: Accelerator
+    threshold: float
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        overrides: Sequence[str] = (),
+        accelerator: Accelerator | None = None,
+    ) -> Self:
+        """Load a best_model directory.
+
+        Args:
+            path: The directory.
+            overrides: Changes of the configuration, such as
+                `data_config.embeddings.cache_dir=/scratch/cache`.
+            accelerator: The processes, the device and the precision; by default what
+                `accelerate launch` has set up, or else this process alone.
+
+        Raises:
+            UserError: It is no checkpoint, it is damaged, or a change contradicts its training.
+        """
+        config = load_own_config(Path(path), overrides)
+        accelerator = accelerator or start_accelerator(config)
+        checkpoint = load_checkpoint(Path(path))
+        check_same_embeddings(checkpoint, config)
+        threshold = choose_threshold(checkpoint, config, overrides)
+        checkpoint.model.to(accelerator.device)
+        return cls(checkpoint, config, accelerator, threshold)
+
+    def score(
+        self, pairs: Sequence[tuple[str, str]], sequences: Mapping[str, str]
+    ) -> NDArray[np.float64]:
+        """Probabilities (N,) that the two proteins of each pair interact.
+
+        Args:
+            pairs: Ids of proteins, in either order; pairs may repeat.
+            sequences: The sequence of every protein, by id.
+
+        Raises:
+            UserError: A protein has no sequence.
+        """
+        if not len(pairs):
+            return np.empty(0)
+        ids = tuple(sorted({name for pair in pairs for name in pair}))
+        _check_known(ids, sequences)
+        numbers = places_of([name for pair in pairs for name in pair], ids).reshape(-1, 2)
+        proteins = self.embed({name: sequences[name] for name in ids})
+        return probabilities(self.score_list(proteins, numbers))
+
+    def network(
+        self,
+        sequences: Mapping[str, str],
+        *,
+        queries: Sequence[str] | None = None,
+        top_k: int | None = None,
+        threshold: float | None = None,
+        density: float | None = None,
+        self_pairs: bool = False,
+    ) -> nx.Graph:
+        """The predicted network, each edge with a `probability` and whether it is a `call`.
+
+        Args:
+            sequences: The sequences of all proteins, by id.
+            queries: Pair only these with all others; by default all with all.
+            top_k: The best partners of each protein (of each query, if there are queries).
+            threshold: The lowest probability of an edge.
+            density: The share of the pairs, best first. Without any of the three limits, the edges
+                are the pairs of at least the checkpoint's own threshold.
+            self_pairs: Whether a protein is paired with itself as well.
+
+        Returns:
+            A graph of all proteins, or of those with an edge and the queries.
+
+        Raises:
+            UserError: A query has no sequence, or the limits contradict one another.
+        """
+        # Imported here: the command streams to files instead.
+        import networkx as nx
+
+        wish = Wish(top_k, threshold, density)
+        if wish.is_open:
+            wish = Wish(threshold=self.threshold)
+        _check_known(queries or (), sequences)
+        proteins = self.embed(sequences)
+        ids = proteins.data.table.proteins
+        every = np.arange(len(ids), dtype=np.int64)
+        rows = every if queries is None else places_of(dict.fromkeys(queries), ids)
+        grid = PairGrid(len(ids), rows, every, self_pairs)
+        graph = nx.Graph()
+        graph.add_nodes_from(ids[row] for row in rows)
+        for pairs in self.stream(proteins, grid, select_of_grid(wish, grid)):
+            scores = probabilities(pairs.logits)
+            calls = call_pairs(scores, self.threshold)
+            columns = (part.tolist() for part in (*pairs[:2], scores, calls))
+            for a, b, score, call in zip(*columns, strict=True):
+                graph.add_edge(ids[a], ids[b], probability=score, call=int(call))
+        return graph
+
+    def embed(self, sequences: Mapping[str, str]) -> Embedded:
+        """The proteins with their embeddings, made as in training.
+
+        Raises:
+            UserError: The language model is not that of the training.
+        """
+        settings = self.config.data
+        store = prepare_store(
+            sequences, settings.embeddings, settings.max_sequence_length, self.accelerator
+        )
+        check_same_language_model(self.checkpoint, self.config, store)
+        none = np.empty((0, 2), np.int64), np.empty(0, np.int8)
+        table = PairTable(tuple(sorted(sequences)), *none)
+        data = PairData(table, read_for_model(store, self.checkpoint.config, self.accelerator))
+        # A cache is known by its language model and these, and a state in it by its sequence.
+        made = (settings.embeddings.dtype, settings.embeddings.layer, settings.max_sequence_length)
+        digest = xxhash.xxh3_128(repr((store.language_model, made)).encode())
+        for name in table.proteins:
+            digest.update(f"{name}\t{sequences[name]}\n".encode())
+        return Embedded(data, digest.digest())
+
+    def score_list(
+        self,
+        proteins: Embedded,
+        pairs: NDArray[np.int64],
+        partial: PartialScores | None = None,
+    ) -> NDArray[np.float32]:
+        """Logits (N,) of listed pairs (N, 2), on every process.
+
+        Args:
+            proteins: The proteins that pairs are numbers of.
+            pairs: The pairs.
+            partial: Where finished scores are kept, for a next try of the same scoring.
+        """
+        table = PairTable(proteins.data.table.proteins, pairs, np.zeros(len(pairs), np.int8))
+        data = proteins.data.with_table(table)
+        settings = self.config.evaluate.scoring
+        model, accelerator = self.checkpoint.model, self.accelerator
+        return score_pairs(model, data, settings, accelerator, DESCRIBE, partial)
+
+    def stream(
+        self, proteins: Embedded, grid: PairGrid, selection: Selection, folder: Path | None = None
+    ) -> Iterator[ScoredPairs]:
+        """Score a grid of proteins; yield on the main process what is selected.
+
+        Args:
+            proteins: The proteins that the grid has numbers of.
+            grid: The pairs.
+            selection: Which of them are yielded.
+            folder: Where finished scores are kept, for a next try of the same scoring.
+        """
+        settings = self.config.evaluate.scoring
+        model, accelerator = self.checkpoint.model, self.accelerator
+        job = ScoringJob(model, proteins.data, settings, accelerator, DESCRIBE)
+        journal = ScoreJournal()
+        if folder is not None:
+            journal = ScoreJournal.open(folder, _identify(job, proteins, grid), accelerator)
+        for pairs in score_grid(job, grid, journal):
+            yield from selection.take(pairs)
+        yield from selection.finish()
+
+
+def _check_known(names: Sequence[str], sequences: Mapping[str, str]) -> None:
+    unknown = [name for name in names if name not in sequences]
+    if unknown:
+        raise UserError(
+            f"{len(unknown)} of {len(names)} proteins have no sequence, such as"
+            f" '{excerpt(unknown[0])}'; add their sequences or leave them out"
+        )
+
+
+def _identify(job: ScoringJob, proteins: Embedded, grid: PairGrid) -> str:
+    """A digest of what the scores of a grid and their order follow from."""
+    digest = xxhash.xxh3_128(identify_model(job) + proteins.identity)
+    for numbers in (grid.rows, grid.columns):
+        digest.update(numbers.tobytes() + b"|")
+    digest.update(bytes([grid.with_self]))
+    return str(digest.hexdigest())

@@ -1,0 +1,112 @@
+"""The scores of finished stripes on disk, in their order, from which a scoring is resumed.
+
+Stripes are only ever appended, each with its length and checksum; what a killed process was writing
+is recognized and cut off. Only the main process writes and reads.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Self
+
+import numpy as np
+import xxhash
+from accelerate import Accelerator
+
+from common.files import explain_disk_errors
+from common.inference.partial_scores import Scores
+from common.run import LOGGER, format_event, on_main_process
+
+_HEAD = struct.Struct("<q16s")  # the number of scores, and their checksum
+_SUFFIX = ".scores"
+
+
+@dataclass
+class ScoreJournal:
+    """An append-only file of logits, stripe after stripe.
+
+    Attributes:
+        path: The file; None to keep nothing.
+        stripes: How many stripes it held when it was opened, the same on every process.
+        pairs: How many scores those have.
+    """
+
+    path: Path | None = None
+    stripes: int = 0
+    pairs: int = 0
+
+    @classmethod
+    def open(cls, folder: Path, identity: str, accelerator: Accelerator) -> Self:
+        """Open the journal of a scoring; those of other scorings in the folder are deleted.
+
+        Args:
+            folder: An existing folder.
+            identity: A digest of all that the scores and their order follow from.
+            accelerator: The processes; every one calls this.
+
+        Raises:
+            UserError: The file cannot be written.
+        """
+        path = folder / f"{identity}{_SUFFIX}"
+
+        def begin() -> tuple[int, int]:
+            with explain_disk_errors(path):
+                for other in folder.glob(f"*{_SUFFIX}"):
+                    if other != path:
+                        other.unlink()
+                return _cut_off_damage(path)
+
+        stripes, pairs = on_main_process(accelerator, begin)
+        if stripes:
+            LOGGER.info(format_event("scoring_resumed", pairs_kept=pairs))
+        return cls(path if accelerator.is_main_process else None, stripes, pairs)
+
+    def read(self) -> Iterator[Scores]:
+        """The stripes that the file held when it was opened; none on other processes."""
+        if self.path is None or not self.stripes:
+            return
+        with self.path.open("rb") as file:
+            for _ in range(self.stripes):
+                stripe = _next(file)
+                assert stripe is not None  # It was checked when the journal was opened.
+                yield stripe
+
+    def append(self, logits: Scores) -> None:
+        """Add the next stripe.
+
+        Raises:
+            UserError: The disk is full.
+        """
+        if self.path is None:
+            return
+        content = logits.tobytes()
+        with explain_disk_errors(self.path, len(content)), self.path.open("ab") as file:
+            file.write(_HEAD.pack(len(logits), xxhash.xxh3_128_digest(content)) + content)
+
+
+def _cut_off_damage(path: Path) -> tuple[int, int]:
+    """Truncate the file after its last whole stripe; return how many stripes and scores it has."""
+    stripes = pairs = end = 0
+    with path.open("a+b") as file:
+        file.seek(0)
+        while (stripe := _next(file)) is not None:
+            stripes, pairs, end = stripes + 1, pairs + len(stripe), file.tell()
+        file.truncate(end)
+    return stripes, pairs
+
+
+def _next(file: IO[bytes]) -> Scores | None:
+    """The next whole stripe; None at the end, or where the file is damaged."""
+    head = file.read(_HEAD.size)
+    if len(head) < _HEAD.size:
+        return None
+    count, checksum = _HEAD.unpack(head)
+    if not 0 <= count <= 1 << 40:
+        return None
+    content = file.read(count * 4)
+    if len(content) < count * 4 or xxhash.xxh3_128_digest(content) != checksum:
+        return None
+    return np.frombuffer(content, dtype=np.float32)

@@ -1,0 +1,202 @@
+"""Which scored pairs are kept while they stream by: all, the likely ones, or the best ones.
+
+A selection takes pairs as they are scored and gives those to keep, at once or in the end, in the
+order in which they came. What it holds meanwhile does not grow with the number of scored pairs.
+Equal scores are decided by the order of the proteins, so that nothing depends on chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.inference.grid_scoring import ScoredPairs
+from common.inference.pair_grid import PairGrid
+from common.inference.partial_scores import Scores
+from common.inference.scoring import probabilities
+from common.inference.thresholds import call_pairs
+from common.inference.wish import Wish
+from common.models.ragged import HostInts
+
+Keys = NDArray[np.uint64]
+
+_LOW = np.uint64(0xFFFFFFFF)
+# How many pairs are handed on at a time by a selection that has collected them.
+_PIECE = 1 << 20
+_SPARE = 1 << 20
+
+
+class Selection(Protocol):
+    """Keeps some of the pairs that it is given."""
+
+    def take(self, pairs: ScoredPairs) -> Iterator[ScoredPairs]:
+        """Look at the next pairs; give those that are certainly kept."""
+
+    def finish(self) -> Iterator[ScoredPairs]:
+        """Give the kept pairs that have not been given yet, after all have been taken."""
+
+
+@dataclass
+class Likely:
+    """Keeps pairs of at least a probability, at once; all of them if there is no such limit."""
+
+    threshold: float | None = None
+
+    def take(self, pairs: ScoredPairs) -> Iterator[ScoredPairs]:
+        """Those of at least the probability."""
+        yield pairs if self.threshold is None else select_called(pairs, self.threshold)
+
+    def finish(self) -> Iterator[ScoredPairs]:
+        """Nothing is left."""
+        yield from ()
+
+
+@dataclass
+class Best:
+    """Keeps the `count` best of all pairs; of equal scores those that come first.
+
+    Attributes:
+        count: How many to keep.
+        threshold: The lowest probability of a kept pair, if there is a limit.
+    """
+
+    count: int
+    threshold: float | None = None
+    _held: list[ScoredPairs] = field(default_factory=list)
+
+    def take(self, pairs: ScoredPairs) -> Iterator[ScoredPairs]:
+        """Hold those that may be among the best."""
+        if self.threshold is not None:
+            pairs = select_called(pairs, self.threshold)
+        self._held.append(pairs)
+        if sum(len(piece.logits) for piece in self._held) > self.count + _SPARE:
+            self._drop()
+        yield from ()
+
+    def finish(self) -> Iterator[ScoredPairs]:
+        """The best, in the order in which they came."""
+        if self._held:
+            self._drop()
+            yield from _pieces(self._held[0])
+
+    def _drop(self) -> None:
+        """Leave only the best of what is held; it stays in the order in which it came."""
+        first, second, logits = zip(*self._held, strict=True)
+        pairs = ScoredPairs(np.concatenate(first), np.concatenate(second), np.concatenate(logits))
+        best = np.argsort(-pairs.logits, kind="stable")[: self.count]
+        self._held = [pairs.select(np.sort(best))]
+
+
+class BestPartners:
+    """Keeps the `count` best pairs of every protein of the rows, each pair once.
+
+    Held are a number for each protein and partner: the logit in its upper half, as an integer of
+    the same order, and the partner below it, so that one partition finds the best.
+
+    Args:
+        count: How many partners to keep of each protein.
+        grid: The pairs that are scored.
+        threshold: The lowest probability of a kept pair, if there is a limit.
+    """
+
+    def __init__(self, count: int, grid: PairGrid, threshold: float | None = None) -> None:
+        self.count, self.grid, self.threshold = count, grid, threshold
+        self.keys: Keys = np.zeros((len(grid.rows), count), np.uint64)
+
+    def take(self, pairs: ScoredPairs) -> Iterator[ScoredPairs]:
+        """Hold those that are among the best of either protein."""
+        if self.threshold is not None:
+            pairs = select_called(pairs, self.threshold)
+        if len(pairs.logits):
+            self._take(pairs)
+        yield from ()
+
+    def _take(self, pairs: ScoredPairs) -> None:
+        grid, places = self.grid, self.grid.row_places[pairs.first]
+        first, end = int(places.min()), int(places.max()) + 1
+        block = np.zeros((end - first, len(grid.columns)), np.uint64)
+        ordered = _to_ordered(pairs.logits)
+        columns = grid.column_places[pairs.second]
+        block[places - first, columns] = ordered | (_LOW - pairs.second.astype(np.uint64))
+        self._merge(np.arange(first, end), block)
+        # The same pairs count for their second protein if it has a row and the first a column.
+        owners = grid.row_places[grid.columns]
+        mirrored = (owners[columns] < len(grid.rows)) & (
+            grid.column_places[pairs.first] < len(grid.columns)
+        )
+        mirrored &= pairs.first != pairs.second
+        block[:] = 0
+        block[places[mirrored] - first, columns[mirrored]] = ordered[mirrored] | (
+            _LOW - pairs.first[mirrored].astype(np.uint64)
+        )
+        has_row = owners < len(grid.rows)
+        self._merge(owners[has_row], block.T[has_row])
+
+    def _merge(self, rows: HostInts, block: Keys) -> None:
+        """Add candidates (n, m) to what these n rows hold; zero stands for none."""
+        better = np.flatnonzero((block > self.keys[rows].min(axis=1)[:, None]).any(axis=1))
+        if len(better):
+            rows = rows[better]
+            both = np.concatenate([self.keys[rows], block[better]], axis=1)
+            self.keys[rows] = np.partition(both, both.shape[1] - self.count)[:, -self.count :]
+
+    def finish(self) -> Iterator[ScoredPairs]:
+        """The kept pairs, by row and column."""
+        grid = self.grid
+        row, slot = np.nonzero(self.keys)
+        keys = self.keys[row, slot]
+        owner, partner = grid.rows[row], (_LOW - (keys & _LOW)).astype(np.int64)
+        mirrored = (grid.row_places[partner] < row) & (
+            grid.column_places[owner] < len(grid.columns)
+        )
+        first, second = np.where(mirrored, (partner, owner), (owner, partner))
+        place = grid.row_places[first] * len(grid.columns) + grid.column_places[second]
+        _, kept = np.unique(place, return_index=True)
+        yield from _pieces(ScoredPairs(first[kept], second[kept], _from_ordered(keys[kept])))
+
+
+def select_of_grid(wish: Wish, grid: PairGrid) -> Selection:
+    """The selection of what is wanted among the pairs of a grid."""
+    if wish.top_k is not None:
+        return BestPartners(min(wish.top_k, len(grid.columns)), grid, wish.threshold)
+    return select_of_list(wish, grid.count)
+
+
+def select_of_list(wish: Wish, count: int) -> Selection:
+    """The selection of what is wanted among this many listed pairs."""
+    if wish.top_k is not None:
+        return Best(wish.top_k, wish.threshold)
+    if wish.density is not None:
+        return Best(max(1, round(wish.density * count)))
+    return Likely(wish.threshold)
+
+
+def select_called(pairs: ScoredPairs, threshold: float) -> ScoredPairs:
+    """The pairs of at least a probability."""
+    called = call_pairs(probabilities(pairs.logits), threshold)
+    return pairs.select(called)
+
+
+def _pieces(pairs: ScoredPairs) -> Iterator[ScoredPairs]:
+    for start in range(0, len(pairs.logits), _PIECE):
+        yield pairs.select(slice(start, start + _PIECE))
+
+
+def _to_ordered(logits: Scores) -> Keys:
+    """Integers of the order of the logits in the upper 32 bits; none of them is zero."""
+    bits = (logits + np.float32(0)).view(np.uint32)  # The sum makes one of the two zeros.
+    negative = bits >> 31 == 1
+    ordered = np.where(negative, ~bits, bits | np.uint32(1 << 31))
+    return ordered.astype(np.uint64) << np.uint64(32)
+
+
+def _from_ordered(keys: Keys) -> Scores:
+    """The logits that `_to_ordered` was given."""
+    ordered = (keys >> np.uint64(32)).astype(np.uint32)
+    positive = ordered >> 31 == 1
+    bits = np.where(positive, ordered & np.uint32((1 << 31) - 1), ~ordered)
+    return bits.view(np.float32)

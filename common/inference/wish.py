@@ -1,0 +1,39 @@
+"""Which of the scored pairs a user wants. This module imports no library that takes time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common.errors import UserError
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Which of the scored pairs are wanted; without any limit, all are.
+
+    Attributes:
+        top_k: The best partners of each protein, or of listed pairs the best of all.
+        threshold: The lowest probability.
+        density: The share of the scored pairs, best first.
+    """
+
+    top_k: int | None = None
+    threshold: float | None = None
+    density: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.density is not None and (self.top_k is not None or self.threshold is not None):
+            raise UserError(
+                "a density selects pairs by itself; leave out the number of partners (top-k) and"
+                " the threshold, or leave out the density"
+            )
+        for name, value in (("threshold", self.threshold), ("density", self.density)):
+            if value is not None and not 0 <= value <= 1:
+                raise UserError(f"the {name} {value} is not between 0 and 1; choose another")
+        if self.top_k is not None and self.top_k < 1:
+            raise UserError(f"top-k {self.top_k} is not at least 1; choose another")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether all pairs are wanted."""
+        return self == Wish()
