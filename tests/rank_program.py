@@ -59,6 +59,13 @@ CASES: dict[str, tuple[list[str], int]] = {
     ),
 }
 
+# Threshold and metrics on proteins that were set aside, by walks that every rank draws itself.
+HELD_OUT = [
+    "training_config.epochs=1",
+    "data_config.validation={mode: protein_disjoint, fraction: 0.5, walks: 2}",
+    "evaluate.decision_threshold.mode=match_density",
+]
+
 # Dropout draws from each rank's random state; mining, accumulation and unfreezing all span the
 # moments at which the tests cut such a run off.
 HARD = [
@@ -198,6 +205,7 @@ def record_stalling(project: TinyProject) -> list[Recording]:
 def record_all(project: TinyProject) -> dict[str, list[Recording]]:
     """Every case's recordings by rank, and those of the trainings that stopped before the end."""
     found = {name: record(project, name, *case) for name, case in CASES.items()}
+    record(project, "held-out", HELD_OUT, 16)
     poisoned = record_poisoned(project, choose_victim(found["accumulated"]))
     return {**found, "poisoned": poisoned, "stalling": record_stalling(project)}
 

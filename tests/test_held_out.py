@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,9 @@ from common.config_data import STRATEGIES, Strategy, ValidationConfig
 from common.data.held_out import HeldOut, find_held_out, join_positives, set_aside
 from common.data.tables.pairs import PairTable
 from common.errors import UserError
+from common.inference.deciding import configure_as_trained
 from tests.tiny_benchmark import TinyProject, call_main
+from tests.tiny_run import configure
 
 NAMES = [f"P{number:02d}" for number in range(60)]
 
@@ -134,14 +138,17 @@ def test_too_small_a_network_is_refused_in_a_sentence(
         set_aside(STAR, table_of((0, 1, 1)), [], disjoint(fraction, walks), "BFS", 0)
 
 
-DISJOINT = ["data_config.validation.mode=protein_disjoint", "data_config.validation.walks=2"]
-SHARES = ["data_config.validation.fraction=0.5"]
+def disjoint_by_command(fraction: float) -> str:
+    return f"data_config.validation={{mode: protein_disjoint, fraction: {fraction}, walks: 2}}"
+
+
+DENSITY = "evaluate.decision_threshold.mode=match_density"
 
 
 def test_a_stage_logs_both_validations_and_monitors_that_of_held_out_proteins(
     project: TinyProject, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    call_main(project, "pretrain.py", "--set", *DISJOINT, *SHARES)
+    call_main(project, "pretrain.py", "--set", disjoint_by_command(0.5), DENSITY)
     logs = next(project.output.glob("logs/v3/pretrain/*"))
     monitored = list(csv.DictReader((logs / "training_step.csv").open()))
     sets = list(csv.DictReader((logs / "validation.csv").open()))
@@ -158,11 +165,76 @@ def test_a_stage_logs_both_validations_and_monitors_that_of_held_out_proteins(
         assert f"benchmark_val_auroc={float(benchmark['auroc']):.6g}" in log
         assert benchmark["pairs"] == "30"
     assert "set_aside=20 proteins in 2 sets, " in log
-    capsys.readouterr()
-    call_main(project, "finetune.py", "--set", *DISJOINT, *SHARES)
+
+    best = Path(capsys.readouterr().out.strip().splitlines()[-1])
+    decision = json.loads((best / "decision.json").read_text())
+    epoch = decision["epoch"]
+    assert decision["validation"]["auroc"] == float(monitored[epoch - 1]["Val auroc"])
+    check_judging(project, capsys, decision["threshold"])
+    check_finetuning(project, capsys)
+
+
+def check_judging(project: TinyProject, capsys: pytest.CaptureFixture[str], stored: float) -> None:
+    """The stored threshold counts where it was chosen as asked; the seed of judging does not."""
+    chosen = []
+    for more in (
+        [],
+        ["evaluate.decision_threshold.density=0.3"],
+        ["run_config.seed=5", "evaluate.strategies=[BFS]"],
+    ):
+        call_main(project, "evaluate.py", "--set", DENSITY, *more)
+        found = re.findall(r"stage_start .*threshold=(\S+)", capsys.readouterr().err)
+        chosen.append(float(found[-1]))
+    assert chosen[0] == chosen[2] == pytest.approx(stored, rel=1e-5)
+    assert chosen[1] != chosen[0]
+
+
+def check_finetuning(project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
+    """Proteins that pretraining has seen are not new, and the log says so."""
+    call_main(project, "finetune.py", "--set", disjoint_by_command(0.5), DENSITY)
     assert "held_out_proteins_seen" not in capsys.readouterr().err
-    call_main(project, "finetune.py", "--set", *DISJOINT, "data_config.validation.fraction=0.4")
+    call_main(project, "finetune.py", "--set", disjoint_by_command(0.4))
     assert "held_out_proteins_seen" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mode", ["match_density", "precision"])
+def test_a_threshold_for_networks_is_refused_where_no_proteins_are_held_out(
+    project: TinyProject, mode: str
+) -> None:
+    asked = f"evaluate.decision_threshold.mode={mode}"
+    sentence = rf"mode: {mode} needs .* tiny BFS .*data_config\.validation\.mode: protein_disjoint"
+    with pytest.raises(UserError, match=sentence):
+        call_main(project, "pretrain.py", "--set", asked)
+    # Before anything was embedded, or trained.
+    assert not (project.folder / "cache" / "embeddings").exists()
+
+
+def test_held_out_proteins_are_those_of_the_checkpoints_training() -> None:
+    """Its seed, split and rules; only the places of files are those of now."""
+    trained = configure(
+        run_config={"seed": 3},
+        data_config={
+            "benchmark": {"root_dir": "old", "missing_sequences": "drop"},
+            "validation": {"mode": "protein_disjoint", "fraction": 0.3},
+        },
+    )
+    now = configure(
+        run_config={"seed": 4},
+        data_config={"benchmark": {"root_dir": "new"}, "embeddings": {"cache_dir": "mine"}},
+    )
+    found = configure_as_trained(trained, now)
+    assert found.data.validation == trained.data.validation
+    assert found.run.seed == 3
+    assert found.data.embeddings.cache_dir == "mine"
+    benchmark = found.data.benchmark
+    assert (benchmark.root_dir, benchmark.missing_sequences) == ("new", "drop")
+    other = configure(data_config={"benchmark": {"root_dir": "new", "species": "yeast"}})
+    assert configure_as_trained(trained, other).data.benchmark == trained.data.benchmark
+    # The benchmark's own validation pairs are those of the species that is judged.
+    own = configure(data_config={"benchmark": {"root_dir": "old"}})
+    asked = now.model_copy(update={"data": trained.data})
+    assert configure_as_trained(own, asked).data.benchmark == asked.data.benchmark
+    assert configure_as_trained(own, asked).data.validation.mode == "benchmark"
 
 
 def test_the_benchmarks_own_validation_leaves_no_further_table(

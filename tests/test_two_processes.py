@@ -6,6 +6,7 @@ launch; the same functions, called here, do them on one process.
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 import time
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -191,6 +193,24 @@ def test_a_loss_that_is_not_finite_stops_both_before_the_step(recorded: Recorded
     assert not list(recorded.path("models", "pretrain", "poisoned-2").rglob("*.safetensors"))
     log = (recorded.path("logs", "pretrain", "poisoned-2") / "log.log").read_text()
     assert f" {victim}" in log.partition("stage_failed")[2]
+
+
+def test_both_hold_out_the_same_proteins_and_choose_the_same_threshold(
+    recorded: Recorded,
+) -> None:
+    tables, decisions = [], []
+    for processes in (1, 2):
+        run_id = f"held-out-{processes}"
+        with (recorded.path("logs", "pretrain", run_id) / "validation.csv").open() as file:
+            tables.append(list(csv.reader(file)))
+        model = recorded.path("models", "pretrain", run_id) / "best_model"
+        decisions.append(json.loads((model / "decision.json").read_text()))
+    assert [row[:3] for row in tables[0]] == [row[:3] for row in tables[1]]
+    numbers = [np.array([row[3:] for row in table[1:]], float) for table in tables]
+    assert numbers[0] == pytest.approx(numbers[1], rel=1e-6)
+    assert decisions[0]["assumed"] == decisions[1]["assumed"]
+    assert decisions[0]["threshold"] == pytest.approx(decisions[1]["threshold"], rel=1e-6)
+    assert decisions[0]["mode"] == decisions[1]["mode"] == "match_density"
 
 
 def test_both_stop_early_after_the_same_epoch(recorded: Recorded) -> None:
