@@ -45,6 +45,7 @@ MINING = [
     "data_config.dataloader.sampling.pool_multiplier=2",
     "data_config.dataloader.sampling.cap_protein=3",
 ]
+RESAMPLED = ["data_config.dataloader.sampling.negatives.source=resampled"]
 ACCUMULATED = ["training_config.gradient_accumulation_steps=3"]
 
 # Settings, and the pairs of a global batch. The 75 training pairs leave 11 for a last batch of
@@ -52,6 +53,7 @@ ACCUMULATED = ["training_config.gradient_accumulation_steps=3"]
 CASES: dict[str, tuple[list[str], int]] = {
     "plain": (["training_config.epochs=1"], 16),
     "accumulated": (["training_config.epochs=1", *ACCUMULATED], 8),
+    "resampled": (["training_config.epochs=1", *RESAMPLED], 16),
     "mined": ([*MINING, "data_config.dataloader.sampling.keep_ratio=0.5"], 16),
     "mined-accumulated": (
         [*MINING, *ACCUMULATED, "data_config.dataloader.sampling.keep_ratio=0.4"],
@@ -71,6 +73,7 @@ HELD_OUT = [
 HARD = [
     "training_config.epochs=3",
     "training_config.gradient_accumulation_steps=2",
+    *RESAMPLED,
     "model_config.regularization.dropout=0.2",
     "model_config.regularization.token_dropout=0.1",
     "data_config.dataloader.sampling.strategy=ohem",

@@ -77,6 +77,10 @@ def numbers_of(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
+def same_bytes(one: Path, other: Path) -> bool:
+    return one.read_bytes() == other.read_bytes()
+
+
 def same_json(one: Path, other: Path) -> bool:
     """But for what tells times, and checksums over that."""
     contents = [json.loads(path.read_text()) for path in (one, other)]
@@ -90,6 +94,7 @@ def same_json(one: Path, other: Path) -> bool:
 
 
 COMPARISONS: dict[str, Callable[[Path, Path], bool]] = {
+    ".npy": same_bytes,
     ".safetensors": same_tensors,
     ".bin": same_pickle,
     ".pkl": same_pickle,

@@ -15,6 +15,7 @@ from common.data.embeddings import means
 from common.data.embeddings.means import MeanStore, open_means
 from common.data.embeddings.shards import discard_broken_shards, read_shards
 from common.data.splits import residue_statistics
+from common.training.resume import digest_data
 from tests.test_embedding_store import STATES, flip_bit, open_store, write_rows
 from tests.test_models import make
 from tests.tiny_pairs import make_pairs, one_process
@@ -114,3 +115,14 @@ def test_models_score_means_as_they_score_residues(name: str) -> None:
     torch.testing.assert_close(logits[0], logits[1], atol=1e-5, rtol=1e-5)
     for one, other in zip(residue_statistics(data), residue_statistics(mean), strict=True):
         assert torch.equal(one, other)
+
+
+def test_a_run_that_read_residues_is_resumed_with_means() -> None:
+    """And a run whose proteins were cut elsewhere is not, though a mean is one row in both."""
+    data = make_pairs(40)
+    data.store.language_model = "abc"
+    sums = {protein: data.store.sums(protein) for protein in data.table.proteins}
+    mean = PairData(data.table, MeanStore(data.store, sums))
+    assert digest_data({"train": mean}) == digest_data({"train": data})
+    mean.residues[0] -= 1
+    assert digest_data({"train": mean}) != digest_data({"train": data})

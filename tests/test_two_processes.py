@@ -22,7 +22,7 @@ from torch import Tensor
 
 from common.config import LossConfig
 from common.config_file import load_config
-from common.data.batches import PairData
+from common.data.batches import BatchPlanner, PairData
 from common.data.splits import open_splits
 from common.inference.checkpoints import load_checkpoint
 from common.models import PairModel
@@ -149,15 +149,19 @@ def test_an_update_has_the_gradient_of_its_rounds_mean_losses(
     recorded: Recorded, case: str
 ) -> None:
     """Against plain autograd: no accelerate, no accumulation, no shares."""
-    config = load_config(recorded.project.config, "pretrain")
-    data = open_splits(config, ("train",), one_process()).parts["train"]
+    config = load_config(recorded.project.config, "pretrain", CASES[case][0])
+    splits = open_splits(config, ("train",), one_process())
+    planner = BatchPlanner.from_settings(
+        splits.parts["train"], config.data.dataloader, config.training, 1, 47, splits.known
+    )
     checkpoint = recorded.path("models", "pretrain", f"{case}-1") / "best_model"
     model = load_checkpoint(checkpoint).model
     alone = recorded.one[case]
     steps = 3 if case.endswith("accumulated") else 1
     for update in (0, len(alone.gradients) - 1):
         rounds = alone.kept[update * steps : (update + 1) * steps]
-        expected = gradient_of(model, data, rounds)
+        epoch = update * config.training.epochs // len(alone.gradients)
+        expected = gradient_of(model, planner.at(epoch), rounds)
         difference = alone.gradients[update] - expected
         assert float(difference.norm()) <= 1e-6 * float(expected.norm())
 

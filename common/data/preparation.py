@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from typing import Any
 import networkx as nx
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
 
 from common.config_data import STRATEGIES, InteractionsConfig, Strategy
 from common.data.benchmarks.pring import FileKind, file_names
@@ -38,8 +36,9 @@ from common.data.tables.interactions.base import (
 )
 from common.data.tables.interactions.reading import read_interactions
 from common.data.tables.meeting_ids import known_ids, meet, read_id_map, read_organisms
+from common.data.turns import in_turn
 from common.errors import UserError
-from common.files import explain_disk_errors, hash_file, new_directory
+from common.files import hash_file, new_directory
 from common.run import LOGGER, format_event
 
 Numbers = npt.NDArray[np.int64]
@@ -106,24 +105,9 @@ def ensure_prepared(root: Path, species: str, settings: InteractionsConfig, seed
     identity = json.loads(json.dumps(identity))
     if _is_prepared(root, identity):
         return
-    with _taking_turns(root.absolute()):
-        if not _is_prepared(root, identity):
+    with in_turn(root):
+        if not _is_prepared(root, identity):  # by whoever had the turn before
             _prepare(root, species, settings, seed, identity)
-
-
-@contextmanager
-def _taking_turns(root: Path) -> Iterator[None]:
-    """Let jobs that start at once wait for the first, to use what it has prepared."""
-    path = root.with_name(f".{root.name}.lock")
-    with explain_disk_errors(root):
-        root.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path).acquire()
-    with lock:
-        try:
-            yield
-        finally:
-            # Whoever waits for the deleted file, or makes a new one, finds the work done.
-            path.unlink(missing_ok=True)
 
 
 def _prepare(

@@ -236,6 +236,6 @@ def digest_data(parts: Mapping[str, PairData], known: Sequence[PairTable] = ()) 
         digest.update(table.pairs.tobytes() + table.labels.tobytes())
     for name, data in parts.items():
         digest.update(repr((name, data.table.proteins, data.store.language_model)).encode())
-        for numbers in (data.table.pairs, data.table.labels, data.protein_lengths):
+        for numbers in (data.table.pairs, data.table.labels, data.residues):
             digest.update(numbers.tobytes())
     return digest.hexdigest()

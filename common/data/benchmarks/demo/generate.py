@@ -30,6 +30,7 @@ from common.data.benchmarks.demo.esm import build_language_model
 from common.data.benchmarks.demo.world import DemoSpec, Families, Network, Proteins
 from common.data.benchmarks.pring import FileKind, file_names
 from common.data.splitting import LabelledPairs, Pairs
+from common.data.turns import in_turn
 from common.errors import UserError
 from common.files import new_directory
 
@@ -74,10 +75,13 @@ def ensure_demo(root: Path, seed: int = 47, spec: DemoSpec | None = None) -> Pat
     identity = {"synthetic": True, "seed": seed, "version": VERSION, "sizes": asdict(spec)}
     # Tuples become lists, as they are when read back.
     identity = json.loads(json.dumps(identity))
-    if _read_marker(root) != identity:
-        with new_directory(root) as directory:
-            _generate(directory, seed, spec)
-            _write_text(directory / _MARKER, json.dumps(identity, indent=2) + "\n")
+    if _read_marker(root) == identity:
+        return root
+    with in_turn(root):
+        if _read_marker(root) != identity:  # Whoever had the turn before may have generated it.
+            with new_directory(root) as directory:
+                _generate(directory, seed, spec)
+                _write_text(directory / _MARKER, json.dumps(identity, indent=2) + "\n")
     return root
 
 
