@@ -81,7 +81,7 @@ def test_proteins_are_divided_and_nothing_known_is_a_negative(
     tmp_path: Path, inputs: dict[str, Path], pairs: list[Pair], strategy: Strategy
 ) -> None:
     benchmark = open_prepared(tmp_path / "own", settings_of(inputs), strategy)
-    tables = {part: named(benchmark.pairs(part)) for part in PARTS}  # type: ignore[arg-type]
+    tables = {part: named(benchmark.pairs(part)) for part in PARTS}
     proteins = [{name for pair in table for name in pair} for table in tables.values()]
     assert sum(map(len, proteins)) == len(set.union(*proteins)) <= PROTEINS
     assert 0.1 * PROTEINS < len(proteins[2]) <= 0.2 * PROTEINS
@@ -229,7 +229,7 @@ def test_given_negatives_count_and_contradictions_are_never_drawn(
     benchmark = open_prepared(tmp_path / "own", own)
     kind_of = dict(zip(every, kinds.tolist(), strict=True))
     for part in PARTS:
-        table = named(benchmark.pairs(part))  # type: ignore[arg-type]
+        table = named(benchmark.pairs(part))
         side = {name for pair in table for name in pair}
         assert all(kind_of[pair] in ("0", "free") for pair, label in table.items() if not label)
         given = {pair for pair, kind in kind_of.items() if kind == "0" and set(pair) <= side}
@@ -262,7 +262,7 @@ def test_max_identity_puts_copies_on_one_side(tmp_path: Path, inputs: dict[str, 
     files = {"delimited": file, "sequences": copies}
     own = settings_of(files, max_identity=0.9, test_fraction=0.3)
     benchmark = open_prepared(tmp_path / "own", own)
-    sides = [set(benchmark.pairs(part).proteins) for part in PARTS]  # type: ignore[arg-type]
+    sides = [set(benchmark.pairs(part).proteins) for part in PARTS]
     for side in sides:
         others = set.union(*(other for other in sides if other is not side))
         assert not {name[1:] for name in side} & {name[1:] for name in others}
