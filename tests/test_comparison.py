@@ -128,7 +128,8 @@ def test_what_is_judged_stands_on_top_with_its_own_numbers(
     assert own["pathway_recall"] == found["pathway_recall"]
     assert list(own) == [
         "pairs_called", "auroc", "auprc", "auroc_without_self_pairs", "auprc_without_self_pairs",
-        "graph_sim_BFS", "relative_density_BFS", "pathway_recall", "pathway_precision",
+        "graph_sim_BFS", "relative_density_BFS", "graph_sim_without_self_pairs_BFS",
+        "pathway_recall", "pathway_precision",
         "pathway_connectivity",
     ]  # fmt: skip
 

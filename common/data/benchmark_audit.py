@@ -50,7 +50,7 @@ def audit_benchmark(
 
 def _audit(run: Run, judged: Sequence[Benchmark], trained_on: Hashes | None) -> None:
     data, benchmark = run.config.data, judged[0]
-    tables = {str(name): benchmark.pairs(name) for name in SPLITS if _has(benchmark, name)}
+    tables = {str(name): benchmark.pairs(name) for name in SPLITS if benchmark.has(name)}
     audit = Audit({}, {}, NEAR_IDENTICAL, "k-mers", data.max_sequence_length)
     if "train" in tables:
         audit = audit_splits(tables, benchmark.sequences(), data.max_sequence_length)
@@ -60,15 +60,9 @@ def _audit(run: Run, judged: Sequence[Benchmark], trained_on: Hashes | None) -> 
         _report(run, benchmark, audit)
 
 
-def _has(benchmark: Benchmark, split: Split) -> bool:
-    """Whether a split exists; a benchmark that does not list its files has all of them."""
-    files = benchmark.files()
-    return split in files or not files
-
-
 def _count_trained_on(judged: Sequence[Benchmark], trained_on: Hashes) -> dict[str, Count]:
     """By species, the test pairs that are among the training pairs."""
-    tested = [each for each in judged if _has(each, "test")]
+    tested = [each for each in judged if each.has("test")]
     return {each.species: count_hashed(each.pairs("test"), trained_on) for each in tested}
 
 

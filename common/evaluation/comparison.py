@@ -116,6 +116,7 @@ def judge_beside_baselines(
                 methods.append(_judge(name, side, found, called))
                 run.event("baseline_judged", baseline=name, seconds=time.monotonic() - started)
             work.advance()
+    judgement.baselines = {each.name: each.compared().get("auroc") for each in methods[1:]}
     judgement.results = {**judgement.results, "baselines": _compare(methods)}
     return judgement
 

@@ -42,10 +42,8 @@ def classify_pairs(test_set: TestSet) -> list[Class]:
     A benchmark without training pairs, or without sequences, lacks the classes that need them.
     """
     table, benchmark = test_set.table, test_set.benchmark
-    # A benchmark that does not list its files has all of them.
-    files = benchmark.files() or ("train", "sequences")
-    training = benchmark.pairs("train") if "train" in files else None
-    sequences = benchmark.sequences() if "sequences" in files else None
+    training = benchmark.pairs("train") if benchmark.has("train") else None
+    sequences = benchmark.sequences() if benchmark.has("sequences") else None
     classes = []
     if training is not None:
         classes += classify_seen(table, training)

@@ -148,9 +148,7 @@ def _density(network: Network | None, self_pairs: bool) -> float | None:
 
 def train_network(benchmark: Benchmark) -> Network | None:
     """The network of the training positives among all training proteins, if there is one."""
-    files = benchmark.files()
-    # A benchmark that does not list its files has all splits.
-    if files and "train" not in files:
+    if not benchmark.has("train"):
         return None
     table = benchmark.pairs("train")
     return Network.from_indices(table.proteins, table.pairs[table.labels == 1])

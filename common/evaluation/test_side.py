@@ -100,8 +100,7 @@ class TestSet:
         Raises:
             UserError: The species' sequences have none of them.
         """
-        files = self.benchmark.files()
-        if files and "sequences" not in files:  # A prediction file can be judged without.
+        if not self.benchmark.has("sequences"):  # A prediction file can be judged without.
             return
         if self.benchmark.sequences().keys().isdisjoint(proteins):
             names = " and ".join(map(excerpt, sorted(proteins)[:2]))

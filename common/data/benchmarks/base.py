@@ -105,6 +105,11 @@ class Benchmark(abc.ABC):
         """The files that the benchmark is read from, by what they hold."""
         return {}
 
+    def has(self, content: str) -> bool:
+        """Whether there is a file of this content; a benchmark that does not list files has all."""
+        files = self.files()
+        return content in files or not files
+
     def functional_file(self, name: str, task: str) -> Path:
         """A file of the functional data: complexes, GO terms, essential proteins.
 

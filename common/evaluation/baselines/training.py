@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.data.benchmarks.base import Benchmark
 from common.data.benchmarks.registry import open_benchmark
 from common.data.tables.pairs import PairTable, check_sequences
 from common.errors import UserError
@@ -66,23 +65,17 @@ def training_pairs(side: TestSide, seed: int) -> PairTable:
         NoTrainingPairsError: It is for testing alone.
     """
     benchmark = side.sets[0].benchmark
-    if not _has_training(benchmark):
+    if not benchmark.has("train"):
         try:
             benchmark.provide(benchmark.settings, seed, ("train",))
         except UserError as error:
             raise NoTrainingPairsError(str(error)) from None
         benchmark = open_benchmark(benchmark.settings)
-    if not _has_training(benchmark):
+    if not benchmark.has("train"):
         raise NoTrainingPairsError(
             f"{benchmark.species} ({benchmark.strategy}) has no training pairs"
         )
     return benchmark.pairs("train")
-
-
-def _has_training(benchmark: Benchmark) -> bool:
-    files = benchmark.files()
-    # A benchmark that does not list its files has all splits.
-    return "train" in files or not files
 
 
 def _content(table: PairTable, sequences: Mapping[str, str]) -> list[object]:

@@ -83,7 +83,7 @@ class Topology(Task):
         plots: dict[str, Plot] = {
             "degrees.png": partial(plot_degrees, predicted, self.own.network, self.own.species)
         }
-        means_of_all: dict[str, float | None] = {}
+        methods: dict[str, float | None] = {}
         notes, means = [], []
         for test_set, strategy, node_sets in self.samples:
             species, true = test_set.species, test_set.network
@@ -95,12 +95,14 @@ class Topology(Task):
             plots[f"topology{name}.png"] = partial(plot_topology, rows, f"{species} {strategy}")
             notes += describe_node_sets(node_sets, true)
             named = {"species": species, "strategy": strategy, "node_size": "mean"}
-            means += [named | row for row in summarize(rows[-1], compared)]
+            every, plain = summarize(rows[-1], compared)
+            means += [named | every, named | plain]
             suffix = strategy if test_set is self.own else f"{species}_{strategy}"
-            means_of_all |= {f"{metric}_{suffix}": getattr(rows[-1], metric) for metric in COMPARED}
+            methods |= {f"{metric}_{suffix}": every[metric] for metric in COMPARED}
+            methods[f"graph_sim{WITHOUT_SELF_PAIRS}_{suffix}"] = plain["graph_sim"]
         summary = Table(SUMMARY_HEADER, means)
         return TaskResult(
-            tables=tables, plots=plots, notes=notes, summary=[summary], compared=means_of_all
+            tables=tables, plots=plots, notes=notes, summary=[summary], compared=methods
         )
 
 
