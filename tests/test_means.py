@@ -41,7 +41,7 @@ def test_a_protein_is_one_row_the_mean_of_its_residues(tmp_path: Path) -> None:
         assert store.length(name) == 1
         assert store.residues(name) == len(states)
         np.testing.assert_array_equal(store.sums(name), [states.sum(0), (states**2).sum(0)])
-    np.testing.assert_array_equal(store.gather("AE"), np.concatenate([store["A"], store["E"]]))
+    np.testing.assert_array_equal(store.gather("EA"), np.concatenate([store["E"], store["A"]]))
     with pytest.raises(KeyError):
         store["B"]
     copy = pickle.loads(pickle.dumps(store))  # as for a worker that loads batches
