@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import pickle
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from pydantic import ValidationError
 
 from common.config_data import STRATEGIES, BenchmarkConfig, DataConfig, InteractionsConfig, Strategy
+from common.data.audit import audit_splits
 from common.data.benchmarks.base import Benchmark, Split
 from common.data.benchmarks.registry import prepare_benchmark
 from common.data.preparation import MARKER, ensure_prepared
@@ -23,6 +25,7 @@ from common.data.tables.pairs import PairTable
 from common.errors import UserError
 from common.run import OneProcess
 from tests.test_interaction_readers import write_forms
+from tests.test_similarity import draw, mutate, needs_mmseqs
 
 Pair = tuple[str, str]
 PARTS: tuple[Split, ...] = ("train", "val", "test")
@@ -271,6 +274,51 @@ def test_max_identity_puts_copies_on_one_side(tmp_path: Path, inputs: dict[str, 
     assert record["similarity"] in (tmp_path / "own/README.md").read_text()
 
 
+@needs_mmseqs
+def test_mmseqs_finds_no_similar_pair_across_the_cut(tmp_path: Path) -> None:
+    """Families of four, at 42 to 100 % identity, in a network that does not know of them.
+
+    Searched from outside, test against train and val. Without `max_identity` families are torn.
+    """
+    rng = np.random.default_rng(3)
+    records = {}
+    for row in range(40):
+        parent = draw(rng, int(rng.integers(80, 200)))
+        for kept in (100, 70, 50, 42):
+            records[f"F{row}x{kept}"] = mutate(parent, kept / 100, rng)
+    files = {"delimited": tmp_path / "pairs.tsv", "sequences": tmp_path / "x.fasta"}
+    write_fasta(files["sequences"], records, records)
+    ends = rng.choice(list(records), (900, 2)).tolist()
+    files["delimited"].write_text("".join(f"{a}\t{b}\n" for a, b in ends))
+    for identity in (None, 0.4):
+        own = settings_of(files, max_identity=identity, test_fraction=0.3)
+        benchmark = open_prepared(tmp_path / f"own{identity}", own)
+        train, val, test = (set(benchmark.pairs(part).proteins) for part in PARTS)
+        torn = {name.split("x")[0] for name in test} & {n.split("x")[0] for n in train | val}
+        assert (len(torn) > 10) == (identity is None)
+    write_fasta(tmp_path / "test", records, test)
+    write_fasta(tmp_path / "rest", records, train | val)
+    paths = [str(tmp_path / name) for name in ("test", "rest", "hits", "work")]
+    options = [
+        "--min-seq-id",
+        "0.4",
+        "--format-output",
+        "query,target,qcov,tcov",
+        "-v",
+        "1",
+        "-k",
+        "5",
+    ]
+    subprocess.run(["mmseqs", "easy-search", *paths, *options], check=True, capture_output=True)
+    hits = [line.split("\t") for line in (tmp_path / "hits").read_text().splitlines()]
+    assert not [hit for hit in hits if max(map(float, hit[2:])) >= 0.8]
+    assert len(test) > 20
+
+
+def write_fasta(path: Path, sequences: Mapping[str, str], names: Iterable[str]) -> None:
+    path.write_text("".join(f">{name}\n{sequences[name]}\n" for name in names))
+
+
 def test_given_splits_are_taken_as_they_are(tmp_path: Path, inputs: dict[str, Path]) -> None:
     texts = {"train": "P10000\tP10001\t1\nP10002\tP10003\t0\n", "val": "P10004\tP10005\t1\n"}
     for name, text in texts.items():
@@ -281,6 +329,29 @@ def test_given_splits_are_taken_as_they_are(tmp_path: Path, inputs: dict[str, Pa
     assert named(benchmark.pairs("val")) == {("P10004", "P10005"): 1}
     with pytest.raises(UserError, match="no test file"):
         benchmark.pairs("test")
+
+
+def test_a_protein_shared_by_given_splits_is_named(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """Bernett's gold standard shares none; here some are planted, and a pair turned around."""
+    texts = {
+        "train": "P10000\tP10001\t1\nP10002\tP10003\t0\n",
+        "val": "P10004\tP10005\t1\nP10004\tP10006\t0\nP10007\tP10002\t0\n",
+        "test": "P10009\tP10008\t1\nP10001\tP10000\t0\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / f"{name}.tsv").write_text(text)
+    splits = {name: str(tmp_path / f"{name}.tsv") for name in texts}
+    benchmark = open_prepared(tmp_path / "own", settings_of(inputs, splits=splits))
+    tables = {str(part): benchmark.pairs(part) for part in PARTS}
+    findings = audit_splits(tables, benchmark.sequences(), 1000).findings()
+    said = {found.sentence: found.level for found in findings if found.level != "info"}
+    assert said == {
+        "1 pair is in both train and test (P10000 P10001)": "refused",
+        "2 proteins are in both train and test (P10000, P10001)": "refused",
+        "1 protein is in both train and val (P10002)": "warning",
+        "1 pair is positive in one of train and test and negative in the other (P10000 P10001)":
+            "warning",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -158,26 +157,3 @@ def test_matches_say_how_much_is_identical(method: Method) -> None:
     assert found.method == method
     for queries, targets in (([], ["MKV"]), (["MKV"], []), (["MKV"], ["AAA"])):
         assert match_sequences(queries, targets, method).pairs.shape == (0, 2)
-
-
-@needs_mmseqs
-def test_no_pair_of_mmseqs_is_across_groups(tmp_path: Path) -> None:
-    """Searched once more here, one side against the other, as one would check a split."""
-    rng = np.random.default_rng(3)
-    sequences = {}
-    for row in range(30):
-        parent = draw(rng, int(rng.integers(60, 300)))
-        for identity in (1.0, 0.7, 0.5, 0.42):
-            sequences[f"{row}-{identity}"] = mutate(parent, identity, rng)
-    found = find_similar(sequences, 0.4, "mmseqs2")
-    groups = dict(zip(found.names, found.groups().tolist(), strict=True))
-    cut = {name for name in sequences if groups[name] % 2}
-    for side, names in (("a", cut), ("b", set(sequences) - cut)):
-        text = "".join(f">{name}\n{sequences[name]}\n" for name in sorted(names))
-        (tmp_path / side).write_text(text)
-    files = [str(tmp_path / name) for name in ("a", "b", "hits", "work")]
-    options = ["--min-seq-id", "0.4", "-c", "0.8", "-v", "1"]
-    subprocess.run([COMMAND, "easy-search", *files, *options], check=True, capture_output=True)
-    assert 0 < len(cut) < len(sequences)
-    assert len(set(groups.values())) >= 30
-    assert (tmp_path / "hits").read_text() == ""
