@@ -42,11 +42,16 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
     from common.data.benchmark_audit import audit_benchmark
     from common.evaluation import model_predictions as model
     from common.evaluation.baselines.checkpoint import score_named_checkpoint
+    from common.evaluation.calibration_report import report_calibration
     from common.evaluation.comparison import Scored, judge_beside_baselines
     from common.evaluation.judging import conclude
     from common.evaluation.test_side import open_test_side
     from common.inference.compiling import compile_rows
-    from common.inference.deciding import decide_threshold
+    from common.inference.deciding import (
+        decide_calibration,
+        decide_threshold,
+        describe_calibration,
+    )
     from common.launch import computing_dtype, start_accelerator
     from common.run import open_run
 
@@ -58,6 +63,7 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
         data = model.embed_needed_pairs(run, side, checkpoint)
         compile_rows(checkpoint.model, accelerator)
         threshold = decide_threshold(checkpoint, config, accelerator)
+        calibration = decide_calibration(checkpoint, config, accelerator)
         run.event(
             "model_ready",
             model=config.model.model,
@@ -65,6 +71,7 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
             attention=checkpoint.model.attention_path(
                 accelerator.device, computing_dtype(accelerator)
             ),
+            **describe_calibration(calibration),
         )
         run.event("stage_start", tasks=config.evaluate.tasks, threshold=threshold)
         # Not of this run, whose id may be new: of whatever started this before and was cut off.
@@ -80,6 +87,7 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
                 own = Scored("model", predictions, threshold, mode)
                 judgement = judge_beside_baselines(run, side, own, others)
                 judgement.validation = checkpoint.decision.validation
+                judgement.calibration = report_calibration(side, predictions, calibration)
                 conclude(run, judgement)
 
 

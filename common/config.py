@@ -227,6 +227,7 @@ class EvaluateConfig(Section):
     cross_species: tuple[str, ...] = ()
     enrichment: Literal["offline", "gprofiler"] = "offline"
     decision_threshold: DecisionThresholdConfig = DecisionThresholdConfig()
+    calibration: Literal["none", "temperature"] = "none"
     prevalence: Share | Literal["auto"] = "auto"
     intervals: IntervalsConfig = IntervalsConfig()
     baselines: tuple[BaselineName, ...] = ()

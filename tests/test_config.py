@@ -254,7 +254,7 @@ def test_device_settings_are_sent_to_accelerate(tmp_path: Path, given: str) -> N
     assert "`accelerate config` or accelerate_configs/*.yaml" in message
 
 
-@pytest.mark.parametrize("key", ["run_config.trackers", "evaluate.calibration"])
+@pytest.mark.parametrize("key", ["run_config.trackers"])
 def test_what_a_later_issue_brings_is_refused_until_then(tmp_path: Path, key: str) -> None:
     section, name = key.split(".")
     assert f"unknown key '{key}'" in refusal(tmp_path, f"{section}:\n  {name}: warn\n")

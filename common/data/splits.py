@@ -55,7 +55,7 @@ class Splits:
 
 
 def open_splits(
-    config: Config, names: Sequence[Split], accelerator: Accelerator, network: bool = False
+    config: Config, names: Sequence[Split], accelerator: Accelerator, needed_by: str = ""
 ) -> Splits:
     """Read the splits, embed proteins that the cache lacks, and join both.
 
@@ -66,7 +66,7 @@ def open_splits(
         config: The stage's.
         names: Which splits.
         accelerator: The processes.
-        network: Whether a network of held-out proteins is needed in the other mode as well.
+        needed_by: The setting that needs a network of held-out proteins in the other mode as well.
 
     Raises:
         UserError: The data are missing or wrong, do not fit the model, or have no such network.
@@ -74,7 +74,7 @@ def open_splits(
     others: tuple[Split, ...] = ()
     if "train" in names and config.data.dataloader.sampling.negatives.source == "resampled":
         others = ("val", "test")
-    apart = network or config.data.validation.mode == "protein_disjoint"
+    apart = bool(needed_by) or config.data.validation.mode == "protein_disjoint"
     every: tuple[Split, ...] = ("train", "val", "test") if apart else ()
     needed = tuple(dict.fromkeys([*names, *others, *every]))
     benchmark = prepare_benchmark(config.data, config.run.seed, accelerator, splits=needed)
@@ -84,7 +84,7 @@ def open_splits(
     held_out = None
     if apart:
         both, notes_on_both = check_tables(config, {n: read[n] for n in every[:2]}, sequences)
-        read, held_out = hold_out(config, read | both)
+        read, held_out = hold_out(config, read | both, needed_by)
         left_out = len(both["train"]) - len(read["train"])
         notes |= {**notes_on_both, "set_aside": f"{held_out}, {left_out} training pairs left out"}
     tables = {name: table for name, table in read.items() if name in (*names, HELD_OUT)}
@@ -93,13 +93,14 @@ def open_splits(
 
 
 def hold_out(
-    config: Config, tables: Mapping[str, PairTable]
+    config: Config, tables: Mapping[str, PairTable], needed_by: str = ""
 ) -> tuple[dict[str, PairTable], HeldOut]:
     """Set proteins aside as configured, or find that the validation proteins are.
 
     Args:
         config: The stage's.
         tables: All splits.
+        needed_by: The setting that needs these proteins, for the message.
 
     Returns:
         The splits as they are then, with one more of the proteins set aside; and the proteins.
@@ -113,8 +114,8 @@ def hold_out(
         held_out = find_held_out(train, validation)
         if held_out is None:
             raise UserError(
-                f"evaluate.decision_threshold.mode: {config.evaluate.decision_threshold.mode} needs"
-                f" a network of proteins that no training pair contains, but the validation pairs"
+                f"{needed_by} needs a network of proteins that no training pair contains, but the"
+                " validation pairs"
                 f" of {benchmark.species} {benchmark.split_strategy} share proteins with training;"
                 " set data_config.validation.mode: protein_disjoint"
             )

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.config import Config, DecisionThresholdConfig
+from common.evaluation.calibration_report import CALIBRATION_FILE, CalibrationReport
 from common.evaluation.closing import closing_sentence
 from common.evaluation.network_summary import (
     NETWORK_FILE,
@@ -40,6 +41,7 @@ class Judgement:
         networks: The predicted networks of which some task looked at all pairs.
         validation: The model's metrics on its validation pairs, if a model was judged.
         baselines: The test AUROC of each baseline that was judged beside it.
+        calibration: How good the model's probabilities are, if they are calibrated.
     """
 
     results: Mapping[str, TaskResult]
@@ -48,6 +50,7 @@ class Judgement:
     networks: Sequence[NetworkSummary] = ()
     validation: Mapping[str, float | None] = field(default_factory=dict)
     baselines: Mapping[str, float | None] = field(default_factory=dict)
+    calibration: CalibrationReport | None = None
 
     def closing(self) -> str | None:
         """The closing sentence; None if there is nothing to compare."""
@@ -126,7 +129,7 @@ def conclude(run: Run, judgement: Judgement) -> None:
         run.warn("prediction_note", note=note)
     for path in write_results(judgement.results, run.log_dir):
         run.event("csv_written", path=path)
-    for path in write_networks(judgement, run.log_dir):
+    for path in write_documents(judgement, run.log_dir):
         run.event("csv_written", path=path)
     run.begin(_resolve(run.config, judgement.threshold.value))
     print(format_judgement(judgement))  # noqa: T201 (the result on stdout)
@@ -134,12 +137,16 @@ def conclude(run: Run, judgement: Judgement) -> None:
     run.event("stage_complete", directory=run.log_dir, **networks)
 
 
-def write_networks(judgement: Judgement, directory: Path) -> Iterator[Path]:
-    """Write `network.json`, if some task looked at a whole network; yields its path."""
+def write_documents(judgement: Judgement, directory: Path) -> Iterator[Path]:
+    """Write `network.json` and `calibration.json`, where there is something to say."""
+    documents = {}
     if judgement.networks:
-        described = describe_networks(judgement.networks, judgement.threshold)
-        write_atomically(directory / NETWORK_FILE, json.dumps(described, indent=1) + "\n")
-        yield directory / NETWORK_FILE
+        documents[NETWORK_FILE] = describe_networks(judgement.networks, judgement.threshold)
+    if judgement.calibration is not None:
+        documents[CALIBRATION_FILE] = judgement.calibration.describe()
+    for name, content in documents.items():
+        write_atomically(directory / name, json.dumps(content, indent=1) + "\n")
+        yield directory / name
 
 
 def format_judgement(judgement: Judgement) -> str:
@@ -147,8 +154,9 @@ def format_judgement(judgement: Judgement) -> str:
     parts = [format_results(judgement.results)]
     if judgement.networks:
         parts.append(format_table(tabulate_networks(judgement.networks, judgement.threshold)))
-    closing = judgement.closing()
-    return "\n\n".join([*parts, *([closing] if closing else [])])
+    calibration = judgement.calibration
+    closing = [calibration and calibration.sentence(), judgement.closing()]
+    return "\n\n".join([*parts, *(sentence for sentence in closing if sentence)])
 
 
 def _resolve(config: Config, threshold: float) -> Config:

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.evaluation.own_writing import NetworkFile
+from common.inference.calibration import Calibration
+from common.inference.deciding import move_threshold
 from common.inference.pair_metrics import pair_metrics
 from common.inference.predictor import Predictor
 from common.registry import THRESHOLD_MODES
@@ -35,8 +37,15 @@ def summarize(file: NetworkFile, predictor: Predictor, scored: int) -> list[str]
         f" {path}; {count.called} are called interactions{trained}: their probability is"
         f" at least {_describe_threshold(file, predictor)}.",
         f"The model {predictor.checkpoint.path} was trained on {source} ({benchmark.species},"
-        f" {benchmark.split_strategy}). {path} opens in {file.kind.opens_with}.",
+        f" {benchmark.split_strategy}); its probabilities are"
+        f" {_describe_calibration(predictor.calibration)}. {path} opens in {file.kind.opens_with}.",
     ]
+
+
+def _describe_calibration(calibration: Calibration | None) -> str:
+    if calibration is None:
+        return "not calibrated (evaluate.calibration: none)"
+    return f"calibrated to pairs of which a share of {calibration.prevalence:.3g} interacts"
 
 
 def _describe_threshold(file: NetworkFile, predictor: Predictor) -> str:
@@ -45,7 +54,7 @@ def _describe_threshold(file: NetworkFile, predictor: Predictor) -> str:
         return f"{file.count.lowest:.4g} (the lowest of the best {wish.density:.3g} of all pairs)"
     if wish.threshold is not None:
         origin = "given by --threshold"
-    elif file.threshold != decision.threshold:
+    elif file.threshold != move_threshold(predictor.checkpoint, predictor.calibration):
         origin = "set by evaluate.decision_threshold"
     elif THRESHOLD_MODES.get(decision.mode).needs_validation:
         origin = f"chosen by {decision.mode} on the validation pairs of its training"

@@ -24,6 +24,9 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field
 from scipy.special import expit, logit
 
+from common.config import Config
+from common.inference.thresholds import Evidence
+
 BINS = 15  # as in Guo et al. (2017)
 COLDEST, HOTTEST = 0.01, 100.0  # temperatures; scores that say nothing have no best one
 
@@ -51,6 +54,12 @@ class Calibration:
         """Calibrated probabilities (N,) for the model's own."""
         return self.apply_at(probabilities, self.prevalence)
 
+    def move_logits(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The logits of the calibrated probabilities for the model's own."""
+        shift = logit(self.prevalence) - logit(self.validation_share)
+        moved: NDArray[np.float32] = (logits / self.temperature + shift).astype(np.float32)
+        return moved
+
     def apply_at(self, probabilities: ArrayLike, prevalence: float) -> Values:
         """Calibrated probabilities of pairs of which another share interacts."""
         return shift_prior(
@@ -65,6 +74,14 @@ def shift_prior(probabilities: ArrayLike, before: float, after: float) -> Values
     odds = logit(np.asarray(probabilities, np.float64)) + (logit(after) - logit(before))
     shifted: Values = expit(odds)
     return shifted
+
+
+def calibrate(config: Config, evidence: Evidence) -> Calibration | None:
+    """The calibration on validation pairs of both classes, if the configuration asks for one."""
+    if config.evaluate.calibration == "none":
+        return None
+    assert evidence.prevalence is not None  # `needs_network` asks for held-out proteins
+    return fit_calibration(evidence.scores, evidence.labels, evidence.prevalence)
 
 
 def fit_calibration(probabilities: ArrayLike, labels: ArrayLike, prevalence: float) -> Calibration:

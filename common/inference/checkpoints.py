@@ -32,6 +32,7 @@ from common.files import (
     size_note,
     write_atomically,
 )
+from common.inference.calibration import Calibration
 from common.models import PairModel, model_class
 from common.run import CONFIG_FILE, Run, on_main_process, run_directory
 
@@ -65,6 +66,8 @@ class Decision:
         validation: The metrics by name; None where undefined.
         language_model: The hash of the language model's files that made the embeddings.
         assumed: What the mode assumed of new proteins, by name: their density, or the prevalence.
+        calibration: How probabilities are calibrated; None if they are not.
+        calibrated_threshold: The threshold among calibrated probabilities.
     """
 
     threshold: float
@@ -74,6 +77,8 @@ class Decision:
     validation: dict[str, float | None]
     language_model: str
     assumed: dict[str, float] = field(default_factory=dict)
+    calibration: Calibration | None = None
+    calibrated_threshold: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

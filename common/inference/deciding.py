@@ -13,6 +13,8 @@ from common.config import Config
 from common.config_file import keys_of
 from common.data.batches import PairData
 from common.data.splits import open_splits
+from common.errors import UserError
+from common.inference.calibration import Calibration, calibrate
 from common.inference.checkpoints import Checkpoint
 from common.inference.scoring import probabilities, score_pairs
 from common.inference.thresholds import (
@@ -47,10 +49,40 @@ def decide_threshold(checkpoint: Checkpoint, config: Config, accelerator: Accele
         return mode.choose(settings, Evidence()).threshold
     if _is_stored(checkpoint, config):
         return checkpoint.decision.threshold
+    return mode.choose(settings, gather_evidence(checkpoint, config, accelerator)).threshold
+
+
+def decide_calibration(
+    checkpoint: Checkpoint, config: Config, accelerator: Accelerator
+) -> Calibration | None:
+    """The calibration that a configuration asks for; every process must call it.
+
+    Like the threshold, it is stored with the checkpoint, or fitted now. A prevalence that is given
+    replaces the stored one.
+
+    Raises:
+        UserError: The validation pairs are of one class, or no proteins are held out.
+    """
+    evaluate, stored = config.evaluate, checkpoint.decision.calibration
+    if evaluate.calibration == "none":
+        return None
+    if stored is not None and evaluate.prevalence != "auto":
+        return replace(stored, prevalence=evaluate.prevalence)
+    if stored is not None and checkpoint.config.evaluate.prevalence == "auto":
+        return stored
+    return calibrate(config, gather_evidence(checkpoint, config, accelerator))
+
+
+def gather_evidence(checkpoint: Checkpoint, config: Config, accelerator: Accelerator) -> Evidence:
+    """Score the validation pairs of the checkpoint's training; every process must call it.
+
+    Raises:
+        UserError: They are of one class, or no proteins are held out, where that is needed.
+    """
     trained = configure_as_trained(checkpoint.config, config)
-    splits = open_splits(trained, ("val",), accelerator, mode.needs_network)
+    splits = open_splits(trained, ("val",), accelerator, needs_network(config))
     pairs, sample = splits.monitored, draw_sample(trained, splits.held_out)
-    check_classes(settings, pairs.table.labels)
+    check_classes(config.evaluate, pairs.table.labels)
 
     def score(data: PairData) -> NDArray[np.float64]:
         scoring = config.evaluate.scoring
@@ -62,17 +94,58 @@ def decide_threshold(checkpoint: Checkpoint, config: Config, accelerator: Accele
     if sample is not None:
         scores = score(PairData(sample.table, splits.store))
         evidence = replace(evidence, sample=sample, sample_scores=scores)
-    return mode.choose(settings, evidence).threshold
+    return evidence
 
 
-def choose_threshold(checkpoint: Checkpoint, config: Config, overrides: Sequence[str]) -> float:
-    """The checkpoint's threshold, unless `--set` gives one or a mode without validation pairs."""
+def choose_calibration(checkpoint: Checkpoint, config: Config) -> Calibration | None:
+    """The calibration for own pairs: the checkpoint's, if the configuration asks for one.
+
+    Raises:
+        UserError: It has none.
+    """
+    evaluate, stored = config.evaluate, checkpoint.decision.calibration
+    if evaluate.calibration == "none":
+        return None
+    if stored is None:
+        raise UserError(
+            f"{checkpoint.path} was trained with evaluate.calibration: none, so it has no"
+            " temperature for own pairs; leave evaluate.calibration out, or train again with"
+            f" evaluate.calibration: {evaluate.calibration}"
+        )
+    given = evaluate.prevalence
+    return stored if given == "auto" else replace(stored, prevalence=given)
+
+
+def describe_calibration(calibration: Calibration | None) -> dict[str, float]:
+    """What the event `model_ready` says about a calibration."""
+    if calibration is None:
+        return {}
+    return {"temperature": calibration.temperature, "prevalence": calibration.prevalence}
+
+
+def choose_threshold(
+    checkpoint: Checkpoint,
+    config: Config,
+    overrides: Sequence[str],
+    calibration: Calibration | None = None,
+) -> float:
+    """The checkpoint's threshold, unless `--set` gives one or a mode without validation pairs.
+
+    With a calibration, it is a threshold for calibrated probabilities; one that is given counts as
+    such, and the checkpoint's is moved along, so that calls do not change.
+    """
     wanted = config.evaluate.decision_threshold
     given = {key for key in keys_of(overrides) if key.startswith(f"{SECTION}.")}
     configured = not mode_of(wanted).needs_validation
     if f"{SECTION}.value" in given or (given and configured):
         return wanted.as_probability()
-    return checkpoint.decision.threshold
+    return move_threshold(checkpoint, calibration)
+
+
+def move_threshold(checkpoint: Checkpoint, calibration: Calibration | None) -> float:
+    """The checkpoint's threshold among calibrated probabilities."""
+    threshold = checkpoint.decision.threshold
+    return threshold if calibration is None else float(calibration.apply(threshold))
 
 
 def configure_as_trained(trained: Config, config: Config) -> Config:

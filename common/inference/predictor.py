@@ -28,13 +28,14 @@ from common.data.splits import read_for_model
 from common.data.tables.ids import places_of
 from common.data.tables.pairs import PairTable
 from common.errors import UserError, excerpt
+from common.inference.calibration import Calibration
 from common.inference.checkpoints import Checkpoint, load_checkpoint
 from common.inference.compatibility import check_same_embeddings, check_same_language_model
-from common.inference.deciding import choose_threshold
+from common.inference.deciding import choose_calibration, choose_threshold
 from common.inference.grid_scoring import ScoredPairs, score_grid
 from common.inference.own_config import load_own_config
 from common.inference.pair_grid import PairGrid
-from common.inference.partial_scores import PartialScores, identify_model
+from common.inference.partial_scores import PartialScores, Scores, identify_model
 from common.inference.score_journal import ScoreJournal
 from common.inference.scoring import probabilities, score_pairs
 from common.inference.scoring_job import ScoringJob
@@ -70,12 +71,14 @@ class Predictor:
         config: The configuration of its training with the user's changes.
         accelerator: The processes; all of them call the same methods.
         threshold: The lowest probability that is called an interaction.
+        calibration: What makes the model's own probabilities those of all pairs of new proteins.
     """
 
     checkpoint: Checkpoint
     config: Config
     accelerator: Accelerator
     threshold: float
+    calibration: Calibration | None = None
 
     @classmethod
     def load(
@@ -100,9 +103,10 @@ class Predictor:
         accelerator = accelerator or start_accelerator(config)
         checkpoint = load_checkpoint(Path(path))
         check_same_embeddings(checkpoint, config)
-        threshold = choose_threshold(checkpoint, config, overrides)
+        calibration = choose_calibration(checkpoint, config)
+        threshold = choose_threshold(checkpoint, config, overrides, calibration)
         checkpoint.model.to(accelerator.device)
-        return cls(checkpoint, config, accelerator, threshold)
+        return cls(checkpoint, config, accelerator, threshold, calibration)
 
     def score(
         self, pairs: Sequence[tuple[str, str]], sequences: Mapping[str, str]
@@ -200,7 +204,7 @@ class Predictor:
         pairs: NDArray[np.int64],
         partial: PartialScores | None = None,
     ) -> NDArray[np.float32]:
-        """Logits (N,) of listed pairs (N, 2), on every process.
+        """Logits (N,) of listed pairs (N, 2), on every process, calibrated as configured.
 
         Args:
             proteins: The proteins that pairs are numbers of.
@@ -211,7 +215,11 @@ class Predictor:
         data = proteins.data.with_table(table)
         settings = self.config.evaluate.scoring
         model, accelerator = self.checkpoint.model, self.accelerator
-        return score_pairs(model, data, settings, accelerator, DESCRIBE, partial)
+        return self.calibrate(score_pairs(model, data, settings, accelerator, DESCRIBE, partial))
+
+    def calibrate(self, logits: Scores) -> Scores:
+        """The logits of the calibrated probabilities, if there is a calibration."""
+        return logits if self.calibration is None else self.calibration.move_logits(logits)
 
     def stream(
         self, proteins: Embedded, grid: PairGrid, selection: Selection, folder: Path | None = None
@@ -231,7 +239,7 @@ class Predictor:
         if folder is not None:
             journal = ScoreJournal.open(folder, _identify(job, proteins, grid), accelerator)
         for pairs in score_grid(job, grid, journal):
-            yield from selection.take(pairs)
+            yield from selection.take(pairs._replace(logits=self.calibrate(pairs.logits)))
         yield from selection.finish()
 
 

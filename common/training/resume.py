@@ -37,10 +37,10 @@ from common.run import CONFIG_FILE, Run, on_main_process
 LAST_STATE, PROGRESS_FILE = "last_state", "progress.json"
 
 # Keys in which a resumed run may differ from the run before, by what they begin with; every other
-# key is compared. `evaluate.decision_threshold`, `prevalence` and `strategies` are compared because
-# each epoch's metrics and the stored decision may follow from them, and `evaluate.scoring` because
-# the last bits of validation scores, and so which epoch is the best, follow from the sizes and
-# dtypes of its tiles.
+# key is compared. `evaluate.decision_threshold`, `calibration`, `prevalence` and `strategies` are
+# compared because each epoch's metrics and the stored decision may follow from them, and
+# `evaluate.scoring` because the last bits of validation scores, and so which epoch is the best,
+# follow from the sizes and dtypes of its tiles.
 IGNORED_KEYS = {
     "names and places of the run's own files": (
         "run_config.output_dir",

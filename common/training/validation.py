@@ -18,6 +18,7 @@ from common.data.batches import PairData
 from common.data.network_sample import NetworkSample
 from common.data.splits import HELD_OUT, Splits
 from common.errors import UserError
+from common.inference.calibration import calibrate
 from common.inference.checkpoints import Decision
 from common.inference.pair_metrics import Metrics, pair_metrics
 from common.inference.partial_scores import Scores
@@ -147,8 +148,17 @@ class Validator:
             sets |= {"mean": mean, BENCHMARK: self._measure(scored, own.table.labels, threshold)}
         monitor = self.config.training.monitor_metric
         language_model = data.store.language_model
+        calibration = calibrate(self.config, evidence)
         decision = Decision(
-            threshold, wanted.mode, monitor, epoch, mean.metrics, language_model, choice.assumed
+            threshold,
+            wanted.mode,
+            monitor,
+            epoch,
+            mean.metrics,
+            language_model,
+            choice.assumed,
+            calibration,
+            None if calibration is None else float(calibration.apply(threshold)),
         )
         return Validation(mean.loss, mean.metrics, decision, sets)
 
@@ -179,7 +189,7 @@ def check_validation(config: Config, data: PairData) -> None:
         UserError: They are of one class only.
     """
     monitor = config.training.monitor_metric
-    check_classes(config.evaluate.decision_threshold, data.table.labels)
+    check_classes(config.evaluate, data.table.labels)
     if monitor != "loss" and len(np.unique(data.table.labels)) < 2:
         raise UserError(
             "the validation pairs are of one class only, which leaves"

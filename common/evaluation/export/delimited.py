@@ -18,7 +18,7 @@ from common.evaluation.export.base import COLUMNS, Format, Output, Proteins, Row
 
 
 class TableWriter:
-    """Writes `protein_a protein_b probability call`, with as many digits as a float64 needs."""
+    """Writes `protein_a protein_b probability call`."""
 
     def __init__(self, output: Output, proteins: Proteins, delimiter: str) -> None:
         quote = delimiter == ","

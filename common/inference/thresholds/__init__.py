@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from common.config import Config, DecisionThresholdConfig
+from common.config import Config, DecisionThresholdConfig, EvaluateConfig
 from common.errors import UserError
 from common.registry import THRESHOLD_MODES
 
@@ -85,9 +85,14 @@ def mode_of(settings: DecisionThresholdConfig) -> ThresholdMode:
     return mode
 
 
-def needs_network(config: Config) -> bool:
-    """Whether the configured mode needs the network of held-out proteins."""
-    return mode_of(config.evaluate.decision_threshold).needs_network
+def needs_network(config: Config) -> str:
+    """The setting that needs the network of held-out proteins, for a message; empty if none."""
+    evaluate = config.evaluate
+    if mode_of(evaluate.decision_threshold).needs_network:
+        return f"{SECTION}.mode: {evaluate.decision_threshold.mode}"
+    if evaluate.calibration != "none" and evaluate.prevalence == "auto":
+        return f"evaluate.calibration: {evaluate.calibration} (with evaluate.prevalence: auto)"
+    return ""
 
 
 def draw_sample(config: Config, held_out: HeldOut | None) -> NetworkSample | None:
@@ -126,16 +131,24 @@ def check_threshold(settings: DecisionThresholdConfig, overridden: Collection[st
         mode.choose(settings, Evidence())
 
 
-def check_classes(settings: DecisionThresholdConfig, labels: NDArray[np.generic]) -> None:
-    """Reject validation pairs of one class if the configured mode needs both.
+def check_classes(evaluate: EvaluateConfig, labels: NDArray[np.generic]) -> None:
+    """Reject validation pairs of one class if the threshold's mode or the calibration needs both.
 
     Raises:
         UserError: They are of one class only.
     """
-    if mode_of(settings).needs_both_classes and len(np.unique(labels)) < 2:
+    if len(np.unique(labels)) == 2:
+        return
+    settings = evaluate.decision_threshold
+    if mode_of(settings).needs_both_classes:
         raise UserError(
             "the validation pairs are of one class only, which leaves the threshold mode"
             f" {settings.mode} undefined; set {SECTION}.mode: fixed"
+        )
+    if evaluate.calibration != "none":
+        raise UserError(
+            "the validation pairs are of one class only, which leaves the temperature undefined;"
+            " set evaluate.calibration: none"
         )
 
 
