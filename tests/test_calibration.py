@@ -19,6 +19,7 @@ from common.inference.calibration import (
     shift_prior,
     weigh_classes,
 )
+from common.inference.rounding import lowest_written, round_digits
 
 
 def draw(
@@ -149,3 +150,23 @@ def test_right_probabilities_have_hardly_an_error_at_any_prevalence() -> None:
     assert calibrated["ece"] < 0.003
     assert at_half["ece"] < 0.015 < measure_calibration(probabilities, labels, 0.5)["ece"]
     assert calibrated["brier"] < raw["brier"]
+
+
+def test_written_probabilities_have_six_digits() -> None:
+    numbers = np.array([0.123456789, 1.23456789e-20, 1 - 1e-9, 0.0, 0.5])
+    assert round_digits(numbers).tolist() == [0.123457, 1.23457e-20, 1.0, 0.0, 0.5]
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.123457, 0.1, 1.0, 1e-3, 0.999999, 2.5e-9])
+def test_what_is_written_as_the_threshold_reaches_it_and_nothing_lower_does(
+    threshold: float,
+) -> None:
+    lowest = lowest_written(threshold)
+    assert lowest < threshold
+    around = np.array([lowest * (1 - 1e-8), np.nextafter(lowest, 0), lowest, threshold])
+    assert (round_digits(around) >= threshold).tolist() == [False, False, True, True]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.12345678, -1.0])
+def test_a_threshold_with_more_digits_is_taken_as_it_is(threshold: float) -> None:
+    assert lowest_written(threshold) == threshold

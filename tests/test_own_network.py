@@ -202,7 +202,10 @@ def test_python_gives_what_the_command_writes(
     sequences = proteins_of(pretrained[0])
     predictor = Predictor.load(pretrained[1], accelerator=one_process())
     graph = predictor.network(sequences, top_k=2)
-    found = {(*sorted(edge),): (d["probability"], d["call"]) for *edge, d in graph.edges.data()}
+    found = {
+        (*sorted(edge),): (float(f"{d['probability']:.6g}"), d["call"])
+        for *edge, d in graph.edges.data()
+    }
     assert found == table
     assert set(graph) == set(sequences)
     pairs = [(b, a) for a, b in table] + list(table)[:1]

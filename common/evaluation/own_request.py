@@ -9,6 +9,7 @@ from typing import Self
 
 from common.errors import UserError
 from common.evaluation.export.base import check_output
+from common.inference.rounding import lowest_written
 from common.inference.wish import Wish
 
 
@@ -52,7 +53,8 @@ class Request:
                 f"--fasta was given {len(arguments.fasta)} times; give it twice with --bipartite"
                 " (the first file against the second), and once otherwise"
             )
-        wish = Wish(arguments.top_k, arguments.threshold, arguments.density)
+        threshold = None if arguments.threshold is None else lowest_written(arguments.threshold)
+        wish = Wish(arguments.top_k, threshold, arguments.density)
         fastas, output = tuple(map(Path, arguments.fasta)), Path(arguments.output)
         pairs, query, plot = arguments.pairs, arguments.query, arguments.plot
         inputs = [*fastas, *map(Path, filter(None, (pairs, query)))]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from common.data.pair_hashes import find_hashed
 from common.data.tables.pairs import PairTable
@@ -15,10 +14,9 @@ from common.evaluation.own_request import Request
 from common.files import explain_disk_errors
 from common.inference.grid_scoring import ScoredPairs
 from common.inference.predictor import Predictor
+from common.inference.rounding import lowest_written, round_digits
 from common.inference.scoring import probabilities
 from common.inference.thresholds import call_pairs
-
-DIGITS = 6
 
 
 @dataclass
@@ -69,9 +67,9 @@ class NetworkFile:
             self.writers.append(Picture(request.plot, proteins, wish.is_open))
 
     def write(self, pairs: ScoredPairs) -> None:
-        """Call the next pairs, and write them; probabilities get six digits after the calls."""
+        """Call the next pairs, and write them."""
         scores = probabilities(pairs.logits)
-        calls = call_pairs(scores, self.threshold).astype(np.int8)
+        calls = call_pairs(scores, lowest_written(self.threshold)).astype(np.int8)
         rows = Rows(pairs.first, pairs.second, round_digits(scores), calls)
         if self.only_called:
             rows = rows.select(calls == 1)
@@ -96,8 +94,3 @@ class NetworkFile:
             pairs = np.stack([called.first, called.second], axis=1)
             table = PairTable(self.proteins.ids, pairs, called.calls)
             self.count.trained_on += int(find_hashed(table, self.trained_on).sum())
-
-
-def round_digits(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probabilities with at most six significant digits; more would be noise."""
-    return np.array([float(f"{each:.{DIGITS}g}") for each in probabilities.tolist()])

@@ -1,0 +1,38 @@
+"""Probabilities as they are written: with six significant digits, because more would be noise."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+
+import numpy as np
+from numpy.typing import NDArray
+
+DIGITS = 6
+
+
+def round_digits(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probabilities (N,) with at most six significant digits."""
+    return np.array([_round(each) for each in probabilities.tolist()])
+
+
+def lowest_written(threshold: float) -> float:
+    """The lowest probability that is at least the threshold when it is written.
+
+    A threshold that somebody has read in an output has no more digits than are written there, and
+    the probability behind it may be lower. Other thresholds stay as they are.
+    """
+    if threshold <= 0 or _round(threshold) != threshold:
+        return threshold
+    exact = Decimal(repr(threshold))
+    place = exact.adjusted()
+    if exact == Decimal(1).scaleb(place):
+        place -= 1  # the numbers below a power of ten are written with a finer unit
+    lowest = float(exact - Decimal(5).scaleb(place - DIGITS))
+    while _round(lowest) < threshold:
+        lowest = math.nextafter(lowest, 1)
+    return lowest
+
+
+def _round(number: float) -> float:
+    return float(f"{number:.{DIGITS}g}")
