@@ -208,6 +208,11 @@ def test_intervals_stand_beside_the_metrics(shared: TinyProject, tmp_path: Path)
         metrics = found["splits"][split]["metrics"]
         assert [repr(metrics[name]["value"]) for name in header[1:]] == values
         assert all(each["low"] <= each["value"] <= each["high"] for each in metrics.values())
+    (file,) = (shared.folder / "data").rglob("*_test_ppi.txt")
+    pairs = [line.split() for line in file.read_text().splitlines()]
+    labels = [int(label) for a, b, label in pairs if a != b]
+    without = found["splits"]["test_without_self_pairs"]
+    assert without["prevalence"] == pytest.approx(np.mean(labels)) != 0.5
     test = found["splits"]["test"]
     auroc = test["metrics"]["auroc"]
     assert f"{auroc['value']:.3f} [{auroc['low']:.3f}, {auroc['high']:.3f}]" in shown
