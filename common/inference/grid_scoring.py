@@ -27,6 +27,10 @@ from common.long_work import LongWork
 from common.models.ragged import HostInts, cut
 
 
+# How many times more pairs a block of matrix products has.
+PRODUCTS = 4
+
+
 class ScoredPairs(NamedTuple):
     """Some scored pairs.
 
@@ -72,7 +76,12 @@ def plan_stripes(job: ScoringJob, grid: PairGrid) -> list[slice]:
     if not len(grid.rows) or not len(grid.columns):
         return []
     mean = (lengths[grid.rows].mean() + lengths[grid.columns].mean()) / 2
-    return cut(lengths[grid.rows], max(1, round(math.sqrt(job.tile_residues * mean / 2))))
+    return cut(lengths[grid.rows], max(1, round(math.sqrt(block_residues(job) * mean / 2))))
+
+
+def block_residues(job: ScoringJob) -> int:
+    """The size of a block: that of a tile, or more where a pair is not computed by itself."""
+    return job.tile_residues * (PRODUCTS if job.model.has_products else 1)
 
 
 def _score_stripes(
@@ -104,7 +113,7 @@ def _score_stripe(job: ScoringJob, states: ProteinStates, grid: PairGrid, piece:
     lengths = states.lengths
     logits = torch.zeros(taken.shape, device=job.accelerator.device)
     sizes = len(rows) * lengths[columns] + lengths[rows].sum()
-    for part in cut(sizes, job.tile_residues):
+    for part in cut(sizes, block_residues(job)):
         proteins = np.concatenate([rows, columns[part]])
         with job.explaining_memory(f"scoring {taken[:, part].sum()} pairs", np.unique(proteins)):
             _score_block(job, states, proteins, taken[:, part], logits[:, part])
@@ -120,6 +129,9 @@ def _score_block(
     logits: Tensor,
 ) -> None:
     """Fill in the logits (h, w) of the pairs taken among h + w proteins, rows first."""
+    if job.model.has_products:
+        logits[:] = job.model.interact_grid(states.gather(proteins, job.model), len(taken)).float()
+        return
     row, column = np.nonzero(taken)
     pairs = np.stack([row, column + len(taken)], axis=1)
     rows = states.gather(proteins, job.model)

@@ -66,7 +66,7 @@ class ProteinStates:
     def gather(self, proteins: HostInts, model: PairModel) -> Tensor:
         """Prepared rows of these proteins, laid end to end, in the model's dtype and device."""
         starts, lengths = self.starts[proteins], self.lengths[proteins]
-        if self.rows.is_cuda:
+        if self.rows.is_cuda or (lengths == 1).all():
             index = to_device(row_index(starts, lengths), self.rows.device)
             rows = self.rows.index_select(0, index)
         else:

@@ -106,6 +106,7 @@ class BestPartners:
     def __init__(self, count: int, grid: PairGrid, threshold: float | None = None) -> None:
         self.count, self.grid, self.threshold = count, grid, threshold
         self.keys: Keys = np.zeros((len(grid.rows), count), np.uint64)
+        self.lowest: Keys = np.zeros(len(grid.rows), np.uint64)
 
     def take(self, pairs: ScoredPairs) -> Iterator[ScoredPairs]:
         """Hold those that are among the best of either protein."""
@@ -138,11 +139,18 @@ class BestPartners:
 
     def _merge(self, rows: HostInts, block: Keys) -> None:
         """Add candidates (n, m) to what these n rows hold; zero stands for none."""
-        better = np.flatnonzero((block > self.keys[rows].min(axis=1)[:, None]).any(axis=1))
-        if len(better):
-            rows = rows[better]
-            both = np.concatenate([self.keys[rows], block[better]], axis=1)
-            self.keys[rows] = np.partition(both, both.shape[1] - self.count)[:, -self.count :]
+        # Nearly none is better than what a protein holds after some stripes, so these are few.
+        row, column = np.nonzero(block > self.lowest[rows, None])
+        if not len(row):
+            return
+        changed, counts = np.unique(row, return_counts=True)
+        slot = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+        better = np.zeros((len(changed), int(counts.max())), np.uint64)
+        better[np.repeat(np.arange(len(changed)), counts), slot] = block[row, column]
+        both = np.concatenate([self.keys[rows[changed]], better], axis=1)
+        kept = np.partition(both, both.shape[1] - self.count)[:, -self.count :]
+        self.keys[rows[changed]] = kept
+        self.lowest[rows[changed]] = kept.min(axis=1)
 
     def finish(self) -> Iterator[ScoredPairs]:
         """The kept pairs, by row and column."""

@@ -89,6 +89,8 @@ class PairModel(PreTrainedModel):
     base_model_prefix = ""
     main_input_name = "proteins"
     pools_residues: ClassVar[bool] = False
+    # Whether the logits of many proteins with many others are products of matrices.
+    has_products: ClassVar[bool] = False
     # Whether the mean of the residues, as a protein of one residue, gives the same states.
     reads_means: ClassVar[bool] = False
     # Methods, by module class, that treat each row alone whatever the number of rows. Compiled with
@@ -156,6 +158,15 @@ class PairModel(PreTrainedModel):
         counts = to_device(lengths, rows.device)
         a, b = to_device(np.ascontiguousarray(pairs), rows.device).unbind(1)
         return self.interact(states[a], counts[a], states[b], counts[b])
+
+    def interact_grid(self, rows: Tensor, first: int) -> Tensor:
+        """Logits (h, w) of the first h proteins with each of the w others, if `has_products`.
+
+        Args:
+            rows: (h + w, p) `prepare`d rows, one for each protein.
+            first: The number h.
+        """
+        raise NotImplementedError
 
     def state_lengths(self, lengths: Numbers) -> Numbers:
         """How many states `encode` returns for proteins of these lengths."""

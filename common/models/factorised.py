@@ -40,6 +40,7 @@ class FactorisedModel(MeanModel):
     """A perceptron over the mean of a protein's residues gives its vectors and its bias."""
 
     config_class = FactorisedConfig
+    has_products = True
 
     def __init__(self, config: FactorisedConfig) -> None:
         super().__init__(config)
@@ -58,4 +59,12 @@ class FactorisedModel(MeanModel):
         a, b = to_device(np.ascontiguousarray(pairs), rows.device).unbind(1)
         products = (p[a] * q[b]).sum(1) + (q[a] * p[b]).sum(1)
         logits: Tensor = products / math.sqrt(width) + (bias[a] + bias[b]).squeeze(1)
+        return logits
+
+    def interact_grid(self, rows: Tensor, first: int) -> Tensor:
+        """Logits (h, w) of the first h proteins with each of the w others: two products."""
+        width = self.config.d_model
+        p, q, bias = rows.float().split([width, width, 1], dim=1)
+        products = p[:first] @ q[first:].T + q[:first] @ p[first:].T
+        logits: Tensor = products / math.sqrt(width) + bias[:first] + bias[first:].T
         return logits
