@@ -33,7 +33,7 @@ from common.errors import UserError
 from common.training import session
 from common.training.loop import EpochSteps
 from common.training.session import Session
-from tests.tiny_benchmark import TinyProject, call_main
+from tests.tiny_benchmark import SPECIES, TinyProject, call_main
 
 # So small a rate leaves the weights where they are: every update of a case can be compared, not
 # only the first, after which rounding would grow.
@@ -48,6 +48,12 @@ MINING = [
 RESAMPLED = ["data_config.dataloader.sampling.negatives.source=resampled"]
 ACCUMULATED = ["training_config.gradient_accumulation_steps=3"]
 
+# Own networks of all proteins of the project, by output.
+NETWORKS: dict[str, list[str]] = {
+    "all.tsv": [],
+    "best.graphml": ["--top-k", "3"],
+    "dense.mitab": ["--density", "0.1"],
+}
 # Settings, and the pairs of a global batch. The 75 training pairs leave 11 for a last batch of
 # 16, and one for each of the last three rounds of 8 or fewer: one rank then has none.
 CASES: dict[str, tuple[list[str], int]] = {
@@ -220,6 +226,13 @@ def evaluate_as(project: TinyProject, checkpoint: Path, run_id: str) -> None:
         f"run_config.eval_run_id={run_id}", "evaluate.baselines=[random, degree]",
         f"evaluate.baseline_checkpoint={checkpoint}",
     )  # fmt: skip
+    for name, limits in NETWORKS.items():
+        call_main(
+            project, "evaluate.py", "--checkpoint", str(checkpoint), "--fasta",
+            str(project.folder / "data" / SPECIES / f"{SPECIES}_simple.fasta"), "--output",
+            str(project.folder / f"{run_id}_{name}"), *limits, "--set",
+            "evaluate.scoring.tile_residues=400", config=False,
+        )  # fmt: skip
 
 
 def train_hard(project: TinyProject, run_id: str, *settings: str, resume: bool = False) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ from common.data.splits import open_splits
 from common.inference.checkpoints import load_checkpoint
 from common.models import PairModel
 from common.training.losses import PairLoss
-from tests.rank_program import CASES, Recording, evaluate_as, record_all
+from tests.rank_program import CASES, NETWORKS, Recording, evaluate_as, record_all
 from tests.tiny_benchmark import (
     ROOT,
     TinyProject,
@@ -278,3 +279,20 @@ def test_rank_1_writes_nothing(recorded: Recorded) -> None:
     assert sorted(entry.name for entry in models.iterdir()) == [
         "best_model", "epoch_001", "epoch_002", "epoch_003", "last_state",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_of_own_proteins_are_the_same_but_for_rounding(
+    recorded: Recorded, name: str
+) -> None:
+    """The same pairs in the same order; a state may differ in the last bit of a float32."""
+    one, two = (
+        re.sub(
+            r"\b\d\.\d+(e-\d+)?\b",
+            lambda number: f"{float(number[0]):.5f}",
+            (recorded.project.folder / f"{run}_{name}").read_text(),
+        )
+        for run in ("on_one", "on_two")
+    )
+    assert one == two
+    assert len(one.splitlines()) > 60

@@ -26,7 +26,6 @@ from common.inference.scoring_job import ScoringJob
 from common.long_work import LongWork
 from common.models.ragged import HostInts, cut
 
-
 # How many times more pairs a block of matrix products has.
 PRODUCTS = 4
 
