@@ -158,7 +158,7 @@ class ValidationConfig(Section):
     """
 
     mode: Literal["benchmark", "protein_disjoint"] = "benchmark"
-    fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     walks: Count = 5
 
 

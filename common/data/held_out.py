@@ -56,13 +56,14 @@ class HeldOut:
     def prevalence(self) -> float:
         """The share of all their pairs, self-pairs included, that interact.
 
-        It is that of all sets together, which are as many proteins as a test side: walks visit
-        the densest parts first, so a single set has several times as many interactions.
+        It is that of all sets together, because a walk visits the densest parts first: within
+        single sets, which are much smaller than a test side, several times as many pairs interact.
         """
         return len(self.edges) / (len(self.proteins) * (len(self.proteins) + 1) / 2)
 
     def __str__(self) -> str:
-        return f"{len(self.proteins)} proteins in {len(self.walks)} sets"
+        sets = "one set" if len(self.walks) == 1 else f"{len(self.walks)} sets"
+        return f"{len(self.proteins)} proteins in {sets}"
 
 
 def find_held_out(train: PairTable, validation: PairTable) -> HeldOut | None:
