@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from common.data.benchmarks.base import Benchmark
 from common.data.tables.pairs import PairTable
 from common.evaluation.network_summary import (
     Density,
@@ -31,6 +32,8 @@ class OneSplit:
 
     def __init__(self, *files: str) -> None:
         self._files = dict.fromkeys(files, Path())
+
+    has = Benchmark.has
 
     def files(self) -> dict[str, Path]:
         return self._files

@@ -118,7 +118,6 @@ def judge_beside_baselines(
             work.advance()
     judgement.baselines = {each.name: each.compared().get("auroc") for each in methods[1:]}
     judgement.results = {**judgement.results, "baselines": _compare(methods)}
-    judgement.baselines = {one.name: one.compared().get("auroc") for one in methods[1:]}
     return judgement
 
 
