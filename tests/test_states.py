@@ -326,7 +326,7 @@ def change_name(data: PairData) -> None:
 
 
 def change_length(data: PairData) -> None:
-    data.protein_lengths[2] += 1
+    data.residues[2] += 1
 
 
 def change_language_model(data: PairData) -> None:
