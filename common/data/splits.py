@@ -85,8 +85,10 @@ def open_splits(
     if apart:
         both, notes_on_both = check_tables(config, {n: read[n] for n in every[:2]}, sequences)
         read, held_out = hold_out(config, read | both, needed_by)
-        left_out = len(both["train"]) - len(read["train"])
-        notes |= {**notes_on_both, "set_aside": f"{held_out}, {left_out} training pairs left out"}
+        notes |= notes_on_both
+        if HELD_OUT in read:
+            left_out = len(both["train"]) - len(read["train"])
+            notes["set_aside"] = f"{held_out}, {left_out} training pairs left out"
     tables = {name: table for name, table in read.items() if name in (*names, HELD_OUT)}
     parts, described = embed_tables(config, tables, sequences, accelerator)
     return Splits(parts, notes | described, known, held_out)
