@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -79,9 +80,10 @@ def main() -> None:
     parser.add_argument("--config", required=True)
     parser.add_argument("--set", dest="overrides", nargs="+", default=[])
     arguments = parser.parse_args()
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        work = [(name, arguments.config, arguments.overrides) for name in BASELINES]
-        print_table(pool.starmap(measure, work, chunksize=1))
+    for name in BASELINES:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            row = pool.submit(measure, name, arguments.config, arguments.overrides).result()
+        print_table([row])
 
 
 if __name__ == "__main__":
