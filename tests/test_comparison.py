@@ -81,15 +81,19 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[TinyProject, Pat
     rng = np.random.default_rng(3)
     names = [f"P{i:03d}" for i in range(40, 64)]
     lines = [f"{a} {b} {rng.random():.6f}" for i, a in enumerate(names) for b in names[i:]]
-    # Pairs that no task looks at do not count as calls.
-    file.write_text("\n".join([*lines, "P041 P001 0.9", ""]))
+    file.write_text("\n".join([*lines, ""]))
     return project, file, judge_file(project, file, "compared", options=WITH)
 
 
 def judge_file(
-    project: TinyProject, file: Path, run_id: str, *settings: str, options: tuple[str, ...] = ()
+    project: TinyProject,
+    file: Path,
+    run_id: str,
+    *settings: str,
+    options: tuple[str, ...] = (),
+    tasks: tuple[str, ...] = TASKS,
 ) -> Path:
-    call_main(project, "evaluate.py", "--predictions", str(file), "--tasks", *TASKS, *options,
+    call_main(project, "evaluate.py", "--predictions", str(file), "--tasks", *tasks, *options,
               "--set", f"run_config.eval_run_id={run_id}", *settings)  # fmt: skip
     return project.output / "logs" / "v3" / "evaluate" / run_id
 
@@ -117,7 +121,7 @@ def test_what_is_judged_stands_on_top_with_its_own_numbers(
     table = table_of(logs)
     assert list(table) == ["predictions", *BASELINES.names()]
     own = table["predictions"]
-    scores = [float(line.split()[2]) for line in file.read_text().splitlines()[:-1]]
+    scores = [float(line.split()[2]) for line in file.read_text().splitlines()]
     assert own["pairs_called"] == sum(score >= 0.5 for score in scores)
     first, second = (logs / "evaluate.csv").read_text().splitlines()[1:3]
     assert [own["auroc"], own["auprc"]] == [float(cell) for cell in first.split(",")[1:3]]
@@ -157,6 +161,19 @@ def test_a_baseline_is_judged_as_a_file_of_its_scores_would_be(
     assert table["self_pairs"]["pairs_called"] == 24
     assert table["degree"]["pairs_called"] == 0
     assert (table["degree"]["auroc"], table["degree"]["graph_sim_BFS"]) == (0.5, 0.0)
+
+
+def test_only_pairs_that_a_task_looks_at_count_as_calls(
+    compared: tuple[TinyProject, Path, Path],
+) -> None:
+    project, file, _ = compared
+    chosen = "evaluate.baselines=[random]"
+    table = table_of(judge_file(project, file, "only_pairs", chosen, tasks=("pairs",)))
+    test = open_side(project, "pairs").sets[0].table
+    scores = read_predictions(file).scores_of(test.proteins, test.pairs)
+    called = int((scores >= 0.5).sum())
+    assert 0 < called < len(test)
+    assert table["predictions"]["pairs_called"] == table["random"]["pairs_called"] == called
 
 
 def test_differences_are_on_the_resamples_of_the_intervals(
