@@ -105,7 +105,7 @@ def content_lines(text: str) -> list[tuple[int, str]]:
 
 
 def splitter(first: str, counts: Collection[int], headers: bool) -> Callable[[str], Fields]:
-    """How the columns of a file with this first line are told apart: by white space or commas."""
+    """Split lines as the first line shows: at white space or at commas."""
     by_tabs, by_commas = ([part.strip() for part in first.split(mark)] for mark in "\t,")
     if (len(by_tabs) in counts and all(by_tabs)) or len(by_commas) not in counts:
         return str.split

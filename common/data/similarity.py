@@ -42,7 +42,7 @@ _LETTERS = b"ACDEFGHIKLMNPQRSTVWY"
 # The places of a seed: spaced ones find more than contiguous ones. At high identities similar
 # proteins share long ones, which few others do.
 _SEED, _LONG_SEED, _LONG_FROM = "110111", "110110111011", 0.6
-_MOST_SHARED = 100  # proteins that have a seed; what more of them have tells nothing
+_MOST_SHARED = 100  # proteins that have a seed; a seed of more of them says nothing
 # Seeds near one diagonal before a pair is aligned, and in pairs with so short a sequence.
 _LEAST_SEEDS, _LEAST_IN_SHORT, _SHORT = 3, 2, 200
 _BITS_DIAGONAL, _BITS_BIN = 18, 5  # 2^17 residues at most; diagonals are searched 32 at a time

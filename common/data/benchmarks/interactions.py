@@ -13,6 +13,9 @@ from common.data.benchmarks.pring import Pring
 class OwnInteractions(Pring):
     """Own interactions, in PRING's nested layout."""
 
+    # Only given splits can lack a file.
+    remedy = "name one in data_config.interactions.splits, or do without the stage that needs it"
+
     @classmethod
     def prepare(
         cls,

@@ -69,6 +69,12 @@ class Pring(Benchmark):
     Of several folders of the species (a root may hold two releases) the one with most files counts.
     """
 
+    # What to do about a missing file, for messages.
+    remedy = (
+        "set data_config.benchmark.download: true, complete data_config.benchmark.root_dir, or"
+        " choose another species or split_strategy"
+    )
+
     def __init__(self, settings: BenchmarkConfig) -> None:
         super().__init__(settings)
         found = find_species(settings)
@@ -144,9 +150,8 @@ class Pring(Benchmark):
         nested = _is_nested(_list_files(self.folder))
         wanted = self.folder / file_names(kind, self.species, self.strategy, nested)[0]
         raise UserError(
-            f"{self.species} ({self.strategy}) has no {kind} file: {wanted} is missing; set"
-            " data_config.benchmark.download: true, complete data_config.benchmark.root_dir, or"
-            " choose another species or split_strategy"
+            f"{self.species} ({self.strategy}) has no {kind} file: {wanted} is missing;"
+            f" {self.remedy}"
         )
 
 
