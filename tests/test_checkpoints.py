@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -96,6 +97,19 @@ def test_a_decision_of_an_older_version_assumed_nothing(run: Run) -> None:
     del content["assumed"]
     file.write_text(json.dumps(content))
     assert load_checkpoint(path).decision == DECISION
+
+
+def test_a_list_of_training_pairs_runs_no_code(run: Run, tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    path = save_model(run, model_of(run.config), DECISION, training_pairs=np.array([3], np.uint64))
+    np.save(path / TRAINING_PAIRS, np.array([Bomb()], object))
+    seal(path)
+    with pytest.raises(UserError, match=r"training_pairs.npy .*; copy the directory again"):
+        load_checkpoint(path)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_better_model_takes_the_place_of_the_best(run: Run) -> None:
