@@ -186,7 +186,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @st.composite
 def files_of(draw: st.DrawFn, form: Form) -> str:
-    """A file of the format, half the time with one odd line, or with its columns shuffled."""
+    """A file of the format, half the time with one odd line, shuffled columns or no header."""
     rows = draw(
         st.lists(st.tuples(*map(st.sampled_from, form.columns)).map(list), min_size=1, max_size=5)
     )
@@ -209,6 +209,8 @@ def files_of(draw: st.DrawFn, form: Form) -> str:
         else:
             odd[place], odd[-1] = odd[-1], odd[place]
         lines.insert(draw(st.integers(1, len(lines))), odd)
+    elif oddity == 5 and form.header and len(lines) > 1:
+        del lines[0]
     ends = st.sampled_from(
         draw(st.sampled_from([["\n"], ["\r\n"], ["\r"], ["\n", "\n\n", "\n# x\n", "\r\n \n"]]))
     )
