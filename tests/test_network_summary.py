@@ -82,8 +82,8 @@ def test_a_network_three_times_as_dense_as_the_train_network_is_warned_about(
     if warned:
         assert sentences[0] == (
             "the predicted network of toy is 3.1 times as dense as the network of the training"
-            " pairs, and the true test network is 0.5 times as dense as that: 31 of 1000 pairs"
-            " called (density 0.031), 6.2 times as many as are true"
+            " pairs, while the true test network is 0.5 times as dense as the latter: 31 of 1000"
+            " pairs called (density 0.031), 6.2 times as many as are true"
         )
 
 

@@ -17,7 +17,7 @@ def test_a_whole_network_has_all_pairs_of_its_proteins_and_no_others() -> None:
     assert network.rows().tolist() == [[0, 0], [0, 1], [0, 2], [1, 1], [1, 2], [2, 2]]
     assert network.among(LISTED).tolist() == [True, False, True, False]  # A-B, A-X, C-C, X-X
     assert network.describe_coverage(LISTED) == [
-        "4 of 6 pairs of the graph have no score: not predicted",
+        "4 of 6 pairs of the graph have no score and count as not predicted",
         "1 listed pairs of the graph are self-pairs; they count as in the benchmark",
     ]
 
@@ -25,8 +25,10 @@ def test_a_whole_network_has_all_pairs_of_its_proteins_and_no_others() -> None:
 def test_named_pairs_are_found_in_either_orientation() -> None:
     some = PairSet("some", ("X", "A", "C"), np.array([[2, 1], [0, 1], [2, 2]]))
     assert some.among(LISTED).tolist() == [False, True, True, False]
-    assert some.describe_coverage(LISTED) == ["1 of 3 pairs of some have no score: not predicted"]
+    assert some.describe_coverage(LISTED) == [
+        "1 of 3 pairs of some have no score and count as not predicted"
+    ]
     none = PairSet("none", ("A", "C"), np.array([[0, 1]]))
     assert none.describe_coverage(LISTED) == [
-        "none of the 1 pairs of none has a score: nothing is predicted there"
+        "none of the 1 pairs of none has a score, so none is predicted"
     ]

@@ -77,7 +77,7 @@ def test_five_columns_call_what_the_benchmark_calls(read: Reader) -> None:
     assert edges(predictions) == [("A", "B"), ("A", "E")]
     assert scored(predictions)["A", "B"] == 0.9
     assert 0.5 - 1e-12 < scored(predictions)["A", "D"] < 0.5
-    assert predictions.notes == ("1 lines have the score NaN: not predicted",)
+    assert predictions.notes == ("1 lines have the score NaN and count as not predicted",)
 
 
 @pytest.mark.parametrize("delimiter", ["\t", " ", "  "])
@@ -170,7 +170,7 @@ def test_nan_is_not_predicted_and_loses_against_any_score(read: Reader) -> None:
     predictions = read("A B nan\nA B 0.6\nC D NaN\n")
     assert scored(predictions) == {("A", "B"): 0.6}
     assert predictions.ids == ("A", "B", "C", "D")
-    assert predictions.notes == ("2 lines have the score NaN: not predicted",)
+    assert predictions.notes == ("2 lines have the score NaN and count as not predicted",)
 
 
 @settings(max_examples=30, deadline=None)
@@ -355,7 +355,7 @@ def test_nothing_is_left_where_writing_fails(tmp_path: Path) -> None:
 def test_an_empty_prediction_can_be_written_and_read(tmp_path: Path) -> None:
     path = tmp_path / "p.gz"
     write_predictions(path, [], np.empty((0, 2), int), np.empty(0))
-    assert read_predictions(path).notes == (f"{path} is empty: nothing predicted",)
+    assert read_predictions(path).notes == (f"{path} is empty, so nothing is predicted",)
 
 
 def test_an_id_with_a_quote_comes_back(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_a_task_of_one_file_is_judged_written_and_printed(
     notes = [line.split("note=")[1] for line in log.splitlines() if "prediction_note" in line]
     assert notes == [
         # P042 and P043 are within a complex.
-        "17 of 18 pairs of the complexes have no score: not predicted",
+        "17 of 18 pairs of the complexes have no score and count as not predicted",
         "a note of the toy",
     ]
     written = [line.split("path=")[1] for line in log.splitlines() if "csv_written" in line]
@@ -88,7 +88,7 @@ def test_pairs_that_only_the_toy_asks_for_are_used(toy: TinyProject) -> None:
     logs = judge(toy, "P050 P041 0.75\nP041 P045 0.9\n", "toy")
     log = (logs / "log.log").read_text()
     assert "note=1 listed pairs (such as P041 P045) are not used by any requested task" in log
-    assert "note=1 of 2 pairs of the toy have no score: not predicted" in log
+    assert "note=1 of 2 pairs of the toy have no score and count as not predicted" in log
 
 
 def test_a_file_that_the_toy_needs_is_asked_for_by_its_name(toy: TinyProject) -> None:

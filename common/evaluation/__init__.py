@@ -1,1 +1,1 @@
-"""Predictions judged: what they are judged on, the tasks, the results."""
+"""Judge predictions: the test data, the tasks, the baselines and the results."""

@@ -23,10 +23,10 @@ class CalibrationReport:
     """The measures of `measure_calibration` on the configured species' test pairs.
 
     Attributes:
-        calibration: What was applied.
+        calibration: The calibration that was applied.
         share: The share of the test pairs that interact.
-        at: By prevalence (that of the calibration, and the test pairs' own): the measures of the
-            model's own probabilities, of those that are only moved to the prevalence, and of the
+        at: The measures at two prevalences (the calibration's and the test pairs' own), each of the
+            model's own probabilities, of these corrected for the prevalence only, and of the
             calibrated ones.
     """
 
@@ -38,7 +38,7 @@ class CalibrationReport:
     def of(
         cls, probabilities: NDArray[np.float64], labels: NDArray[np.int8], applied: Calibration
     ) -> CalibrationReport:
-        """Measure the probabilities (N,) of pairs of both classes."""
+        """Measure the probabilities (N,) of labelled pairs, which must be of both classes."""
         share = float(labels.mean())
         at = {
             prevalence: {
@@ -67,7 +67,7 @@ class CalibrationReport:
         }
 
     def sentence(self) -> str:
-        """What the calibration changes, for the console."""
+        """Say what the calibration changes, for the console."""
         prevalence = self.calibration.prevalence
         return (
             f"Calibration with the temperature {self.calibration.temperature:.3g}: at a"
@@ -86,7 +86,7 @@ class CalibrationReport:
 def report_calibration(
     side: TestSide, predictions: Predictions, calibration: Calibration | None
 ) -> CalibrationReport | None:
-    """The report, if there is a calibration and test pairs of both classes are judged."""
+    """Report on the calibration, if there is one and test pairs of both classes are judged."""
     if calibration is None or "pairs" not in side.tasks:
         return None
     table = side.sets[0].table

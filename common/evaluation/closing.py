@@ -1,4 +1,4 @@
-"""The closing sentence of a judgement: what its numbers mean beside each other."""
+"""The closing sentence of a judgement, which compares its main numbers with each other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from common.csv_log import Cell
 from common.evaluation.network_summary import NetworkSummary
 
 CLOSE = 0.02  # an AUROC that differs by less is about the same
-ABOUT = 0.1  # as is a number of interactions that is wrong by less of the true one
+ABOUT = 0.1  # a ratio of interactions that is nearer to 1 is about 1
 GUIDE = "docs/reading_results.md says what good values are."
 
 Rows = Sequence[Mapping[str, Cell]]
@@ -24,7 +24,7 @@ def closing_sentence(
 
     Args:
         networks: The predicted networks, the configured species' first.
-        rows: Those of `evaluate.csv`, if the labelled test pairs were judged.
+        rows: The rows of `evaluate.csv`, if the labelled test pairs were judged.
         validation: The model's metrics on its validation pairs.
         baselines: The test AUROC of each baseline that was run.
     """
@@ -70,7 +70,7 @@ def _compare_rankings(
 
 
 def _distance(one: float, other: float) -> str:
-    """How one AUROC lies to another, as a preposition."""
+    """Say how one AUROC compares with another, such as `0.050 above`."""
     if abs(one - other) < CLOSE:
         return "about the same as"
     return f"{abs(one - other):.3f} {'above' if one > other else 'below'}"

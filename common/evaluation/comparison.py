@@ -1,8 +1,8 @@
-"""What is judged beside baselines: the same pairs, tasks and metrics, in one table.
+"""Compare predictions with baselines: the same pairs, tasks and metrics, in one table.
 
 A score without a comparison means little: self-pairs alone, or the composition of both sequences,
-may reach it. Baselines have no validation and so no threshold of their own; each calls as many
-pairs as what is judged does, those that it ranks highest. No label of the test is used for that.
+may reach it. Baselines have no validation pairs and so no threshold of their own; each calls as
+many pairs as the judged predictions do, those that it ranks highest. This uses no test label.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from common.evaluation.test_side import TestSide
 from common.long_work import LongWork
 from common.run import LOGGER, Run
 
-CAPTION = "Baselines call as many pairs as the {}, by rank; of pairs with one score, all or none."
-WIDTH = 110  # of the console
+CAPTION = "Each baseline calls as many of its best pairs as the {} (of equal scores, all or none)."
+WIDTH = 110  # characters in a line of the console
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """What is judged.
+    """The predictions that are judged.
 
     Attributes:
-        name: What the table calls it.
-        predictions: Its scores.
-        threshold: From which on they are calls.
+        name: Their name in the table.
+        predictions: Their scores.
+        threshold: The score from which a pair is called an interaction.
         mode: The threshold mode that chose it.
     """
 
@@ -56,9 +56,9 @@ class Method:
     """One row of the comparison: a model or baseline, judged on all tasks.
 
     Attributes:
-        name: What the table calls it.
+        name: Its name in the table.
         called: How many of the pairs that tasks look at are called interactions.
-        results: By task.
+        results: The results by task.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Method:
         return {name: value for result in results for name, value in result.compared.items()}
 
     def subtract(self, other: Method) -> dict[str, dict[str, Any]]:
-        """This method's metrics minus the other's, with the interval on the same resamples."""
+        """Subtract the other's metrics from this method's, with intervals on the same resamples."""
         found: dict[str, dict[str, Any]] = {}
         for task, result in self.results.items():
             others = other.results[task]
@@ -88,14 +88,14 @@ def judge_beside_baselines(
 ) -> Judgement:
     """Judge predictions, and beside them the baselines that `evaluate.baselines` names.
 
-    With any of these the judgement has the further result `baselines`: `baselines.csv` and the
-    table for the console. Its `evaluate_intervals.json`, if there is one, gets the differences to
-    each baseline.
+    If any are named, the judgement has the further result `baselines`: `baselines.csv` and the
+    table for the console. Its `evaluate_intervals.json`, if there is one, then also contains the
+    differences from each baseline.
 
     Args:
-        run: The stage.
+        run: The run of the stage.
         side: The test side.
-        scored: What is judged.
+        scored: The predictions that are judged.
         others: Further predictions to compare with, by their names.
     """
     judgement = judge(side, scored.predictions, scored.threshold, scored.mode)
@@ -130,7 +130,7 @@ def _judge(name: str, side: TestSide, predictions: Predictions, count: int) -> M
 
 @contextlib.contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Metrics that a baseline leaves undefined are no reason for a warning about the model's."""
+    """Suppress warnings: undefined metrics of a baseline say nothing about the model."""
     level = LOGGER.level
     LOGGER.setLevel(logging.ERROR)
     try:
@@ -140,10 +140,10 @@ def _without_warnings() -> Iterator[None]:
 
 
 def match_calls(scores: FloatArray, count: int) -> float:
-    """The threshold from which on the `count` highest scores are called.
+    """Find the threshold at which the `count` highest scores are called.
 
-    Of equal scores all or none are called, and never more than `count` in all: a baseline that
-    gives one score to all pairs calls none, unless all pairs are to be called.
+    Pairs of equal scores are called all or not at all, and never more than `count` in total: a
+    baseline that gives one score to all pairs calls none, unless all pairs are to be called.
     """
     if count >= len(scores):
         return float(scores.min(initial=0.0))
@@ -151,7 +151,7 @@ def match_calls(scores: FloatArray, count: int) -> float:
 
 
 def _compare(methods: Sequence[Method]) -> TaskResult:
-    """The table of all methods; the differences also go to the first one's intervals."""
+    """Build the table of all methods; add their differences to the first one's intervals."""
     first = methods[0]
     rows: list[dict[str, Cell]] = [
         {"method": method.name, "pairs_called": method.called, **method.compared()}

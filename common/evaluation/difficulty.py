@@ -1,6 +1,6 @@
-"""Which test pairs are easy: seen in training, short, or similar to what training has.
+"""Group test pairs by difficulty: seen in training or not, length, similarity to training.
 
-A row of `evaluate.csv` for each class of pairs, named after the row of all (`test`):
+`evaluate.csv` has a row for each class of pairs, named after the row of all pairs (`test`):
 
 | rows | the class of a pair |
 |---|---|
@@ -9,10 +9,10 @@ A row of `evaluate.csv` for each class of pairs, named after the row of all (`te
 | `test_identity_below_30`, `…_30_to_50`, `…_from_50` | how similar training proteins are, in % |
 
 The first three are the classes C1, C2 and C3 of Park and Marcotte (Nature Methods 9, 2012,
-1134–1136). Similar is the share of identical residues in an alignment with the nearest training
-protein, over the length of the shorter of the two; the more similar protein of a pair decides, so
-that `test_identity_below_30` has the pairs of which training knew nothing alike. It is found by
-k-mers, on every machine, so that the rows do not depend on what is installed.
+1134–1136). Similarity is the share of identical residues in an alignment with the nearest
+training protein, over the length of the shorter of the two; the more similar protein of a pair
+decides, so that neither protein of a pair in `test_identity_below_30` resembles a training protein.
+Alignments are found by k-mers everywhere, so that the rows do not depend on what is installed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from common.data.tables.ids import places_of
 from common.data.tables.pairs import PairTable
 from common.evaluation.test_side import TestSet
 
-# A third of the pairs of PRING's human and yeast tests, more or less, is in each class.
+# Each class has about a third of the pairs of PRING's human and yeast tests.
 LENGTHS = (400, 700)
 # Below about 30 % an alignment does not tell relatives from chance (Rost, Protein Engineering 12,
 # 1999, 85–94).
@@ -37,7 +37,7 @@ Class = tuple[str, NDArray[np.bool_]]  # the end of the row's name, and which pa
 
 
 def classify_pairs(test_set: TestSet) -> list[Class]:
-    """The classes of a test set's pairs that there are pairs of.
+    """Divide a test set's pairs into classes, leaving out empty ones.
 
     A benchmark without training pairs, or without sequences, lacks the classes that need them.
     """
@@ -55,13 +55,13 @@ def classify_pairs(test_set: TestSet) -> list[Class]:
 
 
 def classify_seen(table: PairTable, training: PairTable) -> list[Class]:
-    """Pairs by how many of their proteins occur in the training pairs, the most first."""
+    """Classify pairs by how many of their proteins occur in the training pairs, the most first."""
     seen = (places_of(table.proteins, training.proteins) >= 0)[table.pairs].sum(axis=1)
     return [(f"seen{count}", seen == count) for count in (2, 1, 0)]
 
 
 def classify_lengths(table: PairTable, sequences: Mapping[str, str]) -> list[Class]:
-    """Pairs by the length of the longer protein; a pair without a sequence is in no class."""
+    """Classify pairs by the longer protein's length; pairs without a sequence have no class."""
     lengths = np.array([len(sequences.get(protein, "")) for protein in table.proteins])[table.pairs]
     longer, known = lengths.max(axis=1), lengths.min(axis=1) > 0
     short, long = LENGTHS
@@ -75,7 +75,7 @@ def classify_lengths(table: PairTable, sequences: Mapping[str, str]) -> list[Cla
 def classify_identities(
     table: PairTable, training: PairTable, sequences: Mapping[str, str]
 ) -> list[Class]:
-    """Pairs by the identity of the more similar protein to its nearest training protein.
+    """Classify pairs by the identity of the more similar protein to its nearest training protein.
 
     A pair without a sequence is in no class.
     """

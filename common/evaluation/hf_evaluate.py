@@ -6,9 +6,9 @@ it in `sys.modules`, where its own modules look for it, and passes on what we us
 names from here and never write `import evaluate`.
 
 The package's `__init__` imports transformers' model classes, which takes 5 s. It does not run here:
-the two modules that a metric needs take 0.02 s beside `datasets`. It runs when any code first uses
-another name or module of the package, so that whoever needs the whole package gets it. (Not by a
-module within `evaluate.utils`: import `evaluate` before those.)
+the two modules that a metric needs take 0.02 s after `datasets`. It runs when any code first uses
+another name or module of the package, so that whoever needs the whole package gets it. (Modules
+within `evaluate.utils` do not trigger this: import `evaluate` before them.)
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NAME = "evaluate"
 
 
 def load_package() -> ModuleType:
-    """The package `evaluate`, whatever `sys.modules` held under its name before.
+    """Load the package `evaluate`, whatever `sys.modules` held under its name before.
 
     Raises:
         UserError: The package is not installed.
@@ -36,8 +36,8 @@ def load_package() -> ModuleType:
     loaded = sys.modules.get(_NAME)
     if loaded is not None and _is_package(loaded.__spec__):
         return loaded
-    # A script that was imported as `evaluate` keeps working for whoever holds it; the name now
-    # belongs to the package, which imports parts of itself by it long after this.
+    # Code that has already imported the script as `evaluate` keeps it; from now on the name belongs
+    # to the package, which uses it to import its own modules later.
     return _open(_find_spec())
 
 
@@ -59,7 +59,7 @@ def _is_package(spec: ModuleSpec | None) -> bool:
 
 
 def _open(spec: ModuleSpec) -> ModuleType:
-    """The package with its modules `module` and `info`; the rest loads when it is first used."""
+    """Load the package with its modules `module` and `info`; the rest loads at its first use."""
     loader = spec.loader
     assert loader is not None  # has_location implies it
     shadow = sys.modules.get(_NAME)

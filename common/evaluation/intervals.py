@@ -1,15 +1,15 @@
-"""How far a metric of labelled pairs could be from its value: bootstrap intervals by protein.
+"""Intervals for metrics of labelled pairs, from a bootstrap that draws proteins.
 
 The pairs of one protein are alike, so a test of 7,000 pairs of 400 proteins says less than 7,000
 independent pairs would. Therefore proteins are drawn with replacement, as many as there are, and a
 pair counts as often as the product of its two proteins' multiplicities: the "pigeonhole" bootstrap
 (Owen, Annals of Applied Statistics 1, 2007, 386–411). A self-pair is the observation of one
-protein, so it counts as often as that was drawn. (With the square, self-pairs would count twice on
-average and other pairs once, and a resample would not be like the test.)
+protein, so it counts as often as that protein was drawn. (With the square, self-pairs would count
+twice on average and other pairs once, and a resample would not resemble the test.)
 
 The interval is from the 2.5th to the 97.5th percentile of the metric over the resamples. It is
 cautious: where the pairs of a protein are independent after all, it is about √3 times as wide as
-need be.
+necessary.
 
     resamples = Resamples.draw(table, count=1000, seed=47)
     of_model = resamples.measure(ScoredPairs(table.pairs, table.labels, scores, threshold))
@@ -91,18 +91,18 @@ class Resamples:
     """Draws of proteins with replacement.
 
     Attributes:
-        counts: (R, P + 1) integers: how often each resample has each of P proteins, and a 1.
+        counts: (R, P + 1) integers: how often each resample has each of P proteins; last, a 1.
     """
 
     counts: NDArray[np.integer]
 
     @classmethod
     def draw(cls, table: PairTable, count: int, seed: int) -> Resamples:
-        """Draw `count` times as many proteins as a table has."""
+        """Draw `count` resamples, each of as many proteins as the table has."""
         proteins = len(table.proteins)
         rng = np.random.default_rng(seed)
         drawn = rng.multinomial(proteins, np.full(proteins, 1 / proteins), size=count)
-        # The sums that `Ranking` makes of weights decide the type; int32 is twice as fast.
+        # The type has to hold the sums of weights that `Ranking` makes; int32 is twice as fast.
         most = len(table) * int(drawn.max(initial=1)) ** 2
         kind = np.int32 if 2 * most < np.iinfo(np.int32).max else np.int64
         return cls(np.pad(drawn, [(0, 0), (0, 1)], constant_values=1).astype(kind))
@@ -113,7 +113,7 @@ class Resamples:
             return {name: np.full(len(self.counts), np.nan) for name in METRIC_NAMES}
         ranking = Ranking.of(scored.scores, scored.labels, scored.threshold)
         first, second = scored.pairs[ranking.order].T
-        # The second protein of a self-pair is the one that counts once.
+        # A self-pair takes the column of ones instead of its second protein.
         second = np.where(first == second, self.counts.shape[1] - 1, second)
         blocks = math.ceil(len(self.counts) * len(scored) / _AT_A_TIME)
         parts = [

@@ -1,4 +1,4 @@
-"""Judging predictions on all tasks, and what is left of it: the same for a model and for a file."""
+"""Judge predictions on all tasks and write the results, in the same way for a model and a file."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Judgement:
     """The result of every task, the notes about all of them in order, and whole networks.
 
     Attributes:
-        results: By task.
+        results: The results by task.
         notes: One sentence each.
-        threshold: From which pairs are called.
+        threshold: The score from which pairs are called.
         networks: The predicted networks of which some task looked at all pairs.
         validation: The model's metrics on its validation pairs, if a model was judged.
         baselines: The test AUROC of each baseline that was judged beside it.
@@ -72,7 +72,7 @@ def judge(
     """
     tasks = side.tasks
     notes = [*predictions.notes, *describe_unused(side, predictions)]
-    # Tasks that share a network have the same to say about it.
+    # Tasks that share a network give the same notes about it.
     notes += dict.fromkeys(note for task in tasks.values() for note in task.coverage(predictions))
     results = {name: task.judge(predictions, threshold) for name, task in tasks.items()}
     notes += [note for result in results.values() for note in result.notes]
@@ -138,7 +138,7 @@ def conclude(run: Run, judgement: Judgement) -> None:
 
 
 def write_documents(judgement: Judgement, directory: Path) -> Iterator[Path]:
-    """Write `network.json` and `calibration.json`, where there is something to say."""
+    """Write `network.json` and `calibration.json`, each only if it has content."""
     documents = {}
     if judgement.networks:
         documents[NETWORK_FILE] = describe_networks(judgement.networks, judgement.threshold)
@@ -150,7 +150,7 @@ def write_documents(judgement: Judgement, directory: Path) -> Iterator[Path]:
 
 
 def format_judgement(judgement: Judgement) -> str:
-    """What the console shows: the tasks' tables, how large the networks are, a closing sentence."""
+    """Format the console output: the tasks' tables, the networks' sizes and a closing sentence."""
     parts = [format_results(judgement.results)]
     if judgement.networks:
         parts.append(format_table(tabulate_networks(judgement.networks, judgement.threshold)))
@@ -162,7 +162,7 @@ def format_judgement(judgement: Judgement) -> str:
 def _resolve(config: Config, threshold: float) -> Config:
     """The configuration with the threshold that was used, and without the run's id.
 
-    With it, the prediction file that the run leaves gives the same metrics in another run.
+    With this configuration, the run's prediction file gives the same metrics in another run.
     """
     fixed = DecisionThresholdConfig(mode="fixed", value=threshold)
     evaluate = config.evaluate.model_copy(update={"decision_threshold": fixed})

@@ -1,4 +1,4 @@
-"""A checkpoint's predictions: of the pairs that tasks look at, or of the user's own pairs."""
+"""A checkpoint's predictions, for the pairs that tasks look at or for the user's own pairs."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from common.inference.scoring import probabilities, score_pairs
 from common.run import LOGGER, Run, format_event
 
 PREDICTIONS_FILE, PARTIAL_SCORES = "predictions.txt.gz", "partial_scores"
-_UNKNOWN = "the checkpoint does not list its training pairs, so test pairs among them are not found"
+_UNKNOWN = "the checkpoint does not list its training pairs, so test pairs among them are unknown"
 
 
 def open_model(run: Run, named: str | None) -> tuple[Run, Checkpoint]:
-    """The checkpoint to judge, on the run's device, and the run with it in its configuration."""
+    """Load the checkpoint to judge, and return it with a run whose configuration names it."""
     path = choose_checkpoint(run, named, ("finetune", "pretrain"))
     checkpoint = load_checkpoint(path, run.config.model.model)
     checkpoint.model.to(run.accelerator.device)
@@ -42,7 +42,7 @@ def open_model(run: Run, named: str | None) -> tuple[Run, Checkpoint]:
 
 
 def embed_needed_pairs(run: Run, side: TestSide, checkpoint: Checkpoint) -> PairData:
-    """The pairs that tasks look at with the embeddings of their proteins."""
+    """Embed the proteins of the pairs that tasks look at."""
     tables = {"scored": side.needed_pairs()}
     parts, notes = embed_tables(run.config, tables, side.sequences(), run.accelerator)
     data = parts["scored"]
@@ -59,12 +59,12 @@ def scored(
     """Probabilities (N,) of an interaction for each pair, complete on every process.
 
     Args:
-        checkpoint: Its model is on the accelerator's device.
-        data: Pairs and embeddings.
-        config: For `evaluate.scoring`.
+        checkpoint: The checkpoint, with its model on the accelerator's device.
+        data: The pairs and the embeddings of their proteins.
+        config: The configuration, for its section `evaluate.scoring`.
         accelerator: The processes.
-        folder: Where finished scores are kept meanwhile, for a next try. They are deleted when the
-            block ends without an error.
+        folder: Where finished scores are kept in case the run is interrupted. They are deleted when
+            the block ends without an error.
 
     Raises:
         UserError: A score is not finite.
@@ -77,7 +77,7 @@ def scored(
 
 
 def gather_predictions(data: PairData, scores: NDArray[np.float64], file: Path) -> Predictions:
-    """The scores as predictions, written to a prediction file as well."""
+    """Turn scores into predictions, and write them to a prediction file as well."""
     predictions = Predictions.gather(data.table.proteins, data.table.pairs, scores)
     write_predictions(file, predictions.ids, predictions.pairs, predictions.scores)
     return predictions
@@ -98,5 +98,5 @@ def report_training_pairs(checkpoint: Checkpoint, table: PairTable) -> None:
 def warn_if_synthetic(checkpoint: Checkpoint) -> None:
     """Warn that a model of the generated benchmark has never seen a real protein."""
     if checkpoint.config.data.benchmark.name == "demo":
-        says = "trained on synthetic data, it cannot say anything about real proteins"
+        says = "the model was trained on synthetic data and says nothing about real proteins"
         LOGGER.warning(format_event("synthetic_model", checkpoint=checkpoint.path, says=says))

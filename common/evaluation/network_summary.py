@@ -1,4 +1,4 @@
-"""How many interactions a predicted network has, of how many possible and of how many true ones.
+"""Compare a predicted network's number of interactions with the possible and the true number.
 
 Every other metric of a network must be read beside this: a network that calls nearly every pair can
 look similar to the true one, and so can one of self-pairs alone.
@@ -17,7 +17,7 @@ from common.evaluation.tasks.base import Table
 from common.evaluation.test_side import TestSide
 
 NETWORK_FILE = "network.json"
-TOO_DENSE = 3.0  # times the density of the train network, from which a warning is given
+TOO_DENSE = 3.0  # a warning is given above so many times the train network's density
 
 
 @dataclass(frozen=True)
@@ -129,13 +129,13 @@ class NetworkSummary:
         true = self.every.true / self.every.possible
         return [
             f"the predicted network of {self.species} is {times:.1f} times as dense as the network"
-            f" of the training pairs, and the true test network is {true / train:.1f} times as"
-            f" dense as that: {self.sentence()}"
+            f" of the training pairs, while the true test network is {true / train:.1f} times"
+            f" as dense as the latter: {self.sentence()}"
         ]
 
 
 def possible(proteins: int, self_pairs: bool) -> int:
-    """The number of pairs of so many proteins."""
+    """The number of possible pairs of so many proteins."""
     return proteins * (proteins + (1 if self_pairs else -1)) // 2
 
 

@@ -68,7 +68,7 @@ class Network:
         return Network(self.nodes, self.edges[self.edges[:, 0] != self.edges[:, 1]])
 
     def on(self, nodes: Collection[str]) -> Network:
-        """This network on exactly these proteins: without edges that leave them."""
+        """Restrict the network to exactly these proteins and the edges between them."""
         names = tuple(sorted(set(nodes)))
         ends = places_of(self.nodes, names)[self.edges]
         return Network.from_indices(names, ends[(ends >= 0).all(axis=1)])

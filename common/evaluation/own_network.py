@@ -1,4 +1,4 @@
-"""Predict a network of the user's own proteins and write it: the story of `evaluate.py --fasta`."""
+"""Predict a network of the user's own proteins and write it: the steps of `evaluate.py --fasta`."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Task:
 def predict_network(
     checkpoint: Path, request: Request, overrides: Sequence[str], accelerator: Accelerator
 ) -> list[str]:
-    """Score the pairs and write those that are wanted.
+    """Score the requested pairs and write those that the request selects.
 
     Returns:
         Sentences for the user, on the main process.
@@ -93,7 +93,7 @@ def predict_network(
 
 
 def embed_listed(predictor: Predictor, sequences: OwnSequences, own: OwnPairs) -> Task:
-    """The task of listed pairs; only their proteins are embedded."""
+    """Prepare listed pairs for scoring; only their proteins are embedded."""
     known = sequences.all
     names = [own.ids[i] for i in np.unique(own.pairs).tolist()]
     embedded = predictor.embed({name: known[name] for name in names})
@@ -111,10 +111,10 @@ def embed_grid(
     queries: Sequence[str] | None,
     with_self: bool,
 ) -> Task:
-    """The task of a grid.
+    """Prepare a grid of pairs for scoring.
 
     Raises:
-        UserError: It has no pair.
+        UserError: The grid has no pair.
     """
     ids = tuple(sorted(sequences.all))
     grid = make_grid(sequences, ids, queries, with_self)
@@ -123,7 +123,7 @@ def embed_grid(
             f"{sequences} leaves no pair to score; give at least two proteins, or --self-pairs"
         )
     embedded = predictor.embed(sequences.all)
-    # In a network of all against all, a protein without a partner is a finding.
+    # In a network of all against all, a protein without a partner is a result and stays a node.
     everything = queries is None and len(sequences.parts) == 1
     proteins = _describe(sequences, embedded, grid.rows if everything else grid.rows[:0])
     return Task(proteins, embedded, grid)
@@ -140,7 +140,7 @@ def _describe(
 
 @contextlib.contextmanager
 def kept(folder: Path, accelerator: Accelerator) -> Iterator[Path]:
-    """A folder for what is unfinished; it is deleted if the block ends without an error."""
+    """Create a folder for unfinished files; it is deleted if the block ends without an error."""
 
     def make() -> None:
         with explain_disk_errors(folder):
@@ -155,10 +155,10 @@ def kept(folder: Path, accelerator: Accelerator) -> Iterator[Path]:
 def write_network(
     predictor: Predictor, task: Task, request: Request, kind: Format, folder: Path
 ) -> list[str]:
-    """Score, and write on the main process; return sentences about it."""
+    """Score the pairs, write them on the main process, and return sentences about the network."""
     scored = score(predictor, task, request, folder)
     if not predictor.accelerator.is_main_process:
-        for _ in scored:  # It takes part in the scoring.
+        for _ in scored:  # Other processes only take part in the scoring.
             pass
         return []
     file = NetworkFile(request, kind, task.proteins, predictor, folder)
@@ -171,7 +171,7 @@ def write_network(
 def score(
     predictor: Predictor, task: Task, request: Request, folder: Path
 ) -> Iterator[ScoredPairs]:
-    """The scored pairs that are wanted, on the main process."""
+    """Score the pairs, and yield the selected ones on the main process."""
     if isinstance(task.pairs, PairGrid):
         selection = select_of_grid(request.wish, task.pairs)
         yield from predictor.stream(task.embedded, task.pairs, selection, folder)

@@ -1,4 +1,4 @@
-"""Which pairs of the user's own proteins are to be scored: listed in a file, or a grid."""
+"""The pairs of the user's own proteins that are scored: listed in a file, or a grid."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class OwnSequences:
 
     Attributes:
         files: The files.
-        parts: The sequences of each, by id.
+        parts: The sequences of each file, by id.
         descriptions: What follows the id in the headers, by id.
     """
 
@@ -40,7 +40,7 @@ class OwnSequences:
         """Read the files.
 
         Raises:
-            UserError: One of them is not FASTA, or an id has different sequences in the two.
+            UserError: One of them is not FASTA, or an id has different sequences in the two files.
         """
         parts = tuple(read_fasta(file) for file in files)
         for name in parts[0].keys() & parts[-1].keys():
@@ -79,7 +79,7 @@ class OwnPairs:
 
 
 def read_own_pairs(path: Path, sequences: OwnSequences, skip_unknown: bool) -> OwnPairs:
-    """Read lines `protein_a protein_b [label]`; other further columns are ignored.
+    """Read lines `protein_a protein_b [label]`; any other columns are ignored.
 
     Args:
         path: The file. A first line that begins with `protein_a protein_b` is a header.
@@ -87,8 +87,8 @@ def read_own_pairs(path: Path, sequences: OwnSequences, skip_unknown: bool) -> O
         skip_unknown: Whether pairs with other proteins are left out and counted in a warning.
 
     Raises:
-        UserError: A line has fewer than two columns, there are no pairs, or there are pairs of
-            unknown proteins and they may not be left out.
+        UserError: A line has fewer than two columns, there are no pairs, or some pairs have
+            unknown proteins and may not be left out.
     """
     labelled = _has_labels(path)
     form = PairFormat(
@@ -107,7 +107,7 @@ def read_own_pairs(path: Path, sequences: OwnSequences, skip_unknown: bool) -> O
 
 
 def _has_labels(path: Path) -> bool:
-    """Whether the first pair has a third column, and it is 0 or 1."""
+    """Whether the first pair has exactly three columns, the third of which is 0 or 1."""
     with open_text(path) as file:
         for line in file:
             fields = line.replace(",", " ").split()
@@ -131,23 +131,23 @@ def _leave_out_unknown(own: OwnPairs, path: Path, sequences: OwnSequences, skip:
     affected = f"this affects {lost.sum()} of {len(own.pairs)} pairs; "
     remedy = "leave such pairs out with --skip-unknown"
     if lost.all():
-        remedy = "name the FASTA of these proteins with --fasta"
+        remedy = "give the FASTA file of these proteins with --fasta"
     raise UserError(where + _no_sequence(unknown, sequences, affected, remedy))
 
 
 def _no_sequence(unknown: Sequence[str], sequences: OwnSequences, affected: str, or_: str) -> str:
-    """Name all unknown proteins, or the first few, and what to do."""
+    """Compose a message that names the unknown proteins, or the first few, and says what to do."""
     first, *others = map(excerpt, unknown)
     also = f" and of {len(others)} more: {', '.join(others[: FEW - 1])}" if others else ""
     more = ", …" if len(unknown) > FEW else ""
     return (
         f"{sequences} has no sequence of '{first}'{also}{more}; {affected}add the sequences,"
-        f" correct the ids, or {or_} (a header would be 'protein_a protein_b')"
+        f" correct the ids, or {or_} (a header must begin with 'protein_a protein_b')"
     )
 
 
 def _line_of(name: str, path: Path) -> int:
-    """The number of the first line with a protein."""
+    """The number of the first line that names this protein, or 0 if none does."""
     with open_text(path) as file:
         for number, line in enumerate(file, 1):
             fields = line.replace(",", " ").split()[:2]
@@ -160,7 +160,7 @@ def read_queries(given: str, sequences: OwnSequences, skip_unknown: bool) -> lis
     """Read the ids of `--query`: separated by commas, or one a line in a file.
 
     Raises:
-        UserError: There is none, or some are unknown and may not be left out.
+        UserError: No id is given, or some are unknown and may not be left out.
     """
     if Path(given).is_file():
         with open_text(Path(given)) as file:
@@ -174,7 +174,7 @@ def read_queries(given: str, sequences: OwnSequences, skip_unknown: bool) -> lis
         affected = f"that is {len(unknown)} of {len(names)} query proteins; "
         remedy = "leave them out with --skip-unknown, or name a file of ids that exists"
         text = _no_sequence(unknown, sequences, affected, remedy).removesuffix(
-            " (a header would be 'protein_a protein_b')"
+            " (a header must begin with 'protein_a protein_b')"
         )
         raise UserError(f"--query {excerpt(given)}: {text}")
     if unknown:
@@ -188,7 +188,7 @@ def read_queries(given: str, sequences: OwnSequences, skip_unknown: bool) -> lis
 def make_grid(
     sequences: OwnSequences, ids: Sequence[str], queries: Sequence[str] | None, with_self: bool
 ) -> PairGrid:
-    """All against all; or the queries against all; or the first file against the second.
+    """Make the grid of all against all, queries against all, or the first file against the second.
 
     Args:
         sequences: The sequences; of two files, each is one side.

@@ -1,4 +1,4 @@
-"""What the command line asks of a network of own proteins, checked before anything is imported."""
+"""The user's request for a network of own proteins, checked before any slow import."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Request:
 
     @classmethod
     def of(cls, arguments: Namespace) -> Self:
-        """The request of a command line.
+        """Make the request from the command line's arguments.
 
         Raises:
             UserError: Options contradict one another, or the output cannot be written.

@@ -1,4 +1,4 @@
-"""What is said in the end about a network of the user's own proteins."""
+"""The closing sentences about a network of the user's own proteins."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def describe_metrics(
 
 
 def summarize(file: NetworkFile, predictor: Predictor, scored: int) -> list[str]:
-    """Two sentences: what was written, and what it rests on."""
+    """Say in two sentences what was written, and which model it comes from."""
     count, path = file.count, file.request.output
     trained = ""
     if file.trained_on is not None:

@@ -24,9 +24,9 @@ class Count:
     """What was written.
 
     Attributes:
-        written: How many pairs.
+        written: How many pairs were written.
         called: How many of them are called interactions.
-        trained_on: How many of those called are pairs of the training.
+        trained_on: How many of the called pairs are training pairs of the model.
         lowest: The lowest probability that was written.
     """
 
@@ -37,14 +37,14 @@ class Count:
 
 
 class NetworkFile:
-    """The output, and the picture if there is one.
+    """Writes the output, and the picture if one is requested.
 
     Args:
-        request: What is wanted.
+        request: What the user asks for.
         kind: The format of the output.
-        proteins: The proteins that pairs are numbers of.
-        predictor: The model's threshold, and the pairs that it was trained on.
-        folder: Where files are until they are complete.
+        proteins: The proteins that pairs name by number.
+        predictor: The model, for its threshold and the pairs that it was trained on.
+        folder: Where files are kept until they are complete.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class NetworkFile:
         wish = request.wish
         self.threshold = predictor.threshold if wish.threshold is None else wish.threshold
         if wish.density is not None:
-            self.threshold = 0.0  # What is dense enough is called, whatever its probability.
+            self.threshold = 0.0  # All selected pairs are called, whatever their probability.
         self.only_called = wish.is_open and kind.only_called
         self.output = Output(request.output, folder)
         self.writers: list[Writer] = [kind.open(self.output, proteins)]
@@ -67,7 +67,7 @@ class NetworkFile:
             self.writers.append(Picture(request.plot, proteins, wish.is_open))
 
     def write(self, pairs: ScoredPairs) -> None:
-        """Call the next pairs, and write them."""
+        """Decide which of the next pairs are called, and write them."""
         scores = probabilities(pairs.logits)
         calls = call_pairs(scores, lowest_written(self.threshold)).astype(np.int8)
         rows = Rows(pairs.first, pairs.second, round_digits(scores), calls)

@@ -34,7 +34,7 @@ def plot_topology(rows: Sequence[TopologyRow], title: str, path: Path) -> None:
 
 
 def plot_degrees(predicted: Network, true: Network, species: str, path: Path) -> None:
-    """Draw, log-log, the share of the true network's proteins that have at least a degree."""
+    """Draw, log-log, the share of the true network's proteins that have at least each degree."""
     figure = Figure(figsize=(5, 3.6), layout="constrained")
     axes = figure.subplots()
     for network, label in ((true, "true"), (predicted.on(true.nodes), "predicted")):
@@ -48,7 +48,7 @@ def plot_degrees(predicted: Network, true: Network, species: str, path: Path) ->
             axes.set_yscale("log")
     axes.set_title(f"degree distribution, {species}")
     axes.set_xlabel("degree")
-    axes.set_ylabel("share of proteins with at least it")
+    axes.set_ylabel("share of proteins with at least this degree")
     axes.legend()
     save_plot(figure, path)
 

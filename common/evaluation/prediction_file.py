@@ -1,9 +1,9 @@
-"""Prediction files: read any predictor's, write our own.
+"""Read the prediction files of any program, and write our own.
 
 A line is `protein_a protein_b score_or_label`, or PRING's `protein_a protein_b label p_negative
-p_positive`; what else `common/data/tables/pair_file.py` accepts is accepted here. A first line
-without numbers, and without proteins that are asked for, is a header. The table that own pairs are
-written to (`SCORED_PAIRS`) is read as well: its probability is the score.
+p_positive`, in all variants that `common/data/tables/pair_file.py` accepts. A first line without
+numbers, and without proteins that are asked for, is a header. The table that own pairs are written
+to (`SCORED_PAIRS`) is read as well: its probability is the score.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ from common.evaluation.predictions import CALL, Predictions
 SCORED_PAIRS = ("protein_a", "protein_b", "probability", "call")
 BELOW_CALL = float(np.nextafter(CALL, 0))
 _EXPECTED = (
-    "'protein_a protein_b score' or 'protein_a protein_b label p_negative p_positive'; of other"
-    " columns keep these, for example with `cut -f1,2,4`"
+    "'protein_a protein_b score' or 'protein_a protein_b label p_negative p_positive'; keep"
+    " only these columns, for example with `cut -f1,2,4`"
 )
 
 
 def read_predictions(path: str | Path, asked: Collection[str] | None = None) -> Predictions:
     """Read a prediction file.
 
-    Of five columns the score is 0.5 + (p_positive - p_negative) / 2: p_positive, where the two add
-    up to 1, and in any case at least 0.5 exactly where the benchmark adds an edge, which is where
-    p_positive > p_negative. Their label is the truth and is not read.
+    With five columns, the score is 0.5 + (p_positive - p_negative) / 2. That is p_positive where
+    the two add up to 1, and it is at least 0.5 exactly where the benchmark adds an edge, namely
+    where p_positive > p_negative. The label is the truth and is not read.
 
     Args:
         path: The file.
-        asked: The proteins of interest; all if None. Lines that name another are counted and
-            dropped.
+        asked: The proteins of interest; all if None. Lines that name another protein are
+            counted and dropped.
 
     Returns:
         The predictions; those of an empty file are empty and have a note.
 
     Raises:
-        UserError: The file cannot be read, a line has another form, or none names two proteins
-            that are asked for.
+        UserError: The file cannot be read, a line has another format, or no line names two of
+            the proteins in `asked`.
     """
     path = Path(path)
     wanted = None if asked is None else frozenset(asked)
@@ -64,14 +64,14 @@ def read_predictions(path: str | Path, asked: Collection[str] | None = None) -> 
     rows = read_pair_file(path, PairFormat(_EXPECTED, _number_columns, is_header), wanted)
     if rows is None:
         none = np.empty((0, 2), np.int32), np.empty(0)
-        return Predictions.gather([], *none, [f"{path} is empty: nothing predicted"])
+        return Predictions.gather([], *none, [f"{path} is empty, so nothing is predicted"])
     if wanted is not None and rows.foreign is not None and not len(rows.pairs):
         raise UserError(_explain_foreign(path, rows.foreign, wanted))
     return Predictions.gather(rows.ids, rows.pairs, _scores(rows.numbers), _notes(rows))
 
 
 def _number_columns(first: list[str]) -> tuple[int, ...] | None:
-    """Which columns make the score: of four it could be any, unless the header is our own."""
+    """Find the columns of the score; four columns are ambiguous unless the header is our own."""
     if tuple(first) == SCORED_PAIRS:
         return (2,)
     return {3: (2,), 5: (3, 4)}.get(len(first))
@@ -83,7 +83,7 @@ def _scores(numbers: FloatArray) -> FloatArray:
         score: FloatArray = numbers[0]
         return score
     negative, positive = numbers
-    # Infinite scores are scores; the difference of two equal ones is NaN, and means a tie.
+    # Infinite scores are allowed; the difference of two equal ones is NaN and counts as a tie.
     with np.errstate(invalid="ignore"):
         margin = CALL + np.where(positive == negative, 0.0, positive - negative) / 2
     called = positive > negative
@@ -115,8 +115,8 @@ def _explain_foreign(path: Path, foreign: str, asked: Collection[str]) -> str:
     """Explain that the file uses other ids: it would be judged as one that predicts nothing."""
     marked = any(mark in foreign for mark in ",;\"'")
     return (
-        f"no line of {path} names two of the {len(asked)} proteins that the tasks use: its ids are"
-        f" such as '{excerpt(foreign)}', the benchmark's such as '{excerpt(min(asked))}'; "
+        f"no line of {path} names two of the {len(asked)} proteins that the tasks use: its ids look"
+        f" like '{excerpt(foreign)}', the benchmark's like '{excerpt(min(asked))}'; "
         + (
             "separate its columns by tabs, spaces or commas alone, without quotes"
             if marked

@@ -1,9 +1,9 @@
-"""Predictions: one score for each of some pairs, from any predictor.
+"""Predictions: one score for each listed pair, from any predictor.
 
 However the pairs were listed, they are brought to one form, with a note about each change:
 
 - the two proteins of a pair may be in either order, and repeats with the same score count once;
-- of several scores the highest counts, as the benchmark adds an edge if any line says so;
+- of several scores of a pair the highest counts, as the benchmark adds an edge if any line says so;
 - the score NaN, like a pair that is not listed, means "not predicted".
 
 `prediction_file` reads and writes files of them.
@@ -112,7 +112,7 @@ class _Merged(NamedTuple):
 
 
 def _merge(keys: IntArray, scores: FloatArray) -> _Merged:
-    if (keys[1:] > keys[:-1]).all():  # as we write files
+    if (keys[1:] > keys[:-1]).all():  # the order in which we write files
         return _Merged(keys, scores, 0, 0)
     order = np.lexsort((scores, keys))
     keys, scores = keys[order], scores[order]
@@ -124,4 +124,4 @@ def _merge(keys: IntArray, scores: FloatArray) -> _Merged:
 
 
 def _nan_note(count: int) -> list[str]:
-    return [f"{count} lines have the score NaN: not predicted"] if count else []
+    return [f"{count} lines have the score NaN and count as not predicted"] if count else []

@@ -1,4 +1,4 @@
-"""Results written out: CSV files, JSON and plots into a directory, tables for the console."""
+"""Write results: CSV, JSON and plot files into a directory, tables for the console."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNDEFINED = "-"
 
 
 def write_results(results: Mapping[str, TaskResult], directory: Path) -> Iterator[Path]:
-    """Write every task's tables, metrics and plots; yields the CSV and JSON files, in order."""
+    """Write every task's tables, metrics and plots; yield the CSV and JSON files, in order."""
     for result in results.values():
         for name, table in result.tables.items():
             write_records(directory / name, table.header, table.rows)
@@ -53,7 +53,7 @@ def _metrics_table(task: str, metrics: Mapping[str, Any]) -> Table:
 
 
 def format_table(table: Table) -> str:
-    """Align rows under their header; floats with four decimals, what is undefined as a dash."""
+    """Align rows under their header; floats with four decimals, undefined cells as a dash."""
     cells = [list(table.header)]
     cells += [[_format_cell(row.get(name)) for name in table.header] for row in table.rows]
     widths = _widths(table)
@@ -63,7 +63,7 @@ def format_table(table: Table) -> str:
 
 
 def fold(table: Table, width: int) -> list[Table]:
-    """Part the columns so that each table fits a line of this width; all have the first column."""
+    """Split the columns into tables that fit a line of this width; each has the first column."""
     first, *widths = _widths(table)
     groups: list[list[str]] = [[]]
     used = first

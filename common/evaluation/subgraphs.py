@@ -1,4 +1,4 @@
-"""Subgraphs of a predicted and of the true network on the same proteins, compared.
+"""Compare subgraphs of a predicted and of the true network on the same proteins.
 
 The metrics are those of PRING's `topology_task/eval.py` (github.com/SophieSarceau/PRING), whose
 maximum mean discrepancy (MMD) descends from GRAN and GraphRNN (You et al., 2018). The subgraphs of
@@ -25,7 +25,7 @@ Adjacencies = NDArray[np.float32]
 
 CLUSTERING_EDGES = np.linspace(0.0, 1.0, 101)
 SPECTRUM_EDGES = np.linspace(-1e-5, 2.0, 201)  # the many eigenvalues 0 and 1 lie inside bins
-EDGE_SHARE = 0.5  # what an eigenvalue 2, on the histogram's edge, counts
+EDGE_SHARE = 0.5  # how much an eigenvalue 2, on the histogram's edge, counts
 EDGE_TOLERANCE = 1e-9  # rounding errs by 1e-14; the next eigenvalue is 1e-8 away at 800 nodes
 BATCH_ELEMENTS = 2_000_000  # of one (S, n, n) batch: 16 MB in float64, whatever the node sets
 WITHOUT_SELF_PAIRS = "_without_self_pairs"
@@ -35,7 +35,7 @@ SAME = 1e-12  # a discrepancy below it is rounding: the two populations are the 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What is found on the S node sets of one size.
+    """The results on the S node sets of one size.
 
     Attributes:
         size: The node size.
@@ -62,7 +62,7 @@ class Comparison:
         return {name: mmd(*pair) for name, pair in self.histograms.items()}
 
     def ratios(self) -> dict[str, float | None]:
-        """The MMDs over those of the true subgraphs against themselves; None over zero."""
+        """The MMDs over those of the true subgraphs against themselves; None where these are 0."""
         baseline = {name: halves_mmd(true) for name, (_, true) in self.histograms.items()}
         return {
             name: found / baseline[name] if baseline[name] > SAME else None
@@ -76,7 +76,7 @@ def compare_subgraphs(
     """Compare two networks on node sets of one size.
 
     Args:
-        size: What the size is called; members that the networks lack may have been left out.
+        size: The nominal size; sets are smaller if the networks lack some of their members.
         members: The sorted node indices of each node set.
         predicted: The predicted network, on the nodes of the true one.
         true: The true network.
@@ -107,7 +107,7 @@ def compare_subgraphs(
 def adjacency_batches(
     members: Sequence[IntArray], predicted: Network, true: Network
 ) -> Iterator[tuple[Adjacencies, Adjacencies]]:
-    """Yields predicted and true adjacencies (S, n, n) of node sets of one length, few at a time."""
+    """Yield predicted and true adjacencies (S, n, n) of node sets of one length, some at a time."""
     guess, truth = predicted.adjacency(np.uint8), true.adjacency(np.uint8)
     by_length: dict[int, list[IntArray]] = defaultdict(list)
     for nodes in members:
@@ -173,10 +173,10 @@ def clustering_coefficients(adjacency: Adjacencies) -> FloatArray:
 
 
 def laplacian_eigenvalues(adjacency: Adjacencies) -> FloatArray:
-    """Eigenvalues of the normalised Laplacian D^-1/2 (D - A) D^-1/2, (S, n), rising.
+    """Eigenvalues of the normalised Laplacian D^-1/2 (D - A) D^-1/2, (S, n), in ascending order.
 
-    They lie in [0, 2] but for rounding. An isolated node has the eigenvalue 0; every part that is
-    bipartite has one eigenvalue 2.
+    They lie in [0, 2] up to rounding. An isolated node has the eigenvalue 0; every connected part
+    that is bipartite has one eigenvalue 2.
     """
     degrees = adjacency.sum(axis=2, dtype=np.float64)
     linked = degrees > 0
@@ -205,7 +205,7 @@ def spectrum_histograms(adjacency: Adjacencies) -> FloatArray:
 def spectrum_counts(adjacency: Adjacencies) -> tuple[FloatArray, IntArray]:
     """The eigenvalues by bin, (S, 200), without those on the edge 2, and how many are on it, (S,).
 
-    An eigenvalue is on the edge if it is 2 but for rounding; the counts of the last bin lack it.
+    An eigenvalue is on the edge if it equals 2 up to rounding; the last bin does not count it.
     """
     eigenvalues = laplacian_eigenvalues(adjacency)
     on_edge = (eigenvalues > 2 - EDGE_TOLERANCE).sum(axis=1)
@@ -246,9 +246,9 @@ def mmd(predicted: FloatArray, true: FloatArray) -> float:
 def halves_mmd(true: FloatArray) -> float:
     """The squared MMD of a population against itself: odd against even subgraphs.
 
-    The subgraphs (S, bins) are parted as they are listed, odd from even, and again in shuffled
-    orders (always the same ones); the mean over these `HALVINGS` partings is taken. A single
-    subgraph has no halves, and zero discrepancy.
+    The subgraphs (S, bins) are divided into odd and even ones, first as they are listed and then in
+    shuffled orders (always the same ones); the result is the mean over these `HALVINGS` divisions.
+    For a single subgraph, which has no halves, it is 0.
     """
     if len(true) < 2:
         return 0.0

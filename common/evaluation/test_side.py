@@ -1,4 +1,4 @@
-"""What predictions are judged on: the test sets of one or more species, and the tasks.
+"""The data that predictions are judged on: test sets of one or more species, and the tasks.
 
 `open_test_side` reads what the tasks need and nothing else. `TestSide.needed_pairs` are the pairs
 that a model has to score for them, each once, however many tasks look at it.
@@ -47,7 +47,7 @@ class TestSet:
         table = self.benchmark.pairs("test")
         if self.benchmark.settings.missing_sequences != "drop":
             return table, None
-        # Here, and not where pairs are scored: a prediction file is judged on the same pairs.
+        # Dropped here and not in scoring, so that a prediction file is judged on the same pairs.
         sequences = self.benchmark.sequences()
         return check_sequences(table, sequences, "drop", f"{self.species} test pairs")
 
@@ -63,7 +63,7 @@ class TestSet:
 
     @property
     def network_name(self) -> str:
-        """What notes call all pairs of the test proteins."""
+        """The name of all pairs of the test proteins in notes."""
         return f"the {self.species} test graph"
 
     @property
@@ -95,12 +95,12 @@ class TestSet:
             ) from None
 
     def check_species(self, proteins: Collection[str], origin: str) -> None:
-        """Check that proteins are of this species, of which files may not have all.
+        """Check that at least one of the proteins is of this species.
 
         Raises:
             UserError: The species' sequences have none of them.
         """
-        if not self.benchmark.has("sequences"):  # A prediction file can be judged without.
+        if not self.benchmark.has("sequences"):  # A prediction file needs none.
             return
         if self.benchmark.sequences().keys().isdisjoint(proteins):
             names = " and ".join(map(excerpt, sorted(proteins)[:2]))

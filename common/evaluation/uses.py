@@ -13,8 +13,8 @@ class Use:
 
     Attributes:
         purpose: What it does, as an infinitive without `to`.
-        run: Does it.
-        marks: The options of which any chooses this use.
+        run: The function that does it.
+        marks: The options each of which selects this use.
         needs: The options that are needed.
         takes: The options that may be given as well.
     """
@@ -31,7 +31,7 @@ def choose_use(
 ) -> Use:
     """Choose the first use that a given option selects, or else the last one.
 
-    Leaves with a sentence if the use lacks an option, or does not take one that is given.
+    Exits with a message if a needed option is missing, or a given one does not belong to the use.
     """
     options = {name for use in uses for name in (*use.marks, *use.needs, *use.takes)}
     given = {name for name in options if getattr(arguments, name) not in (None, False, [])}

@@ -1,1 +1,1 @@
-"""Baselines: what predictions without a model are worth. One contract, and one file for each."""
+"""Baselines to compare a model with: each has its own file, and all follow the same interface."""

@@ -1,8 +1,8 @@
-"""The contract of a baseline: a test side and a seed in, predictions out.
+"""The interface of a baseline: it takes a test side and a seed, and returns predictions.
 
-A baseline is one file in this folder and one line in `common.registry.BASELINES`. It is given the
-open test side: `side.needed_pairs()` are the pairs to score, and `side.sets[0].benchmark` has the
-sequences and the training pairs. One process calls it. Its predictions are judged as a model's are.
+A baseline is one file in this folder and one line in `common.registry.BASELINES`. It gets the open
+test side: `side.needed_pairs()` are the pairs to score, and `side.sets[0].benchmark` has the
+sequences and the training pairs. One process calls it. Its predictions are judged like a model's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Baseline = Callable[[TestSide, int], Predictions]
 
 
 def predict_baseline(name: str, side: TestSide, seed: int) -> Predictions:
-    """The predictions of a baseline, the same for the same test side and seed.
+    """Compute a baseline's predictions; the same test side and seed always give the same ones.
 
     Raises:
         UserError: There is no such baseline.

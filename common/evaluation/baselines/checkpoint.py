@@ -19,13 +19,13 @@ _PARTIAL_SCORES = "partial_baseline_scores"
 
 @contextlib.contextmanager
 def score_named_checkpoint(run: Run, side: TestSide) -> Iterator[dict[str, Predictions]]:
-    """The predictions of the named model by its architecture's name; nothing if none is named.
+    """Yield the named model's predictions under its architecture's name; nothing if none is named.
 
-    Its sequences are embedded as in its training. Scores that were finished before an interruption
-    are used again, until the block ends without an error.
+    Sequences are embedded as they were for its training. Scores from before an interruption are
+    reused; they are deleted when the block ends without an error.
 
     Raises:
-        UserError: There is no such model, or its language model is not there.
+        UserError: The model or its language model does not exist.
     """
     named = run.config.evaluate.baseline_checkpoint
     if named is None:
@@ -55,7 +55,7 @@ def score_named_checkpoint(run: Run, side: TestSide) -> Iterator[dict[str, Predi
 
 
 def _as_trained(config: Config, trained: Config) -> Config:
-    """The configuration with the other model and its way to embed sequences."""
+    """Return the configuration with the other model and its settings for embedding sequences."""
     keys = ("model_name", "revision", "layer")
     as_trained = {key: getattr(trained.data.embeddings, key) for key in keys}
     embeddings = config.data.embeddings.model_copy(update=as_trained)

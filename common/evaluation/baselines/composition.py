@@ -1,8 +1,8 @@
-"""Amino-acid and dipeptide composition with boosted trees: what needs no language model.
+"""A baseline without a language model: boosted trees on amino-acid and dipeptide composition.
 
-Each protein is its 20 fractions of amino acids and 400 of dipeptides; a pair is the sums and the
-absolute differences of both, so that their order does not matter. Scikit-learn's
-`HistGradientBoostingClassifier` learns the labels of the training pairs.
+A protein is described by its fractions of 20 amino acids and of 400 dipeptides, a pair by the sums
+and the absolute differences of its proteins' fractions, so that their order does not matter.
+Scikit-learn's `HistGradientBoostingClassifier` learns the labels of the training pairs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LETTERS = 20
 
 
 def predict_composition(side: TestSide, seed: int) -> Predictions:
-    """The probabilities of trees that were fitted to the training pairs."""
+    """Score pairs by the probabilities of trees that are fitted to the training pairs."""
     version = f"1 {TREES} {MOST_TRAINING_PAIRS} {seed} scikit-learn {sklearn.__version__}"
     learner = Learner("composition", version, partial(score_composition, seed=seed))
     return learner.predict(side, seed)
@@ -42,10 +42,10 @@ def score_composition(
     """The probability of an interaction for every pair, (N,).
 
     Args:
-        train: Labelled pairs; of more than `MOST_TRAINING_PAIRS`, so many are drawn.
+        train: Labelled pairs; at most `MOST_TRAINING_PAIRS` of them, drawn at random, are used.
         table: The pairs to score.
-        sequences: Of the proteins of both.
-        seed: Of that draw.
+        sequences: The sequences of the proteins in both tables.
+        seed: The seed of that draw and of the trees.
     """
     if len(train) > MOST_TRAINING_PAIRS:
         LOGGER.info(format_event("composition_draws", pairs=MOST_TRAINING_PAIRS, of=len(train)))
@@ -70,7 +70,7 @@ def score_composition(
 def compositions(sequences: Sequence[str]) -> FloatArray:
     """Fractions of the 20 amino acids and of the 400 dipeptides of each sequence, (P, 420).
 
-    Unusual letters, and dipeptides with one, do not count.
+    Unusual letters, and dipeptides that contain one, do not count.
     """
     residues, lengths = number_residues(sequences)
     protein = np.repeat(np.arange(len(lengths)), lengths)
@@ -84,7 +84,7 @@ def compositions(sequences: Sequence[str]) -> FloatArray:
 
 
 def _fractions(protein: IntArray, code: IntArray, proteins: int, codes: int) -> FloatArray:
-    """The share of each code in each protein, (proteins, codes); zeros where it has none."""
+    """The share of each code in each protein, (proteins, codes); zeros if a protein has none."""
     counts = np.bincount(protein * codes + code, minlength=proteins * codes)
     counts = counts.reshape(proteins, codes)
     shares: FloatArray = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

@@ -1,4 +1,4 @@
-"""How many known partners both proteins have: nothing at all, if the test proteins are new."""
+"""A baseline that counts both proteins' known partners, of which new test proteins have none."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def score_degrees(train: PairTable, table: PairTable) -> FloatArray:
     training pairs has the degree 0.
     """
     degrees = np.bincount(train.pairs[train.labels == 1].ravel(), minlength=len(train.proteins))
-    # The place −1 of a protein that is not in training takes the last of these.
+    # A protein that is not in training has the place −1, which picks the appended 0.
     own = np.append(degrees, 0)[places_of(table.proteins, train.proteins)]
     scores: FloatArray = own[table.pairs].sum(axis=1).astype(np.float64)
     return scores

@@ -2,10 +2,10 @@
 
 Interactions are often conserved between homologs (Walhout et al., Science 2000; Matthews et al.,
 Genome Research 2001). A pair (a, b) scores the highest share(a, c) · share(b, d) over all training
-interactions (c, d), in both orientations, where a share is that of identical residues of an
-alignment in the shorter sequence (`common/data/similarity.py`), and 1 for a protein with itself.
-Matches of any strength count: on sides that share no similar proteins, as here, only distant
-relatives are left. A pair without an interolog scores 0.
+interactions (c, d), in both orientations, where share(a, c) is the number of identical residues in
+an alignment over the length of the shorter sequence (`common/data/similarity.py`), and 1 for a
+protein with itself. Matches of any strength count: where training and test share no similar
+proteins, only distant relatives are left. A pair without an interolog scores 0.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from common.evaluation.predictions import Predictions
 from common.evaluation.test_side import TestSide
 from common.long_work import LongWork
 
-_BLOCK_CELLS = 4_000_000  # of a block's largest matrix: 16 MB in float32
+_BLOCK_CELLS = 4_000_000  # cells of a block's largest matrix: 16 MB in float32
 
 
 def predict_homology(side: TestSide, seed: int) -> Predictions:
@@ -44,7 +44,7 @@ def score_homology(
     Args:
         train: Labelled pairs; only interactions count.
         table: The pairs to score.
-        sequences: Of the proteins of both.
+        sequences: The sequences of the proteins in both tables.
         method: How similar sequences are found; None takes MMseqs2 where it is installed.
 
     Raises:
@@ -56,7 +56,7 @@ def score_homology(
     shape = (len(table.proteins), len(known.proteins))
     shares = csr_array((matches.shares.astype(np.float32), tuple(matches.pairs.T)), shape=shape)
     scores = np.zeros(len(table))
-    # By its first protein, so that a block of proteins has its pairs side by side.
+    # Sorted by the first protein, so that the pairs of a block of proteins lie side by side.
     order = np.argsort(table.pairs[:, 0], kind="stable")
     starts = np.searchsorted(table.pairs[order, 0], np.arange(shape[0] + 1))
     with LongWork("homology", total=shape[0], unit="proteins") as work:

@@ -1,4 +1,4 @@
-"""Scores drawn at random: what a predictor that knows nothing gets."""
+"""A baseline of random scores, which shows what a predictor without any knowledge reaches."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from common.evaluation.test_side import TestSide
 def draw_scores(side: TestSide, seed: int) -> Predictions:
     """Scores that are uniform in [0, 1).
 
-    A score follows from the seed and the two ids alone, so that the metrics of a task do not
-    depend on the other tasks, whose pairs are scored as well.
+    A score depends on the seed and the two ids alone, so the metrics of a task do not depend on
+    which other tasks are requested.
     """
     table = side.needed_pairs()
     hashes = [xxhash.xxh3_64_intdigest(name.encode(), seed) for name in table.proteins]

@@ -1,4 +1,4 @@
-"""Every protein interacts with itself and with no other: how much of a score self-pairs give."""
+"""A baseline that predicts self-pairs only, which shows how much they contribute to a metric."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from common.evaluation.test_side import TestSide
 
 
 def predict_self_pairs(side: TestSide, seed: int) -> Predictions:
-    """The score 1 for every self-pair, and 0 for all other pairs."""
+    """Give every self-pair the score 1, and all other pairs 0."""
     table = side.needed_pairs()
     return Predictions.gather(table.proteins, table.pairs, table.is_self.astype(float))

@@ -1,4 +1,4 @@
-"""Scores of baselines that take minutes to learn, kept on disk by the content they follow from."""
+"""A cache on disk for the scores of slow baselines, named by a digest of everything they used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CHECKSUM_BYTES = 16
 
 
 def digest_of(parts: Iterable[object]) -> str:
-    """A digest of arrays and of whatever else has a distinct text."""
+    """Compute a digest of arrays, and of other values by their text."""
     digest = xxhash.xxh3_128()
     for part in parts:
         content = part.tobytes() if isinstance(part, np.ndarray) else str(part).encode()

@@ -1,4 +1,4 @@
-"""What a baseline that learns is given: the training pairs, and the sequences of all proteins."""
+"""The inputs of baselines that learn: the training pairs, and the sequences of all proteins."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from common.evaluation.networks import FloatArray
 from common.evaluation.predictions import Predictions
 from common.evaluation.test_side import TestSide
 
-# The scores (N,) of pairs, by training pairs, those pairs, and sequences of all proteins of both.
+# From training pairs, pairs to score, and the sequences of all their proteins: the scores (N,).
 LearnedScores = Callable[[PairTable, PairTable, Mapping[str, str]], FloatArray]
 
 
@@ -27,10 +27,10 @@ class Learner:
     """A baseline that learns from training pairs and sequences.
 
     Attributes:
-        name: As in the registry.
-        version: What else its scores follow from: settings, seed, versions of libraries. It
-            changes with the code, so that scores of older code are not taken from the cache.
-        score: Learns, and scores pairs.
+        name: Its name in the registry.
+        version: What else its scores depend on: settings, seed, versions of libraries. Change
+            it together with the code, so that scores of older code are not taken from the cache.
+        score: Learns from the training pairs, and scores the other pairs.
     """
 
     name: str
@@ -38,13 +38,13 @@ class Learner:
     score: LearnedScores
 
     def predict(self, side: TestSide, seed: int) -> Predictions:
-        """Predict the pairs that are needed, or take them from `data_config.benchmark.cache_dir`.
+        """Score the needed pairs, or read their scores from `data_config.benchmark.cache_dir`.
 
         With `data_config.benchmark.missing_sequences: drop`, pairs of proteins without a sequence
-        get no score, as from a model.
+        get no score, as with a model.
 
         Raises:
-            UserError: Sequences are missing and the setting refuses that.
+            UserError: Sequences are missing and the setting does not allow that.
             NoTrainingPairsError: There are no training pairs.
         """
         settings = side.sets[0].benchmark.settings
@@ -59,10 +59,10 @@ class Learner:
 
 
 def training_pairs(side: TestSide, seed: int) -> PairTable:
-    """The training pairs of the configured species; fetched if the configuration says so.
+    """Return the configured species' training pairs, downloading them if the settings allow it.
 
     Raises:
-        NoTrainingPairsError: It is for testing alone.
+        NoTrainingPairsError: The species is used for testing only.
     """
     benchmark = side.sets[0].benchmark
     if not benchmark.has("train"):
@@ -79,6 +79,6 @@ def training_pairs(side: TestSide, seed: int) -> PairTable:
 
 
 def _content(table: PairTable, sequences: Mapping[str, str]) -> list[object]:
-    """What a digest of pairs is of."""
+    """List the contents from which the digest of a table of pairs is made."""
     texts = [f"{name} {sequences[name]}" for name in table.proteins]
     return ["\n".join(texts), table.pairs, table.labels]

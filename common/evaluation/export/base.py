@@ -1,4 +1,4 @@
-"""The contract of output formats, and the files that one output consists of."""
+"""The interface of output formats, and the files that one output consists of."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLUMNS = ("protein_a", "protein_b", "probability", "call")
 
 @dataclass(frozen=True)
 class Proteins:
-    """The proteins that pairs are numbers of.
+    """The proteins of a network; pairs name them by number.
 
     Attributes:
         ids: Their ids.
@@ -52,13 +52,13 @@ class Rows(NamedTuple):
 
 
 class Writer(Protocol):
-    """Writes pairs as they come."""
+    """Writes pairs, one block after the other."""
 
     def write(self, rows: Rows) -> None:
         """Add pairs."""
 
     def close(self) -> None:
-        """Write what can only be written in the end."""
+        """Write what can only be written at the end."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,10 @@ class Format:
     """An output format.
 
     Attributes:
-        open: Begins to write an output.
-        opens_with: The programs that read it, for people.
-        only_called: Whether it lists interactions, and so only pairs that are called one, unless
-            the user selects pairs otherwise.
+        open: Begins an output and returns its writer.
+        opens_with: The programs that read it, to be shown to the user.
+        only_called: Whether it lists interactions, and therefore only called pairs unless the user
+            selects pairs with an option.
     """
 
     open: Callable[[Output, Proteins], Writer]
@@ -113,10 +113,10 @@ class Output:
 
 
 def format_of(path: Path) -> Format:
-    """The format that the name of an output chooses.
+    """Choose the format by the suffix of an output's name.
 
     Raises:
-        UserError: Its suffix is that of no format.
+        UserError: No format has its suffix.
     """
     name = path.name.lower()
     for suffix in WRITERS.names():
@@ -143,8 +143,8 @@ def check_output(path: Path, inputs: Sequence[Path], option: str = "--output") -
 
 def _why_no_output(path: Path, inputs: Sequence[Path]) -> str | None:
     try:
-        folder = path.resolve().parent  # A link is written through.
-    except (OSError, RuntimeError):  # which of them depends on the version of Python
+        folder = path.resolve().parent  # For a link, the file that it points to is written.
+    except (OSError, RuntimeError):  # which error it is depends on Python's version
         return "is a link that leads back to itself"
     if not folder.is_dir():
         return "is in a folder that does not exist"

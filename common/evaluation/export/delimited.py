@@ -27,7 +27,7 @@ class TableWriter:
         self._raw = output.create()
         self._file = self._raw
         if output.path.suffix.lower() == ".gz":
-            # Without name and time, so that the same pairs give the same bytes.
+            # The header gets no name and no time, so that the same pairs give the same bytes.
             packed = gzip.GzipFile("", "wb", COMPRESSION, self._raw, mtime=0)
             self._file = cast(IO[bytes], packed)
         self._file.write(delimiter.join(COLUMNS).encode() + b"\n")
@@ -41,7 +41,7 @@ class TableWriter:
         write_lines(self._file, self.ids, pairs, columns, self.delimiter)
 
     def close(self) -> None:
-        """End the file."""
+        """Complete the file."""
         self._file.close()
         self._raw.close()
 

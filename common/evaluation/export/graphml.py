@@ -1,7 +1,7 @@
 """GraphML, the XML of networks: http://graphml.graphdrawing.org.
 
-Nodes have a length, a description and a degree; edges a probability and a call. The degrees are
-known in the end, but nodes stand before edges: the edges wait in a file of their own.
+Nodes have a length, a description and a degree; edges a probability and a call. Nodes
+precede edges, but degrees are only known at the end: edges are first written to a scratch file.
 """
 
 from __future__ import annotations

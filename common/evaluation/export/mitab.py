@@ -2,8 +2,8 @@
 
 The columns are those of HUPO-PSI, https://github.com/HUPO-PSI/miTab: the interactors' ids, the
 detection method `MI:0063` (interaction prediction), the type `MI:1110` (predicted interaction), the
-confidence `relic-probability`, and the type of both interactors `MI:0326` (protein); what is not
-known is `-`.
+confidence `relic-probability`, and the type of both interactors `MI:0326` (protein); unknown values
+are `-`.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ class MitabWriter:
             self._file.write(("\t".join(cells) + "\n").encode())
 
     def close(self) -> None:
-        """End the file."""
+        """Complete the file."""
         self._file.close()
 
 
 def identify(name: str) -> str:
-    """The id with its database: `uniprotkb` for an accession, or else `unknown`."""
+    """Add the database to an id: `uniprotkb` for an accession, or else `unknown`."""
     if _ACCESSION.fullmatch(name):
         return f"uniprotkb:{name}"
     if not _RESERVED.search(name):

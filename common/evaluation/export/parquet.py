@@ -1,4 +1,4 @@
-"""Parquet: a typed, compressed table that pandas, polars, DuckDB and R's arrow read in part."""
+"""Parquet: a typed, compressed table that pandas, polars, DuckDB and R's arrow can read in part."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from common.evaluation.export.base import COLUMNS, Format, Output, Proteins, Row
 SCHEMA = pa.schema(
     list(zip(COLUMNS, (pa.string(), pa.string(), pa.float64(), pa.int8()), strict=True))
 )
-# Rows per group: a reader takes one at a time, and a column of ids stays far below 2 GiB.
+# Rows per group: a reader loads one group at a time; its column of ids is far below 2 GiB.
 GROUP = 1 << 20
 
 
@@ -33,13 +33,13 @@ class ParquetWriter:
         self._flush(GROUP)
 
     def close(self) -> None:
-        """Write the last group and the directory of groups."""
+        """Write the last group and the index of all groups."""
         self._flush(1)
         self._file.close()
         self._raw.close()
 
     def _flush(self, least: int) -> None:
-        """Write whole groups while at least so many pairs wait."""
+        """Write the waiting pairs in whole groups, if there are at least so many."""
         waiting = sum(len(table) for table in self._waiting)
         if waiting < least:
             return

@@ -17,7 +17,7 @@ MOST_NODES, MOST_NAMES = 300, 60
 
 
 class Picture:
-    """Collects the pairs of a network as long as it is small enough, and draws it.
+    """Collects the pairs of a network, and draws it if it is small enough.
 
     Args:
         path: The PNG file.

@@ -1,8 +1,8 @@
 """SIF, Cytoscape's simple format, with tables of node and edge attributes beside it.
 
 `net.sif` has lines `protein pp protein`, and a line of its own for a protein without interactions.
-It has no room for attributes: `net.nodes.tsv` and `net.edges.tsv` have them by the names that
-Cytoscape gives to nodes and edges, to be imported as tables.
+The format has no attributes: `net.nodes.tsv` and `net.edges.tsv` list them under the names that
+Cytoscape gives to nodes and edges, so that they can be imported as tables.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The evaluation tasks: one contract, and one file for each."""
+"""The evaluation tasks: each has its own file, and all follow the same interface."""

@@ -1,4 +1,4 @@
-"""The contract of an evaluation task, and what every task returns.
+"""The interface of an evaluation task, and what every task returns.
 
 A task is one file in this folder and one line in `common.registry.TASKS`. It is opened before any
 pair is scored: it reads its part of the benchmark and refuses data that do not fit. Then it says
@@ -44,14 +44,14 @@ class TaskResult:
     """What a task found.
 
     Attributes:
-        metrics: What `functional.json` holds under the task's name; empty if the tables hold all.
+        metrics: The task's entry in `functional.json`; empty if the tables contain all metrics.
         tables: CSV files by name.
         documents: Further JSON files by name.
         plots: PNG files by name, each with a function that draws it to a path.
         compared: The metrics by which methods are compared, under names that no other task uses;
             if none are given, the floats among `metrics`.
-        resampled: The values of metrics of `compared` on the resamples of a bootstrap, (R,) each:
-            the same resamples, whatever is judged.
+        resampled: Metrics of `compared` on the resamples of a bootstrap, (R,) each; the resamples
+            are the same for all predictions.
         notes: What was ignored, missing or undefined, one sentence each.
         summary: The tables for the console; if there are none, one row of the metrics.
     """
@@ -79,10 +79,10 @@ class Task(abc.ABC):
         config: The whole configuration.
 
     Attributes:
-        name: As in the registry.
+        name: Its name in the registry.
         files: The functional data that the task reads.
         settings: The section `evaluate` of the configuration.
-        seed: Of whatever the task draws at random.
+        seed: The seed of everything that the task draws at random.
 
     Raises:
         UserError: Something that the task needs is missing, or does not fit the test sets.
@@ -96,7 +96,7 @@ class Task(abc.ABC):
         self.settings, self.seed = config.evaluate, config.run.seed
 
     def path(self, file: str) -> Path:
-        """Where one of `files` is.
+        """Return the path of one of `files`.
 
         Raises:
             UserError: It does not exist.
@@ -134,7 +134,7 @@ class PairSet:
     """Pairs of proteins that a task looks at.
 
     Attributes:
-        name: What notes call them; one name always means the same pairs.
+        name: Their name in notes; one name always means the same pairs.
         proteins: Distinct protein ids.
         pairs: (N, 2) indices into `proteins`; None for all pairs, self-pairs included.
     """
@@ -177,5 +177,5 @@ def explain_missing(missing: int, total: int, where: str) -> list[str]:
     if not missing:
         return []
     if missing == total:
-        return [f"none of the {total} pairs of {where} has a score: nothing is predicted there"]
-    return [f"{missing} of {total} pairs of {where} have no score: not predicted"]
+        return [f"none of the {total} pairs of {where} has a score, so none is predicted"]
+    return [f"{missing} of {total} pairs of {where} have no score and count as not predicted"]

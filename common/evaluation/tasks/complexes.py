@@ -57,7 +57,7 @@ class Complexes(Task):
         """Compare the predicted interactions inside complexes, self-pairs aside.
 
         The benchmark's own pairs inside complexes lack self-pairs, and whether a model has scored
-        them depends on what else it is judged on.
+        self-pairs depends on the other requested tasks.
         """
         members = {name for network in self.complexes for name in network.nodes}
         predicted = predictions.edges(threshold).on(members)
@@ -82,8 +82,8 @@ def compare_complexes(predicted: Network, true_complexes: Sequence[Network]) -> 
 
     Recall is the share of true pairs that are predicted, precision the share of predicted pairs
     that are true (0 where nothing is predicted), connectivity whether the predicted pairs join the
-    whole complex, be it connected in truth or not. Self-pairs are pairs. Complexes of the same
-    proteins count once, the first.
+    whole complex, whether or not the true one is connected. Self-pairs are pairs. Of complexes with
+    the same proteins, only the first counts.
 
     Args:
         predicted: The predicted network; pairs that lie in no complex do not count.

@@ -1,13 +1,13 @@
-"""Which GO terms a set of proteins has more often than chance: offline, or asked of g:Profiler.
+"""Find the GO terms that are enriched in a set of proteins, offline or with g:Profiler.
 
 PRING compares the terms that g:Profiler finds in a predicted and in the matching true module
 (`enrichment_analysis/eval.py`, github.com/SophieSarceau/PRING). That needs a service on the network
 whose data change with time, so the default here is a test on the benchmark's own annotations.
-`GProfiler` asks the service, for those who want the benchmark's figure. The two differ in
+`GProfiler` asks the service, for those who want the benchmark's own metric. They differ in
 
-- the background: the annotated proteins of the test network; there all annotated human genes;
-- the annotations: those of the file, as they stand; there they also count for a term's ancestors;
-- the correction: Benjamini-Hochberg; there g:SCS, its own.
+- the background: offline the annotated proteins of the test network, online all annotated genes;
+- the annotations: offline those of the file alone, online each also counts for a term's ancestors;
+- the correction: offline Benjamini-Hochberg, online g:Profiler's own g:SCS.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Enrichment(Protocol):
 
     @property
     def name(self) -> str:
-        """Which test it is, in words."""
+        """The name of the test, as results show it."""
         ...
 
     def __call__(self, proteins: Collection[str]) -> frozenset[str]:
@@ -55,7 +55,7 @@ class Annotations:
     Attributes:
         proteins: The network's protein ids.
         terms: The terms that any of them has, sorted.
-        pairs: (A, 2) int64 places in `proteins` and `terms`: who has what, each once.
+        pairs: (A, 2) int64 places in `proteins` and `terms`: which protein has which term.
     """
 
     proteins: tuple[str, ...]
@@ -64,7 +64,7 @@ class Annotations:
 
     @classmethod
     def of(cls, proteins: Sequence[str], go_terms: GoTerms, source: str = "GO:BP") -> Annotations:
-        """Takes the terms of one source; proteins that the table lacks have none.
+        """Collect the terms of one source; proteins that the table lacks have none.
 
         Raises:
             UserError: The source is unknown, or no protein has a term.
@@ -173,15 +173,15 @@ class GProfiler:
 
     @classmethod
     def of_species(cls, species: str) -> Self:
-        """The service, asked about a species of the benchmark.
+        """Prepare to ask the service about a species of the benchmark.
 
         Raises:
-            UserError: It does not know the species.
+            UserError: The service cannot be used for the species.
         """
         if species not in ORGANISMS:
             raise UserError(
-                f"g:Profiler is not known to have the species '{species}' (but"
-                f" {', '.join(ORGANISMS)}); set evaluate.enrichment: offline"
+                f"g:Profiler can be used here only for {', '.join(ORGANISMS)}, not for '{species}';"
+                " set evaluate.enrichment: offline"
             )
         return cls(organism=ORGANISMS[species])
 
@@ -189,18 +189,17 @@ class GProfiler:
         """The terms that the service calls significant.
 
         Raises:
-            UserError: The service cannot be reached or answers something else.
+            UserError: The service cannot be reached or its answer has another form.
         """
         try:
             with urllib.request.urlopen(self._request(proteins), timeout=self.timeout) as answer:
                 found = json.load(answer)["result"]
             return frozenset(row["native"] for row in found if row["p_value"] <= SIGNIFICANCE)
         except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
-            # A refused connection, an HTTP status, a cut answer; then JSON of another shape.
+            # A refused connection, an HTTP error, a truncated answer, or JSON of another shape.
             raise UserError(
                 f"g:Profiler at {self.url} gave no answer that can be used ({error}): try again"
-                " later (scores that are there are not computed anew), or set evaluate.enrichment:"
-                " offline"
+                " later (finished scores are kept), or set evaluate.enrichment: offline"
             ) from None
 
     def _request(self, proteins: Collection[str]) -> urllib.request.Request:

@@ -69,8 +69,8 @@ class EssentialMetrics:
 
     Attributes:
         precision_at_100: Share of the truly most central proteins among the predicted ones.
-        precision_at_100_ties_shared: The same where equal centralities at the border share the
-            places that are left: what drawing lots among them gives on average.
+        precision_at_100_ties_shared: The same, but proteins of equal centrality at the border share
+            the remaining places: the average over random orders of these proteins.
         distribution_overlap: Area under both densities of predicted centrality, 0 to 1.
         top: How many proteins were "most central": 100, or half of all if there are not 200.
         essential: (E,) predicted centralities of the essential proteins.
@@ -90,11 +90,11 @@ class EssentialMetrics:
 def compare_essential(
     predicted: Network, true: Network, essential: Sequence[str], non_essential: Sequence[str]
 ) -> EssentialMetrics:
-    """Ranks chosen proteins by centrality in the predicted and in the true network.
+    """Rank chosen proteins by centrality in the predicted and in the true network.
 
     Precision at 100 compares the 100 most central of all chosen proteins in either network; equal
-    centralities keep the order of the lists, essential first, as in the benchmark, which so gives
-    1 to a prediction of nothing where the truly most central are the essential ones. The overlap
+    centralities keep the order of the lists, essential first, as in the benchmark, so that an
+    empty prediction has 1 where the truly most central proteins are the essential ones. The overlap
     compares the predicted centralities of the two groups: lower is better.
 
     Args:
@@ -131,7 +131,7 @@ def known_ids(ids: Sequence[str], network: Network, kind: str) -> list[str]:
     """The distinct ids that the network contains, in their order.
 
     Raises:
-        UserError: There are none.
+        UserError: The network contains none of them.
     """
     known = [name for name in dict.fromkeys(ids) if name in network.index]
     if not known:
@@ -147,7 +147,7 @@ def _most_central(centrality: FloatArray, top: int) -> set[int]:
 
 
 def _places(centrality: FloatArray, top: int) -> FloatArray:
-    """How much of one of the first `top` places each has, (P,): all, none, or a share at a tie."""
+    """Each protein's share in one of the first `top` places, (P,): 1, 0, or a fraction at a tie."""
     border = np.sort(centrality)[-top]
     above, level = centrality > border, centrality == border
     places: FloatArray = above + level * (top - above.sum()) / level.sum()
@@ -180,7 +180,7 @@ def network_centrality(network: Network, proteins: Sequence[str]) -> FloatArray:
     possible = np.minimum(others[places][:, None], others[None, :])
     counted = (adjacency[places] > 0) & (possible > 0)
     coefficients = np.divide(common, possible, out=np.zeros_like(common), where=counted)
-    # What is equal is equal: the order of the sum's terms decides no tie.
+    # Rounded, so that the order of the sum's terms decides no tie.
     centrality: FloatArray = coefficients.sum(axis=1).round(10)
     return centrality
 

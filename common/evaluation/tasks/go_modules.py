@@ -70,7 +70,7 @@ class ModuleMetrics:
     """How similar the functions of predicted modules are to those of the true ones.
 
     The ratio is None where it has no value: nothing matched, or no terms shared within the true
-    modules. The alignment is None where nothing matched; `enrichment` says by which test it is.
+    modules. The alignment is None where nothing matched; `enrichment` names the test.
     """
 
     predicted_modules: int
@@ -130,7 +130,7 @@ Match = tuple[Module, Module]
 def find_modules(network: Network) -> list[Module]:
     """Louvain communities (Blondel et al., 2008), resolution 1, seed 42, as places in `nodes`.
 
-    The graph is built from the sorted nodes and edges, so that nothing but the network decides.
+    The graph is built from sorted nodes and edges, so the result depends on the network alone.
     """
     graph = nx.Graph()
     graph.add_nodes_from(range(len(network.nodes)))
@@ -140,7 +140,7 @@ def find_modules(network: Network) -> list[Module]:
 
 
 def match_modules(predicted: Sequence[Module], true: Sequence[Module]) -> list[Match]:
-    """Pairs each predicted module with its best true one, the first of equals, from 0.2 on."""
+    """Match predicted modules with the nearest true one (the first of equals), from 0.2 on."""
     matches = []
     for guess in predicted:
         best = max(true, key=lambda truth: _jaccard(guess, truth))

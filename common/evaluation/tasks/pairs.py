@@ -30,7 +30,7 @@ HIGHEST = np.finfo(np.float64).max / 4  # sums and differences of two are finite
 
 
 class Pairs(Task):
-    """The metrics of every species' test pairs: `evaluate.csv`, and how sure they are."""
+    """The metrics of every species' test pairs: `evaluate.csv`, and their intervals."""
 
     name = "pairs"
 
@@ -58,7 +58,7 @@ class Pairs(Task):
         for name, table in self.tables.items():
             scores, missing = scores_of_table(table, predictions, threshold)
             notes += explain_repeats(table, name)
-            lowest = ", and ranked lowest, which affects auroc and auprc"
+            lowest = "; they are ranked lowest, which affects auroc and auprc"
             for note in explain_missing(missing, len(scores), name):
                 notes.append(note + lowest * (missing < len(scores)))
             rows += self._measure(name, table, scores, threshold)
@@ -100,7 +100,7 @@ class Pairs(Task):
         return Row(split, scored.labels, metrics, intervals, found)
 
     def _compared(self, rows: Sequence[Row]) -> Iterator[tuple[str, str, Row]]:
-        """The rankings of every species by which methods are compared, and their names."""
+        """The ranking metrics by which methods are compared: compared name, metric and row."""
         splits = {f"{name}{rest}" for name in self.tables for rest in ("", WITHOUT_SELF_PAIRS)}
         for row in rows:
             for metric in row.metrics:
@@ -108,7 +108,7 @@ class Pairs(Task):
                     yield f"{metric}{row.split.removeprefix('test')}", metric, row
 
     def _describe_intervals(self, rows: Sequence[Row]) -> dict[str, Any]:
-        """`evaluate_intervals.json`, unless no intervals are asked for."""
+        """Describe the intervals for `evaluate_intervals.json`, if any are requested."""
         count = self.settings.intervals.resamples
         described = {
             "level": LEVEL,
@@ -125,10 +125,10 @@ class Row:
     """The metrics of some pairs.
 
     Attributes:
-        split: What the pairs are called.
+        split: The name of the pairs.
         labels: (N,) 0 or 1.
-        metrics: By name; None where undefined.
-        intervals: Of the metrics; None where there is none.
+        metrics: The metrics by name; None where undefined.
+        intervals: The intervals of the metrics; None where there is none.
         resampled: The metrics on every resample, (R,) each.
     """
 
@@ -180,7 +180,7 @@ def summarize_rankings(rows: Sequence[Row]) -> Table:
 
 
 def summarize_calls(rows: Sequence[Row], threshold: float) -> list[Table]:
-    """How good the calls are, one metric a line; nothing if no metric of calls is asked for."""
+    """How good the calls are, one metric a line; empty if no metric of calls is requested."""
     title = f"called from {threshold:.4g}"
     cells: list[dict[str, Cell]] = [
         {title: name, **{row.split: row.cell(name) for row in rows}}
@@ -240,7 +240,7 @@ class PairMetrics(Metric):  # type: ignore[misc]  # the package has no types
         super().__init__(keep_in_memory=True)
 
     def _build_data_dir(self) -> str:
-        """No directory: the library would create one in the home folder even to stay in memory."""
+        """Return no directory: the library would create one even when it stays in memory."""
         return ""
 
     def _info(self) -> object:
@@ -272,7 +272,7 @@ def measure_pairs(
     names: Sequence[str],
     warn: bool = True,
 ) -> Metrics:
-    """`PairMetrics` of all pairs at once."""
+    """Compute `PairMetrics` of all pairs at once."""
     metrics: Metrics = PairMetrics().compute(
         predictions=predictions, references=references, threshold=threshold, names=names, warn=warn
     )

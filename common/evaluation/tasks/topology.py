@@ -52,7 +52,7 @@ METRICS = HEADER[3:]
 DISCREPANCIES = HEADER[5:]
 RATIO_HEADER = (*HEADER[:3], *(f"{name}_ratio" for name in DISCREPANCIES))
 SUMMARY_HEADER = ("species", "strategy", "self_pairs", *HEADER[1:])
-COMPARED = ("graph_sim", "relative_density")  # density stands wherever similarity does
+COMPARED = ("graph_sim", "relative_density")  # density is shown wherever similarity is
 
 
 class Topology(Task):
@@ -110,7 +110,7 @@ def topology(predicted: Network, true: Network, node_sets: NodeSets) -> list[Top
     """Compares two networks on sampled node sets.
 
     The true network decides which proteins exist: predicted pairs with others do not count, and
-    neither do members of a node set that it lacks. A node set without any member that it knows is
+    neither do members of a node set that it lacks. A node set without any of its proteins is
     left out; `describe_node_sets` says how many.
 
     Args:
@@ -128,7 +128,7 @@ def topology(predicted: Network, true: Network, node_sets: NodeSets) -> list[Top
 
 
 def compare_networks(predicted: Network, true: Network, node_sets: NodeSets) -> list[Comparison]:
-    """Like `topology`, but everything that is found at each size."""
+    """Compare two networks like `topology`, but return everything that is found at each size."""
     predicted, members = predicted.on(true.nodes), known_members(node_sets, true)
     with one_blas_thread():
         return [compare_subgraphs(size, members[size], predicted, true) for size in members]
@@ -154,8 +154,8 @@ def topology_rows(compared: Sequence[Comparison]) -> list[TopologyRow]:
 def ratio_rows(compared: Sequence[Comparison]) -> list[dict[str, Any]]:
     """The rows of `topology_ratios.csv`: each MMD over that of the true network against itself.
 
-    A ratio is undefined where the true subgraphs of a size are all alike, or only one; the summary
-    is the mean of those that are defined.
+    A ratio is undefined where the true subgraphs of a size are all alike, or there is only one; the
+    summary is the mean of the defined ratios.
     """
     ratios = [each.ratios() for each in compared]
     means: dict[str, float | None] = {}
@@ -207,7 +207,7 @@ def known_members(node_sets: NodeSets, true: Network) -> dict[int, list[IntArray
     """The sorted node indices of every node set that has a known member, by rising size.
 
     Raises:
-        UserError: There is no such node set.
+        UserError: No node set has a known member.
     """
     members = {}
     for size in sorted(node_sets):
