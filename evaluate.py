@@ -1,12 +1,12 @@
-"""Judge a pair model, or any predictor's file, on the benchmark; or predict one's own network.
+"""Judge a pair model or a file of predictions on a benchmark, or predict a network of proteins.
 
     accelerate launch evaluate.py --config configs/v3.yaml [--checkpoint DIR] [--with-baselines]
     python evaluate.py --config configs/v3.yaml --predictions FILE [--tasks topology ...]
     python evaluate.py --checkpoint DIR --fasta FILE --output FILE [--top-k N ...]
 
 The first two leave tables, plots and log.log in logs/{model}/evaluate/{run_id}/ under
-run_config.output_dir and print the metrics on stdout. (This file shadows the Hugging Face package
-of its name; that one is reached through common/evaluation/hf_evaluate.py.)
+run_config.output_dir and print the metrics on stdout. (This file hides the Hugging Face package
+`evaluate`, which is imported through common/evaluation/hf_evaluate.py.)
 
 Torch and transformers take 5 s to import, so the functions import what needs them after they have
 checked the command line and the configuration.
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 
 def judge_checkpoint(arguments: argparse.Namespace) -> None:
-    """Score every pair that a task looks at with a model, then judge the scores."""
+    """Score every pair that a task needs with a model, then judge the scores."""
     config = configure_judging(arguments)
     # Imported here: it needs numpy (0.06 seconds), and `--help` does not.
     from common.inference.thresholds import check_threshold
 
     check_threshold(config.evaluate.decision_threshold, keys_of(arguments.overrides))
-    # Imported here: torch and transformers take 4 seconds, in which a wrong use has been rejected.
+    # Imported here: torch and transformers take 4 seconds; a wrong use is rejected before that.
     from common.data.benchmark_audit import audit_benchmark
     from common.evaluation import model_predictions as model
     from common.evaluation.baselines.checkpoint import score_named_checkpoint
@@ -74,7 +74,7 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
             **describe_calibration(calibration),
         )
         run.event("stage_start", tasks=config.evaluate.tasks, threshold=threshold)
-        # Not of this run, whose id may be new: of whatever started this before and was cut off.
+        # Beside this run, whose id may be new: an interrupted run may have left scores there.
         folder = run.model_dir.parent / model.PARTIAL_SCORES
         with (
             model.scored(checkpoint, data, config, accelerator, folder) as scores,
@@ -92,7 +92,7 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
 
 
 def judge_file(arguments: argparse.Namespace) -> None:
-    """Judge any predictor's file, without a model and on one process, unless one is a baseline."""
+    """Judge a file of predictions, on one process and without a model unless a baseline is one."""
     config, file = configure_judging(arguments), Path(arguments.predictions)
     if not file.is_file():
         raise UserError(
@@ -112,7 +112,7 @@ def judge_file(arguments: argparse.Namespace) -> None:
 
     accelerator: Accelerator | OneProcess = OneProcess()
     if scores_model:
-        # Imported here: torch takes 4 seconds, which judging a file alone does not need.
+        # Imported here: torch takes 4 seconds, and judging a file alone does not need it.
         from common.launch import start_accelerator
 
         accelerator = start_accelerator(config)
@@ -139,7 +139,7 @@ def predict(arguments: argparse.Namespace) -> None:
 
     request = Request.of(arguments)
     config = load_own_config(Path(arguments.checkpoint), arguments.overrides)
-    # Imported here: torch and transformers take 4 seconds, in which a wrong use has been rejected.
+    # Imported here: torch and transformers take 4 seconds; a wrong use is rejected before that.
     from common.evaluation.own_network import predict_network
     from common.launch import start_accelerator
     from common.run import log_to_console
@@ -152,7 +152,7 @@ def predict(arguments: argparse.Namespace) -> None:
 
 
 def configure_judging(arguments: argparse.Namespace) -> Config:
-    """The configuration of a judgement, with the tasks and baselines of the command line."""
+    """Load the configuration of a judgement, with the command line's tasks and baselines."""
     overrides = list(arguments.overrides)
     if arguments.tasks:
         overrides.append(f"evaluate.tasks=[{','.join(arguments.tasks)}]")
@@ -184,15 +184,17 @@ FILES = {
     " score_or_label', or 'protein_a protein_b label p_negative p_positive'; .gz is unpacked",
     "output": "the file to write; its suffix chooses the format:"
     f" {', '.join(f'.{name}' for name in WRITERS.names())}",
-    "pairs": "score these pairs, lines 'protein_a protein_b'; labels 0 and 1 in a third column"
-    " give metrics too; without --pairs, --query and --bipartite, all proteins meet all",
+    "pairs": "score these pairs, lines 'protein_a protein_b'; with labels 0 and 1 in a third column"
+    " also compute metrics; without --pairs, --query and --bipartite, all pairs are scored",
     "plot": "also draw the network (up to 300 proteins) as this PNG file",
 }
 LIMITS = {
     "top-k": (int, "N", "write only the N best pairs of each query protein (each protein of the"
               " first FASTA, or each protein; of --pairs, the N best)"),
-    "threshold": (float, "T", "write only pairs of at least this probability, and call those"),
-    "density": (float, "D", "write only this share of the scored pairs, the best, and call those"),
+    "threshold": (float, "T", "write only pairs of at least this probability; all count as"
+                  " interactions"),
+    "density": (float, "D", "write only the best pairs, this share of all; all count as"
+                " interactions"),
 }  # fmt: skip
 SWITCHES = {
     "bipartite": "score all proteins of the first FASTA with all of the second",
@@ -202,7 +204,7 @@ SWITCHES = {
 
 
 def add_predict_options(parser: argparse.ArgumentParser) -> None:
-    """Add what `predict` takes besides files."""
+    """Add the options of `predict`, besides those of `FILES`."""
     parser.add_argument(
         "--fasta",
         metavar="FILE",
@@ -225,9 +227,9 @@ def add_predict_options(parser: argparse.ArgumentParser) -> None:
 
 def main() -> None:
     """Parse the command line and do what it asks for."""
-    parser = stage_parser("evaluate.py", "Judge predictions, or predict own pairs.", False)
-    add_checkpoint(parser, "the model; by default the newest of finetune, or else of pretrain")
-    parser.add_argument("--tasks", nargs="+", choices=TASKS.names(), help="replaces evaluate.tasks")
+    parser = stage_parser("evaluate.py", "Judge predictions, or predict new pairs.", False)
+    add_checkpoint(parser, "the model; by default the newest of finetune.py or else pretrain.py")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS.names(), help="replace evaluate.tasks")
     parser.add_argument(
         "--with-baselines",
         action="store_true",

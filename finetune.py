@@ -2,7 +2,7 @@
 
     accelerate launch finetune.py --config configs/v3.yaml [--checkpoint runs/.../best_model]
 
-The `finetune:` section of the configuration overrides the shared ones for this stage. Leaves
+The `finetune:` section of the configuration overrides the shared ones for this stage. Writes
 logs/{model}/finetune/{run_id}/ and models/{model}/finetune/{run_id}/ under run_config.output_dir,
 and prints the best model's directory, alone, on stdout.
 """
@@ -15,9 +15,9 @@ from common.config_file import load_config
 
 
 def main() -> None:
-    """Parse, check the configuration, train."""
+    """Parse the arguments, check the configuration and train."""
     parser = stage_parser("finetune.py", "Train a pretrained pair model further.")
-    add_checkpoint(parser, "the pretrained model to start from; by default the newest of pretrain")
+    add_checkpoint(parser, "the model to start from; by default the newest of pretrain.py")
     add_resume(parser)
     arguments = parser.parse_args()
     # Imported here: it needs numpy (0.06 seconds), and `--help` does not.
@@ -29,9 +29,9 @@ def main() -> None:
 
 
 def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
-    """Train from a pretrained model to the best epoch."""
-    # Imported here: torch and transformers take 4 seconds, before which a wrong configuration has
-    # been rejected.
+    """Train a pretrained model further and save that of the best epoch."""
+    # Imported here: torch and transformers take 4 seconds, and a wrong configuration must be
+    # rejected before that.
     from common.data.benchmark_audit import audit_benchmark
     from common.data.splits import open_splits
     from common.inference.checkpoints import choose_checkpoint, load_checkpoint

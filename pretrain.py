@@ -3,7 +3,7 @@
     accelerate launch [--config_file accelerate_configs/X.yaml] pretrain.py --config configs/v3.yaml
     python pretrain.py --config configs/demo.yaml --set training_config.epochs=2
 
-Leaves logs/{model}/pretrain/{run_id}/ and models/{model}/pretrain/{run_id}/ under
+Writes logs/{model}/pretrain/{run_id}/ and models/{model}/pretrain/{run_id}/ under
 run_config.output_dir, and prints the best model's directory, alone, on stdout.
 """
 
@@ -17,7 +17,7 @@ from common.config_file import load_stages
 
 
 def main() -> None:
-    """Parse, check the configuration, train."""
+    """Parse the arguments, check the configuration and train."""
     parser = stage_parser("pretrain.py", "Train a pair model from scratch.")
     add_resume(parser)
     arguments = parser.parse_args()
@@ -30,9 +30,9 @@ def main() -> None:
 
 
 def pretrain(stages: Mapping[Stage, Config], resume: bool) -> None:
-    """Train from a fresh model to the best epoch; later stages are only checked."""
-    # Imported here: torch and transformers take 4 seconds, before which a wrong configuration has
-    # been rejected.
+    """Train a new model and save that of the best epoch; later stages are only checked."""
+    # Imported here: torch and transformers take 4 seconds, and a wrong configuration must be
+    # rejected before that.
     from accelerate.utils import set_seed
 
     from common.data.benchmark_audit import audit_benchmark

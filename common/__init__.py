@@ -1,1 +1,1 @@
-"""What the three entry scripts share: data, models, training, evaluation, and the floor below."""
+"""The code that the three entry scripts share: data, models, training, inference, evaluation."""

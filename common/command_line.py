@@ -1,4 +1,4 @@
-"""What the three scripts' command lines share: the common options, and how a script ends.
+"""The command line of the three scripts: their common options and their exit codes.
 
 This module imports neither torch nor transformers, so that `--help` and wrong arguments are
 answered at once.
@@ -25,7 +25,7 @@ class _Parser(argparse.ArgumentParser):
     """Reports a mistake in one sentence, without a page of usage, and only on rank 0."""
 
     def error(self, message: str) -> NoReturn:
-        """Report it and exit."""
+        """Report the mistake and exit."""
         sentence = f"{self.prog}: error: {message}; see {self.prog} --help\n"
         self.exit(EXIT_USER_ERROR, sentence if global_rank() == 0 else None)
 
@@ -33,7 +33,7 @@ class _Parser(argparse.ArgumentParser):
 def stage_parser(
     program: str, description: str, config_required: bool = True
 ) -> argparse.ArgumentParser:
-    """A parser with the options that every stage takes."""
+    """Create a parser with the options that every stage takes."""
     parser = _Parser(
         prog=program,
         description=description,
@@ -42,8 +42,8 @@ def stage_parser(
             f" --config FILE; on one process also: python {program} --config FILE."
             " Exit codes: 0 success, 2 a user's mistake (one sentence on stderr),"
             " 75 paused by Ctrl-C, SIGTERM or SIGUSR1 with the work saved, 130 stopped at once by a"
-            " second Ctrl-C. (`accelerate launch` has exit codes of its own: not 0 in all other"
-            " cases than success.)"
+            " second Ctrl-C. (`accelerate launch` has exit codes of its own: 0 after success, and"
+            " another number in all other cases.)"
         ),
     )
     parser.add_argument(
@@ -80,14 +80,14 @@ def add_checkpoint(parser: argparse.ArgumentParser, meaning: str) -> None:
 
 
 def given_path(text: str) -> str:
-    """Refuse an empty argument, such as an unset shell variable; it would mean the default."""
+    """Refuse an empty path, such as an unset shell variable, which would select the default."""
     if not text:
         raise argparse.ArgumentTypeError("it is empty; name a path or leave the option out")
     return text
 
 
 def global_rank() -> int:
-    """This process's rank, from the launcher's environment, before anything is imported."""
+    """Return this process's rank from the launcher's environment, without slow imports."""
     return int(os.environ.get("RANK", "0"))
 
 
@@ -101,7 +101,7 @@ def run_script(main: Callable[[], None]) -> NoReturn:
         _say(f"error: {error}", everywhere=error.own)
         _leave(EXIT_USER_ERROR)
     except PermissionError as error:
-        # Any path may be closed to this user, who alone can open it.
+        # Any path may be closed to this user, and only the user can change that.
         where = error.filename or "a file"
         sentence = f"error: {where}: permission denied; allow access, or name another path"
         _say(sentence, everywhere=True)

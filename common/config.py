@@ -1,7 +1,7 @@
 """The typed schema of the configuration: every section, every key, its type and its default.
 
-Each section is a class that refuses unknown keys and checks its own values; `Config` checks what
-involves two sections. `common/config_file.py` reads a file into it.
+Each section is a class that refuses unknown keys and checks its own values; `Config` checks
+values that depend on two sections. `common/config_file.py` reads a file into it.
 """
 
 from __future__ import annotations
@@ -68,13 +68,13 @@ class RegularizationConfig(Section):
     """Dropout rates, which act only while training.
 
     Attributes:
-        dropout: Of every branch's output and of the feed-forward layers' hidden units.
-        token_dropout: Of whole residues, after the input projection.
-        cross_attention_dropout: Of what the heads of the cross and CLS attentions have read, before
-            their output projection. It is not dropout of attention weights, which the fast kernel
-            for sequences of all lengths does not support.
-        stochastic_depth: The rate at which a protein skips a branch of the last encoder layer; it
-            rises linearly from the first.
+        dropout: The rate for every branch's output and the feed-forward layers' hidden units.
+        token_dropout: The rate for whole residues, after the input projection.
+        cross_attention_dropout: The rate for the outputs of the heads of the cross and CLS
+            attentions, before their output projection. It is not dropout of attention weights,
+            which the fast kernel for sequences of all lengths does not support.
+        stochastic_depth: The rate at which a protein skips a branch of the last encoder layer; in
+            the layers before, the rate rises linearly.
     """
 
     dropout: Fraction = 0.1
@@ -98,14 +98,14 @@ class ModelConfig(Section):
 
 
 class LoggingConfig(Section):
-    """Which validation metrics the CSV has, and how often a training step is logged."""
+    """Which validation metrics the CSV contains, and how often a training step is logged."""
 
     validation_metrics: tuple[MetricName, ...] = ("auroc", "auprc")
     heartbeat_every_n_steps: Count = 50
 
 
 class OptimizerConfig(Section):
-    """AdamW."""
+    """The settings of the AdamW optimizer."""
 
     type: Literal["adamw"] = "adamw"
     lr: Positive = 1e-4
@@ -116,7 +116,7 @@ class OptimizerConfig(Section):
 
 
 class SchedulerConfig(Section):
-    """The learning rate over the updates of a stage."""
+    """How the learning rate changes over the updates of a stage."""
 
     type: Literal["onecycle", "constant"] = "onecycle"
     max_lr: Positive | None = None
@@ -127,7 +127,7 @@ class SchedulerConfig(Section):
 
 
 class LossConfig(Section):
-    """Binary cross-entropy on logits."""
+    """The settings of the loss, binary cross-entropy on logits."""
 
     type: Literal["bce_with_logits"] = "bce_with_logits"
     pos_weight: Positive = 1.0
@@ -168,11 +168,11 @@ class DecisionThresholdConfig(Section):
     """The score from which a pair counts as an interaction.
 
     Attributes:
-        mode: How it is chosen.
-        value: In the mode `fixed`, the score.
-        density: In the mode `match_density`, the share of the pairs of new proteins that is called;
-            `auto` for as many as interact in node sets of held-out proteins.
-        precision: In the mode `precision`, the share of the called pairs that interact.
+        mode: How the threshold is chosen.
+        value: In the mode `fixed`, the threshold.
+        density: In the mode `match_density`, the share of all pairs of new proteins to call
+            interactions; `auto` for the share that interacts in node sets of held-out proteins.
+        precision: In the mode `precision`, the share of the called pairs that should interact.
     """
 
     mode: ThresholdMode = "fixed"
@@ -207,7 +207,7 @@ class IntervalsConfig(Section):
     """Confidence intervals of the metrics of labelled pairs, by a bootstrap of the proteins.
 
     Attributes:
-        resamples: How often the proteins are drawn; 0 leaves the intervals out.
+        resamples: How many bootstrap samples of the proteins are drawn; 0 computes no intervals.
     """
 
     resamples: Annotated[int, Field(ge=0)] = 1000
@@ -217,7 +217,7 @@ class EvaluateConfig(Section):
     """Which tasks and metrics are evaluated, on which species, and the decision threshold.
 
     Attributes:
-        baselines: What predictions are compared with; `--with-baselines` takes all if it is empty.
+        baselines: The baselines to compare with; if it is empty, `--with-baselines` takes all.
         baseline_checkpoint: The directory of a further model to compare with.
     """
 

@@ -1,6 +1,6 @@
 """The configuration's section `data_config`: benchmark, own data, embeddings, batches, validation.
 
-What every section is made of stands here too; `config.py` has the other sections, and the whole.
+The base class of all sections is here too; `config.py` has the other sections and `Config`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Section(BaseModel):
     @field_validator("*")
     @classmethod
     def _strings_are_printable(cls, value: Any) -> Any:
-        """A name or path with a NUL or a line end would fail later, with an obscure error."""
+        """Refuse a NUL or line break in a name or path, which would fail obscurely later."""
         for text in value if isinstance(value, tuple) else (value,):
             if isinstance(text, str) and not (text and text.isprintable()):
                 raise ValueError(f"'{excerpt(text)}' is empty or contains non-printable characters")
@@ -88,7 +88,7 @@ class EmbeddingsConfig(Section):
 
 
 class NegativesConfig(Section):
-    """Which negatives an epoch has: those of the file, or others drawn for every epoch."""
+    """Which negative pairs an epoch trains on: the file's, or new ones drawn for every epoch."""
 
     source: Literal["file", "resampled"] = "file"
     per_positive: Positive = 1.0
@@ -118,7 +118,7 @@ class DataloaderConfig(Section):
 
 
 class GivenSplitsConfig(Section):
-    """Files of labelled pairs that are taken as they are, instead of dividing `files`."""
+    """Files of labelled pairs that are used as they are, instead of splitting `files`."""
 
     train: str | None = None
     val: str | None = None
@@ -126,7 +126,7 @@ class GivenSplitsConfig(Section):
 
 
 class InteractionsConfig(Section):
-    """Own interactions and sequences, from which a benchmark is prepared."""
+    """The user's own interactions and sequences, from which a benchmark is prepared."""
 
     files: tuple[str, ...] = ()
     sequences: str | None = None
@@ -148,13 +148,13 @@ class InteractionsConfig(Section):
 
 
 class ValidationConfig(Section):
-    """Which pairs validate: those of the file, or pairs of proteins set aside from training.
+    """Which pairs a stage validates on: the file's, or pairs of proteins set aside from training.
 
     Attributes:
         mode: `benchmark` for the file's pairs, `protein_disjoint` for pairs of proteins that no
             training pair contains.
-        fraction: Of the proteins of training and validation, how many are set aside.
-        walks: In how many disjoint sets, each of which validates by itself.
+        fraction: The share of the training and validation proteins that is set aside.
+        walks: How many disjoint sets of proteins are set aside; each is validated separately.
     """
 
     mode: Literal["benchmark", "protein_disjoint"] = "benchmark"

@@ -68,19 +68,19 @@ def load_stages(
 
 
 def check_model_directory(path: Path, named: str) -> None:
-    """Refuse what is not a model's directory, before anything is computed.
+    """Reject a directory that contains no model, before any work starts.
 
     Args:
         path: The directory.
         named: The option or key that names it.
 
     Raises:
-        UserError: It has no resolved configuration.
+        UserError: The directory has no resolved configuration.
     """
     if not (path / "config.yaml").is_file():
         raise UserError(
-            f"{named} {path} is not a best_model directory: it has no config.yaml; name one that"
-            " pretrain.py or finetune.py has printed"
+            f"{named} {path} is not a best_model directory: it has no config.yaml; name a"
+            " directory that pretrain.py or finetune.py printed"
         )
 
 
@@ -131,7 +131,7 @@ def _assign(document: dict[str, Any], key: tuple[str, ...], value: Any) -> None:
 def _refuse_device_config(
     document: Mapping[str, Any], assignments: Sequence[tuple[tuple[str, ...], Any]], path: Path
 ) -> None:
-    """Explain where device settings belong; other programs take them in the same file."""
+    """Reject device settings, which other programs keep in this file; say where they belong."""
     assigned = any("device_config" in key[:2] for key, _ in assignments)
     sections = [document, *(document.get(stage) for stage in OVERRIDING_STAGES)]
     if assigned or any("device_config" in part for part in sections if isinstance(part, Mapping)):
@@ -177,7 +177,7 @@ def _validate(
         errors = error.errors()
     first = errors[0]
     key = _written_path(first["loc"], merged)
-    # There is one error for each type that the key may have.
+    # Pydantic reports one error for each type that the key may have.
     reasons = [each["msg"] for each in errors if _written_path(each["loc"], merged) == key]
     prefix: tuple[str, ...] = ()
     if _is_assigned(key, assigned):
@@ -255,7 +255,7 @@ def _describe(value: Any) -> str:
 
 
 def _nearest_key(key: tuple[str, ...]) -> str | None:
-    """The known key path most similar to an unknown one: a typo in its last part, or a section."""
+    """Find the known key path most similar to an unknown one: a typo, or another section."""
     known = [
         k for k in (*known_keys(), *OVERRIDING_STAGES) if not ".".join(key).startswith(f"{k}.")
     ]

@@ -1,7 +1,7 @@
-"""The CSV files that a run leaves, whose headers users' scripts rely on.
+"""The CSV files that a run writes; users' scripts rely on their headers.
 
-Numbers are written so that reading gives back the same float; a value that is undefined or was not
-asked for is an empty cell. Every file is written as a whole, so a resumed run that rewrites it can
+Numbers are written so that reading them gives the same float; a value that is undefined or was not
+requested is an empty cell. Every file is written as a whole, so a resumed run that rewrites it can
 neither repeat nor lose a row.
 """
 
@@ -28,8 +28,8 @@ class EpochRow:
         train_loss: Mean over the epoch's training pairs.
         val_loss: Mean over the validation pairs.
         val_metrics: Metrics by name (`auroc`); None where undefined.
-        learning_rate: Of the epoch's last update.
-        sets: Its rows of `validation.csv`; none where there is one set of validation pairs.
+        learning_rate: The learning rate of the epoch's last update.
+        sets: The epoch's rows of `validation.csv`; none if there is one set of validation pairs.
     """
 
     epoch: int
@@ -53,7 +53,7 @@ def write_training_csv(path: str | Path, rows: Sequence[EpochRow], metrics: Sequ
     Args:
         path: The file.
         rows: All epochs so far, in order.
-        metrics: The `validation_metrics`; one that is undefined for an epoch stays empty there.
+        metrics: The `validation_metrics`; the cell of one that is undefined stays empty.
     """
     header = training_header(metrics)
     records = []
@@ -68,7 +68,7 @@ def write_training_csv(path: str | Path, rows: Sequence[EpochRow], metrics: Sequ
 def write_validation_csv(
     path: str | Path, rows: Sequence[EpochRow], metrics: Sequence[str]
 ) -> None:
-    """Write `validation.csv`: a row for each epoch and set of validation pairs, where it has sets.
+    """Write `validation.csv`, a row for each epoch and set of validation pairs, if there are sets.
 
     Args:
         path: The file.
@@ -84,10 +84,10 @@ def write_validation_csv(
 def write_records(
     path: str | Path, header: Sequence[str], records: Iterable[Mapping[str, Cell]]
 ) -> None:
-    """Write a whole CSV file from cells by column name; those that a record lacks stay empty.
+    """Write a whole CSV file; records map column names to cells, and missing cells stay empty.
 
     Raises:
-        ValueError: A cell has no column.
+        ValueError: A record has a cell without a column.
         UserError: The file cannot be written; an older one is left unchanged.
     """
     text = io.StringIO()
@@ -102,6 +102,6 @@ def write_records(
 
 
 def _plain(cell: Cell) -> Cell:
-    """A Python number for one of NumPy's, whose text may have fewer digits."""
+    """Convert a NumPy number, whose text may have fewer digits, to a Python number."""
     item: Callable[[], Cell] = getattr(cell, "item", lambda: cell)
     return item()

@@ -65,7 +65,7 @@ def publish_files(moves: Mapping[Path, Path]) -> None:
 
 
 def _write_through(path: Path, content: bytes) -> None:
-    """Flush to the disk: a crash after a rename without it would leave an empty file."""
+    """Write and flush to the disk; else a crash after the rename would leave an empty file."""
     with path.open("xb") as file:
         file.write(content)
         file.flush()
@@ -85,7 +85,7 @@ def new_directory(
         final: The destination; its parents are created.
         replace: Whether to replace a directory that exists by then; otherwise the new one is
             discarded.
-        remedy: What to do about a disk that cannot be written, for the message.
+        remedy: What the message advises if the disk cannot be written.
 
     Raises:
         UserError: The directory cannot be written; an older one is left unchanged.
@@ -138,10 +138,10 @@ def replace_directory(temporary: str | Path, final: str | Path) -> None:
 
 
 def recover_directory(final: str | Path) -> bool:
-    """Clean up after a killed process: on start, in one process, before reading `final`.
+    """Clean up after a killed process; call it in one process, before reading `final`.
 
-    The older directory returns to its place if the new one did not reach it; otherwise its remains
-    are deleted. Unfinished new directories are deleted.
+    The older directory returns to its place if the new one did not reach it; otherwise what is left
+    of the older one is deleted. Unfinished new directories are deleted.
 
     Returns:
         Whether there was anything to clean up.
@@ -155,8 +155,8 @@ def recover_directory(final: str | Path) -> bool:
         return _remove_unfinished(final) or undone
     except OSError as error:
         raise UserError(
-            f"cannot remove what a stopped run left beside {final}: {_explain(error)};"
-            " allow writing there, or remove it by hand"
+            f"cannot remove the files that a stopped run left beside {final}: {_explain(error)};"
+            " allow writing there, or remove them by hand"
         ) from None
 
 
@@ -204,8 +204,8 @@ def explain_disk_errors(
 
     Args:
         path: What is being written.
-        needed: How many bytes that takes, if known.
-        remedy: What to do besides making room and allowing access.
+        needed: How many bytes it takes, if known.
+        remedy: What else the message advises, besides making room and allowing access.
     """
     try:
         yield

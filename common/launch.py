@@ -28,11 +28,11 @@ _GROUPS: list[object] = []
 
 
 def start_accelerator(config: Config) -> Accelerator:
-    """The process's accelerator, checked against the launcher's configuration.
+    """Create the process's accelerator and check it against the launcher's configuration.
 
     Raises:
-        UserError: More processes were started than take part (each would act as the main one and
-            they would overwrite each other's files), or the launcher shards models.
+        UserError: Not all processes that were started take part (each would act as the main one
+            and overwrite the others' files), or the launcher splits models across devices.
     """
     try:
         accelerator = Accelerator(
@@ -50,9 +50,9 @@ def start_accelerator(config: Config) -> Accelerator:
         raise UserError(f"the processes cannot start: {reason}; see accelerate_configs/") from None
     if accelerator.distributed_type in SHARDING:
         raise UserError(
-            f"distributed_type {accelerator.distributed_type.value} shards the model, but one"
-            " device holds it many times over; use a file of accelerate_configs/, or run"
-            " `accelerate config` and choose neither DeepSpeed nor FSDP"
+            f"distributed_type {accelerator.distributed_type.value} splits the model across"
+            " devices, which is not supported (the model easily fits on one device); use a file of"
+            " accelerate_configs/, or run `accelerate config` and choose neither DeepSpeed nor FSDP"
         )
     promised = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != promised:

@@ -5,8 +5,8 @@
             ...
             work.advance(batch.residues)
 
-A log without a terminal, such as a cluster job's, so shows at least once a minute that the work is
-alive, how much is done, and when it will be. Only rank 0 has a bar and a log.
+So even without a terminal, as in a cluster job, the log shows at least once a minute that the work
+is alive, how much is done, and how long the rest will take. Only rank 0 has a bar and a log.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ LOG_EVERY = 60.0  # seconds
 
 @dataclass
 class LongWork:
-    """Counts what is done of some work; a context manager.
+    """A context manager that counts how much of some work is done.
 
     Attributes:
         name: What the work is called.
         total: How much there is to do.
         unit: What is counted, in the plural.
-        shown: Whether there may be a bar: on rank 0.
-        initial: What was done before, by an interrupted run.
+        shown: Whether a bar may be shown; true on rank 0 only.
+        initial: How much an interrupted run had done before.
     """
 
     name: str
@@ -64,14 +64,14 @@ class LongWork:
         self._bar.close()
 
     def advance(self, amount: int = 1) -> None:
-        """Add to what is done; log it if a minute has passed since the last time."""
+        """Add to the amount done; log it if a minute has passed since the last time."""
         self.done += amount
         self._bar.update(amount)
         if time.monotonic() - self.logged >= LOG_EVERY:
             self.log()
 
     def log(self) -> None:
-        """Log how far the work is, at which rate, and how long it will take."""
+        """Log how much is done, at what speed, and how long the rest will take."""
         self.logged = time.monotonic()
         rate = (self.done - self.initial) / max(self.logged - self.started, 1e-9)
         left = (self.total - self.done) / rate if rate else None

@@ -1,4 +1,4 @@
-"""The message for a batch that does not fit into memory."""
+"""Explain that a batch does not fit into memory, and return freed memory to the system."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from common.errors import UserError
 
-# PyTorch has no error class of its own for a host that runs out.
+# PyTorch has no error class of its own for a host that runs out of memory.
 _HOST_IS_FULL = "can't allocate memory"
 
 RETURN_EVERY = 10.0  # seconds
@@ -22,7 +22,7 @@ RETURN_EVERY = 10.0  # seconds
 
 @contextlib.contextmanager
 def explain_out_of_memory(task: str, lengths: NDArray[np.int64], remedy: str) -> Iterator[None]:
-    """Report an allocation that fails within this block in one sentence.
+    """Turn a failed allocation within this block into an error of one sentence.
 
     Args:
         task: What is being done, such as "training on 32 pairs".
@@ -53,9 +53,9 @@ def _describe(task: str, lengths: NDArray[np.int64], remedy: str) -> str:
 class FreedMemory:
     """Returns freed memory to the system now and then, if glibc manages the heap.
 
-    Batches have ever-new shapes, so freed tensors leave holes in the heap that later tensors do not
-    fit: a training that needed 0.5 GiB between its steps grew to 8 GiB. Returning the holes after
-    every step took a third of the time; every ten seconds, it takes about a hundredth.
+    Every batch has another shape, so freed tensors leave holes in the heap that later tensors do
+    not fit: a training run that needed 0.5 GiB between its steps grew to 8 GiB. Returning the holes
+    after every step took a third of the time; every ten seconds, it takes about a hundredth.
     """
 
     returned_at: float = field(default_factory=time.monotonic)

@@ -1,8 +1,8 @@
-"""Pausing on a signal without losing work: Ctrl-C, and what clusters send before they end a job.
+"""Pause on a signal without losing work: Ctrl-C, or what clusters send before they end a job.
 
 Outside of training everything worth keeping is on disk already, or is written while the exception
-passes, so the signal ends the process at once. During training it is remembered until the next
-update: there the session asks, on all ranks together, and saves how far the epoch has come.
+passes, so the signal ends the process at once. During training the signal is remembered until the
+next update, where all ranks agree to pause and save how far the epoch has come.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WORKER_SECONDS = 3600
 class Paused(BaseException):
     """A signal asked this process to stop; the text says where it stopped and how to continue.
 
-    Like KeyboardInterrupt it is no `Exception`, so that a library's `except Exception` does not
+    Like KeyboardInterrupt it is not an `Exception`, so that a library's `except Exception` does not
     swallow it.
     """
 
@@ -43,7 +43,7 @@ class PauseRequest:
     interrupted: bool = False
 
     def listen(self) -> None:
-        """Handle the signals from now on, as far as the system has them."""
+        """Handle, from now on, those of the signals that the system has."""
         _handle(self._hear)
 
     @contextlib.contextmanager
@@ -71,12 +71,12 @@ class PauseRequest:
             os.write(2, b"saving after this step; Ctrl-C again stops at once, without saving\n")
 
 
-# There is one for the process, as there is one set of signal handlers.
+# The process has one request, as it has one set of signal handlers.
 PAUSE = PauseRequest()
 
 
 def outlive_signals(worker: int) -> None:
-    """Keep a data loader's worker alive for a while, for its process that needs the batches.
+    """Keep a data loader's worker alive for a while, because its process needs the batches.
 
     A terminal or a cluster signals every process of a job. A worker that ignored the signal for
     good could not be ended by the same signal later.

@@ -1,4 +1,4 @@
-"""How every plot of the program looks, and how it is saved: PNG files beside a run's CSVs."""
+"""The common look of all plots, which are saved as PNG files beside a run's CSVs."""
 
 from __future__ import annotations
 

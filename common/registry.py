@@ -1,9 +1,9 @@
-"""Registries: the implementations of each contract by name, imported when first requested.
+"""Registries: the implementations of each interface by name, imported when first requested.
 
 Every concept with several implementations has a registry here: benchmarks, tasks, models,
 baselines, threshold modes, and formats of files. A registry lists only names and import paths, so
 that a configuration can be checked, and `--help` printed, without importing any implementation. To
-add one, write its file beside the others and add its line below.
+add an implementation, write its file beside the others and add its line below.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from common.errors import UserError, excerpt
 
 
 class Registry:
-    """The implementations of one contract, by name.
+    """The implementations of one interface, by name.
 
     Args:
         kind: What an entry is called in messages, such as `task`.
@@ -41,7 +41,7 @@ class Registry:
         """Return the name unchanged if an entry of that name exists.
 
         Raises:
-            ValueError: There is none; the message suggests the most similar name, or lists all.
+            ValueError: There is no such entry; the message suggests a similar name, or lists all.
         """
         known = self.names()
         if name not in known:
@@ -113,7 +113,7 @@ BASELINES = Registry(
 )
 READERS = Registry(
     "interaction format",
-    # In the order of recognition: the last takes whatever has two or three columns.
+    # In the order of recognition: the last accepts any file of two or three columns.
     {
         "auto": "common.data.tables.interactions.reading:READER",
         "string": "common.data.tables.interactions.string_db:READER",

@@ -1,4 +1,4 @@
-"""A run: its id and directories, its log of events, and the work of rank 0 alone.
+"""A run: its id and directories, its log of events, and the actions of rank 0 alone.
 
     with open_run("pretrain", config, accelerator) as run:
         run.event("stage_start", epochs=5)
@@ -6,7 +6,7 @@
 writes `{output_dir}/logs/{model}/{stage}/{run_id}/log.log` and names the directory of the run's
 checkpoints, `{output_dir}/models/{model}/{stage}/{run_id}/`. A run exists once its `config.yaml` is
 written (`Run.begin`); a start that failed before that leaves its log and may be repeated under the
-same id. This module does not import torch, so that what only reads files starts at once.
+same id. This module does not import torch, so that work on files alone starts at once.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def on_main_process(accelerator: Accelerator | OneProcess, action: Callable[[], 
         except UserError as error:
             outcome[1] = str(error)
     if accelerator.num_processes > 1:
-        # Imported here, because what only reads files starts without torch, seconds earlier.
+        # Imported here, so that work on files alone starts seconds earlier, without torch.
         from accelerate.utils import broadcast_object_list
 
         broadcast_object_list(outcome, from_process=0)
@@ -97,7 +97,7 @@ class Run:
         LOGGER.warning(format_event(name, **fields))
 
     def begun_from(self, checkpoint: Path) -> Run:
-        """This run with the checkpoint that it starts from in its configuration."""
+        """Return this run with its starting checkpoint named in the configuration."""
         named = self.config.run.model_copy(update={"load_checkpoint_path": str(checkpoint)})
         return replace(self, config=self.config.model_copy(update={"run": named}))
 
@@ -108,13 +108,13 @@ class Run:
 
 
 def show(text: str) -> None:
-    """Write text for people, such as a table, to stderr, around a live progress bar."""
+    """Write text for people, such as a table, to stderr without breaking a live progress bar."""
     with tqdm.external_write_mode(file=sys.stderr):
         sys.stderr.write(f"{text}\n")
 
 
 def format_event(name: str, **fields: object) -> str:
-    """The one-line text of an event."""
+    """Format an event as one line of text."""
     return " | ".join([name, *(f"{key}={_format_value(value)}" for key, value in fields.items())])
 
 
@@ -243,13 +243,13 @@ class _BarFriendlyHandler(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 class _LogFile(logging.FileHandler):
-    """The run's log. On a full disk its lines are only on the console, without tracebacks."""
+    """The run's log file. On a full disk, lines go to the console only, without tracebacks."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the library's name)
-        """Ignore it: files that matter more stop the run if they cannot be written."""
+        """Ignore the error: if files that matter more cannot be written, the run stops."""
 
     def close(self) -> None:
-        """Close, even if the last lines cannot be written."""
+        """Close the file, even if the last lines cannot be written."""
         with contextlib.suppress(OSError):
             super().close()
 
@@ -304,6 +304,6 @@ def _log_failure(run: Run, error: BaseException) -> None:
         LOGGER.error(text)
         return
     record = LOGGER.makeRecord(LOGGER.name, logging.ERROR, "", 0, text, (), None)
-    # The failure itself matters more than that it cannot be logged.
+    # An error of logging must not hide the failure itself.
     with contextlib.suppress(OSError), (run.log_dir / LOG_FILE).open("a") as log:
         log.write(LINE_FORMAT.format(record) + "\n")

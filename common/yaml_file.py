@@ -1,4 +1,4 @@
-"""Read YAML from anyone, with line numbers and without surprises.
+"""Read YAML files of any origin, with line numbers and without surprises.
 
 YAML is a large language. What a configuration does not need is refused: tags that build objects,
 keys that are duplicates or not strings, aliases that expand a few lines to gigabytes. PyYAML does
@@ -85,7 +85,7 @@ def parse_yaml(text: str) -> tuple[Any, Lines]:
     """Return what a text contains, and the line of each key path.
 
     Raises:
-        NotYamlError: Its syntax is wrong, or it is more than a configuration needs.
+        NotYamlError: The syntax is wrong, or uses more than a configuration needs.
     """
     try:
         loader = _Loader(text)
@@ -105,7 +105,7 @@ def parse_yaml(text: str) -> tuple[Any, Lines]:
 
 
 def _inspect(root: yaml.Node) -> Lines:
-    """Find the line of each key path, and refuse bad keys and what aliases multiply.
+    """Find the line of each key path; refuse bad keys and aliases that expand to too much.
 
     Aliases may also contain themselves, so this happens before anything is built.
     """
@@ -153,7 +153,7 @@ def read_yaml(path: Path) -> tuple[Any, Lines]:
             f"cannot read the config {path}: {reason}; pass a file with --config"
         ) from None
     except UnicodeDecodeError:
-        raise UserError(f"{path} is not a text file in UTF-8; a config is YAML") from None
+        raise UserError(f"{path} is not a text file in UTF-8; save it as YAML in UTF-8") from None
     except NotYamlError as error:
         where = f"{path}, line {error.line}" if error.line else str(path)
         raise UserError(f"{where}: not valid YAML: {error}") from None

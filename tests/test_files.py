@@ -250,7 +250,7 @@ def test_remains_that_cannot_be_cleared_are_reported(
     final = _directory(tmp_path / "last_state", "new")
     _directory(tmp_path / ".last_state.old", "old")
     _fail(monkeypatch, shutil, "rmtree", PermissionError(13, "Permission denied"))
-    with pytest.raises(UserError, match=r"cannot remove what a stopped run left beside .*denied"):
+    with pytest.raises(UserError, match=r"cannot remove the files that .* left beside .*denied"):
         recover_directory(final)
 
 

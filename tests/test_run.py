@@ -67,7 +67,7 @@ def test_a_launch_that_shards_models_is_refused(
     """Mining and validation call the whole model on each process: it would hang."""
     sharded = SimpleNamespace(num_processes=1, distributed_type=DistributedType.FSDP)
     monkeypatch.setattr(launch_module, "Accelerator", lambda **_: sharded)
-    with pytest.raises(UserError, match=r"distributed_type FSDP shards the model.*accelerate_conf"):
+    with pytest.raises(UserError, match=r"distributed_type FSDP splits the model.*accelerate_conf"):
         launch_module.start_accelerator(config_in(tmp_path))
 
 

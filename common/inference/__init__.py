@@ -1,1 +1,1 @@
-"""Trained models put to use: checkpoints, scores of many pairs, thresholds, metrics."""
+"""The use of trained models: checkpoints, scores of many pairs, thresholds, metrics."""

@@ -1,17 +1,17 @@
 """Calibration: of the pairs with the probability 0.2, one in five should interact.
 
-A model's own probabilities are those of its validation pairs, half of which interact, and they are
-usually too sure. Two steps make them those of all pairs of new proteins:
+A model's own probabilities suit its validation pairs, half of which interact, and they are usually
+overconfident. Two steps turn them into probabilities for all pairs of new proteins:
 
     p = sigmoid(z / T + logit(prevalence) - logit(share of positives among the validation pairs))
 
-where z is the model's logit. The temperature T has the least log loss on the validation pairs (Guo
+where z is the model's logit. The temperature T minimises the log loss on the validation pairs (Guo
 et al. 2017, "On calibration of modern neural networks"); the second step corrects the prior in
-log-odds (Elkan 2001; Saerens et al. 2002). Both keep the order of the pairs, so no ranking and no
-call by a threshold that is moved along changes.
+log-odds (Elkan 2001; Saerens et al. 2002). Both keep the order of the pairs, so rankings do not
+change, and neither do the called pairs if the threshold is converted in the same way.
 
-How good probabilities are is measured by the expected calibration error, the log loss and the Brier
-score, with weights that give the positives the prevalence in question.
+The quality of probabilities is measured by the expected calibration error, the log loss and the
+Brier score, with weights that give the positives the assumed prevalence.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from common.config import Config
 from common.inference.thresholds import Evidence
 
 BINS = 15  # as in Guo et al. (2017)
-COLDEST, HOTTEST = 0.01, 100.0  # temperatures; scores that say nothing have no best one
+COLDEST, HOTTEST = 0.01, 100.0  # temperatures; for uninformative scores there is no best one
 
 Values = NDArray[np.float64]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -36,10 +36,10 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 @dataclass(frozen=True)
 class Calibration:
-    """How a model's probabilities become those of pairs of new proteins.
+    """How a model's probabilities are converted into those of pairs of new proteins.
 
     Attributes:
-        temperature: What logits are divided by.
+        temperature: The number that logits are divided by.
         prevalence: The share of pairs of new proteins that interact.
         validation_share: The share of the validation pairs that interact.
     """
@@ -51,17 +51,17 @@ class Calibration:
     validation_share: Share
 
     def apply(self, probabilities: ArrayLike) -> Values:
-        """Calibrated probabilities (N,) for the model's own."""
+        """Calibrate the model's own probabilities (N,)."""
         return self.apply_at(probabilities, self.prevalence)
 
     def move_logits(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The logits of the calibrated probabilities for the model's own."""
+        """Convert the model's own logits to those of the calibrated probabilities."""
         shift = logit(self.prevalence) - logit(self.validation_share)
         moved: NDArray[np.float32] = (logits / self.temperature + shift).astype(np.float32)
         return moved
 
     def apply_at(self, probabilities: ArrayLike, prevalence: float) -> Values:
-        """Calibrated probabilities of pairs of which another share interacts."""
+        """Calibrate the model's own probabilities for another prevalence than the stored one."""
         return shift_prior(
             expit(logit(np.asarray(probabilities, np.float64)) / self.temperature),
             self.validation_share,
@@ -70,14 +70,14 @@ class Calibration:
 
 
 def shift_prior(probabilities: ArrayLike, before: float, after: float) -> Values:
-    """Probabilities after the share of positives has changed, by correction of the log-odds."""
+    """Correct the log-odds of probabilities for a change of the share of positives."""
     odds = logit(np.asarray(probabilities, np.float64)) + (logit(after) - logit(before))
     shifted: Values = expit(odds)
     return shifted
 
 
 def calibrate(config: Config, evidence: Evidence) -> Calibration | None:
-    """The calibration on validation pairs of both classes, if the configuration asks for one."""
+    """Fit a calibration on validation pairs of both classes, if the configuration asks for it."""
     if config.evaluate.calibration == "none":
         return None
     assert evidence.prevalence is not None  # `needs_network` asks for held-out proteins
@@ -98,7 +98,7 @@ def fit_calibration(probabilities: ArrayLike, labels: ArrayLike, prevalence: flo
 
 
 def fit_temperature(probabilities: ArrayLike, labels: ArrayLike) -> float:
-    """The temperature at which the log loss is least, between `COLDEST` and `HOTTEST`."""
+    """Find the temperature of the least log loss between `COLDEST` and `HOTTEST`."""
     # Imported when needed: it takes a fifth of a second.
     from scipy.optimize import minimize_scalar
 
@@ -116,7 +116,7 @@ def fit_temperature(probabilities: ArrayLike, labels: ArrayLike) -> float:
 
 
 def weigh_classes(labels: ArrayLike, prevalence: float) -> Values:
-    """Weights (N,) that add up to 1 and give the positives this share of it.
+    """Compute weights (N,) that add up to 1, of which the positives get this share.
 
     Args:
         labels: (N,) zeros and ones, of both classes.
@@ -133,7 +133,7 @@ def weigh_classes(labels: ArrayLike, prevalence: float) -> Values:
 def measure_calibration(
     probabilities: ArrayLike, labels: ArrayLike, prevalence: float
 ) -> dict[str, float]:
-    """How good probabilities are where this share of the pairs interacts.
+    """Measure how good probabilities are if this share of the pairs interacts.
 
     Args:
         probabilities: (N,) of an interaction.
@@ -159,9 +159,9 @@ def expected_calibration_error(probabilities: Values, labels: Values, weights: V
     """The mean distance between probability and share of positives, over bins of equal weight.
 
     Σ_b |Σ w (y - p)| / Σ w over the pairs of each of `BINS` bins (Naeini et al. 2015). Guo et al.
-    (2017) cut the probabilities into bins of equal width; of equal weight they are never empty
-    (Nixon et al. 2019), which matters where nearly all probabilities are small. Pairs with equal
-    probabilities share a bin: that of the middle of their weight.
+    (2017) cut the probabilities into bins of equal width; bins of equal weight are never
+    empty (Nixon et al. 2019), which matters where nearly all probabilities are small. Pairs with
+    equal probabilities share a bin: that of the middle of their weight.
     """
     _, places = np.unique(probabilities, return_inverse=True)
     level = np.bincount(places, weights)

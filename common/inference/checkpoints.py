@@ -64,7 +64,7 @@ class Decision:
         monitor_metric: The metric by which the best epoch is found.
         epoch: The epoch, counted from 1.
         validation: The metrics by name; None where undefined.
-        language_model: The hash of the language model's files that made the embeddings.
+        language_model: The hash of the files of the language model that made the embeddings.
         assumed: What the mode assumed of new proteins, by name: their density, or the prevalence.
         calibration: How probabilities are calibrated; None if they are not.
         calibrated_threshold: The threshold among calibrated probabilities.
@@ -126,7 +126,7 @@ def save_model(
     final = run.model_dir / name
 
     def write() -> None:
-        # A run belongs to one launch: what a killed one left unfinished here is nobody else's.
+        # A run belongs to one launch, so unfinished files here can only be a killed launch's.
         recover_directory(final)
         with new_directory(final) as temporary:
             with explain_library_errors(final, weight_bytes(model)):
@@ -150,7 +150,7 @@ def weight_bytes(model: torch.nn.Module) -> int:
 
 @contextlib.contextmanager
 def explain_library_errors(path: Path, needed: int) -> Iterator[None]:
-    """Like `explain_disk_errors`, also for the errors that libraries have for a full disk."""
+    """Act like `explain_disk_errors`, also for errors that libraries raise on a full disk."""
     try:
         with explain_disk_errors(path, needed):
             yield
@@ -175,7 +175,7 @@ def load_checkpoint(path: Path, expected_model: str | None = None) -> Checkpoint
         expected_model: The configuration's `model_config.model`; another model is refused.
 
     Raises:
-        UserError: Something is missing, damaged, or of another model.
+        UserError: A file is missing or damaged, or belongs to another model.
     """
     for needed in ("config.json", "model.safetensors", CONFIG_FILE, DECISION_FILE):
         if not (path / needed).is_file():
@@ -238,10 +238,10 @@ def checksums_of(path: Path) -> dict[str, str]:
 
 
 def _read_decision(path: Path) -> Decision:
-    """Read the decision and compare the checksums it holds.
+    """Read the decision and compare the checksums that it contains.
 
-    A digit of config.json (the number of heads) or a bit of the weights can change without any
-    name or shape: the model would load, and give other scores.
+    A digit of config.json (the number of heads) or a bit of the weights can change while all names
+    and shapes stay the same: the model would load, but give other scores.
     """
     file = path / DECISION_FILE
     try:
@@ -262,16 +262,16 @@ def _read_decision(path: Path) -> Decision:
 
 
 def choose_checkpoint(run: Run, named: str | None, stages: tuple[Stage, ...]) -> Path:
-    """The model directory to start from, the same on every process.
+    """Choose the model directory to start from, the same on every process.
 
     Args:
         run: A resumed run keeps the checkpoint that it was started from.
-        named: The command line's, which precedes the configuration's; without either, the newest
-            is taken.
+        named: The directory that the command line gives, which takes precedence over the
+            configuration's; without either, the newest is taken.
         stages: The stages whose newest checkpoint is looked for; an earlier one takes precedence.
 
     Raises:
-        UserError: No checkpoint is named, and there is none.
+        UserError: No checkpoint is named, and no stage has saved one.
     """
 
     def choose() -> Path:
@@ -286,7 +286,7 @@ def choose_checkpoint(run: Run, named: str | None, stages: tuple[Stage, ...]) ->
 
 
 def newest_checkpoint(config: Config, stages: tuple[Stage, ...]) -> Path:
-    """The newest best model of the first of `stages` that has one, for this config's model.
+    """Find the newest best model of the first of `stages` that has one, for this config's model.
 
     Models that were trained on another benchmark, species or split are left out.
 

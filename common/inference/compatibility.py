@@ -20,7 +20,7 @@ MAY_CHANGE = frozenset(
 
 
 def check_same_language_model(checkpoint: Checkpoint, config: Config, store: Store) -> None:
-    """Refuse embeddings that another language model made than the checkpoint's.
+    """Refuse embeddings that were made by another language model than the checkpoint's.
 
     Raises:
         UserError: The language model's files are not those of the training.
@@ -30,7 +30,7 @@ def check_same_language_model(checkpoint: Checkpoint, config: Config, store: Sto
         reason = "its files have changed" if given == trained else f"that was {trained}"
         raise UserError(
             f"{given} is not the language model that {checkpoint.path} was trained on: {reason};"
-            " set data_config.embeddings.model_name or revision to the one that was"
+            " set data_config.embeddings.model_name or revision to the one used in training"
         )
 
 
@@ -64,7 +64,7 @@ def check_fits(checkpoint: Checkpoint, config: Config, store: Store) -> list[str
 
 
 def warn_if_differs(run: Run, checkpoint: Checkpoint, store: Store) -> None:
-    """Like `check_fits`; log a warning about differences that may be intended."""
+    """Apply `check_fits`, and log a warning about differences that may be intended."""
     differing = check_fits(checkpoint, run.config, store)
     if differing:
         run.warn("embeddings_differ", keys=differing, checkpoint=checkpoint.path)
@@ -84,7 +84,7 @@ def warn_if_seen(run: Run, checkpoint: Checkpoint) -> None:
         return
     if (before.data.validation, before.run.seed) != (now.data.validation, now.run.seed):
         says = (
-            "its training held out other proteins than this run does, so these are not new to the"
+            "its training held out other proteins than this run, so this run's are not new to the"
             " model; train both with the same data_config.validation and run_config.seed"
         )
         run.warn("held_out_proteins_seen", checkpoint=checkpoint.path, says=says)
@@ -121,7 +121,7 @@ def continue_model(checkpoint: Checkpoint, config: Config) -> PairModel:
         if trained.get(key) != value and key not in MAY_CHANGE:
             raise UserError(
                 f"model_config.{key} is {value}, but {checkpoint.path} was trained with"
-                f" {trained.get(key)}, and its weights fit no other value; set it to that"
+                f" {trained.get(key)}, and its weights fit no other value; use the same value"
             )
     model = build_model(config.model, checkpoint.model.config.input_dim)
     model.load_state_dict(checkpoint.model.state_dict())

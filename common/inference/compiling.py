@@ -1,8 +1,9 @@
 """torch.compile, if the launcher asks for it: `--dynamo_backend inductor`, or accelerate's config.
 
-Batches are ragged, hardly two of the same shape: a model compiled as a whole would be recompiled
-for nearly every batch. So only the methods that treat each row alone (`PairModel.row_wise`) are
-compiled, with the number of rows left open, once for all batches; attention has its own kernels.
+Batches are ragged, and hardly two have the same shape: a model compiled as a whole would be
+recompiled for nearly every batch. So only the methods that treat each row alone
+(`PairModel.row_wise`) are compiled, with the number of rows left open, once for all batches;
+attention has its own kernels.
 """
 
 from __future__ import annotations

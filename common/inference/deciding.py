@@ -1,4 +1,4 @@
-"""The threshold that a configuration asks for, for a checkpoint trained in any mode."""
+"""Decide the threshold and the calibration for a checkpoint that was trained in any mode."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _IDENTITY = ("name", "species", "split_strategy")
 
 
 def decide_threshold(checkpoint: Checkpoint, config: Config, accelerator: Accelerator) -> float:
-    """The threshold that a configuration asks for, for a checkpoint; every process must call it.
+    """Decide a checkpoint's threshold as the configuration asks; every process must call this.
 
-    A mode that needs no validation pairs uses the configuration. The threshold of another one is
-    stored with the checkpoint; if training chose it otherwise, the validation pairs are scored
-    now. The proteins that the checkpoint's training held out are its own, whatever the
-    configuration says of validation.
+    A mode that needs no validation pairs uses the configuration alone. The threshold of any other
+    mode is stored with the checkpoint; if training chose it in another way, the validation pairs
+    are scored now. The held-out proteins are always those of the checkpoint's training, whatever
+    the configuration says about validation.
 
     Raises:
         UserError: The mode cannot give a threshold for this configuration and these pairs.
@@ -55,9 +55,9 @@ def decide_threshold(checkpoint: Checkpoint, config: Config, accelerator: Accele
 def decide_calibration(
     checkpoint: Checkpoint, config: Config, accelerator: Accelerator
 ) -> Calibration | None:
-    """The calibration that a configuration asks for; every process must call it.
+    """Decide the calibration as the configuration asks; every process must call this.
 
-    Like the threshold, it is stored with the checkpoint, or fitted now. A prevalence that is given
+    Like the threshold, it is stored with the checkpoint, or fitted now. A configured prevalence
     replaces the stored one.
 
     Raises:
@@ -77,7 +77,7 @@ def gather_evidence(checkpoint: Checkpoint, config: Config, accelerator: Acceler
     """Score the validation pairs of the checkpoint's training; every process must call it.
 
     Raises:
-        UserError: They are of one class, or no proteins are held out, where that is needed.
+        UserError: The pairs are of one class, or held-out proteins are needed but there are none.
     """
     trained = configure_as_trained(checkpoint.config, config)
     splits = open_splits(trained, ("val",), accelerator, needs_network(config))
@@ -98,10 +98,10 @@ def gather_evidence(checkpoint: Checkpoint, config: Config, accelerator: Acceler
 
 
 def choose_calibration(checkpoint: Checkpoint, config: Config) -> Calibration | None:
-    """The calibration for own pairs: the checkpoint's, if the configuration asks for one.
+    """Return the checkpoint's calibration, for own pairs, if the configuration asks for one.
 
     Raises:
-        UserError: It has none.
+        UserError: The checkpoint has no calibration.
     """
     evaluate, stored = config.evaluate, checkpoint.decision.calibration
     if evaluate.calibration == "none":
@@ -109,7 +109,7 @@ def choose_calibration(checkpoint: Checkpoint, config: Config) -> Calibration | 
     if stored is None:
         raise UserError(
             f"{checkpoint.path} was trained with evaluate.calibration: none, so it has no"
-            " temperature for own pairs; leave evaluate.calibration out, or train again with"
+            " temperature for your pairs; leave evaluate.calibration out, or train again with"
             f" evaluate.calibration: {evaluate.calibration}"
         )
     given = evaluate.prevalence
@@ -129,10 +129,10 @@ def choose_threshold(
     overrides: Sequence[str],
     calibration: Calibration | None = None,
 ) -> float:
-    """The checkpoint's threshold, unless `--set` gives one or a mode without validation pairs.
+    """Return the checkpoint's threshold, unless `--set` gives one, or a mode without validation.
 
-    With a calibration, it is a threshold for calibrated probabilities; one that is given counts as
-    such, and the checkpoint's is moved along, so that calls do not change.
+    With a calibration, the threshold applies to calibrated probabilities: one that is given is
+    taken as it is, and the checkpoint's is converted, so that the same pairs are called.
     """
     wanted = config.evaluate.decision_threshold
     given = {key for key in keys_of(overrides) if key.startswith(f"{SECTION}.")}
@@ -143,17 +143,17 @@ def choose_threshold(
 
 
 def move_threshold(checkpoint: Checkpoint, calibration: Calibration | None) -> float:
-    """The checkpoint's threshold among calibrated probabilities."""
+    """Convert the checkpoint's threshold to one for calibrated probabilities."""
     threshold = checkpoint.decision.threshold
     return threshold if calibration is None else float(calibration.apply(threshold))
 
 
 def configure_as_trained(trained: Config, config: Config) -> Config:
-    """A configuration with the validation pairs and held-out proteins of another one's training.
+    """Return a configuration with the validation pairs and held-out proteins of a training.
 
     Args:
-        trained: That of the training.
-        config: That of now, which says where files are.
+        trained: The configuration of the training.
+        config: The configuration of now, which says where files are.
     """
     data = config.data.model_copy(update={"validation": trained.data.validation})
     if trained.data.validation.mode == "benchmark" and not needs_network(config):
@@ -174,7 +174,7 @@ def _is_stored(checkpoint: Checkpoint, config: Config) -> bool:
 
 
 def _request(config: Config) -> list[object]:
-    """What the threshold of the configured mode follows from, beside the model and its data."""
+    """What the threshold of the configured mode depends on, beside the model and its data."""
     evaluate, settings = config.evaluate, config.evaluate.decision_threshold
     mode = mode_of(settings)
     network = [evaluate.prevalence, evaluate.strategies] if mode.needs_network else []

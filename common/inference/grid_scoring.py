@@ -1,8 +1,8 @@
-"""Scores of a grid of pairs, a stripe of rows at a time, in memory that does not grow with pairs.
+"""Score a grid of pairs, one stripe of rows at a time; the memory does not grow with the pairs.
 
-The stripes and the blocks in them follow from the proteins alone, so that any number of processes,
+The stripes and the blocks in them depend on the proteins alone, so that any number of processes,
 and a scoring that was interrupted and resumed, compute the same numbers in the same order. The
-processes take turns with the stripes; the main one gets all of them.
+processes take turns with the stripes; the main process receives all scores.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from common.inference.scoring_job import ScoringJob
 from common.long_work import LongWork
 from common.models.ragged import HostInts, cut
 
-# How many times more pairs a block of matrix products has.
+# How many times larger blocks are if scores are products of matrices.
 PRODUCTS = 4
 
 
@@ -44,17 +44,17 @@ class ScoredPairs(NamedTuple):
     logits: Scores
 
     def select(self, which: NDArray[np.bool_] | HostInts | slice) -> ScoredPairs:
-        """Some of the pairs."""
+        """Return some of the pairs."""
         return ScoredPairs(self.first[which], self.second[which], self.logits[which])
 
 
 def score_grid(job: ScoringJob, grid: PairGrid, journal: ScoreJournal) -> Iterator[ScoredPairs]:
-    """Score all pairs of a grid; every process iterates, only the main one is given scores.
+    """Score all pairs of a grid; every process iterates, only the main one receives scores.
 
     Args:
         job: The model and the embeddings of the proteins, by number.
         grid: The pairs.
-        journal: Holds the stripes of an earlier, interrupted scoring; gets those of this one.
+        journal: Holds the stripes of an interrupted scoring; this scoring's stripes are added.
     """
     stripes = plan_stripes(job, grid)
     main = job.accelerator.is_main_process
@@ -70,7 +70,7 @@ def score_grid(job: ScoringJob, grid: PairGrid, journal: ScoreJournal) -> Iterat
 
 
 def plan_stripes(job: ScoringJob, grid: PairGrid) -> list[slice]:
-    """Slices of the rows, so high that a block of a stripe is as high as it is wide."""
+    """Cut the rows into stripes, so high that each block of a stripe is about square."""
     lengths = job.state_lengths
     if not len(grid.rows) or not len(grid.columns):
         return []
@@ -79,14 +79,14 @@ def plan_stripes(job: ScoringJob, grid: PairGrid) -> list[slice]:
 
 
 def block_residues(job: ScoringJob) -> int:
-    """The size of a block: that of a tile, or more where a pair is not computed by itself."""
+    """The size of a block: that of a tile, or more if scores are products of matrices."""
     return job.tile_residues * (PRODUCTS if job.model.has_products else 1)
 
 
 def _score_stripes(
     job: ScoringJob, grid: PairGrid, stripes: list[slice], done: int
 ) -> Iterator[tuple[slice, Scores]]:
-    """The stripes from number `done` on with their logits, complete on every process."""
+    """Yield the stripes from number `done` on with their logits, complete on every process."""
     if done == len(stripes):
         return
     processes, rank = job.accelerator.num_processes, job.accelerator.process_index

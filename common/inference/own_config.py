@@ -1,4 +1,4 @@
-"""The configuration with which a checkpoint scores other proteins, wherever it is run from."""
+"""The configuration with which a checkpoint scores other proteins, in any current directory."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _EMBEDDINGS = "data_config.embeddings"
 
 
 def load_own_config(checkpoint: Path, overrides: Sequence[str] = ()) -> Config:
-    """The configuration of a checkpoint's training, for scoring pairs of one's own.
+    """Load the configuration of a checkpoint's training, for scoring the user's own pairs.
 
     Relative paths in it were relative to the directory of the training. If the language model is
     not found from the current directory, it is looked for from every directory above the
-    checkpoint; the embedding cache of the place where it is found is used if it may be written.
+    checkpoint; the embedding cache of the directory where it is found is used if it is writable.
 
     Args:
         checkpoint: A best_model directory.
         overrides: `key.path=value` as `--set` takes them; their paths are left as they are.
 
     Raises:
-        UserError: The directory is no checkpoint, or the configuration is not valid.
+        UserError: The directory is not a checkpoint, or the configuration is not valid.
     """
     check_model_directory(checkpoint, "--checkpoint")
     config = load_config(checkpoint / "config.yaml", "evaluate", overrides)

@@ -1,9 +1,8 @@
-"""Which pairs are scored when all proteins of one list meet all of another; no list of pairs.
+"""All pairs of the proteins of one list with those of another, without a list of the pairs.
 
-A grid has rows and columns, both proteins. Where they are the same proteins, it means all against
-all; where the rows are a few of the columns, one or some against all; two separate lists mean bait
-against prey, or host against virus. Every undirected pair is taken once: in the row that comes
-first.
+The rows and the columns of a grid are proteins. The same proteins in both mean all against all;
+rows that are a few of the columns, one or some against all; two separate lists, bait against prey
+or host against virus. Every undirected pair is taken once, in the row that comes first.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from common.models.ragged import HostInts
 
 @dataclass(frozen=True, eq=False)
 class PairGrid:
-    """Rows against columns.
+    """Every protein of the rows with every protein of the columns.
 
     Attributes:
         proteins: How many proteins there are; rows and columns are numbers below it.

@@ -10,8 +10,8 @@ named in a warning:
 | sensitivity, recall | there is no positive pair |
 | specificity | there is no negative pair |
 | precision | nothing is called positive |
-| f1 | neither a positive pair nor a positive call; with either, no hit means 0 |
-| mcc | one class only, or all pairs called alike |
+| f1 | there is neither a positive pair nor a positive call (with either, no hit means 0) |
+| mcc | there is one class only, or all pairs are called alike |
 | accuracy | there are no pairs |
 
 A defined metric equals scikit-learn's.
@@ -139,7 +139,7 @@ class Calls:
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """Scored pairs in the order of falling scores: their metrics under many weightings at once.
+    """Scored pairs, sorted by falling score to compute their metrics under many weightings at once.
 
     Attributes:
         order: (N,) row numbers of the pairs, highest score first.
@@ -194,16 +194,16 @@ def _accumulate(weights: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
 def _rank(
     hits: NDArray[np.integer[Any]], everything: NDArray[np.integer[Any]]
 ) -> dict[str, Values]:
-    """AUROC and average precision from positives and pairs down to each level, (B, L + 1).
+    """Compute AUROC and average precision from positives and pairs down to each level, (B, L + 1).
 
     All pairs of a level have one score. Average precision is the precision at the end of each
-    level, weighted by the positives of the level (as in scikit-learn); the AUROC is the trapezoids'
-    area under hits against false alarms, in which positives and negatives of a level tie.
+    level, weighted by the positives of the level (as in scikit-learn); the AUROC is the
+    trapezoidal area under hits against false alarms, where all pairs of a level tie.
     """
     gained, alarms = np.diff(hits, axis=1), everything - hits
     positives, negatives = hits[:, -1].astype(np.float64), alarms[:, -1].astype(np.float64)
     precisions = hits[:, 1:] / np.maximum(everything[:, 1:], 1)
-    # The doubled number of pairs of a positive and a negative above it or tied with half of it.
+    # Twice the number of negatives above each positive; a tie counts as half a negative.
     above = np.einsum("ij,ij->i", gained, alarms[:, 1:] + alarms[:, :-1], dtype=np.float64)
     both = np.where(negatives > 0, positives, 0)  # average precision too needs both classes
     return {

@@ -42,7 +42,7 @@ class PartialScores:
     identity: str = ""
 
     def load(self, identity: str, count: int) -> Scores:
-        """Read (count,) scores that all processes of earlier runs left, alike on every process.
+        """Read the (count,) scores that earlier runs saved; every process gets the same.
 
         Raises:
             UserError: The folder cannot be created.
@@ -101,7 +101,7 @@ class PartialScores:
 
 
 def identify(job: ScoringJob, tiles: Tiles) -> str:
-    """A digest of what the scores and their order follow from."""
+    """Compute a digest of all that the scores and their order depend on."""
     digest = xxhash.xxh3_128(identify_model(job))
     digest.update(tiles.pairs.tobytes())
     for protein in job.data.table.proteins:
@@ -111,16 +111,16 @@ def identify(job: ScoringJob, tiles: Tiles) -> str:
 
 
 def identify_model(job: ScoringJob) -> bytes:
-    """A digest of the model and of how it computes.
+    """Compute a digest of the model and of the settings that its numbers depend on.
 
-    Of the program, it covers the model's own file and torch's version, not the whole installation.
+    Of the software, it covers the model's own file and torch's version, not the whole installation.
     """
     model = job.model
     digest = xxhash.xxh3_128()
     precision = (job.accelerator.mixed_precision, job.accelerator.device.type, job.state_dtype)
     sizes = (job.settings, job.tile_residues)
     digest.update(repr((torch.__version__, precision, sizes)).encode())
-    # The model may be edited between two tries.
+    # The model's code may be edited between two attempts.
     digest.update(Path(inspect.getfile(type(model))).read_bytes())
     digest.update(model.config.to_json_string().encode())
     for name, tensor in model.state_dict().items():

@@ -55,7 +55,7 @@ class Embedded(NamedTuple):
 
     Attributes:
         data: The proteins, sorted by id, without pairs.
-        identity: A digest of what their embeddings follow from.
+        identity: A digest of all that their embeddings depend on.
     """
 
     data: PairData
@@ -71,7 +71,7 @@ class Predictor:
         config: The configuration of its training with the user's changes.
         accelerator: The processes; all of them call the same methods.
         threshold: The lowest probability that is called an interaction.
-        calibration: What makes the model's own probabilities those of all pairs of new proteins.
+        calibration: Converts the model's own probabilities to those of all pairs of new proteins.
     """
 
     checkpoint: Checkpoint
@@ -97,7 +97,7 @@ class Predictor:
                 `accelerate launch` has set up, or else this process alone.
 
         Raises:
-            UserError: It is no checkpoint, it is damaged, or a change contradicts its training.
+            UserError: The directory is no checkpoint or damaged, or a change contradicts training.
         """
         config = load_own_config(Path(path), overrides)
         accelerator = accelerator or start_accelerator(config)
@@ -111,7 +111,7 @@ class Predictor:
     def score(
         self, pairs: Sequence[tuple[str, str]], sequences: Mapping[str, str]
     ) -> NDArray[np.float64]:
-        """Probabilities (N,) that the two proteins of each pair interact.
+        """Return the probabilities (N,) that the two proteins of each pair interact.
 
         Args:
             pairs: Ids of proteins, in either order; pairs may repeat.
@@ -138,15 +138,15 @@ class Predictor:
         density: float | None = None,
         self_pairs: bool = False,
     ) -> nx.Graph:
-        """The predicted network, each edge with a `probability` and whether it is a `call`.
+        """Predict the network; each edge has a `probability`, and `call` 1 if it is called, else 0.
 
         Args:
             sequences: The sequences of all proteins, by id.
             queries: Pair only these with all others; by default all with all.
-            top_k: The best partners of each protein (of each query, if there are queries).
+            top_k: How many best partners of each protein (or query, if there are queries) to keep.
             threshold: The lowest probability of an edge.
-            density: The share of the pairs, best first. Without any of the three limits, the edges
-                are the pairs of at least the checkpoint's own threshold.
+            density: The share of the pairs to keep, best first. Without any of the three limits,
+                the edges are the pairs that reach the checkpoint's own threshold.
             self_pairs: Whether a protein is paired with itself as well.
 
         Returns:
@@ -155,7 +155,7 @@ class Predictor:
         Raises:
             UserError: A query has no sequence, or the limits contradict one another.
         """
-        # Imported here: the command streams to files instead.
+        # Imported here: evaluate.py streams to files and does not need it.
         import networkx as nx
 
         wish = Wish(top_k, threshold, density)
@@ -178,7 +178,7 @@ class Predictor:
         return graph
 
     def embed(self, sequences: Mapping[str, str]) -> Embedded:
-        """The proteins with their embeddings, made as in training.
+        """Embed proteins as in training.
 
         Raises:
             UserError: The language model is not that of the training.
@@ -191,7 +191,7 @@ class Predictor:
         none = np.empty((0, 2), np.int64), np.empty(0, np.int8)
         table = PairTable(tuple(sorted(sequences)), *none)
         data = PairData(table, read_for_model(store, self.checkpoint.config, self.accelerator))
-        # A cache is known by its language model and these, and a state in it by its sequence.
+        # The language model and these settings identify a cache, the sequence an embedding in it.
         made = (settings.embeddings.dtype, settings.embeddings.layer, settings.max_sequence_length)
         digest = xxhash.xxh3_128(repr((store.language_model, made)).encode())
         for name in table.proteins:
@@ -204,12 +204,12 @@ class Predictor:
         pairs: NDArray[np.int64],
         partial: PartialScores | None = None,
     ) -> NDArray[np.float32]:
-        """Logits (N,) of listed pairs (N, 2), on every process, calibrated as configured.
+        """Return logits (N,) of listed pairs (N, 2), on every process, calibrated as configured.
 
         Args:
-            proteins: The proteins that pairs are numbers of.
+            proteins: The proteins that the numbers in `pairs` stand for.
             pairs: The pairs.
-            partial: Where finished scores are kept, for a next try of the same scoring.
+            partial: Where finished scores are kept, for another attempt at the same scoring.
         """
         table = PairTable(proteins.data.table.proteins, pairs, np.zeros(len(pairs), np.int8))
         data = proteins.data.with_table(table)
@@ -218,19 +218,19 @@ class Predictor:
         return self.calibrate(score_pairs(model, data, settings, accelerator, DESCRIBE, partial))
 
     def calibrate(self, logits: Scores) -> Scores:
-        """The logits of the calibrated probabilities, if there is a calibration."""
+        """Convert logits to those of the calibrated probabilities, if there is a calibration."""
         return logits if self.calibration is None else self.calibration.move_logits(logits)
 
     def stream(
         self, proteins: Embedded, grid: PairGrid, selection: Selection, folder: Path | None = None
     ) -> Iterator[ScoredPairs]:
-        """Score a grid of proteins; yield on the main process what is selected.
+        """Score a grid of proteins; yield the selected pairs on the main process.
 
         Args:
-            proteins: The proteins that the grid has numbers of.
+            proteins: The proteins that the grid's numbers stand for.
             grid: The pairs.
-            selection: Which of them are yielded.
-            folder: Where finished scores are kept, for a next try of the same scoring.
+            selection: Which of the pairs are yielded.
+            folder: Where finished scores are kept, for another attempt at the same scoring.
         """
         settings = self.config.evaluate.scoring
         model, accelerator = self.checkpoint.model, self.accelerator
@@ -253,7 +253,7 @@ def _check_known(names: Sequence[str], sequences: Mapping[str, str]) -> None:
 
 
 def _identify(job: ScoringJob, proteins: Embedded, grid: PairGrid) -> str:
-    """A digest of what the scores of a grid and their order follow from."""
+    """Compute a digest of all that the scores of a grid and their order depend on."""
     digest = xxhash.xxh3_128(identify_model(job) + proteins.identity)
     for numbers in (grid.rows, grid.columns):
         digest.update(numbers.tobytes() + b"|")

@@ -87,8 +87,8 @@ def encode_proteins(job: ScoringJob, proteins: HostInts, unscored: HostInts) -> 
 
     Args:
         job: The scoring, whose model is in eval mode.
-        proteins: All proteins of the scoring, also those already scored: batches are cut over
-            them, so that a protein is always encoded among the same others.
+        proteins: All proteins of the scoring, also those already scored: batches are planned over
+            them, so that a protein is always encoded with the same others.
         unscored: The proteins still needed; batches without any of them are left out.
     """
     residues = job.data.protein_lengths

@@ -12,15 +12,15 @@ DIGITS = 6
 
 
 def round_digits(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probabilities (N,) with at most six significant digits."""
+    """Round probabilities (N,) to six significant digits."""
     return np.array([_round(each) for each in probabilities.tolist()])
 
 
 def lowest_written(threshold: float) -> float:
-    """The lowest probability that is at least the threshold when it is written.
+    """Return the lowest probability that reaches the threshold once it is written.
 
-    A threshold that somebody has read in an output has no more digits than are written there, and
-    the probability behind it may be lower. Other thresholds stay as they are.
+    A threshold that somebody has copied from an output has no more digits than are written there,
+    and the exact probability may be lower. Other thresholds stay as they are.
     """
     if threshold <= 0 or _round(threshold) != threshold:
         return threshold

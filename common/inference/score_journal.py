@@ -1,7 +1,7 @@
 """The scores of finished stripes on disk, in their order, from which a scoring is resumed.
 
-Stripes are only ever appended, each with its length and checksum; what a killed process was writing
-is recognized and cut off. Only the main process writes and reads.
+Stripes are only ever appended, each with its length and checksum; a stripe that a killed process
+left incomplete is recognized and cut off. Only the main process writes and reads.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class ScoreJournal:
 
     Attributes:
         path: The file; None to keep nothing.
-        stripes: How many stripes it held when it was opened, the same on every process.
-        pairs: How many scores those have.
+        stripes: How many stripes the file held when it was opened, the same on every process.
+        pairs: How many scores these stripes have.
     """
 
     path: Path | None = None

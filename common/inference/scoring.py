@@ -1,6 +1,6 @@
-"""Scores of many pairs: every protein encoded once, every undirected pair computed once, in tiles.
+"""Score many pairs: every protein is encoded once, every undirected pair computed once, in tiles.
 
-The contents of a tile or an encoding batch follow from the pairs alone, never from the number of
+The contents of a tile or an encoding batch depend on the pairs alone, never on the number of
 processes, which only share the work. So one process and two compute the same numbers from the same
 tensors, to the last bit, and so does a scoring that was interrupted and resumed.
 """
@@ -41,7 +41,7 @@ def score_pairs(
     describe: str = "scoring",
     partial: PartialScores | None = None,
 ) -> Scores:
-    """Logits (N,) of all pairs of `data`, in their order, complete on every process.
+    """Return the logits (N,) of all pairs of `data`, in their order, complete on every process.
 
     Args:
         model: The unwrapped model; it is put into eval mode meanwhile.
@@ -69,7 +69,7 @@ def score_pairs(
 
 
 def probabilities(logits: Scores) -> NDArray[np.float64]:
-    """The probability of an interaction for each logit, in float64; float32 would tie the highest.
+    """Convert logits to probabilities, in float64; in float32 the highest ones would be equal.
 
     Raises:
         UserError: A logit is not finite.
@@ -101,7 +101,7 @@ def score_tile(model: PairModel, states: ProteinStates, pairs: NDArray[np.int64]
 
 
 def own_tiles(job: ScoringJob, tiles: Tiles, unscored: Sequence[int]) -> Iterator[int]:
-    """This process's tiles, in random order, while the progress of all processes is shown."""
+    """Yield this process's tiles in random order, and show the progress of all processes."""
     accelerator = job.accelerator
     own = tiles.deal(unscored, accelerator.num_processes)[accelerator.process_index]
     sizes = [len(tiles.pairs[piece]) for piece in tiles.slices]
@@ -124,9 +124,9 @@ class ScoreSheet:
         accelerator: The processes.
         known: (M,) logits on the host, NaN where no process has scored the pair yet.
         added: (M,) logits of this process on its device, zero elsewhere.
-        partial: Where to save them, if at all.
-        unsaved: The tiles added since they were last saved.
-        saved_at: The time of that.
+        partial: Where to save the logits, if at all.
+        unsaved: The tiles added since the logits were last saved.
+        saved_at: The time when the logits were last saved.
     """
 
     tiles: Tiles
@@ -143,7 +143,7 @@ class ScoreSheet:
         self.added = torch.zeros(count, device=self.accelerator.device)
 
     def keep_in(self, partial: PartialScores, identity: str) -> None:
-        """Start from what the same scoring saved there, and save there what is added."""
+        """Start from the logits that the same scoring saved in `partial`; save new ones there."""
         self.known, self.partial = partial.load(identity, len(self.known)), partial
         kept = int(np.isfinite(self.known).sum())
         if kept:
@@ -151,7 +151,7 @@ class ScoreSheet:
 
     @contextmanager
     def saving_when_paused(self) -> Iterator[None]:
-        """Save what has been added if a signal ends the work."""
+        """Save the logits added so far if a signal ends the work."""
         try:
             yield
         except Paused:
@@ -171,7 +171,7 @@ class ScoreSheet:
             self.save()
 
     def save(self) -> None:
-        """Save what this process has added, if there is a place for it."""
+        """Save the logits that this process has added, if there is a place for them."""
         if self.partial is None:
             return
         added = self.added.cpu().numpy()

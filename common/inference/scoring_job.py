@@ -52,7 +52,7 @@ class ScoringJob:
 
     @property
     def tile_residues(self) -> int:
-        """The most residues that are encoded together, or that interact together."""
+        """The highest number of residues that are encoded, or interact, at the same time."""
         if self.settings.tile_residues != "auto":
             return self.settings.tile_residues
         return GPU_TILE if self.accelerator.device.type == "cuda" else CPU_TILE
@@ -76,7 +76,7 @@ class ScoringJob:
 
     @contextlib.contextmanager
     def inferring(self) -> Iterator[None]:
-        """The model in eval mode, without gradients, in the accelerator's precision."""
+        """Run a block with the model in eval mode, without gradients, in the launched precision."""
         was_training = self.model.training
         self.model.train(False)
         try:
@@ -94,5 +94,5 @@ class ScoringJob:
         return explain_out_of_memory(task, self.data.protein_lengths[proteins], remedy)
 
     def progress(self, total: int, unit: str) -> LongWork:
-        """A progress bar for all processes' work, shown and logged by the main one."""
+        """Create a progress bar for all processes' work, shown and logged by the main one."""
         return LongWork(self.describe, total, unit, shown=self.accelerator.is_main_process)

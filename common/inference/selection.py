@@ -1,8 +1,8 @@
-"""Which scored pairs are kept while they stream by: all, the likely ones, or the best ones.
+"""Select which scored pairs are kept as they stream by: all, the likely ones, or the best ones.
 
-A selection takes pairs as they are scored and gives those to keep, at once or in the end, in the
-order in which they came. What it holds meanwhile does not grow with the number of scored pairs.
-Equal scores are decided by the order of the proteins, so that nothing depends on chance.
+A selection takes pairs as they are scored and yields those to keep, at once or at the end, in the
+order in which they came. Its memory does not grow with the number of scored pairs. Among equal
+scores the order of the proteins decides, so that nothing depends on chance.
 """
 
 from __future__ import annotations
@@ -34,30 +34,30 @@ class Selection(Protocol):
     """Keeps some of the pairs that it is given."""
 
     def take(self, pairs: ScoredPairs) -> Iterator[ScoredPairs]:
-        """Look at the next pairs; give those that are certainly kept."""
+        """Look at the next pairs; yield those that are certain to be kept."""
 
     def finish(self) -> Iterator[ScoredPairs]:
-        """Give the kept pairs that have not been given yet, after all have been taken."""
+        """Yield the kept pairs that have not been yielded yet, after all have been taken."""
 
 
 @dataclass
 class Likely:
-    """Keeps pairs of at least a probability, at once; all of them if there is no such limit."""
+    """Keeps all pairs that reach a probability, or simply all pairs if no limit is given."""
 
     threshold: float | None = None
 
     def take(self, pairs: ScoredPairs) -> Iterator[ScoredPairs]:
-        """Those of at least the probability."""
+        """Yield the pairs that reach the probability."""
         yield pairs if self.threshold is None else select_called(pairs, self.threshold)
 
     def finish(self) -> Iterator[ScoredPairs]:
-        """Nothing is left."""
+        """Yield nothing, because no pairs are held back."""
         yield from ()
 
 
 @dataclass
 class Best:
-    """Keeps the `count` best of all pairs; of equal scores those that come first.
+    """Keeps the `count` best of all pairs; among equal scores, those that come first.
 
     Attributes:
         count: How many to keep.
@@ -78,7 +78,7 @@ class Best:
         yield from ()
 
     def finish(self) -> Iterator[ScoredPairs]:
-        """The best, in the order in which they came."""
+        """Yield the best pairs, in the order in which they came."""
         if self._held:
             self._drop()
             yield from _pieces(self._held[0])
@@ -94,11 +94,11 @@ class Best:
 class BestPartners:
     """Keeps the `count` best pairs of every protein of the rows, each pair once.
 
-    Held are a number for each protein and partner: the logit in its upper half, as an integer of
-    the same order, and the partner below it, so that one partition finds the best.
+    Each protein and partner is held as one number: the logit in its upper half, as an integer that
+    sorts alike, and the partner in its lower half, so that one partition finds the best.
 
     Args:
-        count: How many partners to keep of each protein.
+        count: How many partners to keep for each protein.
         grid: The pairs that are scored.
         threshold: The lowest probability of a kept pair, if there is a limit.
     """
@@ -139,7 +139,7 @@ class BestPartners:
 
     def _merge(self, rows: HostInts, block: Keys) -> None:
         """Add candidates (n, m) to what these n rows hold; zero stands for none."""
-        # Nearly none is better than what a protein holds after some stripes, so these are few.
+        # After some stripes hardly any is better than what a protein holds, so these are few.
         row, column = np.nonzero(block > self.lowest[rows, None])
         if not len(row):
             return
@@ -153,7 +153,7 @@ class BestPartners:
         self.lowest[rows[changed]] = kept.min(axis=1)
 
     def finish(self) -> Iterator[ScoredPairs]:
-        """The kept pairs, by row and column."""
+        """Yield the kept pairs, by row and column."""
         grid = self.grid
         row, slot = np.nonzero(self.keys)
         keys = self.keys[row, slot]
@@ -168,14 +168,14 @@ class BestPartners:
 
 
 def select_of_grid(wish: Wish, grid: PairGrid) -> Selection:
-    """The selection of what is wanted among the pairs of a grid."""
+    """Create the selection of the wanted pairs among those of a grid."""
     if wish.top_k is not None:
         return BestPartners(min(wish.top_k, len(grid.columns)), grid, wish.threshold)
     return select_of_list(wish, grid.count)
 
 
 def select_of_list(wish: Wish, count: int) -> Selection:
-    """The selection of what is wanted among this many listed pairs."""
+    """Create the selection of the wanted pairs among this many listed ones."""
     if wish.top_k is not None:
         return Best(wish.top_k, wish.threshold)
     if wish.density is not None:
@@ -184,7 +184,7 @@ def select_of_list(wish: Wish, count: int) -> Selection:
 
 
 def select_called(pairs: ScoredPairs, threshold: float) -> ScoredPairs:
-    """The pairs of at least a probability."""
+    """Return the pairs whose probability reaches the threshold."""
     called = call_pairs(probabilities(pairs.logits), threshold)
     return pairs.select(called)
 
@@ -195,15 +195,15 @@ def _pieces(pairs: ScoredPairs) -> Iterator[ScoredPairs]:
 
 
 def _to_ordered(logits: Scores) -> Keys:
-    """Integers of the order of the logits in the upper 32 bits; none of them is zero."""
-    bits = (logits + np.float32(0)).view(np.uint32)  # The sum makes one of the two zeros.
+    """Convert logits to integers that sort alike, in the upper 32 bits; none of them is zero."""
+    bits = (logits + np.float32(0)).view(np.uint32)  # The sum turns -0 into 0.
     negative = bits >> 31 == 1
     ordered = np.where(negative, ~bits, bits | np.uint32(1 << 31))
     return ordered.astype(np.uint64) << np.uint64(32)
 
 
 def _from_ordered(keys: Keys) -> Scores:
-    """The logits that `_to_ordered` was given."""
+    """Return the logits that `_to_ordered` was given."""
     ordered = (keys >> np.uint64(32)).astype(np.uint32)
     positive = ordered >> 31 == 1
     bits = np.where(positive, ordered & np.uint32((1 << 31) - 1), ~ordered)

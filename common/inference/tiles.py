@@ -1,7 +1,7 @@
 """The plan of a scoring: every undirected pair once, in tiles of pairs that share proteins.
 
-A plan follows from the pairs and the proteins' lengths alone, never from the number of processes
-or from what was scored before, so that a pair is always computed among the same others.
+A plan depends on the pairs and the proteins' lengths alone, never on the number of processes or on
+what was scored before, so that a pair is always computed together with the same others.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def plan_tiles(pairs: HostInts, lengths: HostInts, tile_residues: int) -> Tiles:
 
     Proteins are ranked by length. A stripe is a few proteins of neighbouring rank, as the longer
     partner; along a stripe the shorter partner's rank rises. Where all pairs of a set are wanted,
-    a tile is thus a square of a few proteins by a few; where not, it is of like length at least.
+    a tile is thus a square of a few proteins by a few; else its proteins at least are alike long.
 
     Args:
         pairs: (N, 2) protein numbers; pairs may repeat, in either order.

@@ -1,4 +1,4 @@
-"""Which of the scored pairs a user wants. This module imports no library that takes time."""
+"""Which of the scored pairs a user wants. This module imports no slow library."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Wish:
     """Which of the scored pairs are wanted; without any limit, all are.
 
     Attributes:
-        top_k: The best partners of each protein, or of listed pairs the best of all.
+        top_k: How many best partners of each protein; of listed pairs, how many best in all.
         threshold: The lowest probability.
         density: The share of the scored pairs, best first.
     """
@@ -29,9 +29,9 @@ class Wish:
             )
         for name, value in (("threshold", self.threshold), ("density", self.density)):
             if value is not None and not 0 <= value <= 1:
-                raise UserError(f"the {name} {value} is not between 0 and 1; choose another")
+                raise UserError(f"the {name} {value} is not between 0 and 1; choose another one")
         if self.top_k is not None and self.top_k < 1:
-            raise UserError(f"top-k {self.top_k} is not at least 1; choose another")
+            raise UserError(f"top-k {self.top_k} is not at least 1; choose a larger one")
 
     @property
     def is_open(self) -> bool:

@@ -1,4 +1,4 @@
-"""The mechanics behind the training loop, which is itself in the scripts."""
+"""Helpers for the training loop; the loop itself is in the scripts."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class EpochSteps:
     Attributes:
         run: The stage's run.
         planner: Plans the pairs of each round.
-        model: The unwrapped model, which knows what it pads.
-        finite: Gives its last verdict when the steps are done.
+        model: The unwrapped model, which knows how much it pads.
+        finite: Checks the last update when the steps are done.
         epoch: Counted from 0.
         first: The first round to do; not 0 in an epoch that was paused.
     """
@@ -118,7 +118,7 @@ class EpochRecord:
             self.sums = torch.tensor(own, dtype=torch.float64, device=device)
 
     def note(self, losses: Tensor, weights: Tensor, lr: float) -> None:
-        """Count a step, of losses (B,) and their weights (B,) at a learning rate."""
+        """Add a step: its losses (B,), their weights (B,) and its learning rate."""
         with torch.no_grad():
             added = torch.stack([(losses * weights).sum(), weights.sum()]).double()
             self.sums += added
@@ -137,7 +137,7 @@ class EpochRecord:
             )
 
     def to_part(self) -> EpochPart:
-        """What the epoch can be resumed from; every process must call this."""
+        """Return what is needed to resume the epoch; every process must call this."""
         sums = gather_object([self.sums.tolist()])
         return EpochPart(self.step, self.seconds, self.lr, sums)
 
@@ -147,7 +147,7 @@ class EpochRecord:
         return time.perf_counter() - self.started
 
     def row(self, train_loss: float, validation: Validation) -> EpochRow:
-        """The epoch's line of the CSV."""
+        """Return the epoch's row of the CSV file."""
         return EpochRow(
             epoch=self.epoch + 1,
             seconds=self.seconds,
@@ -159,7 +159,7 @@ class EpochRecord:
         )
 
     def mean_loss(self) -> float:
-        """The mean over all pairs of all processes; every process must call this."""
+        """Return the mean loss of all processes' pairs; every process must call this."""
         loss, count = self.run.accelerator.reduce(self.sums, reduction="sum").tolist()
         return float(loss / count) if count else math.nan
 
@@ -172,16 +172,16 @@ class FiniteCheck:
     verdict without communicating. Under float16, where the loss scaler skips steps whose gradients
     overflow, the losses must be finite instead.
 
-    A host that waited for each verdict would leave its GPU idle meanwhile. There (`deferred`) the
-    fused optimizer itself skips a step of a bad verdict, and the host reads the verdict one update
-    later, before the next step.
+    A host that waited for each verdict would leave its GPU idle meanwhile. On a GPU (`deferred`)
+    the fused optimizer therefore skips a bad update by itself, and the host reads the verdict one
+    update later, before the next step.
 
     Attributes:
         accelerator: The processes and the precision.
         optimizer: The optimizer, which must be fused if deferred.
         deferred: Whether to read the verdict one update later.
         rounds: The rounds since the last update: with accumulation any of them may be the cause.
-        pending: The last update's verdict, when the device has it, and the update's rounds.
+        pending: The last update's verdict, the event of its arrival, and the update's rounds.
     """
 
     accelerator: Accelerator
@@ -195,7 +195,7 @@ class FiniteCheck:
         self.rounds.append((losses.detach(), batch.pairs, batch.names))
 
     def verify(self, norm: Tensor) -> None:
-        """Let the update pass, or stop.
+        """Let the update pass, or stop the run.
 
         Args:
             norm: The norm of the update's gradients, a scalar.
@@ -214,7 +214,7 @@ class FiniteCheck:
         """Read the verdict on the last update, waiting for the device if need be.
 
         Raises:
-            UserError: It is bad.
+            UserError: The update was bad.
         """
         if self.pending is None:
             return
@@ -238,7 +238,7 @@ class FiniteCheck:
         return str(self.accelerator.mixed_precision) == "fp16"
 
     def _send(self, wrong: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
-        """Send a verdict to the optimizer and the host; the event tells when it is there."""
+        """Send a verdict to the optimizer and the host; the event marks its arrival there."""
         if self.deferred and not self._scales:
             # How gradient scalers make fused optimizers skip a step.
             self.optimizer.found_inf = wrong.float()  # type: ignore[attr-defined]
@@ -257,9 +257,9 @@ class FiniteCheck:
         names = sorted(set(guilty or gather_object([n for *_, names in rounds for n in names])))
         shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
         raise UserError(
-            f"the loss or its gradient is not finite in a batch of the proteins {shown}; lower"
+            f"the loss or its gradient is not finite in a batch with the proteins {shown}; lower"
             " training_config.optimizer.lr or scheduler.max_lr, set training_config.max_grad_norm,"
-            " or look at these proteins' embeddings"
+            " or check these proteins' embeddings"
         )
 
 

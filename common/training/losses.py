@@ -38,7 +38,7 @@ class PairLoss:
 
 
 def share_of_global_mean(losses: Tensor, batch: PairBatch, accelerator: Accelerator) -> Tensor:
-    """This rank's loss to call backward on: all ranks together get the global mean's gradient.
+    """Scale this rank's loss so that the gradients of all ranks average to the global mean's.
 
     DDP averages gradients over processes. Multiplied by their number and divided by the global
     count, the local sums average to the mean over all pairs of the round, however unequal the
@@ -47,7 +47,7 @@ def share_of_global_mean(losses: Tensor, batch: PairBatch, accelerator: Accelera
     Args:
         losses: (B,) of this rank's pairs.
         batch: The pairs' weights and the round's number of pairs.
-        accelerator: Knows the number of processes.
+        accelerator: Gives the number of processes.
     """
     scale = float(accelerator.num_processes / batch.total)
     return (losses * batch.weights).sum() * scale

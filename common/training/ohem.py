@@ -42,7 +42,7 @@ class Miner:
     accelerator: Accelerator
 
     def mine(self, model: PairModel, pool: PairBatch, table: PairTable) -> PairBatch:
-        """The part of this rank's pool to train on.
+        """Choose the part of this rank's pool to train on.
 
         Args:
             model: The unwrapped model.

@@ -21,7 +21,7 @@ from common.errors import UserError
 
 
 def build_optimizer(model: nn.Module, settings: OptimizerConfig) -> AdamW:
-    """AdamW over all parameters, with weight decay on all but biases, norms and the CLS token."""
+    """Create AdamW, with weight decay on all parameters but biases, norms and the CLS token."""
     decayed = [p for p in model.parameters() if p.dim() == 2]
     spared = [p for p in model.parameters() if p.dim() != 2]
     groups = [
@@ -39,7 +39,7 @@ def build_optimizer(model: nn.Module, settings: OptimizerConfig) -> AdamW:
 
 
 def build_scheduler(optimizer: AdamW, settings: TrainingConfig, updates: int) -> LRScheduler:
-    """The learning rate over `updates` optimizer updates.
+    """Create the learning-rate schedule for `updates` optimizer updates.
 
     The schedule is not handed to accelerate: a prepared one steps once per process and would run
     past its end on two. It is stepped once per update instead.
@@ -49,8 +49,8 @@ def build_scheduler(optimizer: AdamW, settings: TrainingConfig, updates: int) ->
         return LambdaLR(optimizer, _one)
     warmup = schedule.pct_start
     if warmup * updates == 1:
-        # Torch would divide by the steps between the first update and the peak, here none.
-        # Slightly below, the first update is the peak.
+        # Torch would divide by the number of steps from the first update to the peak, here 0.
+        # With a slightly smaller share, the first update is the peak.
         warmup *= 1 - 1e-9
     return OneCycleLR(
         optimizer,
@@ -80,8 +80,8 @@ class StagedUnfreezing:
 
     Frozen parameters lose their gradients before each update instead of `requires_grad`: DDP
     fixes its set of parameters when it wraps the model and would never synchronise those that
-    join later. AdamW skips what has no gradient and starts its moments when they join; the
-    schedule runs on.
+    join later. AdamW skips parameters without a gradient and starts their moments when they join;
+    the schedule runs on.
     """
 
     frozen: tuple[nn.Parameter, ...]

@@ -1,4 +1,4 @@
-"""The curves of a training stage."""
+"""Plot the curves of a training stage."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Progress:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Progress:
-        """The progress that `asdict` made a dictionary of; other keys are ignored."""
+        """Restore progress from the dictionary that `asdict` made of it; ignore other keys."""
         known = {name: content[name] for name in cls.__dataclass_fields__}
         known["rows"] = [EpochRow(**row) for row in known["rows"]]
         known["part"] = known["part"] and EpochPart(**known["part"])

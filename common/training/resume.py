@@ -1,8 +1,8 @@
-"""The state that `--resume` takes: all that a run needs to continue as if it had never stopped.
+"""The state that `--resume` loads: all that a run needs to continue as if it had never stopped.
 
 `last_state/` holds what accelerate saves (weights, optimizer, random states) and progress.json:
 how far the run has come, on how many processes, and the checksum of every file. It is written
-aside and moved into place as a whole; a run that was killed meanwhile finds the state before.
+aside and moved into place as a whole; a run that was killed meanwhile has the previous state.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from common.run import CONFIG_FILE, Run, on_main_process
 
 LAST_STATE, PROGRESS_FILE = "last_state", "progress.json"
 
-# Keys in which a resumed run may differ from the run before, by what they begin with; every other
-# key is compared. `evaluate.decision_threshold`, `calibration`, `prevalence` and `strategies` are
-# compared because each epoch's metrics and the stored decision may follow from them, and
-# `evaluate.scoring` because the last bits of validation scores, and so which epoch is the best,
-# follow from the sizes and dtypes of its tiles.
+# The beginnings of the keys in which a resumed run may differ from the stopped one; all other keys
+# are compared. `evaluate.decision_threshold`, `calibration`, `prevalence` and `strategies` are
+# compared because each epoch's metrics and the stored decision may depend on them, and
+# `evaluate.scoring` because the last bits of validation scores, and so the choice of the best
+# epoch, depend on the sizes and dtypes of its tiles.
 IGNORED_KEYS = {
     "names and places of the run's own files": (
         "run_config.output_dir",
@@ -121,7 +121,7 @@ def load_state(run: Run) -> dict[str, Any] | None:
     """Restore the last complete state; None if the run was stopped before it saved one.
 
     Raises:
-        UserError: The state is damaged, or of another configuration or launch.
+        UserError: The state is damaged, or belongs to another configuration or launch.
     """
     directory = run.model_dir / LAST_STATE
     progress = find_state(run)
@@ -130,7 +130,7 @@ def load_state(run: Run) -> dict[str, Any] | None:
     try:
         run.accelerator.load_state(str(directory))
     except (pickle.UnpicklingError, SafetensorError, RuntimeError) as error:
-        # The library refuses to run code of a state file, in a message of a page.
+        # The library refuses to run code of a state file, with a message as long as a page.
         reason = excerpt(" ".join(str(error).split()), limit=120)
         raise _damaged(directory, f"cannot be loaded ({reason})") from None
     return progress
@@ -140,9 +140,9 @@ def find_state(run: Run) -> dict[str, Any] | None:
     """Check that the run can be resumed as it was started; return the last state's progress.
 
     Raises:
-        UserError: As `load_state`.
+        UserError: The same as in `load_state`.
     """
-    # One process looks for all: on a shared file system each may see another moment.
+    # One process reads for all: on a shared file system each may see the files of another moment.
     return on_main_process(run.accelerator, partial(_find_state, run))
 
 
@@ -164,7 +164,7 @@ def _find_state(run: Run) -> dict[str, Any] | None:
 
 
 def _launch_of(run: Run) -> dict[str, Any]:
-    """How the stage was launched, which the numbers follow from beside the configuration."""
+    """How the stage was launched; the numbers depend on it as on the configuration."""
     accelerator = run.accelerator
     return {
         "processes": accelerator.num_processes,
@@ -211,7 +211,7 @@ def _damaged(path: Path, how: str) -> UserError:
 
 
 def check_same_config(run: Run) -> None:
-    """Refuse to resume with another value of a key that the numbers follow from."""
+    """Refuse to resume with another value of a key that the numbers depend on."""
     path = run.log_dir / CONFIG_FILE
     before = flat_values(read_resolved_config(path))
     now = flat_values(run.config)
@@ -224,11 +224,11 @@ def check_same_config(run: Run) -> None:
 
 
 def digest_data(parts: Mapping[str, PairData], known: Sequence[PairTable] = ()) -> str:
-    """A digest of a stage's pairs, their proteins, and what embedded them.
+    """Compute a digest of a stage's pairs, their proteins and the model that embedded them.
 
     Args:
         parts: The splits.
-        known: Pairs of other splits that say what is never drawn as a negative.
+        known: Pairs of other splits, which determine what is never drawn as a negative.
     """
     digest = xxhash.xxh3_64()
     for table in known:

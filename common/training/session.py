@@ -1,4 +1,4 @@
-"""What a stage trains with: model, optimizer, schedule, batches, mining, validation, progress.
+"""The parts of a stage: model, optimizer, schedule, batches, mining, validation, progress.
 
 `prepare_session` builds and connects the parts, and restores them when resuming. The loop over
 them is in the scripts; `Session.record` and `Session.save` end an epoch, `Session.finish` a stage.
@@ -86,7 +86,7 @@ class Session:
     training_pairs: Hashes | None
 
     def epochs(self) -> Iterator[int]:
-        """The remaining epochs, counted from 0, until the last one or an early stop."""
+        """Yield the remaining epochs, counted from 0, until the last one or an early stop."""
         training = self.run.config.training
         self.unwrapped.train()
         with PAUSE.until_asked():
@@ -99,7 +99,7 @@ class Session:
                 yield self.progress.epoch
 
     def steps(self, epoch: int) -> tuple[EpochSteps, EpochRecord]:
-        """The remaining rounds of an epoch on this rank, and the record to note them in."""
+        """Return an epoch's remaining rounds on this rank, and the record to note them in."""
         part = self.progress.part
         first = part.rounds if part else 0
         steps = EpochSteps(self.run, self.planner, self.unwrapped, self.finite, epoch, first)
@@ -107,7 +107,7 @@ class Session:
 
     @contextmanager
     def step(self, batch: PairBatch) -> Iterator[None]:
-        """One step, with gradients accumulated as configured.
+        """Surround one step, with gradients accumulated as configured.
 
         Raises:
             UserError: The step ran out of memory.
@@ -127,7 +127,7 @@ class Session:
         """Save the state and stop after an update, if any rank has received a signal.
 
         Raises:
-            Paused: The state is saved, with how far the epoch has come.
+            Paused: The state has been saved, with the progress within the epoch.
         """
         if not self.run.accelerator.sync_gradients:
             return
@@ -140,7 +140,7 @@ class Session:
             raise Paused(f"{where} on {signal}; resume it with --resume (run id {self.run.run_id})")
 
     def mine(self, batch: PairBatch, epoch: int) -> PairBatch:
-        """The pairs of a round to train on: all of them, or the hardest of a pool."""
+        """Choose the pairs of a round to train on: all of them, or the hardest of a pool."""
         if not self.planner.mines(epoch):
             return batch
         return self.miner.mine(self.unwrapped, batch, self.planner.at(epoch).table)
@@ -220,7 +220,7 @@ def prepare_session(
     Args:
         run: The stage's run.
         model: The model, fresh or with the weights of `origin`.
-        splits: What it is trained and validated on.
+        splits: The data that it is trained and validated on.
         origin: The checkpoint that is trained further.
 
     Raises:
@@ -246,8 +246,8 @@ def prepare_session(
     scheduler = build_scheduler(plain_optimizer, config.training, updates)
     wrapped, optimizer = accelerator.prepare(unwrapped, plain_optimizer)
     loss = PairLoss(config.training.loss)
-    # Each rank has dropout of its own. Seeded here, because what came before (embedding what is
-    # new, or not) may have drawn random numbers.
+    # Each rank has dropout of its own. Seeded here, because embedding (which depends on the cache)
+    # may have drawn random numbers before.
     set_seed(config.run.seed, device_specific=True)
     progress = Progress(data=digest_data(splits.parts, splits.known))
     if run.resuming:
@@ -292,9 +292,9 @@ def restore_progress(run: Run, scheduler: LRScheduler, fresh: Progress) -> Progr
     """Load weights, optimizer, schedule and random states in place; return the saved progress.
 
     Args:
-        run: What is resumed.
-        scheduler: The stage's.
-        fresh: The progress of a stage that starts now: where no state was saved yet.
+        run: The run to resume.
+        scheduler: The stage's learning-rate schedule.
+        fresh: The progress of a stage that starts now, returned if no state was saved yet.
 
     Raises:
         UserError: The state cannot be resumed, or the data are not those it was trained on.
@@ -308,7 +308,7 @@ def restore_progress(run: Run, scheduler: LRScheduler, fresh: Progress) -> Progr
         raise UserError(
             f"cannot resume {run.log_dir}: the pairs, the proteins or the language model are not"
             " those that the run was started with; set data_config.benchmark.root_dir and"
-            " data_config.embeddings.model_name to those, or start a new run"
+            " data_config.embeddings.model_name as they were, or start a new run"
         )
     scheduler.load_state_dict(progress.scheduler)
     return progress

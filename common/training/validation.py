@@ -46,7 +46,7 @@ class Measured:
 
     @classmethod
     def mean(cls, sets: Sequence[Measured]) -> Measured:
-        """The means over sets of pairs, all of one weight; of a metric, where it is defined."""
+        """Average over sets of equal weight; a metric, over the sets where it is defined."""
         found = {name: [each.metrics[name] for each in sets] for name in sets[0].metrics}
         defined = {name: [v for v in values if v is not None] for name, values in found.items()}
         metrics = {name: float(np.mean(v)) if v else None for name, v in defined.items()}
@@ -59,11 +59,11 @@ class Validation:
     """A model's metrics on the monitored validation pairs, the same on every process.
 
     Attributes:
-        loss: The loss, the mean of the sets' if there are several.
-        metrics: By name, like the loss; None where undefined.
+        loss: The loss; the mean over the sets if there are several.
+        metrics: The metrics by name, averaged like the loss; None where undefined.
         decision: The threshold, chosen on the pairs of all sets.
-        sets: By name, where held-out proteins are monitored: what each set of them gave, their
-            mean, and what the benchmark's own pairs gave.
+        sets: The results by name, if held-out proteins are monitored: of each set of them, their
+            mean, and of the benchmark's own pairs.
     """
 
     loss: float
@@ -72,7 +72,7 @@ class Validation:
     sets: Mapping[str, Measured] = field(default_factory=dict)
 
     def records(self) -> list[dict[str, Cell]]:
-        """The epoch's rows of `validation.csv`, without metrics that were not asked for."""
+        """The epoch's rows of `validation.csv`, without metrics that were not requested."""
         epoch = self.decision.epoch
         return [
             {"epoch": epoch, "set": name, "pairs": each.pairs, "loss": each.loss, **each.metrics}
@@ -85,9 +85,9 @@ class ValidationPairs:
     """The pairs that a stage validates on.
 
     Attributes:
-        monitored: Those that choose the best epoch and the threshold.
-        counts: How many of them belong to each set.
-        benchmark: The benchmark's own, where others are monitored.
+        monitored: The pairs on which the best epoch and the threshold are chosen.
+        counts: How many of the monitored pairs belong to each set.
+        benchmark: The benchmark's own validation pairs, if others are monitored.
         prevalence: The share of pairs of new proteins that interact, as far as it is known.
         sample: Further pairs of held-out proteins that the threshold is chosen on.
     """
@@ -100,7 +100,7 @@ class ValidationPairs:
 
     @classmethod
     def of(cls, splits: Splits, config: Config) -> Self:
-        """Those of a stage: pairs of the proteins that were set aside, if any were."""
+        """Take a stage's pairs: those of the proteins that were set aside, if any were."""
         monitored, held_out = splits.monitored, splits.held_out
         return cls(
             monitored,

@@ -1,4 +1,4 @@
-"""Decision thresholds: from which probability on a pair is called an interaction.
+"""Decision thresholds: the lowest probability of a pair that is called an interaction.
 
 A threshold mode is a `ThresholdMode` in `common.registry.THRESHOLD_MODES`, in a file of its own
 here. Training applies the configured mode after every epoch and stores the threshold and the mode's
@@ -6,7 +6,7 @@ name with the checkpoint; evaluation takes the stored threshold, or chooses one 
 was trained in another mode (`common.inference.deciding`).
 
 This module does not import torch at its top, so that the scripts can ask a mode what it needs
-before the seconds that torch takes to import.
+without waiting for torch.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Evidence:
         labels: (N,) their labels, 0 or 1.
         prevalence: The share of pairs of new proteins that interact, as `evaluate.prevalence` says;
             None if it is to be computed and no proteins are held out.
-        sample: Pairs that stand for the network of held-out proteins, for a mode that draws them.
-        sample_scores: (M,) the model's probabilities of these.
+        sample: Pairs that represent the network of held-out proteins, for a mode that draws them.
+        sample_scores: (M,) the model's probabilities of the pairs of `sample`.
     """
 
     scores: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
@@ -62,8 +62,8 @@ class ThresholdMode:
     """One way to choose the threshold.
 
     Attributes:
-        choose: Gives the threshold.
-        keys: The keys of `evaluate.decision_threshold` that it reads, beside `mode`.
+        choose: Chooses the threshold.
+        keys: The keys of `evaluate.decision_threshold` that the mode reads, beside `mode`.
         needs_validation: Whether it needs the scored validation pairs; if not, its threshold
             follows from the configuration alone, and `choose` may be given an empty `Evidence`.
         needs_both_classes: Whether the validation pairs must be of both classes.
@@ -86,7 +86,7 @@ def mode_of(settings: DecisionThresholdConfig) -> ThresholdMode:
 
 
 def needs_network(config: Config) -> str:
-    """The setting that needs the network of held-out proteins, for a message; empty if none."""
+    """Name the setting that needs the network of held-out proteins; return "" if none does."""
     evaluate = config.evaluate
     if mode_of(evaluate.decision_threshold).needs_network:
         return f"{SECTION}.mode: {evaluate.decision_threshold.mode}"
@@ -96,13 +96,13 @@ def needs_network(config: Config) -> str:
 
 
 def draw_sample(config: Config, held_out: HeldOut | None) -> NetworkSample | None:
-    """The pairs of held-out proteins that the configured mode needs scored, if any."""
+    """Draw the pairs of held-out proteins that the configured mode needs scored, if any."""
     draw = mode_of(config.evaluate.decision_threshold).sample
     return draw(config, held_out) if draw is not None and held_out is not None else None
 
 
 def assume_prevalence(config: Config, held_out: HeldOut | None) -> float | None:
-    """The configured prevalence; `auto` is the density of the network of held-out proteins."""
+    """Return the configured prevalence; `auto` is that of the network of held-out proteins."""
     configured = config.evaluate.prevalence
     if configured != "auto":
         return configured
@@ -110,14 +110,14 @@ def assume_prevalence(config: Config, held_out: HeldOut | None) -> float | None:
 
 
 def check_threshold(settings: DecisionThresholdConfig, overridden: Collection[str] = ()) -> None:
-    """Reject settings for a model that the configured mode cannot or would not use.
+    """Reject settings that the configured mode would ignore or cannot apply to a model.
 
     Args:
         settings: The section `evaluate.decision_threshold`.
         overridden: The full key paths that the command line sets.
 
     Raises:
-        UserError: A key was set that the mode ignores, or its threshold is no probability.
+        UserError: A key was set that the mode ignores, or the threshold is not a probability.
     """
     mode = mode_of(settings)
     for key in DecisionThresholdConfig.model_fields:
@@ -135,7 +135,7 @@ def check_classes(evaluate: EvaluateConfig, labels: NDArray[np.generic]) -> None
     """Reject validation pairs of one class if the threshold's mode or the calibration needs both.
 
     Raises:
-        UserError: They are of one class only.
+        UserError: The pairs are of one class only.
     """
     if len(np.unique(labels)) == 2:
         return
@@ -153,7 +153,7 @@ def check_classes(evaluate: EvaluateConfig, labels: NDArray[np.generic]) -> None
 
 
 def call_pairs(probabilities: ArrayLike, threshold: float) -> NDArray[np.bool_]:
-    """Which pairs are called interactions.
+    """Decide which pairs are called interactions.
 
     The comparison is made in float64: in float32 a threshold that lies between two neighbouring
     scores would be rounded onto one of them.

@@ -1,7 +1,7 @@
 """The threshold mode `best_f1_on_valid`: the best F1 on the monitored validation pairs.
 
-Of these half interact, of all pairs of new proteins a few in a hundred: as a network, what such a
-threshold calls is far too dense. `match_density` is for networks.
+Half of these pairs interact, but only a few in a hundred of all pairs of new proteins: the network
+that such a threshold predicts is far too dense. For networks, use `match_density`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from common.inference.thresholds.levels import Levels
 def best_f1_threshold(probabilities: ArrayLike, labels: ArrayLike) -> float:
     """Find the threshold whose calls have the highest F1.
 
-    Of several best ones the highest is taken, which calls the fewest pairs.
+    Of several best thresholds the highest is taken, which calls the fewest pairs.
 
     Args:
         probabilities: (N,) scores of the pairs.

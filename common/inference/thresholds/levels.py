@@ -1,4 +1,4 @@
-"""The thresholds that scores allow: between one distinct score and the next."""
+"""The possible thresholds of a set of scores: one between each distinct score and the next."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 @dataclass(frozen=True, eq=False)
 class Levels:
-    """The distinct scores, falling: a threshold calls the pairs of the first few.
+    """The distinct scores, highest first: a threshold calls the pairs of the first few.
 
     Attributes:
         scores: (L,) the distinct scores.
@@ -22,20 +22,20 @@ class Levels:
 
     @classmethod
     def of(cls, scores: NDArray[np.float64]) -> Levels:
-        """The levels of the scores (N,) of pairs."""
+        """Find the levels of the scores (N,) of pairs."""
         falling, places = np.unique(-scores, return_inverse=True)
         return cls(-falling, places)
 
     def add_up(self, weights: ArrayLike) -> NDArray[np.float64]:
-        """The sum of the weights (N,) of the pairs that lie at or above each level, (L,)."""
+        """Sum the weights (N,) of the pairs that lie at or above each level; (L,)."""
         given = np.asarray(weights, dtype=np.float64)
         return np.cumsum(np.bincount(self._places, given, len(self.scores)))
 
     def threshold(self, level: int) -> float:
-        """The threshold that calls the pairs down to a level, counted from 0.
+        """Return the threshold that calls the pairs down to a level, counted from 0.
 
         It lies midway between this score and the next one below it (or zero), so that rounding
-        noise in a score calls no pair differently.
+        noise in a score does not change which pairs are called.
         """
         high = float(self.scores[level])
         last = level + 1 == len(self.scores)

@@ -3,8 +3,8 @@
 With a number for `density`, that share of all pairs of held-out proteins is called. With `auto`,
 the relative density is 1 over node sets of these proteins, drawn by walks of the kind that is
 judged: as many pairs are called as interact there (`common.data.network_sample`). Calling as many
-pairs as interact over *all* pairs would leave the sets of a judgement about half as dense as they
-are, because walks gather interactions more than they gather called pairs.
+pairs as interact over *all* pairs would make the judged node sets only about half as dense as they
+really are, because walks collect more interactions than called pairs.
 
 If several kinds of walk are judged, `auto` takes the geometric mean of their relative densities.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def _sample(config: Config, held_out: HeldOut) -> NetworkSample:
-    # Imported when needed: with what it imports it takes a second, and a mode is checked before.
+    # Imported when needed: this takes a second, and a mode is checked before it is needed.
     from common.data.network_sample import sample_pairs, sample_walks
 
     judged, seed = config.evaluate.strategies, config.run.seed

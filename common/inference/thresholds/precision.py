@@ -1,8 +1,8 @@
-"""The threshold mode `precision`: most pairs that are called do interact, at a natural prevalence.
+"""The threshold mode `precision`: a given share of called pairs interacts, at a natural prevalence.
 
-Half of the validation pairs interact, of all pairs few do. With the share of called pairs among
-those that interact, t, and among the others, f, which do not depend on how many there are of each,
-the precision at the prevalence p is p t / (p t + (1 - p) f).
+Half of the validation pairs interact, but few of all pairs do. Let t be the share of interacting
+pairs that is called, and f that of the other pairs; neither depends on how many pairs there are of
+each kind. The precision at the prevalence p is then p t / (p t + (1 - p) f).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from common.inference.thresholds.levels import Levels
 def precision_at(
     levels: Levels, truth: NDArray[np.bool_], prevalence: float
 ) -> NDArray[np.float64]:
-    """The precision (L,) of calling the pairs down to each level, at another prevalence."""
+    """Compute the precision (L,) of calling the pairs down to each level, at a prevalence."""
     hits, false = (levels.add_up(chosen) / np.count_nonzero(chosen) for chosen in (truth, ~truth))
     precision: NDArray[np.float64] = (
         prevalence * hits / (prevalence * hits + (1 - prevalence) * false)
@@ -28,10 +28,10 @@ def precision_at(
 
 
 def _choose(settings: DecisionThresholdConfig, evidence: Evidence) -> Choice:
-    """The lowest threshold that reaches the precision.
+    """Choose the lowest threshold that reaches the precision.
 
     Raises:
-        UserError: None does.
+        UserError: No threshold reaches it.
     """
     assert evidence.prevalence is not None
     scores, truth = check_scores(evidence.scores, evidence.labels)
