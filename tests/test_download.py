@@ -189,10 +189,10 @@ def test_nothing_is_fetched_into_a_root_one_level_off(
     repository: Repository, settings: Callable[..., BenchmarkConfig], tmp_path: Path
 ) -> None:
     provide(settings(), "train", "val")
-    with pytest.raises(UserError, match=rf"but {tmp_path}/root has; set it to that"):
+    with pytest.raises(UserError, match=rf"but {tmp_path}/root has; set root_dir to that"):
         provide(settings(root_dir=str(tmp_path / "root" / SPECIES)), "test")
     repository.folder.rename(tmp_path / "root" / "aside")
-    with pytest.raises(UserError, match=rf"but {tmp_path}/root has; set it to that"):
+    with pytest.raises(UserError, match=rf"but {tmp_path}/root has; set root_dir to that"):
         provide(settings(root_dir=str(tmp_path)), "test")
 
 
@@ -323,8 +323,8 @@ def test_a_refusal_is_not_repeated(
     ("fault", "reason"),
     [
         ("page", "it answers with a web page instead of the file, perhaps a login page"),
-        ("text", "what it sends is not usable"),
-        ("nothing", "what it sends is not usable"),
+        ("text", "what was sent is not usable"),
+        ("nothing", "what was sent is not usable"),
     ],
 )
 def test_an_answer_that_is_not_the_file_is_one_sentence(
@@ -350,7 +350,7 @@ def test_half_a_file_that_claims_to_be_whole_is_refused(
     repository: Repository, settings: Callable[..., BenchmarkConfig], name: str
 ) -> None:
     repository.faults[f"{DATASET}/{name}"] = ["half"]
-    with pytest.raises(UserError, match=r"what it sends is not usable \(.*\.pkl"):
+    with pytest.raises(UserError, match=r"what was sent is not usable \(.*\.pkl"):
         provide(settings(), "test")
     assert name in provide(settings(), "test")
 
@@ -366,7 +366,7 @@ def test_functional_data_are_checked_too(
         "selected_essential_proteins.txt": "essential_protein/selected_essential_proteins.txt",
     }.items():
         repository.faults[place] = ["text"]
-        with pytest.raises(UserError, match=rf"{place}: what it sends .* copy the file of that"):
+        with pytest.raises(UserError, match=rf"{place}: what was sent .* copy the file of that"):
             provide(chosen, "test", functional=[name])
         assert contents(tmp_path / "functional") == {}
 
@@ -396,7 +396,7 @@ def test_a_file_that_changed_on_the_server_is_reported(
     path = repository.folder / DATASET / TRAIN
     path.write_bytes(path.read_bytes() + b"P001\tP002\t1\n")
     for _ in range(2):
-        with pytest.raises(UserError, match=r"has changed since an earlier start fetched it"):
+        with pytest.raises(UserError, match=r"has changed since an earlier run fetched it"):
             provide(settings(), "train")
         assert not (root / TRAIN).exists()
         assert record_of(root, TRAIN)["sha256"] == before["sha256"]
@@ -440,7 +440,7 @@ def test_without_a_server_the_sentence_says_what_to_clone(
         provide(chosen, "train")
     assert str(error.value) == (
         f"cannot fetch http://127.0.0.1:9/{DATASET}/{TRAIN}: there is no connection; try"
-        " again, or clone https://github.com/SophieSarceau/PRING where there is a connection"
+        " again, or clone https://github.com/SophieSarceau/PRING on a machine with a connection"
         f" and set data_config.benchmark.root_dir to its {DATASET}"
     )
     with pytest.raises(UserError, match="cannot fetch nowhere/"):
@@ -450,7 +450,7 @@ def test_without_a_server_the_sentence_says_what_to_clone(
 @pytest.mark.parametrize(
     ("raised", "reason"),
     [
-        (requests.exceptions.SSLError("x"), "its certificate is not trusted here; REQUESTS_CA_B"),
+        (requests.exceptions.SSLError("x"), "its certificate is not trusted here; set REQUESTS_CA"),
         (requests.exceptions.ProxyError("x"), "the proxy of HTTPS_PROXY or HTTP_PROXY does not"),
         (requests.exceptions.ReadTimeout("x"), "it does not answer in time"),
     ],

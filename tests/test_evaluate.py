@@ -521,7 +521,7 @@ def test_a_strategy_without_node_sets_is_refused_where_it_is_asked_for(tmp_path:
     config = write_flat(tmp_path / "flat", ["DFS"])
     asked = config.evaluate.model_copy(update={"strategies": ("BFS", "DFS")})
     with pytest.raises(
-        UserError, match=r"evaluate\.strategies names BFS, but flat has no node sets"
+        UserError, match=r"evaluate\.strategies lists BFS, but flat has no BFS node sets"
     ):
         test_side.open_test_side(config.model_copy(update={"evaluate": asked}))
 

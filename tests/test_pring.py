@@ -140,7 +140,7 @@ def test_only_strategies_that_sample_this_network_have_node_sets_the_configured_
     write_species(tmp_path / "root/human", human)
     nested = open_benchmark(settings())
     assert list(nested.node_sets()) == list(nested.node_sets(("BFS",))) == ["BFS"]
-    with pytest.raises(UserError, match=r"strategies names DFS, but human has no node sets of it"):
+    with pytest.raises(UserError, match=r"strategies lists DFS, but human has no DFS node sets"):
         nested.node_sets(("BFS", "DFS"))
     write_species(tmp_path / "root/yeast", FLAT_FILES)
     write_species(tmp_path / "root/yeast", {"node_sets": "yeast_DFS_sampled_nodes.pkl"})
@@ -188,7 +188,7 @@ def test_a_root_one_level_off_is_told(
 ) -> None:
     """The advice was to download the benchmark into a species' folder."""
     write_species(tmp_path / "root" / "human", NESTED_FILES)
-    with pytest.raises(UserError, match=rf"no species folders, but {tmp_path}/root has; set it"):
+    with pytest.raises(UserError, match=rf"no species folders, but {tmp_path}/root has; set"):
         open_benchmark(settings(root_dir=str(tmp_path / level)))
 
 

@@ -1,8 +1,8 @@
-"""What leaks between the splits of a benchmark, and what is odd in them.
+"""Counts what leaks between the splits of a benchmark, and what is odd in each split.
 
-`audit_splits` counts. What the counts mean, `audit_facts` says: what is normal in PRING (validation
+`audit_splits` counts; `audit_facts` says what the counts mean. What is normal in PRING (validation
 proteins are seen in training, self-pairs are positive) is information, what changes the meaning of
-a test score is a warning, and `strict` refuses the worst of it.
+a test score is a warning, and `data_config.audit: strict` refuses the worst findings.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def audit_splits(
 
     Args:
         tables: The pairs by split, training first.
-        sequences: By protein; proteins without one are not compared.
+        sequences: The sequences by protein; proteins without a sequence are not compared.
         max_length: `data_config.max_sequence_length`.
-        identity: From which identity on sequences of two splits count as nearly identical.
-        method: How similar sequences are found. At high identities k-mers miss hardly any and
-            take seconds; None takes MMseqs2 where it is installed.
+        identity: The least identity at which sequences of two splits count as nearly identical.
+        method: How similar sequences are found. At high identities, k-mers take seconds and miss
+            hardly any; None uses MMseqs2 if it is installed.
 
     Raises:
         UserError: MMseqs2 fails.
@@ -65,7 +65,7 @@ def audit_splits(
 
 @dataclass(frozen=True, eq=False)
 class _Numbered:
-    """A table whose proteins are numbered as those of all splits."""
+    """A table of pairs, with one numbering of proteins for all splits."""
 
     proteins: Sequence[str]
     pairs: NDArray[np.int64]
@@ -76,7 +76,7 @@ class _Numbered:
         return cls(proteins, places_of(table.proteins, proteins)[table.pairs], table.labels)
 
     def codes(self, label: int | None = None) -> NDArray[np.int64]:
-        """Sorted, distinct codes of the pairs, or of those with a label."""
+        """Sorted, distinct codes of all pairs, or of the pairs with this label."""
         pairs = self.pairs if label is None else self.pairs[self.labels == label]
         return np.unique(encode_pairs(pairs, len(self.proteins)))
 
@@ -144,7 +144,7 @@ def _compare(
     ]
     of_first, of_second = first.present(), second.present()
     a, b = similar.T
-    # A similar pair is across where one is of the first split alone and the other of the second.
+    # A similar pair counts if one protein is in the second split, the other in the first alone.
     across = (of_first[a] & of_second[b] & ~of_first[b]) | (
         of_first[b] & of_second[a] & ~of_first[a]
     )

@@ -1,4 +1,4 @@
-"""What an audit finds: counts, what they mean in sentences, and a table of them."""
+"""The results of an audit: counts, sentences that say what they mean, and a table of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Level = Literal["info", "warning", "refused"]
 Examples = tuple[str, ...]
 
 EXAMPLES = 5
-# From this share of a split's proteins on, sharing them with training is its design.
+# A split that shares at least this part of its proteins with training does so by design.
 _MOSTLY_SHARED = 0.5
 
 
@@ -28,13 +28,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Count:
-    """How many of something, and the first five."""
+    """How many items were found, and the first five of them."""
 
     count: int
     examples: Examples = ()
 
     def find(self, name: str, level: Level, noun: str, rest: str) -> Iterator[Finding]:
-        """Return a finding about this many things, or nothing if there are none."""
+        """Yield a finding that says how many items there are, or nothing if there are none."""
         if self.count:
             subject = (
                 f"{self.count:,} {noun} is" if self.count == 1 else f"{self.count:,} {noun}s are"
@@ -48,11 +48,11 @@ class Count:
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """One split.
+    """What was counted in one split.
 
     Attributes:
         pairs: Lines of the file.
-        positives: Those labelled 1.
+        positives: Pairs labelled 1.
         proteins: Distinct ids.
         repeated: Pairs that are listed more than once, in either order, always with one label.
         contradictory: Pairs that are listed with both labels.
@@ -62,10 +62,10 @@ class SplitFacts:
         cut_proteins: Proteins longer than `max_sequence_length`.
         cut_pairs: Pairs with such a protein.
         longest: Residues of the longest protein.
-        seen: Pairs with 0, 1 and 2 proteins that occur in training.
+        seen: The numbers of pairs with 0, 1 and 2 proteins that occur in training.
         degree_auroc: AUROC of the sum of both proteins' numbers of positive training pairs; None
             where one class is absent.
-        degree_product_auroc: Of their product.
+        degree_product_auroc: The same for the product of both numbers.
     """
 
     pairs: int
@@ -89,12 +89,12 @@ class SharedFacts:
     """What two splits have in common.
 
     Attributes:
-        pairs: Pairs of both, in either order.
-        relabelled: Those of them with another label in each.
-        proteins: Ids of both.
+        pairs: Pairs that both splits contain, in either order.
+        relabelled: Those of these pairs that have a different label in each split.
+        proteins: Ids that both splits contain.
         same_sequence: Pairs of different ids, one of each split, with the same sequence.
         near_identical: Pairs of different ids, one of each split, whose sequences are similar at
-            the audit's identity; those with the same sequence are not among them.
+            the audit's identity; pairs with the same sequence are not counted here.
     """
 
     pairs: Count
@@ -109,12 +109,12 @@ class Audit:
     """The facts of all splits.
 
     Attributes:
-        splits: By name; training comes first.
-        shared: By the names of two splits.
-        identity: From which identity on sequences count as nearly identical.
+        splits: The facts of each split by its name; training comes first.
+        shared: The facts of each two splits, by their names.
+        identity: The least identity at which sequences count as nearly identical.
         method: How such sequences were found.
         max_length: `max_sequence_length`.
-        trained_on: By species, the test pairs among the training pairs of the judged checkpoint.
+        trained_on: By species, the test pairs that the evaluated checkpoint was trained on.
     """
 
     splits: Mapping[str, SplitFacts]
@@ -147,17 +147,17 @@ class Audit:
         return sorted(found, key=lambda finding: order.index(finding.level))
 
     def refuse(self) -> None:
-        """Raise the `UserError` of `strict`, if there is a reason for one.
+        """Raise the error that `data_config.audit: strict` asks for, if there is a reason.
 
         Raises:
-            UserError: What a score on these splits would not be worth anything for.
+            UserError: The splits have faults that make a test score worthless.
         """
         refused = [found.sentence for found in self.findings() if found.level == "refused"]
         if refused:
             raise UserError(
                 "data_config.audit: strict refuses these splits: "
                 + "; ".join(refused)
-                + "; remove those lines, or set data_config.audit: warn"
+                + "; remove the lines at fault, or set data_config.audit: warn"
             )
 
     def _judge_split(self, name: str) -> Iterator[Finding]:
@@ -168,18 +168,16 @@ class Audit:
         words = "listed with both labels"
         yield from facts.contradictory.find("contradictory", "refused", pair, words)
         yield from facts.repeated.find("repeated", "warning", pair, "listed more than once")
-        words = f"only in negative pairs, of {facts.proteins:,}"
+        words = f"only in negative pairs, out of {facts.proteins:,}"
         yield from facts.negative_only.find("negative_only", "info", protein, words)
-        words = (
-            f"cut to {self.max_length:,} residues, in {facts.cut_pairs:,} pairs; the longest has"
-        )
-        words += f" {facts.longest:,}"
+        words = f"cut to {self.max_length:,} residues, which affects {facts.cut_pairs:,} pairs; the"
+        words += f" longest has {facts.longest:,}"
         yield from facts.cut_proteins.find("cut", "info", protein, words)
         if selves := facts.self_positive + facts.self_negative:
             words = f"{facts.self_positive:,} of {selves:,} {name} self-pairs are positive"
             yield Finding("self_pairs", "info", words)
         if facts.degree_auroc is not None:
-            words = f"on {pair}s, training degrees alone have AUROC {_show_degrees(facts)}"
+            words = f"on {pair}s, scores from training degrees have AUROC {_show_degrees(facts)}"
             yield Finding("degree", "info", f"{words} (by sum / product)")
         if name != self._training:
             shares = " / ".join(f"{count / facts.pairs:.1%}" for count in facts.seen)
@@ -188,7 +186,7 @@ class Audit:
 
     def _judge_shared(self, first: str, second: str) -> Iterator[Finding]:
         facts, test = self.shared[first, second], second == "test"
-        # PRING's validation proteins are training proteins; one of a few is a leak.
+        # PRING's validation proteins are training proteins; where only a few are shared, they leak.
         design = facts.proteins.count >= _MOSTLY_SHARED * self.splits[second].proteins
         shared: Level = "refused" if test else "info" if design else "warning"
         similar: Level = "info" if design and not test else "warning"
@@ -197,7 +195,7 @@ class Audit:
         words = f"positive in one of {first} and {second} and negative in the other"
         yield from facts.relabelled.find("relabelled", "warning", "pair", words)
         yield from facts.proteins.find("shared_proteins", shared, "protein", both)
-        words = f"of a {first} and another {second} protein with"
+        words = f"of a {first} protein and a different {second} protein with"
         same = f"{words} the same sequence"
         yield from facts.same_sequence.find("same_sequence", similar, "pair", same)
         near = f"{words} at least {self.identity:.0%} identity"
@@ -208,7 +206,7 @@ class Audit:
         return next(iter(self.splits))
 
     def table(self) -> str:
-        """The facts as a table with one column for each split, and one for each two."""
+        """The facts as two tables: one column for each split, and one for each pair of splits."""
         rows = [
             ["", *self.splits],
             *([label, *map(show, self.splits.values())] for label, show in _SPLIT_ROWS),

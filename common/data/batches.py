@@ -1,8 +1,8 @@
-"""Batches of pairs: which pairs, in which order, on which rank, and as which tensors.
+"""Batches of pairs: which pairs they contain, in which order, on which rank, as which tensors.
 
 A batch has every protein once, however many of its pairs contain it, and no padding: its proteins'
-residues lie end to end, so proteins of any lengths can share a batch. The order of an epoch follows
-from `(seed, epoch)` and the *global* batch (batch_size x processes) alone: one process, or two with
+residues lie end to end, so proteins of any lengths can share a batch. The order of an epoch depends
+only on `(seed, epoch)` and the *global* batch (batch_size x processes): one process, or two with
 half the batch size, see the same global batches in the same order.
 """
 
@@ -25,13 +25,13 @@ from common.data.negatives import Resampling, cycle
 from common.errors import UserError
 from common.pausing import outlive_signals
 
-if TYPE_CHECKING:  # They need libraries for files that batches do without.
+if TYPE_CHECKING:  # They import file libraries that batches do not need.
     from common.data.embeddings.store import Store
     from common.data.tables.pairs import PairTable
 
 Rows = NDArray[np.int64]
 
-STAND_IN = -1  # in place of the row number of a pair that is there only to take part
+STAND_IN = -1  # replaces the row number of a pair without weight (see `PairBatch`)
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class PairBatch:
 
     Attributes:
         proteins: (R, D) residue embeddings of U proteins, laid end to end, in the store's dtype.
-        lengths: (U,) residues of each protein. Like `pairs` and `rows` they stay on the host, which
-            plans with them and would otherwise wait for the device to fetch them.
+        lengths: (U,) residues of each protein. Like `pairs` and `rows`, they stay on the host,
+            which plans with them and would otherwise have to wait for the device.
         pairs: (B, 2) indices of each pair's proteins, from 0 to U - 1.
         labels: (B,) 0.0 or 1.0.
         weights: (B,) 1.0, or 0.0 for a stand-in on a rank that had no pair left.
@@ -60,19 +60,19 @@ class PairBatch:
     names: tuple[str, ...]
 
     def to(self, device: torch.device) -> Self:
-        """The batch on a device; the host does not wait for copies from pinned memory."""
+        """Copy the batch to a device; the host does not wait for copies from pinned memory."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Self:
-        """The batch in page-locked memory (`DataLoader` calls this)."""
+        """Copy the batch to page-locked memory (`DataLoader` calls this)."""
         return self._map(Tensor.pin_memory)
 
     def keep(self, rows: Rows) -> Self:
-        """Only the pairs with these rows of the pair table, and only their proteins.
+        """Reduce the batch to the pairs with these row numbers, and to their proteins.
 
         Args:
-            rows: Those kept over all processes. A rank that has none of them keeps its first pair
-                as a stand-in: it must take part in the backward pass.
+            rows: The row numbers to keep, over all processes. A rank that has none of them keeps
+                its first pair as a stand-in, because it must take part in the backward pass.
         """
         chosen = np.flatnonzero(np.isin(self.rows, rows))
         kept, weight = self.rows[chosen], 1.0
@@ -86,7 +86,7 @@ class PairBatch:
             proteins=torch.cat([residues[protein] for protein in used]),
             lengths=self.lengths[used],
             pairs=pairs.reshape(-1, 2),
-            # An index would be copied to the device, and from pageable memory the host would wait.
+            # An index would be copied to the device from pageable memory, and the host would wait.
             labels=torch.cat([labels[position] for position in chosen]),
             weights=torch.full((len(chosen),), weight, device=self.weights.device),
             rows=kept,
@@ -123,18 +123,18 @@ class PairData:
         return len(self.table)
 
     def with_table(self, table: PairTable) -> Self:
-        """Other pairs of the same proteins."""
+        """Replace the pairs by other pairs of the same proteins."""
         other = copy.copy(self)
         other.table = table
         return other
 
     def collate(self, rows: Rows, total: int, stand_in: bool = False) -> PairBatch:
-        """The batch of these rows of the table, in a round of `total` pairs.
+        """Make the batch of these rows of the table, in a round of `total` pairs.
 
         Args:
             rows: Row numbers of the pair table.
-            total: Pairs of the round over all processes.
-            stand_in: Whether the rows only take part, at weight 0.
+            total: How many pairs the round has, over all processes.
+            stand_in: Whether these pairs are stand-ins, with weight 0.
         """
         used, pairs = np.unique(self.table.pairs[rows], return_inverse=True)
         names = tuple(self.table.proteins[i] for i in used)
@@ -161,7 +161,7 @@ class BatchPlanner:
         accumulation: Rounds per optimizer update; an epoch's rounds are a multiple of it.
         drop_last: Whether to leave out the epoch's last, incomplete update.
         seed: Determines the order, together with the epoch.
-        resampling: Draws the negatives of every epoch; None where they are those of the file.
+        resampling: Draws the negatives of every epoch; None if the file's negatives are used.
     """
 
     data: PairData
@@ -182,14 +182,14 @@ class BatchPlanner:
         seed: int,
         known: Sequence[PairTable] = (),
     ) -> Self:
-        """The planner for a stage's configuration.
+        """Create the batch planner that a stage's configuration describes.
 
         Args:
             data: The pairs of the file.
             loading: How batches are made.
             training: How many pairs a batch has, and batches an update.
-            processes: How many share a round.
-            seed: Of the run.
+            processes: How many processes share a round.
+            seed: The run's seed.
             known: Pairs of other splits, whose positives are never drawn as negatives.
 
         Raises:
@@ -223,7 +223,7 @@ class BatchPlanner:
         )
 
     def at(self, epoch: int) -> PairData:
-        """The pairs of an epoch, to which the rows of its rounds belong."""
+        """The pairs of an epoch; the row numbers in its rounds refer to them."""
         if self.resampling is None:
             return self.data
         return self.data.with_table(self.resampling.at(epoch))
@@ -270,13 +270,13 @@ class BatchPlanner:
     def _balance(
         self, labels: NDArray[np.int8], rng: np.random.Generator, sizes: Rows
     ) -> tuple[list[Rows], list[Rows]]:
-        """Positives and negatives in the warm-up's ratio: orders, and counts for each round.
+        """Mix both classes in the warm-up's ratio: their orders, and their counts in each round.
 
         An epoch is as long as a plain one: the class that runs short is drawn again in a new order,
         and a part of the other class is left out.
         """
         ratio = self.sampling.warmup_pos_neg_ratio
-        # Rounding the cumulative counts keeps the ratio over the epoch though no batch may have it.
+        # Rounding the cumulative counts keeps the ratio over the epoch, if not in every batch.
         positives = np.diff(np.floor(np.cumsum(sizes) * ratio / (1 + ratio) + 0.5), prepend=0)
         counts = [positives.astype(np.int64), sizes - positives.astype(np.int64)]
         orders = [
@@ -287,7 +287,7 @@ class BatchPlanner:
 
 
 def _sort_by_length(data: PairData, rows: Rows) -> Rows:
-    # Each rank takes every `processes`-th pair: of sorted pairs, all get about the same work.
+    # Each rank takes every `processes`-th pair, so sorting gives all ranks about the same work.
     lengths = data.residues[data.table.pairs[rows]]
     return rows[np.lexsort((lengths.min(1), lengths.max(1)))]
 

@@ -1,4 +1,4 @@
-"""The audit of a run's benchmark: shown, saved, and enforced by `data_config.audit: strict`."""
+"""Audits a run's benchmark: shows and saves the result, and enforces `data_config.audit`."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def audit_benchmark(
     meaning of a test score. Splits without a file are left out.
 
     Args:
-        run: The stage.
+        run: The run of a stage.
         fetched: The splits whose missing files are fetched or prepared first.
-        trained_on: Hashes of the training pairs of the checkpoint that is judged. Test pairs of
+        trained_on: Hashes of the training pairs of the evaluated checkpoint. Test pairs of
             the configured species and of `evaluate.cross_species` are looked for among them.
 
     Raises:

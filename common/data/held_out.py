@@ -1,12 +1,12 @@
 """Proteins that no training pair contains: what a model is validated on, and their network.
 
 A benchmark's test proteins are new to the model, but its validation proteins are usually not. With
-`data_config.validation.mode: protein_disjoint` walks of the kind that chose the test proteins go
-over the network of the training and validation positives, and what they visit leaves training.
-All walks together are one held-out region, each within what the walks before it have left: its
-sets share no protein, and one training serves all. (Setting every set aside in turn would need as
-many trainings.) Each set validates by itself, because single walks differ, and their metrics are
-averaged.
+`data_config.validation.mode: protein_disjoint`, walks of the kind that chose the test proteins
+visit the network of the training and validation positives, and the proteins that they visit are
+left out of training. Each walk visits only proteins that the walks before it have left, so their
+sets share no protein, and one training serves all of them. (Setting aside one set at a time would
+need one training for each.) The model is validated on each set by itself, because single walks
+differ, and the metrics of the sets are averaged.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from common.errors import UserError
 Places = NDArray[np.int64]
 
 _SECTION = "data_config.validation"
-_FEWEST = 4  # proteins of a set
-_STREAM = 2  # keeps the draws apart from others of the same seed
+_FEWEST = 4  # proteins in a set
+_STREAM = 2  # makes the draws independent of others with the same seed
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class HeldOut:
         edges: (E, 2) the interactions among them, self-pairs included, as places in `proteins`.
         walks: The places of each set's proteins; no two sets share one.
         table: The labelled validation pairs among them; its proteins are all that are held out.
-        counts: How many of these pairs each set has, in their order.
+        counts: How many of these pairs each set has, in the order of the sets.
     """
 
     edges: Places
@@ -56,8 +56,8 @@ class HeldOut:
     def prevalence(self) -> float:
         """The share of all their pairs, self-pairs included, that interact.
 
-        It is that of all sets together, because a walk visits the densest parts first: within
-        single sets, which are much smaller than a test side, several times as many pairs interact.
+        It is computed over all sets together, because a walk visits the densest parts first: within
+        single sets, which are much smaller than a test side, the share is several times as high.
         """
         return len(self.edges) / (len(self.proteins) * (len(self.proteins) + 1) / 2)
 
@@ -83,14 +83,14 @@ def set_aside(
     strategy: Strategy,
     seed: int,
 ) -> tuple[PairTable, HeldOut]:
-    """The training pairs without the proteins that are set aside, and those proteins.
+    """Set proteins aside; return the training pairs without them, and these proteins.
 
     Args:
         train: The training pairs.
         validation: The validation pairs, whose positives belong to the network as well.
         further: Other pairs whose positives are not drawn as negatives either.
         settings: How many proteins are set aside.
-        strategy: How the walks go.
+        strategy: The kind of walk.
         seed: Determines the walks and the negatives.
 
     Raises:

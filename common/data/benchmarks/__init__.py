@@ -1,1 +1,1 @@
-"""Benchmarks: one contract, and one file for each."""
+"""The benchmarks: each has its own module, and all follow the same interface."""

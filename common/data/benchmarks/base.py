@@ -1,7 +1,8 @@
-"""The benchmark contract: what every benchmark gives, whatever its files look like.
+"""The interface of benchmarks: what every benchmark provides, whatever its files look like.
 
 A benchmark is a class, registered by its name in `common.registry.BENCHMARKS`. Constructing it
-opens what is on the disk; `provide` puts it there first, where that is possible.
+opens the files on the disk; `provide` generates or fetches missing files first, where that is
+possible.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ class Benchmark(abc.ABC):
     """One species and split strategy of a benchmark.
 
     Attributes:
-        settings: What was configured.
+        settings: The configuration in `data_config.benchmark`.
         name: The benchmark's registered name.
         species: The species' name.
         strategy: How the test proteins, or the sampled subgraphs of them, were drawn.
-        cache_dir: Where parsed text is kept.
+        cache_dir: Where parsed text files are kept.
 
     Raises:
         UserError: The benchmark, or this species, does not exist on the disk.
@@ -48,16 +49,17 @@ class Benchmark(abc.ABC):
         splits: Sequence[Split] = (),
         functional: Sequence[str] = (),
     ) -> None:
-        """Generate or fetch what is missing on the disk; rank 0 calls this before all ranks open.
+        """Generate or fetch the missing files; rank 0 calls this before all ranks open them.
 
         Args:
-            settings: Which species and strategy.
-            seed: Of what is generated.
-            splits: What will be read; `test` stands for the test network and node sets as well.
+            settings: The configured species and strategy.
+            seed: The seed for what is generated.
+            splits: The splits that will be read; `test` stands for the test network and node sets
+                as well.
             functional: The files of `functional_dir` that will be read.
 
         Raises:
-            UserError: It cannot be generated or fetched.
+            UserError: The benchmark cannot be generated or fetched.
         """
 
     @classmethod
@@ -68,7 +70,7 @@ class Benchmark(abc.ABC):
         splits: Sequence[Split] = (),
         functional: Sequence[str] = (),
     ) -> None:
-        """Like `provide`, for the configured species; may read other sections of the data."""
+        """Like `provide`, for the configured species; may use other sections of `data_config`."""
         cls.provide(data.benchmark, seed, splits, functional)
 
     @abc.abstractmethod
@@ -92,21 +94,21 @@ class Benchmark(abc.ABC):
     ) -> dict[Strategy, dict[int, list[frozenset[str]]]]:
         """The sampled subsets of the test proteins by strategy and size.
 
-        Only strategies that sample this very test network are given, the configured one first.
+        Only strategies that sample this same test network are returned, the configured one first.
 
         Args:
-            strategies: Whose node sets are wanted; none for all that exist.
+            strategies: The strategies whose node sets are wanted; if empty, all that exist.
 
         Raises:
             UserError: There are no node sets, or none of a strategy that is wanted.
         """
 
     def files(self) -> Mapping[str, Path]:
-        """The files that the benchmark is read from, by what they hold."""
+        """The files that the benchmark is read from, by their content."""
         return {}
 
     def has(self, content: str) -> bool:
-        """Whether there is a file of this content; a benchmark that does not list files has all."""
+        """Whether there is a file with this content; always true if no files are listed."""
         files = self.files()
         return content in files or not files
 

@@ -1,9 +1,9 @@
 """Fetches files over HTTP so that an interrupted or damaged transfer never becomes a file.
 
-What arrives is kept as `NAME.part` and resumed from there. A file takes its place only when it is
-complete and reads as what it should be. `download.json`, beside the data, records the SHA-256 of
-everything that was fetched, and later starts compare with it. Proxies and certificates come from
-the environment (HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE).
+What has arrived is kept as `NAME.part`, and the transfer resumes from there. A file is moved to its
+place only when it is complete and can be read as the right kind of file. `download.json`, beside
+the data, records the SHA-256 of everything that was fetched, and later runs compare the files with
+it. Proxies and certificates come from the environment (HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from common.run import LOGGER, format_event
 RECORD_FILE, LOCK_FILE = "download.json", ".download.lock"
 TIMEOUT = (10.0, 60.0)  # seconds: to connect, and between two pieces of an answer
 WAITS = (1.0, 2.0, 4.0)  # seconds between tries
-PIECE = 1 << 14  # bytes; of a broken answer, less than this is lost
+PIECE = 1 << 14  # bytes read at once; a broken connection loses less than this
 
 _REASONS = {
-    requests.exceptions.SSLError: "its certificate is not trusted here; REQUESTS_CA_BUNDLE can name"
-    " the certificates of your network",
+    requests.exceptions.SSLError: "its certificate is not trusted here; set REQUESTS_CA_BUNDLE to"
+    " the file with the certificates of your network",
     requests.exceptions.ProxyError: "the proxy of HTTPS_PROXY or HTTP_PROXY does not answer",
     requests.exceptions.Timeout: "it does not answer in time",
     requests.exceptions.ChunkedEncodingError: "the connection broke",
@@ -57,7 +57,7 @@ class Downloads:
 
         Args:
             target: The file, below the folder.
-            urls: Where it may be; all but the first that does not answer 404 are left alone.
+            urls: Where it may be; they are tried in this order until one does not answer 404.
             check: Reads the file, and raises a `UserError` if it is not what it should be.
 
         Returns:
@@ -65,12 +65,12 @@ class Downloads:
 
         Raises:
             UserError: There is no connection, the server refuses, the answer is not the file, or
-                the file differs from what an earlier start fetched.
+                the file differs from what an earlier run fetched.
         """
         if not target.exists():
             with explain_disk_errors(target):
                 self.folder.mkdir(parents=True, exist_ok=True)
-                # Another process may be fetching the same folder.
+                # Another process may be fetching into the same folder.
                 with FileLock(self.folder / LOCK_FILE):
                     if not target.exists():
                         return any(self._fetch_from(url, target, check) for url in urls)
@@ -135,21 +135,21 @@ class Downloads:
         entry = self._entry(name, url)
         if entry.get("sha256", digest) != digest:
             raise UserError(
-                f"{url} has changed since an earlier start fetched it (SHA-256 {digest[:12]}…"
+                f"{url} has changed since an earlier run fetched it (SHA-256 {digest[:12]}…"
                 f" instead of {entry['sha256'][:12]}…); delete {self.folder / RECORD_FILE} to"
                 " accept the new file, or restore the old one"
             )
         try:
             check(part)
         except UserError as error:
-            raise UserError(self._explain(url, f"what it sends is not usable ({error})")) from None
+            raise UserError(self._explain(url, f"what was sent is not usable ({error})")) from None
         self._note(name, {"url": url, "sha256": digest})
         part.replace(target)
         size = target.stat().st_size
         LOGGER.info(format_event("file_fetched", file=target, bytes=size, sha256=digest))
 
     def _verify(self, target: Path) -> None:
-        """Refuse a file that was fetched by an earlier start and changed since."""
+        """Refuse a file that was fetched by an earlier run and has changed since."""
         recorded = self._read_record().get(self._name(target), {}).get("sha256")
         if recorded is not None and _sha256(target) != recorded:
             raise UserError(
@@ -194,7 +194,7 @@ def _reason(error: requests.RequestException, part: Path) -> str:
         return f"the server answers {error.response.status_code} {error.response.reason}"
     reason = next((text for kind, text in _REASONS.items() if isinstance(error, kind)), str(error))
     arrived = part.stat().st_size if part.exists() else 0
-    return f"{reason}, after {arrived} bytes of it" if arrived else reason
+    return f"{reason}, after {arrived} bytes of the file" if arrived else reason
 
 
 def _validator(answer: requests.Response) -> str:

@@ -1,4 +1,4 @@
-"""A benchmark of the user's own interactions: prepared once, then read as PRING is."""
+"""A benchmark of the user's own interactions: prepared once, then read like PRING."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from common.data.benchmarks.pring import Pring
 
 
 class OwnInteractions(Pring):
-    """Own interactions, in PRING's nested layout."""
+    """The user's own interactions, in PRING's nested layout."""
 
     # Only given splits can lack a file.
     remedy = "name one in data_config.interactions.splits, or do without the stage that needs it"
@@ -24,8 +24,8 @@ class OwnInteractions(Pring):
         splits: Sequence[Split] = (),
         functional: Sequence[str] = (),
     ) -> None:
-        """Prepare it under `root_dir` from `data_config.interactions`, unless it is there."""
-        # Judging a prepared benchmark needs none of this.
+        """Prepare the benchmark from `data_config.interactions`, unless it exists."""
+        # Evaluation on a prepared benchmark does not need this import.
         from common.data.preparation import ensure_prepared
 
         benchmark = data.benchmark

@@ -3,7 +3,7 @@
 A pickle is a program. This reader runs nothing that it names: an explicit list contains the names
 that a networkx graph, or a frozen subgraph view, consists of; each is read as an inert record of
 its attributes, and the graph is rebuilt from the records after checking them. Any other name is
-refused before it is imported. UniProt names (`sp|P12345|NAME`) mean their accessions.
+refused before it is imported. UniProt names (`sp|P12345|NAME`) are read as their accessions.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class _Reader(pickle._Unpickler):
     dispatch = pickle._Unpickler.dispatch | {
         opcode[0]: _guarded(opcode, keys) for opcode, keys in _HASHING_OPCODES.items()
     }
-    # The first allocates as much memory as the file says before reading it, the others take objects
+    # The first allocates as much memory as the file demands, the others take objects
     # from the registry of the process; graphs need neither.
     for _opcode in (pickle.BYTEARRAY8, pickle.EXT1, pickle.EXT2, pickle.EXT4):
         del dispatch[_opcode[0]]
@@ -192,11 +192,11 @@ def load_graph(path: str | Path) -> nx.Graph:
     """Read a pickled undirected networkx graph, or a frozen subgraph view of one.
 
     Returns:
-        A plain graph of its own: protein ids, edges and self-loops, no attributes.
+        A plain graph of protein ids, with edges and self-loops but without attributes.
 
     Raises:
-        UserError: The file cannot be read, names something that no graph needs (which is named),
-            or contains anything but a graph whose nodes are strings.
+        UserError: The file cannot be read, names something that no graph needs (the message says
+            what), or contains anything but a graph whose nodes are strings.
     """
     content = _load(Path(path))
     return _to_graph(content.value, content)
@@ -218,7 +218,7 @@ def load_node_sets(path: str | Path) -> dict[int, list[frozenset[str]]]:
         The sets of each size, sizes in ascending order, sets in file order.
 
     Raises:
-        UserError: As `load_graph`, and for anything but a dict of sizes to lists of sets of ids.
+        UserError: As for `load_graph`, and for anything but a dict of sizes to lists of id sets.
     """
     content = _load(Path(path))
     sizes = content.value
@@ -235,7 +235,7 @@ def load_go_terms(path: str | Path) -> dict[str, dict[str, list[str]]]:
     """Read the benchmark's GO terms: protein id to aspect (`go_p`, `go_f`, `go_c`) to terms.
 
     Raises:
-        UserError: As `load_graph`, and for anything but such a dict.
+        UserError: As for `load_graph`, and for anything but such a dict.
     """
     content = _load(Path(path))
     proteins, path = content.value, content.path
@@ -285,7 +285,7 @@ def _to_graph(record: object, content: _Content) -> nx.Graph:
 
 
 def _shown(mapping: object, content: _Content) -> dict[Any, Any] | None:
-    """The entries of a dict, or those of it that a filtered view shows; None for anything else."""
+    """The entries of a dict, or those that a filtered view of one shows; None for anything else."""
     if isinstance(mapping, dict):
         content.count(mapping)
         return mapping
@@ -303,7 +303,7 @@ def _shown(mapping: object, content: _Content) -> dict[Any, Any] | None:
 
 
 def _build(nodes: list[str], ends: list[tuple[str, Any]], path: Path) -> nx.Graph:
-    """The graph of both directions of every edge, which is how networkx stores one."""
+    """Build a graph from both directions of every edge, which is how networkx stores an edge."""
     graph = nx.Graph()
     graph.add_nodes_from(map(shorten_uniprot, nodes))
     graph.add_edges_from((shorten_uniprot(a), shorten_uniprot(b)) for a, b in ends)
@@ -321,12 +321,12 @@ def _to_ids(nodes: object, content: _Content) -> frozenset[str]:
 
 
 def _is_text(value: object) -> bool:
-    """Whether it is a non-empty printable string."""
+    """Whether a value is a non-empty printable string."""
     return type(value) is str and value != "" and value.isprintable()
 
 
 def _is_id(value: object) -> bool:
-    """Whether it can be a protein's id: files of pairs could not contain one with a space."""
+    """Whether a value can be a protein id: pair files could not contain an id with a space."""
     return type(value) is str and value.isprintable() and len(value.split()) == 1
 
 

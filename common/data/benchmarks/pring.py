@@ -1,8 +1,8 @@
 """The PRING benchmark: where its files are, in whatever layout, and where they are fetched from.
 
-Below the root are the species folders, directly or in a folder that releases of the benchmark
-used. A species with splits of its own keeps them nested (`human/BFS/human_train_ppi.txt`), a test
-species is flat (`yeast/yeast_BFS_sampled_nodes.pkl`); opening it finds out.
+Below the root are the species folders, directly or in a folder that releases of the benchmark used.
+A species with splits of its own keeps them nested (`human/BFS/human_train_ppi.txt`), a test species
+is flat (`yeast/yeast_BFS_sampled_nodes.pkl`); the layout is recognized on opening.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from common.errors import UserError
 FileKind = Literal["train", "val", "test", "all_test", "test_graph", "node_sets", "sequences"]
 
 DATASET = "data_process/pring_dataset"
-CLONE = "clone https://github.com/SophieSarceau/PRING where there is a connection and"
-# Where the species folders may be below the root, over the releases of the benchmark.
+CLONE = "clone https://github.com/SophieSarceau/PRING on a machine with a connection and"
+# Where the species folders may be below the root, in any release of the benchmark.
 _OLD = "species_processed_data"
 HOLDERS = ("", _OLD, "pring_dataset", DATASET, f"data_process/{_OLD}")
 
-# Where a file is in its species' folder: in the nested layout, in the flat one.
+# Where a file is in its species' folder: first in the nested layout, then in the flat one.
 _PLACES: dict[FileKind, tuple[str, str]] = {
     "train": ("{strategy}/{species}_train_ppi.txt", "{species}_train_ppi.txt"),
     "val": ("{strategy}/{species}_val_ppi.txt", "{species}_val_ppi.txt"),
@@ -40,7 +40,7 @@ _PLACES: dict[FileKind, tuple[str, str]] = {
     "node_sets": ("{strategy}/test_sampled_nodes.pkl", "{species}_{strategy}_sampled_nodes.pkl"),
     "sequences": ("{species}_simple.fasta", "{species}_simple.fasta"),
 }
-# What reads a file, by the end of its name.
+# The function that reads a file, by the end of the file's name.
 _READERS: dict[str, Callable[[Path, Path], object]] = {
     "ppi.txt": read_pairs,
     ".fasta": read_sequences,
@@ -50,7 +50,7 @@ _READERS: dict[str, Callable[[Path, Path], object]] = {
     "terms.pkl": lambda path, _: load_go_terms(path),
     "proteins.txt": lambda path, _: read_protein_list(path),
 }
-# Where the repository has the functional data; what it calls otherwise now comes second.
+# Where the repository has the functional data, and under which names if it has renamed them.
 _FUNCTIONAL = {
     "complex_graphs.pkl": "complex_pathway/data",
     "complex_proteins.fasta": "complex_pathway/data",
@@ -59,20 +59,21 @@ _FUNCTIONAL = {
     "selected_non_essential_proteins.txt": "essential_protein",
 }
 _RENAMED = {"test_go_terms.pkl": "test_BFS_go_terms.pkl"}
-# The commit at which the lists of essential proteins were seen.
+# The commit that contains the lists of essential proteins.
 OLDER_COMMIT = "29a1e37bd1482d0e27c787a69c5056de8d46cfb3"
 
 
 class Pring(Benchmark):
     """One species and split strategy of PRING, in whatever layout its files are.
 
-    Of several folders of the species (a root may hold two releases) the one with most files counts.
+    If the root contains several folders of the species (of two releases), the one with most files
+    is used.
     """
 
-    # What to do about a missing file, for messages.
+    # What messages advise about a missing file.
     remedy = (
-        "set data_config.benchmark.download: true, complete data_config.benchmark.root_dir, or"
-        " choose another species or split_strategy"
+        "set data_config.benchmark.download: true, add the file to data_config.benchmark.root_dir,"
+        " or choose another species or split_strategy"
     )
 
     def __init__(self, settings: BenchmarkConfig) -> None:
@@ -91,13 +92,13 @@ class Pring(Benchmark):
         splits: Sequence[Split] = (),
         functional: Sequence[str] = (),
     ) -> None:
-        """Fetch what is missing, if `data_config.benchmark.download` says so."""
+        """Fetch the missing files, if `data_config.benchmark.download` is true."""
         if settings.download:
             _fetch_species(settings, splits)
             _fetch_functional(settings, functional)
 
     def pairs(self, split: Split) -> PairTable:
-        """The labelled pairs of a split; `all_test` may follow from the test graph."""
+        """The labelled pairs of a split; `all_test` may be derived from the test graph."""
         if split == "all_test" and split not in self._files:
             return all_pairs(self.test_graph())
         return read_pairs(self.path(split), self.cache_dir)
@@ -120,7 +121,7 @@ class Pring(Benchmark):
         node sets of all three.
         """
         if not strategies:
-            self.path("node_sets")  # The configured strategy's must exist.
+            self.path("node_sets")  # The configured strategy's node sets must exist.
         graph = self.path("test_graph")
         found: dict[Strategy, dict[int, list[frozenset[str]]]] = {}
         for strategy in sorted(strategies or STRATEGIES, key=lambda name: name != self.strategy):
@@ -129,21 +130,22 @@ class Pring(Benchmark):
                 found[strategy] = load_node_sets(files["node_sets"])
             elif strategies:
                 raise UserError(
-                    f"evaluate.strategies names {strategy}, but {self.species} has no node sets of"
-                    f" it on the test network of {self.strategy}; remove it there, or evaluate it"
-                    f" by itself with data_config.benchmark.split_strategy: {strategy}"
+                    f"evaluate.strategies lists {strategy}, but {self.species} has no {strategy}"
+                    f" node sets for the {self.strategy} test network; remove {strategy} from"
+                    " evaluate.strategies, or evaluate it in a separate run with"
+                    f" data_config.benchmark.split_strategy: {strategy}"
                 )
         return found
 
     def files(self) -> Mapping[str, Path]:
-        """The files that exist, by what they hold."""
+        """The files that exist, by their content."""
         return {str(kind): path for kind, path in self._files.items()}
 
     def path(self, kind: FileKind) -> Path:
-        """Where a file is.
+        """Return the path of a file.
 
         Raises:
-            UserError: It does not exist; the sentence names where it was looked for.
+            UserError: It does not exist; the message says where it was looked for.
         """
         if kind in self._files:
             return self._files[kind]
@@ -163,7 +165,7 @@ def find_species(settings: BenchmarkConfig) -> Path | None:
 
 
 def _species_folders(root: Path) -> list[Path]:
-    """The folders that look like a species', in any place that a release has used."""
+    """The folders that look like species folders, wherever a release has put them."""
     holders = [root / holder for holder in HOLDERS if (root / holder).is_dir()]
     folders = [folder for holder in holders for folder in sorted(holder.iterdir())]
     return [folder for folder in folders if folder.is_dir() and _is_species(folder)]
@@ -186,7 +188,7 @@ def _is_nested(files: Collection[str]) -> bool:
 
 
 def match_files(folder: Path, species: str, strategy: Strategy) -> dict[FileKind, Path]:
-    """The files of a species' folder by what they hold.
+    """The files of a species' folder, by their content.
 
     The layouts are not mixed: where both occur in one folder, they belong to different splits.
     """
@@ -208,12 +210,12 @@ def _explain_absence(settings: BenchmarkConfig) -> str:
     if there := ", ".join(sorted({folder.name for folder in _species_folders(root)})):
         return (
             f"data_config.benchmark.root_dir ({root}) has no species '{settings.species}', only"
-            f" {there}; choose one of these or complete the directory"
+            f" {there}; choose one of these or add the species to it"
         )
     if elsewhere := _find_root_near(root):
         return (
             f"data_config.benchmark.root_dir ({root}) has no species folders, but {elsewhere}"
-            " has; set it to that"
+            " has; set root_dir to that"
         )
     state = "has no species folders" if root.is_dir() else "is not an existing directory"
     return (
@@ -246,7 +248,7 @@ def _fetch_species(settings: BenchmarkConfig, splits: Sequence[Split]) -> None:
     url = f"{settings.download_url.rstrip('/')}/{DATASET}/{species}"
 
     def fetch(kind: FileKind, strategy: Strategy = settings.split_strategy) -> bool:
-        """Fetch a file in the layout that the species has; the first one shows which it is."""
+        """Fetch a file in the species' layout; the first fetched file shows which layout it is."""
         for nested in layouts:
             name = file_names(kind, species, strategy, nested)[0]
             target, check = there.get(kind, folder / name), _reader(name, settings)
@@ -270,7 +272,7 @@ def _fetch_species(settings: BenchmarkConfig, splits: Sequence[Split]) -> None:
 
 
 def _fetch_functional(settings: BenchmarkConfig, names: Sequence[str]) -> None:
-    """Fetch the missing functional files; reading refuses those that remain missing."""
+    """Fetch the missing functional files; those that remain missing are refused when read."""
     if settings.functional_dir is None:
         return
     folder = Path(settings.functional_dir)
@@ -283,7 +285,7 @@ def _fetch_functional(settings: BenchmarkConfig, names: Sequence[str]) -> None:
 
 
 def _reader(name: str, settings: BenchmarkConfig) -> Callable[[Path], object]:
-    """Check a fetched file by reading it; parsed text stays in the cache for the later use."""
+    """Make a check that reads a fetched file; parsed text stays in the cache for later use."""
     read = next(read for ending, read in _READERS.items() if name.endswith(ending))
     return lambda path: read(path, Path(settings.cache_dir))
 
@@ -295,7 +297,7 @@ def _explain_not_there(kind: FileKind, settings: BenchmarkConfig, url: str) -> s
     )
     return (
         f"{species} ({strategy}) has no {kind} file: {url} has no {' and no '.join(names)}; PRING"
-        " splits human into train, val and test, and has arath, ecoli and yeast for testing alone,"
+        " splits human into train, val and test, and has arath, ecoli and yeast for testing only,"
         " so choose another data_config.benchmark.species or split_strategy, or set root_dir to a"
         " folder that has the file"
     )

@@ -1,6 +1,7 @@
-"""From the configuration to an open benchmark, generated or fetched first where it is missing.
+"""Opens the configured benchmark, which is generated or fetched first if it is missing.
 
-Light on purpose (no torch, unless there is something to generate): judging a file starts here too.
+Light on purpose: torch is imported only to generate a benchmark, as evaluating a file starts here
+too.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def open_benchmark(settings: BenchmarkConfig) -> Benchmark:
     """Open the configured species and strategy of the configured benchmark.
 
     Raises:
-        UserError: It does not exist on the disk.
+        UserError: The benchmark does not exist on the disk.
     """
     benchmark: Benchmark = BENCHMARKS.get(settings.name)(settings)
     return benchmark
@@ -39,14 +40,14 @@ def prepare_benchmark(
 
     Args:
         settings: The data section of the configuration.
-        seed: Of what is generated.
-        accelerator: Which process this is.
+        seed: The seed for what is generated.
+        accelerator: Says which process this is.
         others: Further species, of which the test side is provided.
-        splits: What will be read of the configured species.
+        splits: The splits of the configured species that will be read.
         functional: The files of `functional_dir` that will be read.
 
     Raises:
-        UserError: It does not exist and may not be fetched, or is not what it should be.
+        UserError: The benchmark does not exist and may not be fetched, or its files are wrong.
     """
     own = settings.benchmark
 

@@ -34,7 +34,7 @@ from common.run import LOGGER, format_event, on_main_process
 
 __all__ = ["EmbeddingStore", "StoreIdentity", "prepare_store"]
 
-NUCLEOTIDES = re.compile(r"[ACGTUN]{30,}", re.I)  # no protein so long has no other residue
+NUCLEOTIDES = re.compile(r"[ACGTUN]{30,}", re.I)  # no long protein has only these
 
 
 def prepare_store(
@@ -108,7 +108,7 @@ def _find_cache(
     if len(set(gather_object([identity]))) > 1:
         raise UserError(
             f"the machines of this run have different versions of {settings.model_name};"
-            " set data_config.embeddings.revision, or copy one directory to all of them"
+            " set data_config.embeddings.revision, or copy one directory to all machines"
         )
     directory = Path(settings.cache_dir) / identity.directory_name
     return Cache(directory, identity, files, settings, accelerator)
@@ -117,7 +117,7 @@ def _find_cache(
 def _identify(
     files: ModelFiles, settings: EmbeddingsConfig, max_sequence_length: int
 ) -> StoreIdentity:
-    # A local model is known by its content, so that it may move without losing its cache.
+    # A local model is identified by its content, so that it can be moved and keep its cache.
     is_local = Path(settings.model_name).expanduser().is_dir()
     return StoreIdentity(
         model_name=files.directory.name if is_local else settings.model_name,
@@ -130,7 +130,7 @@ def _identify(
 
 
 def _find_complete(directory: Path, requests: Sequence[Request]) -> list[Shard] | None:
-    """The store's shards if they contain all that is requested and none of them is damaged."""
+    """The store's shards, if they contain everything requested and none of them is damaged."""
     shards, broken = read_shards(directory)
     if broken or not stored_hashes(shards) >= {request.sequence_hash for request in requests}:
         return None
@@ -152,5 +152,5 @@ def _open_store(
         raise UserError(
             f"{cache.directory} lacks embeddings that were just found or computed;"
             " data_config.embeddings.cache_dir must be one directory that all machines of the"
-            " run share, and nobody may empty it meanwhile"
+            " run share, and nothing may be deleted from it during the run"
         ) from None

@@ -1,4 +1,4 @@
-"""Claims: which sequences each of the runs that fill one store is computing.
+"""Claims say which sequences each of the runs that fill one store is computing.
 
 A claim is a file of sequence hashes with a lock file, which its run keeps locked as long as it
 lives. The claim of a run that ended without removing it is void: its lock is free. Claims are read
@@ -27,7 +27,7 @@ class Claim:
         directory: The store's directory; it need not exist yet.
 
     Attributes:
-        owner: The run's random name, which its temporary files bear as well.
+        owner: The run's random name, which is also in the names of its temporary files.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -45,7 +45,7 @@ class Claim:
             self._lock.release()
 
     def replace(self, hashes: Iterable[str]) -> None:
-        """Claim these sequences, and no longer those before.
+        """Claim these sequences, and give up those claimed before.
 
         Raises:
             UserError: The directory may not be written.

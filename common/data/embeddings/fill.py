@@ -7,7 +7,8 @@ same ones share the work. Where others have claimed all that is missing, a run w
 a run dies, its claim is void: what it had not committed is missing again.
 
 Batches are planned over what is neither stored nor claimed, and stored whole, so runs that request
-the same proteins compute the same batches, whoever computes them and however often they are killed.
+the same proteins compute the same batches, whichever run computes them and however often runs are
+killed.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ from common.long_work import LongWork
 from common.memory import explain_out_of_memory
 from common.run import LOGGER, format_event, on_main_process
 
-# Padding costs a CPU what it costs to compute, and small batches fill its cores already: twice as
-# fast as 8,192 (`benchmarks/embedding.py`). A GPU wants to be filled; not measured on one yet.
+# On a CPU, padding costs time, and small batches already use all cores: this is twice as
+# fast as 8,192 (`benchmarks/embedding.py`). A GPU needs larger batches (not measured yet).
 CPU_TOKENS, GPU_TOKENS = 1024, 16384
 # A killed run loses no more than about this much work.
 PIECE_SECONDS = 60.0
@@ -77,7 +78,7 @@ class Cache:
 
     @property
     def tokens_per_batch(self) -> int:
-        """The configured budget, or the one that was measured to be best on such a device."""
+        """The configured number of tokens, or the default for this kind of device."""
         if self.settings.tokens_per_batch != "auto":
             return self.settings.tokens_per_batch
         return GPU_TOKENS if self.accelerator.device.type == "cuda" else CPU_TOKENS
@@ -88,8 +89,9 @@ class Piece:
     """The next piece of work of a run.
 
     Attributes:
-        owner: The owner of the claim on it.
-        batches: Sequence hashes; none while other runs have claimed all that is missing.
+        owner: The owner of the claim on the piece.
+        batches: The sequence hashes of each batch; empty while other runs have claimed all that is
+            missing.
         residues_left: What the store lacks, this piece included; 0 when the work is done.
     """
 
@@ -128,7 +130,7 @@ def finish_store(directory: Path, claim: Claim) -> list[Shard]:
 
 
 def in_step(accelerator: Accelerator, action: Callable[[], Result]) -> Result:
-    """Let every process act, then raise the first one's `UserError` on all of them.
+    """Let every process run the action, then raise the first `UserError` on all of them.
 
     A process that stopped on its own would leave the others waiting for it.
     """
@@ -149,7 +151,7 @@ class Foreman:
 
     Args:
         cache: The store.
-        wanted: What the run requests, by sequence hash.
+        wanted: The run's requests, by sequence hash.
         claim: The run's claim.
     """
 
@@ -172,7 +174,7 @@ class Foreman:
         """Claim the next piece.
 
         Args:
-            model: What computes it.
+            model: The model that computes it.
             patience: Seconds to wait for runs that have claimed all that is missing.
         """
         self._adapt_size()
@@ -214,7 +216,7 @@ class Foreman:
         self._missing = self.wanted.keys() - stored_hashes(shards)
 
     def _cut(self, plan: Sequence[Sequence[Request]], dim: int) -> Sequence[Sequence[Request]]:
-        """The first batches of the plan: a share for each process, at most one shard's worth."""
+        """The first batches of the plan: for each process a share of at most one shard."""
         processes = self._cache.accelerator.num_processes
         residues = np.cumsum([residues_in(batch) for batch in plan])
         shard_bytes = self._cache.settings.shard_mib * 2**20
@@ -246,7 +248,7 @@ def _compute(cache: Cache, foreman: Foreman, hashes: set[str]) -> int:
     with LongWork("embedding", total, "residues", accelerator.is_main_process) as work:
         while True:
             piece = on_main_process(accelerator, partial(foreman.next_piece, model, patience))
-            # What other processes and other runs have done since.
+            # This includes what other processes and other runs have done since.
             work.advance(max(0, total - piece.residues_left - work.done))
             if not piece.residues_left:
                 return computed
@@ -306,6 +308,6 @@ def _embed_batch(model: LanguageModel, batch: Sequence[Request], dtype: torch.dt
         spoilt = next(row.protein for row in rows if not np.isfinite(row.states).all())
         raise UserError(
             f"the language model's states of {spoilt} are not finite in {rows[0].states.dtype};"
-            " set data_config.embeddings.dtype to float32, or if it is, check the model"
+            " set data_config.embeddings.dtype to float32, or if it already is, check the model"
         )
     return rows

@@ -76,7 +76,7 @@ class LanguageModel:
             stripped.
         """
         ids, mask = self._tokens.encode(sequences)
-        # Always in float32: one cache serves launches of any precision, and mixes none.
+        # Always in float32: one cache serves runs of any precision, and never mixes precisions.
         with torch.autocast(self._device.type, enabled=False):
             output = self._model(
                 input_ids=ids.to(self._device),
@@ -163,7 +163,7 @@ def _refuse_other_than_encoder(files: ModelFiles) -> None:
 
 def _load_encoder(files: ModelFiles) -> Any:
     with _explain_loading(files.directory):
-        # Whatever the checkpoint was saved in, and whatever a launch computes in.
+        # In float32, whatever the checkpoint was saved in, and whatever the run computes in.
         model, report = AutoModel.from_pretrained(
             files.directory,
             dtype=torch.float32,

@@ -1,8 +1,8 @@
-"""Means of residue states: what a model that looks at nothing else reads in place of the residues.
+"""Means of residue states, for models that read one mean per protein instead of its residues.
 
 The sums over the residues of every protein are computed once and kept beside the shard that they
-belong to, in a file whose name has a checksum of both. So a file that is damaged, or of another
-shard, is recognized and computed again.
+belong to, in a file whose name has a checksum of both. So a file that is damaged, or belongs to
+another shard, is recognized and computed again.
 """
 
 from __future__ import annotations
@@ -65,9 +65,10 @@ class MeanStore:
 
 
 def open_means(store: EmbeddingStore, accelerator: Accelerator) -> MeanStore:
-    """The means of the proteins of a store; those that were never needed before are computed.
+    """Open the means of a store's proteins, computing those that were never needed before.
 
-    Every process calls this. Where the cache cannot be written, each computes them for itself.
+    Every process calls this. Where the cache cannot be written, each process computes the means for
+    itself.
     """
     shards = [shard for shard in store.shards() if shard.rows]
     on_main_process(accelerator, lambda: _fill([each for each in shards if _load(each) is None]))
@@ -80,7 +81,7 @@ def open_means(store: EmbeddingStore, accelerator: Accelerator) -> MeanStore:
 
 
 def _fill(shards: Sequence[StoredShard]) -> None:
-    """Compute the sums of shards, and keep them beside these."""
+    """Compute the sums of shards, and keep them beside the shards."""
     with LongWork("averaging", sum(len(shard.states) for shard in shards), "proteins") as work:
         for shard in shards:
             file = io.BytesIO()
@@ -96,7 +97,7 @@ def _add_up(shard: StoredShard) -> Sums:
 
 
 def _load(shard: StoredShard) -> Sums | None:
-    """The sums that are kept of a shard, if they are undamaged."""
+    """The stored sums of a shard; None if they are missing or damaged."""
     for path in shard.path.parent.glob(_path_of(shard, "*").name):
         with suppress(OSError, ValueError):
             content = path.read_bytes()

@@ -78,7 +78,7 @@ def locate_model(settings: EmbeddingsConfig) -> ModelFiles:
 
 
 def check_residue_limit(files: ModelFiles, model_name: str, max_sequence_length: int) -> None:
-    """Refuse lengths for which a model has no positions; rotary ones have positions for all.
+    """Refuse lengths for which a model has no positions; rotary positions have no limit.
 
     Raises:
         UserError: `data_config.max_sequence_length` is too large.

@@ -40,10 +40,10 @@ def make_requests(sequences: Mapping[str, str], max_sequence_length: int) -> lis
 def plan_batches(
     requests: Iterable[Request], tokens_per_batch: int, special_tokens: int
 ) -> list[list[Request]]:
-    """Sort by length, longest first, and cut into batches of at most so many padded tokens.
+    """Sort by length, longest first, and cut into batches of a limited number of padded tokens.
 
     The longest come first so that memory runs out at once or never. A batch's size depends on its
-    longest sequence alone: without some of the batches, the plan for the rest is the same.
+    longest sequence alone, so leaving out some batches does not change the plan for the rest.
     """
     ordered = sorted(requests, key=lambda request: (-len(request.residues), request.sequence_hash))
     batches, first = [], 0

@@ -42,7 +42,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class StoreIdentity:
-    """All that determines the numbers in a store; stores that differ in any of it share no row.
+    """Everything that determines the numbers in a store; stores that differ in it share no row.
 
     Attributes:
         model_name: Hub name, or the last part of a local directory's path.
@@ -62,7 +62,7 @@ class StoreIdentity:
 
     @property
     def directory_name(self) -> str:
-        """A readable part and a hash of everything."""
+        """The name of the store's directory: a readable part and a hash of all attributes."""
         slug = re.sub(r"[^A-Za-z0-9]+", "-", self.model_name).strip("-").lower()[-48:]
         key = xxhash.xxh3_64_hexdigest(json.dumps(asdict(self), sort_keys=True).encode())
         return f"{slug}-{key}"
@@ -87,7 +87,7 @@ class Shard:
 
     @classmethod
     def from_sidecar(cls, path: Path) -> Self:
-        """The shard at `path`.
+        """Read the sidecar of the shard at `path`.
 
         Raises:
             OSError: The sidecar cannot be read.
@@ -114,10 +114,10 @@ class Row:
 
 
 class ShardWriter:
-    """Writes one shard: a context manager that completes it at its end, on errors and Ctrl-C too.
+    """Writes one shard: a context manager that completes it on leaving, even after errors.
 
-    Rows go to a temporary file at once, so only one batch is in memory. Without rows there is no
-    shard.
+    Rows go to a temporary file at once, so only one batch is in memory. If no rows are added, no
+    shard is written.
 
     Args:
         directory: The store's directory; it must exist.
@@ -135,7 +135,7 @@ class ShardWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        # What was computed before an error is kept.
+        # What was computed before an error or Ctrl-C is kept.
         if self._file is not None:
             with self._all_or_nothing(self._bytes):
                 self._complete(self._file)
@@ -160,7 +160,7 @@ class ShardWriter:
         """Write through to the disk, and commit under a name made of the checksum."""
         self._stream.close()
         file.flush()
-        # A rename that outruns its data leaves a hollow file after a power cut.
+        # If the rename reached the disk before the data, a power cut would leave an empty file.
         os.fsync(file.fileno())
         file.close()
         checksum = hash_file(self._path)
@@ -231,9 +231,9 @@ def discard_broken_shards(
     """Delete unusable files, including those of killed runs; call it while holding the lock.
 
     Args:
-        directory: The store's.
-        live: The owners of temporary files that are still being written. All other temporary
-            files are remains: their owners are dead, or would write them under the lock.
+        directory: The store's directory.
+        live: The owners of temporary files that are still being written. All other temporary files
+            are leftovers: their owners are dead, or would write them under the lock.
 
     Returns:
         As `read_shards`; the shards without a sidecar are among the broken ones.

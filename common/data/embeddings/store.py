@@ -52,7 +52,7 @@ class Store(Protocol):
 
 @dataclass(frozen=True)
 class StoredShard:
-    """The states of all proteins of one shard in order, and which rows are of a store's own."""
+    """The states of all proteins of one shard, in order, and the rows of the opened proteins."""
 
     path: Path
     states: list[Embedding]
@@ -66,13 +66,13 @@ class EmbeddingStore:
 
     Args:
         shards: The complete shards to read from, at least one.
-        dtype: The dtype that they hold.
-        hashes: For every protein the hash that its sequence is stored under.
+        dtype: The dtype of the stored states.
+        hashes: For every protein, the hash under which its sequence is stored.
         language_model: The hash of the files of the model that made the states.
 
     Raises:
         KeyError: A hash is in no shard.
-        OSError: A shard is not there.
+        OSError: A shard is missing.
     """
 
     dim: int
@@ -105,12 +105,12 @@ class EmbeddingStore:
         return np.concatenate([self[protein] for protein in proteins])
 
     def length(self, protein: str) -> int:
-        """Residues stored of a protein; its sequence may have been cut."""
+        """How many residues of a protein are stored; its sequence may have been cut."""
         _, first, end = self._places[protein]
         return (end - first) // self.dim
 
     def residues(self, protein: str) -> int:
-        """Residues stored of a protein, as `length`."""
+        """How many residues of a protein are stored, like `length`."""
         return self.length(protein)
 
     def sums(self, protein: str) -> Sums:

@@ -13,7 +13,7 @@ from common.files import explain_disk_errors
 
 LOCK_FILE = "build.lock"
 REMEDY = "choose another data_config.embeddings.cache_dir"
-# Far more than anybody needs it for, and less than the time limit of collective operations.
+# Far longer than anybody needs the lock, but below the time limit of collective operations.
 LOCK_SECONDS = 300.0
 
 
@@ -33,7 +33,7 @@ def lock_store(directory: Path) -> Iterator[None]:
     except Timeout:
         raise UserError(
             f"another process has kept {lock.lock_file} locked for {LOCK_SECONDS:.0f} seconds,"
-            f" which should take milliseconds; end it if it is suspended, or {REMEDY}"
+            f" which should take milliseconds; end that process if it is suspended, or {REMEDY}"
         ) from None
     try:
         yield

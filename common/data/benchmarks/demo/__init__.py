@@ -1,4 +1,4 @@
-"""The synthetic benchmark: generated on the spot, then read as PRING is."""
+"""The synthetic benchmark: generated when it is first needed, then read like PRING."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from common.data.benchmarks.pring import Pring
 
 
 class Demo(Pring):
-    """The synthetic benchmark, laid out as PRING is."""
+    """The synthetic benchmark, in PRING's layout."""
 
     @classmethod
     def provide(
@@ -21,7 +21,7 @@ class Demo(Pring):
         splits: Sequence[Split] = (),
         functional: Sequence[str] = (),
     ) -> None:
-        """Generate it under `root_dir`, unless it is there."""
+        """Generate the benchmark under `root_dir`, unless it exists."""
         # The generator trains a language model: torch takes seconds to import.
         from common.data.benchmarks.demo.generate import ensure_demo
 

@@ -1,8 +1,8 @@
-"""The small protein language model of the synthetic benchmark, trained on the spot.
+"""Trains the small protein language model of the synthetic benchmark.
 
-It is transformers' own ESM with its tokenizer and ESM-2's vocabulary, tiny, and learns by masked
-residues on the sequences that it is given. The directory that is written loads like any published
-checkpoint.
+The model is a tiny version of transformers' own ESM, with its tokenizer and ESM-2's vocabulary. It
+learns to predict masked residues of the sequences that it is given. The directory that is written
+loads like any published checkpoint.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TOKENS = (
 _CLS, _PAD, _EOS, _MASK = (_TOKENS.index(f"<{name}>") for name in ("cls", "pad", "eos", "mask"))
 _FIRST_RESIDUE, _RESIDUES = 4, 20
 
-# Measured on the default benchmark: an initial deviation of 0.06 instead of transformers' 0.02 and
+# Measured on the default benchmark: initial weights of deviation 0.06 instead of 0.02 and
 # masking 25 % instead of 15 % halve the steps until families show in the states.
 _INITIAL_DEVIATION = 0.06
 _MASKED_SHARE = 0.25
@@ -41,14 +41,14 @@ def build_language_model(
 ) -> list[float]:
     """Train a small ESM on sequences and save it, with its tokenizer, as a local checkpoint.
 
-    The state of torch's global random generator is left as it was. The weights are the same for a
-    seed on one machine and number of threads; across machines rounding may differ.
+    The state of torch's global random generator is left as it was. A seed gives the same weights on
+    one machine with one number of threads; on other machines, rounding may differ.
 
     Args:
-        sequences: Upper-case residues; what the model may see.
-        directory: Where the checkpoint goes; made if it is not there.
+        sequences: The sequences that the model may see, in upper case.
+        directory: Where the checkpoint goes; made if it does not exist.
         steps: Updates, each on 32 crops of 60 residues.
-        seed: Of the weights, the crops and the masks.
+        seed: Determines the weights, the crops and the masks.
 
     Returns:
         The loss of every step, in nats per masked residue.
@@ -123,12 +123,12 @@ def _crop_batch(sequences: Sequence[Tensor], rng: np.random.Generator) -> Tensor
 
 
 def _masked_loss(model: EsmForMaskedLM, ids: Tensor) -> Tensor:
-    """Mean cross-entropy at hidden residues; of these 80 % masked, 10 % random, 10 % left."""
+    """Mean cross-entropy at the residues to predict: 80 % masked, 10 % random, 10 % unchanged."""
     hidden = (torch.rand(ids.shape) < _MASKED_SHARE) & (ids >= _FIRST_RESIDUE)
     lot = torch.rand(ids.shape)
     seen = ids.masked_fill(hidden & (lot < 0.8), _MASK)
     other = torch.randint(_FIRST_RESIDUE, _FIRST_RESIDUE + _RESIDUES, ids.shape)
     seen = torch.where(hidden & (lot >= 0.9), other, seen)
     states = model.esm(seen, attention_mask=(ids != _PAD).long()).last_hidden_state
-    # The head is applied only where it is asked: a quarter of the work.
+    # The head is applied only at the residues to predict: a quarter of the work.
     return cross_entropy(model.lm_head(states[hidden]), ids[hidden])

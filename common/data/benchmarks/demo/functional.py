@@ -1,7 +1,7 @@
 """Complexes, GO-like terms and essential proteins of the synthetic benchmark.
 
-They follow from what is planted: complexes are dense groups of the test network, terms follow the
-families that a protein carries, essential proteins are the network's hubs.
+They follow from the planted structure: complexes are dense groups of the test network, terms follow
+the families that a protein carries, essential proteins are the network's hubs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SMALLEST_COMPLEX, LARGEST_COMPLEX = 4, 8
 LEAST_DENSITY = 0.7
 MOST_COMPLEXES = 40
 MOST_ESSENTIAL = 100
-# Real GO ids stay far below; one of these cannot be taken for a real term.
+# Real GO ids are far below these numbers, so none of these can be mistaken for a real term.
 _FIRST_TERM = {"go_p": 9_100_000, "go_f": 9_200_000, "go_c": 9_300_000}
 _COMPARTMENTS = 4
 _TERM_NOISE = 0.1
@@ -38,7 +38,7 @@ def find_complexes(network: nx.Graph) -> list[tuple[str, ...]]:
 
 
 def _grow_group(network: nx.Graph, start: str) -> set[str]:
-    """Add the neighbour with most links into the group while it stays dense."""
+    """Grow a group from a protein, adding the neighbour with most links while it stays dense."""
     group, links = {start}, 0
     while len(group) < LARGEST_COMPLEX:
         near = sorted({name for member in group for name in network[member]} - group)
@@ -107,7 +107,7 @@ def _draw_terms(
 
 
 def rank_by_degree(network: nx.Graph) -> tuple[list[str], list[str]]:
-    """Essential proteins, those with most partners, and as many with fewest; both sorted by id."""
+    """The proteins with most partners (essential), and as many with fewest; both sorted by id."""
     partners = {name: sum(partner != name for partner in network[name]) for name in network}
     order = sorted(network, key=lambda name: (-partners[name], name))
     number = min(MOST_ESSENTIAL, len(order) // 2)

@@ -1,12 +1,12 @@
-"""The synthetic benchmark: generated on the spot, laid out as PRING is, for runs with no network.
+"""Generates the synthetic benchmark, in PRING's layout, for runs without an internet connection.
 
-    <root>/demo.json, README.txt               what this is, and of which seed
+    <root>/demo.json, README.txt               what this is, and from which seed
     <root>/synthetic/…, <root>/synthetic2/…    a species with its splits; a test species
     <root>/functional/…                        complexes, GO-like terms, essential proteins
     <root>/esm/                                a small protein language model
 
-Everything but the language model's weights is the same, byte for byte, wherever a seed is
-generated; to that end the pickles hold sorted lists where PRING's hold sets.
+A seed gives the same bytes on every machine, except for the language model's weights; to that end
+the pickles contain sorted lists where PRING's contain sets.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from common.errors import UserError
 from common.files import new_directory
 
 SPECIES, TRANSFER_SPECIES = "synthetic", "synthetic2"
-# Raise it when the same seed shall give another benchmark: directories of older ones are replaced.
+# Increase it when the same seed is to give another benchmark: older directories are replaced.
 VERSION = 1
 
 _MARKER = "demo.json"
@@ -48,13 +48,13 @@ The files are laid out as those of the PRING benchmark so that the same program 
 measured here say whether the program learns; they say nothing about real proteins.
 families.tsv tells which families were planted in which protein.
 """
-# Every part draws from a stream of its own: changing one leaves the others as they were.
+# Every part draws from its own random stream, so changing one leaves the others unchanged.
 _STREAMS = ("families", "proteins", "network", "transfer", "unlabelled", "terms", *STRATEGIES)
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """What one strategy makes of the network: sorted protein numbers, and labelled pairs."""
+    """The split by one strategy: sorted protein numbers and labelled pairs of both sides."""
 
     train: Pairs
     test: Pairs
@@ -64,9 +64,10 @@ class Split:
 
 
 def ensure_demo(root: Path, seed: int = 47, spec: DemoSpec | None = None) -> Path:
-    """Generate the synthetic benchmark under `root`, unless it is there; return `root`.
+    """Generate the synthetic benchmark under `root`, unless it exists; return `root`.
 
-    The directory appears complete or not at all. One of another seed, version or size is replaced.
+    The directory appears complete or not at all. A benchmark of another seed, version or size is
+    replaced.
 
     Raises:
         UserError: `root` holds something else, or cannot be written.
@@ -78,7 +79,7 @@ def ensure_demo(root: Path, seed: int = 47, spec: DemoSpec | None = None) -> Pat
     if _read_marker(root) == identity:
         return root
     with in_turn(root):
-        if _read_marker(root) != identity:  # Whoever had the turn before may have generated it.
+        if _read_marker(root) != identity:  # The process before may have generated it.
             with new_directory(root) as directory:
                 _generate(directory, seed, spec)
                 _write_text(directory / _MARKER, json.dumps(identity, indent=2) + "\n")
@@ -116,7 +117,7 @@ def _generate(directory: Path, seed: int, spec: DemoSpec) -> None:
     _write_functional(directory / "functional", species, splits["BFS"], families, rngs["terms"])
     _write_text(directory / "families.tsv", _describe_families(proteins))
     _write_text(directory / "README.txt", _README.format(seed=seed, noise=spec.noise))
-    # The language model may see what no split tests on.
+    # The language model may only see proteins that no split tests on.
     tested = {int(number) for split in splits.values() for number in split.test}
     corpus = [text for number, text in enumerate(proteins.sequences) if number not in tested]
     corpus += world.draw_unlabelled(spec, families, spec.unlabelled, rngs["unlabelled"])
@@ -138,7 +139,7 @@ def draw_split(
 
 
 def _pair_drawer(spec: DemoSpec, network: Network) -> Callable[..., LabelledPairs]:
-    """Draw pairs; few negatives could bind, because those would teach against the rule."""
+    """Draw pairs; few negatives are pairs that can bind, as these would teach a wrong rule."""
     return partial(
         splitting.draw_pairs,
         network.binds,
@@ -180,7 +181,7 @@ class _Writer:
         nested: bool,
         rng: np.random.Generator,
     ) -> None:
-        """Pairs, network, all pairs, and the node sets of some strategies."""
+        """Write the pairs, the network, all pairs, and the node sets of some strategies."""
         own = strategies[0]
         self.write_pairs(self.path("test", own, nested), pairs)
         graph = self.graph(members, pairs.positives)
@@ -215,7 +216,7 @@ def _write_split(
 def _write_transfer(
     folder: Path, spec: DemoSpec, families: Families, rng: np.random.Generator
 ) -> None:
-    """A species that is only tested on: the same families in other proteins."""
+    """Write a species that is only tested on: the same families in other proteins."""
     proteins = world.draw_proteins(spec, families, spec.transfer_proteins, "SYNB", rng)
     network = world.draw_network(spec, families, proteins, spec.transfer_mean_degree, rng)
     members = np.arange(len(proteins))
@@ -228,7 +229,7 @@ def _write_transfer(
 def _write_functional(
     folder: Path, species: _Writer, split: Split, families: Families, rng: np.random.Generator
 ) -> None:
-    """Complexes, terms and essential proteins of a split's test side."""
+    """Write the complexes, terms and essential proteins of a split's test side."""
     proteins = species.proteins
     network = species.graph(split.test, split.test_pairs.positives)
     complexes = functional.find_complexes(network)
@@ -246,7 +247,7 @@ def _write_functional(
 
 
 def _build_graph(nodes: Iterable[str], edges: Iterable[tuple[str, ...]]) -> nx.Graph:
-    """A graph whose pickle does not depend on the order of the edges."""
+    """Build a graph whose pickle does not depend on the order of the edges."""
     graph = nx.Graph()
     graph.add_nodes_from(nodes)
     graph.add_edges_from(sorted(edges))
@@ -254,7 +255,7 @@ def _build_graph(nodes: Iterable[str], edges: Iterable[tuple[str, ...]]) -> nx.G
 
 
 def _induce(network: nx.Graph, group: Iterable[str]) -> nx.Graph:
-    """A graph of its own, which pickles without the rest of the network."""
+    """Copy the subgraph of a group, which is pickled without the rest of the network."""
     nodes = sorted(group)
     pairs = combinations_with_replacement(nodes, 2)
     return _build_graph(nodes, (pair for pair in pairs if network.has_edge(*pair)))

@@ -1,10 +1,10 @@
-"""What is true in the synthetic benchmark: families, the proteins that carry them, who binds whom.
+"""The ground truth of the synthetic benchmark: families, their proteins, and who binds whom.
 
-A family is a short motif that stands, noisily, in the sequences of its members: a domain. Some
-pairs of families are compatible, and two proteins can bind if any domain of one is compatible with
-any domain of the other. Of the pairs that can bind, the network holds some: proteins have a
-sociability with a power-law tail, so that a few are hubs. A stated share of the interactions
-follows no rule. Nothing here knows of splits or files.
+A family is a short motif that occurs, with mutations, in the sequences of its members: a domain.
+Some pairs of families are compatible, and two proteins can bind if any domain of one is compatible
+with any domain of the other. The network contains some of the pairs that can bind: proteins have a
+sociability with a power-law tail, so that a few are hubs. A given share of the interactions follows
+no rule. This module knows nothing of splits or files.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class DemoSpec:
 
     proteins: int = 1000  # of the main species
     transfer_proteins: int = 200  # of the second species
-    test_share: float = 0.2  # of the main species, that a split tests on
+    test_share: float = 0.2  # share of the main species' proteins that a split tests on
     lengths: tuple[int, int] = (80, 140)  # of proteins, in residues; uniform between
     families: int = 10  # of domains
     motif_lengths: tuple[int, int] = (13, 15)  # in residues; uniform between
@@ -42,18 +42,18 @@ class DemoSpec:
     homotypic: int = 2  # families that bind themselves
     hub_partners: int = 2  # families that the first family binds beyond its one partner
     mean_degree: float = 30.0  # expected interactions of a protein of the main species
-    transfer_mean_degree: float = 12.0  # and of the second
+    transfer_mean_degree: float = 12.0  # the same for the second species
     tail: float = 2.0  # exponent of the Pareto distribution of sociability; smaller is heavier
     # Share of the interactions between proteins that cannot bind, and of the negative pairs
     # between proteins that can.
     noise: float = 0.03
     self_pairs: float = 0.12  # share of the proteins that bind themselves
-    train_positives: int = 1500  # interactions kept on the train side, validation included
+    train_positives: int = 1500  # interactions kept on the train side, including validation
     validation_share: float = 0.2  # of the train side's pairs
     walk_length: int = 8  # nodes after which the walk that draws the test proteins starts anew
     set_sizes: tuple[int, ...] = (20, 40, 60, 80, 100)  # of the sampled node sets
     sets_per_size: int = 20
-    unlabelled: int = 6000  # sequences beside the train side's for the language model
+    unlabelled: int = 6000  # further sequences for the language model
     language_model_steps: int = 800
 
 
@@ -89,10 +89,10 @@ class Network:
 
 
 def draw_families(spec: DemoSpec, rng: np.random.Generator) -> Families:
-    """Random motifs, and which of them bind.
+    """Draw random motifs, and which of them bind.
 
-    Families are partners two by two, so that none is left without; the first is a hub that binds
-    some of the others as well, the last few bind themselves.
+    Families are paired, so that each has a partner; the first is a hub that binds some of the
+    others as well, and the last few bind themselves.
     """
     shortest, longest = spec.motif_lengths
     motifs = tuple(
@@ -128,8 +128,8 @@ def draw_unlabelled(
 ) -> list[str]:
     """Short sequences rich in domains, of no species, for a language model to learn from.
 
-    Each has three domains and little background: the model sees more of what it shall learn per
-    step than in whole proteins.
+    Each has three domains and little background, so that a training step shows the model more
+    domains than whole proteins would.
     """
     number = min(3, len(families))
     longest = number * spec.motif_lengths[1]
@@ -148,8 +148,8 @@ def draw_network(
     """The interactions of a species.
 
     A pair that can bind does so with probability min(1, c * w_a * w_b), after Chung and Lu (2002);
-    the sociability w is Pareto distributed and c gives the mean degree. Beside these there are the
-    stated share of interactions that follow no rule, and the self-pairs.
+    the sociability w is Pareto distributed and c gives the mean degree. In addition, there are the
+    given share of interactions that follow no rule, and the self-pairs.
     """
     size = len(proteins)
     carries = proteins.carries.astype(np.int64)
@@ -196,7 +196,7 @@ def _mutate(
 def _scale_to_sum(weights: npt.NDArray[np.float64], total: float) -> npt.NDArray[np.float64]:
     """min(1, c * weights), with c chosen so that the sum is as near to `total` as possible."""
     scale = total / weights.sum()
-    for _ in range(50):  # what is cut off at 1 is handed to the others until little is left
+    for _ in range(50):  # what is cut off at 1 is given to the other pairs until little is left
         scale *= total / np.minimum(1.0, scale * weights).sum()
     chances: npt.NDArray[np.float64] = np.minimum(1.0, scale * weights)
     return chances
