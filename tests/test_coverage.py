@@ -69,10 +69,10 @@ def test_all_that_is_odd_about_a_file_is_said_once_each(project: TinyProject) ->
         "16 of 18 pairs of the complexes have no score and count as not predicted",
         f"{50 - sum(pair in named for pair in listed)} of 50 pairs of test have no score and"
         " count as not predicted; they are ranked lowest, which affects auroc and auprc",
-        "node size 8: 1 members of node sets are not in the test graph and ignored, which leaves"
-        " out 0 of 2 node sets",
+        "node size 8: 1 members of node sets are not in the test graph and are ignored, which"
+        " leaves out 0 of 2 node sets",
         "1 predicted self-pairs do not count inside complexes",
-        "1 listed proteins are not in the test graph and ignored",
+        "1 listed proteins are not in the test graph and are ignored",
     ]
     assert tied.endswith("precision_at_100_ties_shared does not depend on it")
     draw = found.results["topology"].plots["degrees.png"]

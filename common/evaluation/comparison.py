@@ -30,7 +30,7 @@ from common.evaluation.test_side import TestSide
 from common.long_work import LongWork
 from common.run import LOGGER, Run
 
-CAPTION = "Each baseline calls as many of its best pairs as the {} (of equal scores, all or none)."
+CAPTION = "Each baseline calls its best pairs: as many as the {}, and of equal scores all or none."
 WIDTH = 110  # characters in a line of the console
 
 

@@ -94,7 +94,7 @@ def describe_unused(side: TestSide, predictions: Predictions) -> list[str]:
 
 
 def used_pairs(side: TestSide, predictions: Predictions) -> NDArray[np.bool_]:
-    """Which of the predicted pairs some task looks at, (P,)."""
+    """Find which of the predicted pairs some task looks at, (P,)."""
     used: NDArray[np.bool_] = np.zeros(len(predictions.pairs), dtype=np.bool_)
     for pairs in side.pair_sets:
         used |= pairs.among(predictions)
@@ -115,7 +115,7 @@ def describe_scores(predictions: Predictions, settings: DecisionThresholdConfig)
     if mode_of(settings).needs_validation:
         notes.append(
             f"evaluate.decision_threshold.value ({threshold}) is the threshold: a file has no"
-            " validation pairs to choose one by"
+            " validation pairs from which to choose one"
         )
     return notes
 

@@ -30,7 +30,7 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Density:
-    """How many of the possible pairs are called, are true, and are true in the train network.
+    """The numbers of called, possible and true pairs, and the density of the train network.
 
     Attributes:
         called: Pairs that are called interactions.
@@ -114,7 +114,7 @@ class NetworkSummary:
         }
 
     def sentence(self) -> str:
-        """How many pairs are called, of how many, and how that compares with the true network."""
+        """Say how many of all pairs are called, and how that compares with the true network."""
         part = self.every
         text = f"{part.called} of {part.possible} pairs called (density {part.density:.3g})"
         if part.times_true is not None:

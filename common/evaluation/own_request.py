@@ -15,7 +15,7 @@ from common.inference.wish import Wish
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks for.
+    """The user's request, as the command line makes it.
 
     Attributes:
         fastas: The FASTA files, two for one against the other.

@@ -21,7 +21,7 @@ from common.inference.thresholds import call_pairs
 
 @dataclass
 class Count:
-    """What was written.
+    """Counts of the pairs of an output.
 
     Attributes:
         written: How many pairs were written.

@@ -82,7 +82,7 @@ def fold(table: Table, width: int) -> list[Table]:
 
 
 def _widths(table: Table) -> list[int]:
-    """How wide each column is."""
+    """The width of each column."""
     return [
         max(len(name), *(len(_format_cell(row.get(name))) for row in table.rows))
         for name in table.header

@@ -106,7 +106,7 @@ class TestSet:
             names = " and ".join(map(excerpt, sorted(proteins)[:2]))
             raise UserError(
                 f"none of the {len(proteins)} proteins of the {origin}, such as {names}, is among"
-                f" the sequences of {self.species}: take the {origin} of the same species"
+                f" the sequences of {self.species}: use the {origin} of the same species"
             )
 
 
@@ -146,7 +146,7 @@ class TestSide:
         return PairTable(names, rows, np.zeros(len(rows), dtype=np.int8))
 
     def describe(self) -> dict[str, object]:
-        """What the event `data_ready` says."""
+        """The fields of the event `data_ready`."""
         described: dict[str, object] = {"strategy": self.sets[0].benchmark.strategy}
         parts: list[TestSet | Task] = [*self.sets, *self.tasks.values()]
         for part in parts:

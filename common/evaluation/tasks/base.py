@@ -41,7 +41,7 @@ class Table:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What a task found.
+    """The result of a task.
 
     Attributes:
         metrics: The task's entry in `functional.json`; empty if the tables contain all metrics.
@@ -121,7 +121,7 @@ class Task(abc.ABC):
         return {}
 
     def describe(self) -> dict[str, object]:
-        """What the event `data_ready` says about the task's own data."""
+        """The fields of the event `data_ready` about the task's own data."""
         return {}
 
     def coverage(self, predictions: Predictions) -> list[str]:

@@ -75,8 +75,8 @@ class Annotations:
         terms = tuple(sorted({term for listed in own for term in listed}))
         if not terms:
             raise UserError(
-                f"no protein of the test graph has a {source} term: take the GO terms of the same "
-                "species and split"
+                f"no protein of the test graph has a {source} term: use the GO terms of the same"
+                " species and split"
             )
         rows = np.repeat(np.arange(len(own)), [len(listed) for listed in own])
         columns = places_of([term for listed in own for term in listed], terms)

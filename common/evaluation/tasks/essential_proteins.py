@@ -65,7 +65,7 @@ class EssentialProteins(Task):
 
 @dataclass(frozen=True, eq=False)
 class EssentialMetrics:
-    """Whether essential proteins stand out by centrality.
+    """Metrics of how far essential proteins stand out by their centrality.
 
     Attributes:
         precision_at_100: Share of the truly most central proteins among the predicted ones.
@@ -110,7 +110,7 @@ def compare_essential(
     others = known_ids(non_essential, true, "non-essential")
     chosen = standing_out + others
     lost = len(set(essential)) + len(set(non_essential)) - len(chosen)
-    notes = [f"{lost} listed proteins are not in the test graph and ignored"] if lost else []
+    notes = [f"{lost} listed proteins are not in the test graph and are ignored"] if lost else []
     top = min(TOP_PROTEINS, len(chosen) // 2)
     guessed = network_centrality(predicted.on(true.nodes), chosen)
     actual = network_centrality(true, chosen)
@@ -136,8 +136,8 @@ def known_ids(ids: Sequence[str], network: Network, kind: str) -> list[str]:
     known = [name for name in dict.fromkeys(ids) if name in network.index]
     if not known:
         raise UserError(
-            f"none of the {kind} proteins is in the test graph: take lists and graph of the "
-            "same species and split"
+            f"none of the {kind} proteins is in the test graph: use lists and a graph of the"
+            " same species and split"
         )
     return known
 

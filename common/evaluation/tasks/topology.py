@@ -197,8 +197,8 @@ def describe_node_sets(node_sets: NodeSets, true: Network) -> list[str]:
         unknown = sum(map(len, distinct)) - sum(known)
         if unknown:
             notes.append(
-                f"node size {size}: {unknown} members of node sets are not in the test graph and "
-                f"ignored, which leaves out {known.count(0)} of {len(known)} node sets"
+                f"node size {size}: {unknown} members of node sets are not in the test graph and"
+                f" are ignored, which leaves out {known.count(0)} of {len(known)} node sets"
             )
     return notes
 
@@ -219,7 +219,7 @@ def known_members(node_sets: NodeSets, true: Network) -> dict[int, list[IntArray
             members[size] = found
     if not members:
         raise UserError(
-            "no sampled node set has a protein of the test graph: take node sets and graph of the "
-            "same species and split"
+            "no sampled node set has a protein of the test graph: use node sets and a graph of"
+            " the same species and split"
         )
     return members
