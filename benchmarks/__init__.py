@@ -1,1 +1,1 @@
-"""Ratios against named baselines: one script each, run by hand."""
+"""Benchmarks that measure ratios against named baselines: one script each, run by hand."""

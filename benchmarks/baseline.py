@@ -41,7 +41,7 @@ class FolderOfProteins:
         torch.save(residues.clone(), self.folder / f"{name}.pt")
 
     def load(self, name: str) -> Tensor:
-        """Read them back."""
+        """Read a protein's residues back."""
         residues: Tensor = torch.load(self.folder / f"{name}.pt")
         return residues
 

@@ -1,11 +1,11 @@
-"""How far the baselines get on a benchmark, and what they cost.
+"""How well the baselines predict the pairs of a benchmark, and what they cost.
 
     python -m benchmarks.baselines --config CONFIG [--set KEY=VALUE ...]
 
 Prints, for every baseline that learns, AUROC / AUPRC on the validation and on the test pairs, and
 the CPU seconds (with those of MMseqs2), wall seconds and peak memory (without MMseqs2's) of
-learning and of scoring these pairs and every pair that the configured tasks look at. Nothing is
-taken from the cache. Each runs in a process of its own.
+learning and of scoring these pairs and every pair that the configured tasks need. Nothing is
+taken from the cache. Each baseline runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ BASELINES: dict[str, LearnedScores] = {
 
 
 def measure(name: str, config_file: str, overrides: Sequence[str]) -> Row:
-    """One line of the table."""
+    """Measure one baseline, and return its row of the table."""
     side = open_test_side(load_config(config_file, "evaluate", overrides))
     benchmark, sequences = side.sets[0].benchmark, side.sequences()
 
@@ -68,14 +68,14 @@ def measure(name: str, config_file: str, overrides: Sequence[str]) -> Row:
 
 
 def join(tables: Sequence[PairTable]) -> PairTable:
-    """The pairs of all tables, one after the other."""
+    """Join the pairs of all tables, one after the other."""
     ids = sorted({name for table in tables for name in table.proteins})
     pairs = np.concatenate([places_of(table.proteins, ids)[table.pairs] for table in tables])
     return PairTable(tuple(ids), pairs, np.concatenate([table.labels for table in tables]))
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure all baselines and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", required=True)
     parser.add_argument("--set", dest="overrides", nargs="+", default=[])

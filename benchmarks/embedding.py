@@ -6,7 +6,7 @@
 A randomly initialised ESM-2 of the shape of the smallest released one (6 layers, 320 wide, 20
 heads) embeds proteins of human lengths. `file order` is the naive pipeline: batches of 16 sequences
 as they come, padded to the longest; `ours` sorts by length and fills a budget of tokens, for
-several budgets; `one by one` pads nothing. Every run takes them in turns.
+several budgets; `one by one` pads nothing. Every run times all of them in turn.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BUDGETS = (1024, 2048, 4096, 8192, 16384)
 
 
 def make_language_model(layers: int, width: int, heads: int, device: torch.device) -> LanguageModel:
-    """A language model of ESM-2's kind and these sizes, with random weights."""
+    """Create a language model of ESM-2's kind and these sizes, with random weights."""
     config = EsmConfig(
         vocab_size=len(TOKENS),
         pad_token_id=TOKENS.index("<pad>"),
@@ -51,13 +51,13 @@ def make_language_model(layers: int, width: int, heads: int, device: torch.devic
 
 
 def draw_sequences(count: int) -> list[str]:
-    """Random residues in proteins of human lengths."""
+    """Draw sequences of random residues with the lengths of human proteins."""
     rng = np.random.default_rng(0)
     return ["".join(rng.choice(list(RESIDUES), length)) for length in draw_lengths(count)]
 
 
 def file_order(sequences: Sequence[str]) -> list[list[str]]:
-    """The naive pipeline's batches."""
+    """Cut sequences into the naive pipeline's batches."""
     return [
         list(sequences[start : start + FILE_ORDER_BATCH])
         for start in range(0, len(sequences), FILE_ORDER_BATCH)
@@ -65,7 +65,7 @@ def file_order(sequences: Sequence[str]) -> list[list[str]]:
 
 
 def ours(sequences: Sequence[str], budget: int, special_tokens: int) -> list[list[str]]:
-    """The batches of `common.data.embeddings.plan`."""
+    """Cut sequences into the batches of `common.data.embeddings.plan`."""
     numbered = {str(number): text for number, text in enumerate(sequences)}
     requests = make_requests(numbered, max(map(len, sequences)))
     batches = plan_batches(requests, budget, special_tokens)
@@ -79,7 +79,7 @@ def padding(batches: Sequence[Sequence[str]]) -> float:
 
 
 def measure(proteins: int, runs: int) -> list[Row]:
-    """Residues per second of every way to batch, the best of several interleaved runs."""
+    """Measure residues per second of every way to batch, the best of several interleaved runs."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model, sequences = make_language_model(6, 320, 20, device), draw_sequences(proteins)
     ways = {f"file order, {FILE_ORDER_BATCH} at a time": file_order(sequences)}
@@ -105,7 +105,7 @@ def measure(proteins: int, runs: int) -> list[Row]:
 
 
 def embedding(model: LanguageModel, batches: Sequence[Sequence[str]]) -> Callable[[], None]:
-    """The work of embedding these batches, results fetched to the host."""
+    """Return a function that embeds these batches and fetches the results to the host."""
 
     def work() -> None:
         for batch in batches:

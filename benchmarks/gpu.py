@@ -7,7 +7,7 @@ It takes at most six minutes: a part that would begin after `--minutes` is left 
 compares the fast path with slower ones; `training` times steps at human lengths; `scoring` scores
 all against all for a minute and extrapolates to the human BFS test network; `embedding` tries
 budgets of tokens; `compiled` is `training` with the row-wise methods compiled. Shares are of the
-rate of a bf16 matrix product measured at the start; operations are those of `operations.py`.
+speed of a bf16 matrix product measured at the start; operations are those of `operations.py`.
 
 Needs torch (2.11 or later), transformers, accelerate, numpy, scipy, pydantic, xxhash, tqdm and a
 YAML library, but neither datasets nor pyarrow. All weights and inputs are random.
@@ -38,7 +38,7 @@ from common.inference.scoring import score_pairs
 
 
 def measure_training(bench: Bench, compiled: bool = False) -> list[Row]:
-    """Pairs per second of training steps."""
+    """Measure the pairs per second of training steps."""
     training = Training(bench)
     start = time.perf_counter()
     if compiled:
@@ -68,7 +68,7 @@ def measure_training(bench: Bench, compiled: bool = False) -> list[Row]:
 
 
 def measure_scoring(bench: Bench) -> list[Row]:
-    """All-against-all scoring for about a minute, and what the human BFS network would take."""
+    """Score all against all for about a minute, and estimate the time for the human network."""
     accelerator, model, shape = bench.accelerator(), bench.model(), bench.shape()
 
     def operations(data: PairData) -> float:
@@ -98,7 +98,7 @@ def measure_scoring(bench: Bench) -> list[Row]:
 
 
 def measure_embedding(bench: Bench) -> list[Row]:
-    """Residues per second of a language model of ESM-2 650M's shape, by its budget of tokens."""
+    """Measure residues per second of a model of ESM-2 650M's shape for each budget of tokens."""
     layers, width, heads = bench.sizes.language_model
     model = make_language_model(layers, width, heads, bench.device)
     sequences = draw_sequences(bench.sizes.embedded)
@@ -125,9 +125,9 @@ PARTS: dict[str, Callable[[Bench], list[Row]]] = {
 
 
 def run_parts(bench: Bench, parts: Sequence[str], folder: Path, minutes: float) -> bool:
-    """Run the parts, each written down as soon as it is done; whether all went well.
+    """Run the parts and return whether all succeeded; the report is written after each part.
 
-    A part that fails costs its own numbers only.
+    If a part fails, only its own numbers are missing.
     """
     start, failed = time.monotonic(), False
     for name in parts:

@@ -1,4 +1,4 @@
-"""What `benchmarks.gpu` measures on, and its checks of the fast path against slower ones."""
+"""The test bench of `benchmarks.gpu`, and its checks of the fast path against slower ones."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Sizes:
     """How much is measured: by default for a GPU."""
 
     input_dim: int = 1280  # ESM-2 650M
-    matrix: int = 8192  # edge of the product that tells the peak
+    matrix: int = 8192  # edge of the matrices whose product measures the peak
     proteins: int = 200  # in training, and in the first scoring, which tells how many fit the time
     steps: int = 40  # in one timing
     seconds: float = 65.0  # of scoring
@@ -67,7 +67,7 @@ class Bench:
     report: dict[str, Any] = field(default_factory=dict)
 
     def accelerator(self, precision: str = "bf16") -> Accelerator:
-        """A fresh one, as a launch with this precision has it."""
+        """Create an accelerator like that of a launch with this precision."""
         AcceleratorState._reset_state(reset_partial_state=True)
         return Accelerator(
             cpu=self.device.type == "cpu",
@@ -76,30 +76,30 @@ class Bench:
         )
 
     def model(self) -> PairModel:
-        """A new v3, the same every time, on the device."""
+        """Create a new v3 on the device, with the same weights every time."""
         set_seed(self.config.run.seed)
         model = build_model(self.config.model, self.sizes.input_dim)
         model.to(self.device)  # type: ignore[arg-type]
         return model
 
     def shape(self) -> Shape:
-        """Its sizes."""
+        """Return the model's sizes."""
         m = self.config.model
         return Shape(
             self.sizes.input_dim, m.d_model, m.n_heads, m.encoder_layers, m.cross_attn_layers
         )
 
     def pairs(self, proteins: int) -> PairData:
-        """All pairs of proteins of human lengths."""
+        """Make all pairs of proteins of human lengths."""
         return make_pairs(draw_lengths(proteins), all_against_all(proteins), self.sizes.input_dim)
 
     def wait(self) -> None:
-        """Until the device has done its work."""
+        """Wait until the device has done its work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
     def seconds(self, work: Callable[[], object]) -> float:
-        """Wall time of some work, the device's included."""
+        """Measure the wall time of some work, including the device's."""
         self.wait()
         start = time.perf_counter()
         work()
@@ -107,11 +107,11 @@ class Bench:
         return time.perf_counter() - start
 
     def share(self, operations: float, seconds: float) -> float:
-        """The share of the measured peak."""
+        """Compute which share of the measured peak speed was reached."""
         return operations / seconds / TERA / float(self.report["peak TFLOP/s"])
 
     def memory(self) -> float:
-        """The most memory that was allocated since the last call, GiB (on a CPU: ever)."""
+        """Return the peak of allocated memory since the last call, in GiB (on a CPU: ever)."""
         if self.device.type != "cuda":
             return peak_memory()
         most = torch.cuda.max_memory_allocated() / 2**30
@@ -138,7 +138,7 @@ class Training:
         return [b.pin_memory() for b in made] if self.bench.device.type == "cuda" else made
 
     def step(self, batch: PairBatch) -> Tensor:
-        """One step; its losses (B,) on the device."""
+        """Do one step, and return its losses (B,) on the device."""
         batch = batch.to(self.bench.device)
         with self.accelerator.accumulate(self.model):
             logits = self.model(batch.proteins, batch.lengths, batch.pairs).logits
@@ -151,12 +151,12 @@ class Training:
         return losses.detach()
 
     def operations(self, batch: PairBatch) -> float:
-        """Of a step: a backward pass takes twice the forward pass."""
+        """Count a step's operations: a backward pass takes twice as many as a forward pass."""
         return 3 * self.bench.shape().scoring(batch.lengths, batch.pairs)
 
 
 def measure_peak(bench: Bench) -> float:
-    """TFLOP/s of a bf16 matrix product on random numbers, the median of twenty."""
+    """Measure TFLOP/s of a bf16 product of random matrices, the median of twenty."""
     edge = bench.sizes.matrix
     a, b = (torch.randn(edge, edge, device=bench.device, dtype=torch.bfloat16) for _ in range(2))
     taken = [bench.seconds(lambda: a @ b) for _ in range(25)][5:]
@@ -170,7 +170,7 @@ def distance(found: Tensor, exact: Tensor) -> float:
 
 
 def check_attention(bench: Bench) -> tuple[float, float]:
-    """Values and gradients: bf16 on the path of a launch, against float32 one by one."""
+    """Compare values and gradients of bf16, computed as in a launch, with float32 one by one."""
     layouts = [Layout(lengths, bench.device) for lengths in ((70, 1, 333, 16), (5, 200, 64, 1))]
     links = Links(queries=(0, 1, 1, 2, 3), contexts=(1, 0, 3, 2, 1))
     torch.manual_seed(0)
@@ -184,7 +184,7 @@ def check_attention(bench: Bench) -> tuple[float, float]:
         rows = [x.to(dtype).requires_grad_() for x in made]
         sides = [Ragged(x, layout) for x, layout in zip(rows, layouts, strict=True)]
         read = attend(sides[0], sides[1], links)
-        # Of the same direction for both, so that the gradients are comparable.
+        # The same weights for both dtypes, so that the gradients are comparable.
         weights = torch.sin(torch.arange(read.numel(), device=bench.device)).view_as(read)
         gradients = torch.autograd.grad((read.float() * weights).sum(), rows)
         results.append((read, torch.cat([g.flatten() for g in gradients])))
@@ -192,7 +192,7 @@ def check_attention(bench: Bench) -> tuple[float, float]:
 
 
 def check_model(bench: Bench) -> tuple[float, float]:
-    """Logits and gradients of a whole batch without dropout: bf16 against float32."""
+    """Compare logits and gradients of a whole batch in bf16 and float32, without dropout."""
     results = []
     for precision in ("bf16", "no"):
         training = Training(bench, precision)
@@ -206,7 +206,7 @@ def check_model(bench: Bench) -> tuple[float, float]:
 
 
 def check_no_waiting(bench: Bench) -> int:
-    """Steps during which the host did not wait for the device; it raises if it had to."""
+    """Count the steps during which the host did not wait for the device; raise if it had to."""
     training = Training(bench)
     batches = training.batches(4)
     for batch in batches:
@@ -225,7 +225,7 @@ def check_no_waiting(bench: Bench) -> int:
 
 
 def check_resume(bench: Bench) -> float:
-    """The largest difference of a loss when the steps after a saved state are done again."""
+    """Find the largest difference of a loss when steps after a saved state are repeated."""
     training = Training(bench)
     batches = training.batches(4)
     for batch in batches:
@@ -239,7 +239,7 @@ def check_resume(bench: Bench) -> float:
 
 
 def check_scoring(bench: Bench) -> float:
-    """The distance of logits scored in bf16 to those scored in float32."""
+    """Measure the distance of logits scored in bf16 from those scored in float32."""
     data = bench.pairs(min(24, bench.sizes.proteins))
     logits = []
     for precision in ("bf16", "no"):
@@ -250,7 +250,7 @@ def check_scoring(bench: Bench) -> float:
 
 
 def run_checks(bench: Bench) -> list[Row]:
-    """Every check, with what it found and its limit."""
+    """Run every check; return its result and its limit."""
     attention, attention_slopes = check_attention(bench)
     logits, slopes = check_model(bench)
     found = [
@@ -266,7 +266,7 @@ def run_checks(bench: Bench) -> list[Row]:
 
 
 def open_bench(quick: bool) -> Bench:
-    """The shipped configuration (or a toy of the same parts) on this machine's device."""
+    """Open a bench for the shipped configuration (or a toy version) on this machine's device."""
     toy = [f"model_config.{value}" for value in TOY] + ["training_config.batch_size=4"]
     config = load_config(SHIPPED, "pretrain", toy if quick else [])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,10 +1,10 @@
-"""How long the largest of people's interaction files take: STRING's human network, generated.
+"""Time reading a very large interaction file, generated in the form of STRING's human network.
 
     python -m benchmarks.interaction_files [--lines 13700000] [--packed] [--min-score 400]
 
 Prints CPU seconds, lines a second and the peak of memory of reading the file (in a process of its
-own) and of finding its proteins in a FASTA of Ensembl's headers. The file has the size and the form
-of `9606.protein.links.v12.0.txt`: 19,622 proteins, every pair in both directions.
+own) and of finding its proteins in a FASTA with Ensembl's headers. The file has the size and the
+form of `9606.protein.links.v12.0.txt`: 19,622 proteins, every pair in both directions.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def measure(path: Path, min_score: float | None) -> None:
 
 
 def main() -> None:
-    """Generate the file and measure in a fresh process, or measure a file that is there."""
+    """Generate the file and measure in a fresh process, or measure an existing file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--lines", type=int, default=LINES, help="of the generated file")
     parser.add_argument("--packed", action="store_true", help="generate a gzip file")

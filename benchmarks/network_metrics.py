@@ -38,19 +38,19 @@ Result = TypeVar("Result")
 
 
 def fastest(work: Callable[[], Result], repeats: int) -> tuple[Result, str]:
-    """The work's result, and the least CPU (and wall) seconds of some runs."""
+    """Repeat some work; return its result and the least CPU (and wall) seconds."""
     results: list[Result] = []
     taken = [take_time(lambda: results.append(work())) for _ in range(repeats)]
     return results[-1], f"{min(t.cpu for t in taken):.2f} ({min(t.wall for t in taken):.2f})"
 
 
 def row(case: str, reading: str, computing: str) -> Row:
-    """One line of the report, seconds of CPU (wall)."""
+    """Make one row of the report, in seconds of CPU (wall)."""
     return {"case": case, "reading": reading, "computing": computing}
 
 
 def read_case(pring: Path, reference: Path) -> tuple[Network, Network, NodeSets]:
-    """The predicted network, the true one and the node sets of a reference case."""
+    """Read the predicted network, the true one and the node sets of a reference case."""
     figures = json.loads(reference.read_text())
     species, strategy = figures["species"], figures["strategy"]
     folder = pring / species
@@ -67,7 +67,7 @@ def time_reference(pring: Path, reference: Path, repeats: int) -> Row:
 
 
 def random_network(rng: np.random.Generator) -> Network:
-    """A network without structure; the cost does not depend on which pairs interact."""
+    """Draw a network without structure; the cost does not depend on which pairs interact."""
     pairs = rng.integers(0, PROTEINS, (int(PROTEINS**2 / 2 * DENSITY), 2))
     return Network.from_indices(tuple(f"P{i:05d}" for i in range(PROTEINS)), pairs)
 
@@ -95,8 +95,8 @@ def time_intervals(pring: Path, repeats: int) -> Row:
 def time_prediction_files(folder: Path, repeats: int) -> list[Row]:
     """Reads a score for every pair of the synthetic network's proteins, two million lines.
 
-    As they are written; with one space too many, which makes the file irregular; and where the
-    tasks look at one protein in five.
+    Three cases: the file as it is written; a file with one space too many, which makes it
+    irregular; and tasks that need one protein in five.
     """
     packed, stray = folder / "all_pairs.txt.gz", folder / "stray_space.txt"
     pairs = np.stack(np.triu_indices(PROTEINS), axis=1)

@@ -1,7 +1,7 @@
 """How many floating-point operations v3 needs at least, and how many the naive pipeline does.
 
-A multiplication and an addition count as two. Norms, activations and softmax are left out: what is
-counted is what a matrix unit does. With d the model's width, D that of the embeddings, L residues:
+A multiplication and an addition count as two. Only the work of a matrix unit is counted, not
+norms, activations and softmax. With d the model's width, D that of the embeddings, L residues:
 
     encode a protein     2 D d L + layers (24 d² L + 4 d L²)
     prepare a protein    6 d² L                                  (the first block's projections)

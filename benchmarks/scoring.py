@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.scoring [--parts ratio growth] [--output FILE.json]
 
-Parts: `ratio` interleaves naive and ours and compares their logits, of every `--naive_share`-th
+Parts: `ratio` times naive and ours in turns and compares their logits in every `--naive_share`-th
 naive batch; `growth` varies the number of proteins and their lengths; `processes` compares one
 process with two; `memory` measures the peak of a process that scores 5,000 proteins.
 """
@@ -47,13 +47,13 @@ TWO_PROCESSES = Path(__file__).parents[1] / "accelerate_configs" / "cpu_2proc.ya
 def score(
     model: V3Model, data: PairData, settings: ScoringConfig | None = None
 ) -> NDArray[np.float32]:
-    """All logits, on this process's share of the accelerator."""
+    """Score all pairs on the CPU, and return their logits."""
     accelerator = Accelerator(cpu=True)
     return score_pairs(model, data, settings or ScoringConfig(), accelerator)
 
 
 def measure_ratio(shape: Shape, runs: int, naive_share: int) -> list[Row]:
-    """Pairs per second of CPU, naive and ours, in turns; and how far the logits differ."""
+    """Measure pairs per second of CPU, naive and ours in turns, and how far the logits differ."""
     pairs = all_against_all(PROTEINS)
     data = make_pairs(draw_lengths(PROTEINS), pairs, shape.input_dim)
     model = make_model(shape)
@@ -96,7 +96,7 @@ def measure_ratio(shape: Shape, runs: int, naive_share: int) -> list[Row]:
 
 
 def measure_growth(shape: Shape) -> list[Row]:
-    """Pairs per second of CPU as the set, and as its proteins, grow."""
+    """Measure pairs per second of CPU as the number of proteins, and as their lengths, grow."""
     model = make_model(shape)
     cases = [("proteins", count, draw_lengths(count)) for count in (8, 16, 32, 64)]
     cases += [("residues", size, np.full(12, size)) for size in (50, 100, 200, 400, 800)]
@@ -117,7 +117,7 @@ def measure_growth(shape: Shape) -> list[Row]:
 
 
 def measure_processes(shape: Shape, runs: int) -> list[Row]:
-    """One process and two, one thread each, in turns."""
+    """Time one process and two, with one thread each, in turns."""
     rows = []
     for _ in range(runs):
         one, two = (launch_worker(shape, processes, 40, None, 1.0) for processes in (1, 2))
@@ -133,7 +133,7 @@ def measure_processes(shape: Shape, runs: int) -> list[Row]:
 
 
 def measure_memory(shape: Shape) -> list[Row]:
-    """The peak of a process that scores 2,500 pairs of 5,000 proteins, by its budget."""
+    """Measure the peak of a process that scores 2,500 pairs of 5,000 proteins, for each budget."""
     rows = []
     for budget in (4.0, 2.0, 1.0):
         peak = launch_worker(shape, 1, 5000, 2500, budget)
@@ -144,7 +144,7 @@ def measure_memory(shape: Shape) -> list[Row]:
 def launch_worker(
     shape: Shape, processes: int, proteins: int, pairs: int | None, budget: float
 ) -> Row:
-    """What the main one of some fresh processes reports, each with one thread."""
+    """Start fresh processes with one thread each; return the report of the main one."""
     command = [sys.executable, "-m", "benchmarks.scoring"]
     if processes == 2:
         launcher = ["-m", "accelerate.commands.launch", "--config_file", str(TWO_PROCESSES)]
@@ -162,7 +162,7 @@ def launch_worker(
 
 
 def work(order: Row) -> None:
-    """A worker's part: score, and say how long it took and how much memory."""
+    """Do a worker's part: score, and print how much time and memory it took."""
     shape, count = Shape(**order["shape"]), order["proteins"]
     pairs = all_against_all(count) if order["pairs"] is None else None
     if pairs is None:

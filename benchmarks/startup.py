@@ -38,7 +38,7 @@ WAITS = {
 
 
 def run(arguments: list[str]) -> None:
-    """A fresh interpreter, its output thrown away."""
+    """Run a fresh interpreter, and discard its output."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
     with tempfile.TemporaryDirectory() as folder:
         if "-c" in arguments:
@@ -52,7 +52,7 @@ def run(arguments: list[str]) -> None:
 
 
 def measure(runs: int) -> list[Row]:
-    """Seconds of every wait, interleaved, the files of all of them in the system's cache."""
+    """Measure the seconds of every wait, interleaved, with all files in the system's cache."""
     taken: dict[str, list[float]] = {name: [] for name in WAITS}
     for arguments in WAITS.values():
         run(arguments)

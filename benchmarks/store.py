@@ -34,7 +34,7 @@ Table = list[Line]
 
 
 def write_store(folder: Path, lengths: NDArray[np.int64], dim: int) -> EmbeddingStore:
-    """A store of random states, protein n under the name str(n)."""
+    """Write a store of random states, protein n under the name str(n)."""
     rng = np.random.default_rng(0)
     with ShardWriter(folder) as writer:
         for number, length in enumerate(lengths.tolist()):
@@ -44,14 +44,14 @@ def write_store(folder: Path, lengths: NDArray[np.int64], dim: int) -> Embedding
 
 
 def open_store(folder: Path, count: int) -> EmbeddingStore:
-    """As a run opens it: sidecars read and compared, shards mapped, rows found."""
+    """Open a store as a run does: read and compare sidecars, map shards, find rows."""
     shards, broken = read_shards(folder)
     assert not broken
     return EmbeddingStore(shards, "float16", {str(n): f"{n:032x}" for n in range(count)})
 
 
 def map_raw(folder: Path, store: EmbeddingStore, lengths: NDArray[np.int64]) -> Read:
-    """One file of all states, and a dictionary of offsets."""
+    """Read from one file of all states, with a dictionary of offsets."""
     path = folder / "raw"
     with path.open("wb") as file:
         for number in range(len(lengths)):
@@ -71,12 +71,12 @@ def map_raw(folder: Path, store: EmbeddingStore, lengths: NDArray[np.int64]) -> 
 
 
 def from_store(store: EmbeddingStore) -> Read:
-    """Ours."""
+    """Read from our store."""
     return lambda number: torch.from_numpy(store[str(number)].astype(np.float32))
 
 
 def from_files(folder: Path, store: EmbeddingStore) -> Read:
-    """The naive pipeline's."""
+    """Read from one file per protein, as the naive pipeline does."""
     files = FolderOfProteins(folder)
     for name in store:
         files.save(name, torch.from_numpy(store[name].copy()))
@@ -84,7 +84,7 @@ def from_files(folder: Path, store: EmbeddingStore) -> Read:
 
 
 def from_datasets(folder: Path, dim: int) -> Read:
-    """The library's own way to tensors, row by row."""
+    """Read with the `datasets` library, row by row."""
     shards, _ = read_shards(folder)
     write_dataset_files(folder, shards)
     table = datasets.load_from_disk(str(folder))
@@ -100,7 +100,7 @@ def from_datasets(folder: Path, dim: int) -> Read:
 
 
 def measure_reading(proteins: int, dim: int, runs: int) -> Table:
-    """Microseconds per protein of every way, interleaved; all give the same numbers."""
+    """Measure microseconds per protein of every way, interleaved; all give the same numbers."""
     lengths = draw_lengths(proteins)
     with TemporaryDirectory() as held, TemporaryDirectory() as files:
         store = write_store(Path(held), lengths, dim)
@@ -130,7 +130,7 @@ def measure_reading(proteins: int, dim: int, runs: int) -> Table:
 
 
 def measure_opening(runs: int) -> Table:
-    """Seconds to open a store of many proteins."""
+    """Measure the seconds to open a store of many proteins."""
     with TemporaryDirectory() as folder:
         write_store(Path(folder), np.full(MANY, SHORT), 64)
         seconds = [take_time(lambda: open_store(Path(folder), MANY)).wall for _ in range(runs)]

@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.training_step [--runs 3] [--output FILE.json]
 
-A step is: read and collate 32 pairs, forward, loss, backward, AdamW. `memory` takes `--steps` of
-ours and reports the process's peak memory; `ratio` takes ours in turns with the naive pipeline's;
+A step is: read and collate 32 pairs, forward, loss, backward, AdamW. `memory` does `--steps` of
+ours and reports the process's peak memory; `ratio` does ours in turns with the naive pipeline's;
 `mining` compares an epoch that mines the hardest pairs of pools with a plain one.
 """
 
@@ -41,20 +41,20 @@ PAIRS, PROTEINS = 32, 400
 
 
 def draw_pairs(count: int, shape: Shape) -> PairData:
-    """Random pairs of proteins of human lengths."""
+    """Draw random pairs of proteins of human lengths."""
     pairs = np.random.default_rng(1).integers(0, PROTEINS, (count, 2))
     return make_pairs(draw_lengths(PROTEINS), pairs, shape.input_dim)
 
 
 class Trainer:
-    """Our step."""
+    """Trains with our step."""
 
     def __init__(self, model: V3Model, data: PairData) -> None:
         self.model, self.data = model.train(), data
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
 
     def train(self, rows: Rows) -> None:
-        """One step on these rows of the table; the gradients stay."""
+        """Do one step on these rows of the table, and keep the gradients."""
         batch = self.data.collate(rows, len(rows))
         self.optimizer.zero_grad()
         logits = self.model(batch.proteins, batch.lengths, batch.pairs).logits
@@ -63,7 +63,7 @@ class Trainer:
 
 
 class NaiveTrainer:
-    """The naive pipeline's step."""
+    """Trains with the naive pipeline's step."""
 
     def __init__(self, model: NaiveV3, data: PairData, folder: Path) -> None:
         self.model, self.data, self.files = model.train(), data, FolderOfProteins(folder)
@@ -76,7 +76,7 @@ class NaiveTrainer:
             self.files.save(str(protein), torch.from_numpy(self.data.store[str(protein)]))
 
     def train(self, rows: Rows) -> None:
-        """One step on these rows of the table; the gradients stay."""
+        """Do one step on these rows of the table, and keep the gradients."""
         names = [(str(a), str(b)) for a, b in self.data.table.pairs[rows].tolist()]
         labels = torch.from_numpy(self.data.table.labels[rows]).float()
         self.optimizer.zero_grad()
@@ -88,7 +88,7 @@ class NaiveTrainer:
 
 
 def measure_memory(steps: int) -> list[Row]:
-    """The process's peak memory after more and more steps of a model 64 wide, 1+1 layers."""
+    """Measure peak memory after more and more steps of a model 64 wide, with 1+1 layers."""
     shape = Shape(d_model=64, heads=2, encoder_layers=1, cross_layers=1)
     data = draw_pairs(steps * PAIRS, shape)
     trainer, freed, rows = Trainer(make_model(shape, 0.1), data), FreedMemory(), []
@@ -101,7 +101,7 @@ def measure_memory(steps: int) -> list[Row]:
 
 
 def measure_ratio(shape: Shape, dropout: float, runs: int) -> list[Row]:
-    """CPU seconds of a step, naive and ours, in turns."""
+    """Measure the CPU seconds of a step, naive and ours in turns."""
     data = draw_pairs(runs * PAIRS, shape)
     model = make_model(shape, dropout)
     rows = []
@@ -130,13 +130,13 @@ def measure_ratio(shape: Shape, dropout: float, runs: int) -> list[Row]:
 
 
 def planner(data: PairData, **sampling: Any) -> BatchPlanner:
-    """The rounds of an epoch, 32 pairs each."""
+    """Plan the rounds of an epoch, with 32 pairs each."""
     loading = DataloaderConfig(sampling=SamplingConfig(**sampling))
     return BatchPlanner.from_settings(data, loading, TrainingConfig(batch_size=PAIRS), 1, 47)
 
 
 def measure_mining(shape: Shape, runs: int, pool: int = 4) -> list[Row]:
-    """CPU seconds for an epoch's pairs: trained on plainly, or mined from pools."""
+    """Measure CPU seconds for an epoch's pairs: trained on plainly, or mined from pools."""
     data = draw_pairs(pool * PAIRS, shape)
     model = make_model(shape, 0.1)
     trainer = Trainer(model, data)

@@ -1,4 +1,4 @@
-"""What the benchmarks of the model run on, how they take time, and how they report."""
+"""The data that the model's benchmarks run on, and how they take times and report them."""
 
 from __future__ import annotations
 
@@ -110,19 +110,19 @@ class Seconds:
 
 
 def take_time(work: Callable[[], object]) -> Seconds:
-    """Do it once."""
+    """Do some work once, and return how long it took."""
     wall, cpu = time.perf_counter(), time.process_time()
     work()
     return Seconds(time.process_time() - cpu, time.perf_counter() - wall)
 
 
 def peak_memory() -> float:
-    """GiB that this process has had in memory at most."""
+    """Return the most memory that this process has used, in GiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
+    """Describe the machine that the numbers were measured on."""
     return {
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
@@ -133,7 +133,7 @@ def machine() -> dict[str, Any]:
 
 
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows of the same keys, in columns."""
+    """Print rows of the same keys as a table."""
     lines = [list(rows[0]), *([show(value) for value in row.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
@@ -142,7 +142,7 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def show(value: Any) -> str:
-    """A number to four digits, anything else as it is."""
+    """Format a number with four digits, and anything else as it is."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -152,8 +152,8 @@ def run_benchmark(
     """Parse the command line, measure its parts, print their tables and write the report.
 
     Args:
-        description: For `--help`.
-        parts: What can be measured, by name.
+        description: The description for `--help`.
+        parts: The functions that measure, by the names of their parts.
         options: Numbers that can be set, and their defaults.
     """
     parser = argparse.ArgumentParser(description=description)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The whole pipeline on the generated, synthetic benchmark: no network, no GPU, a few minutes.
-# Sets itself up. Trains v3 (pretrain, finetune) and the pooled baseline and judges both; the
-# figures of each are printed and lie in runs/logs/{v3,pooled}/evaluate/.
+# Sets up its environment. Trains v3 (pretrain, finetune) and the pooled baseline and judges both;
+# the metrics of each are printed and saved in runs/logs/{v3,pooled}/evaluate/.
 #
 #   scripts/demo.sh
 #   d=data_config.benchmark; SET="run_config.seed=1 $d.root_dir=data/demo1 \
@@ -10,7 +10,7 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
-# One thread: in matrices this small a second one costs more than it brings.
+# One thread: with matrices this small, a second one costs more than it saves.
 export ACCELERATE="${ACCELERATE:---config_file accelerate_configs/cpu.yaml --num_cpu_threads_per_process 1}"
 export HF_HUB_OFFLINE=1
 started=$SECONDS

@@ -1,6 +1,6 @@
-# Sourced by the other scripts: go to the project's root and have an environment to run in: the
-# active virtual environment (or conda environment), else .venv, which is made. Whatever it lacks of
-# requirements.txt, at exactly these versions, is installed; once per version of that file.
+# Sourced by the other scripts: goes to the project's root and provides an environment: the active
+# virtual (or conda) environment, or else .venv, which it creates if needed. It installs there what
+# is missing of requirements.txt, at exactly these versions, once per version of that file.
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 if [[ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ]]; then
@@ -15,6 +15,6 @@ environment_stamp="${VIRTUAL_ENV:-${CONDA_PREFIX:-}}/.relic-requirements"
 if ! cmp --silent requirements.txt "$environment_stamp"; then
   echo "Installing requirements.txt into ${VIRTUAL_ENV:-${CONDA_PREFIX:-}}" >&2
   python -m pip install --quiet --requirement requirements.txt
-  # In an environment that somebody else keeps the stamp cannot be left; pip has found all there.
+  # If the environment belongs to somebody else, the stamp cannot be written; pip checks each time.
   cp requirements.txt "$environment_stamp" 2> /dev/null || true
 fi

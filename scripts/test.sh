@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The one check: format, lint, types, tests. Sets itself up. Arguments go to pytest:
+# All checks: format, lint, types, tests. Sets up its environment. Arguments go to pytest:
 #   scripts/test.sh -k ohem
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
@@ -8,5 +8,5 @@ checked=(pretrain.py finetune.py evaluate.py common tests benchmarks)
 ruff format --check .
 ruff check .
 mypy "${checked[@]}"
-# Two at a time, a file's tests on one worker (they share launched projects), in the given order.
+# Two workers; a file's tests (they share launched projects) run on one of them, in the given order.
 OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The canonical launcher: which stages run, one after the other, each on the one before.
+# The standard launcher: runs stages one after the other, each on the result of the one before.
 #
 #   scripts/v3.sh full_pipeline          [CONFIG]   pretrain, finetune, evaluate
 #   scripts/v3.sh pretrain_only          [CONFIG]

@@ -47,15 +47,15 @@ def model_class(name: str) -> type[PairModel]:
 
 
 def build_model(settings: ModelConfig, input_dim: int) -> PairModel:
-    """A newly initialised model for embeddings of width `input_dim`."""
+    """Create a newly initialised model for embeddings of width `input_dim`."""
     chosen = model_class(settings.model)
     return chosen(chosen.config_class.from_settings(settings, input_dim))
 
 
 def outline_model(settings: ModelConfig) -> PairModel:
-    """The model with its parameters' names and shapes but no values (torch's device "meta").
+    """Create a model whose parameters have names and shapes but no values (device "meta").
 
-    It takes no memory and draws no random numbers: for checks before any work starts.
+    It takes no memory and draws no random numbers, and serves for checks before any work starts.
     """
     with torch.device("meta"):
         return build_model(settings, input_dim=settings.d_model)

@@ -1,4 +1,4 @@
-"""The contract of pair models: encode each protein once, then let pairs of states interact.
+"""The interface of pair models: encode each protein once, then let pairs of states interact.
 
 A model is a `transformers` model with these methods:
 
@@ -10,7 +10,7 @@ where S is L, or 1 for a model that pools its residues (see `state_lengths`). In
 direction: `interact` is symmetric in its two sides up to rounding.
 
 The program itself never pads. It uses the same two steps over rows laid end to end, and between
-them a third one for what an interaction needs of one protein alone:
+them a third step that prepares each protein alone for its interactions:
 
     encode_rows(residues (R, D), lengths (U,))                        -> rows (R', d)
     prepare(rows (R', d))                                             -> rows (R', p)
@@ -89,9 +89,9 @@ class PairModel(PreTrainedModel):
     base_model_prefix = ""
     main_input_name = "proteins"
     pools_residues: ClassVar[bool] = False
-    # Whether the logits of many proteins with many others are products of matrices.
+    # Whether the logits of many proteins with many others are computed as products of matrices.
     has_products: ClassVar[bool] = False
-    # Whether the mean of the residues, as a protein of one residue, gives the same states.
+    # Whether a protein's mean residue alone gives the same states as all its residues.
     reads_means: ClassVar[bool] = False
     # Methods, by module class, that treat each row alone whatever the number of rows. Compiled with
     # that number left open, they serve batches of all shapes.
@@ -134,7 +134,7 @@ class PairModel(PreTrainedModel):
         return int(len(lengths) * lengths.max() - lengths.sum())
 
     def prepare(self, rows: Tensor) -> Tensor:
-        """Rows (R', p) with all that `interact_rows` needs of each protein alone."""
+        """Return rows (R', p) with all that `interact_rows` needs of each protein alone."""
         return rows
 
     def interact(
@@ -185,7 +185,7 @@ class PairModel(PreTrainedModel):
             proteins: (U, L, D) padded, or all residues (R, D) laid end to end.
             lengths: (U,) residues of each protein. Shapes are planned on the host: give a NumPy
                 array or a CPU tensor; a GPU tensor makes the host wait.
-            pairs: (B, 2) indices of proteins; likewise.
+            pairs: (B, 2) indices of proteins, also on the host.
             labels: (B,) to compute the mean loss too.
         """
         counts, numbers = on_host(lengths), on_host(pairs)
@@ -228,7 +228,7 @@ class PairModel(PreTrainedModel):
 
 
 class MeanModel(PairModel):
-    """Base of the models that see of a protein only the mean of its residues."""
+    """Base of the models that see only the mean of a protein's residues."""
 
     pools_residues = reads_means = True
 
@@ -242,7 +242,7 @@ class MeanModel(PairModel):
 
 
 class PairHead(nn.Module):
-    """The multilayer perceptron from representations (B, d) to one logit (B,) or a vector each."""
+    """The multilayer perceptron that turns representations (B, d) into one logit or vector each."""
 
     def __init__(self, input_dim: int, config: PairModelConfig, output_dim: int = 1) -> None:
         super().__init__()

@@ -1,11 +1,11 @@
-"""Two towers: each protein alone becomes two vectors and a bias, and a pair is their product.
+"""Two towers: each protein alone becomes two vectors and a bias; their products score a pair.
 
 With the vectors p, q (width d) and the bias b of each protein, the logit of a pair is
 
     (p_a · q_b + q_a · p_b) / sqrt(d) + b_a + b_b
 
-It is the same in both orders, and lets proteins prefer or avoid their own kind, which a single
-vector per protein (p = q) cannot. All pairs of a proteome are two products of matrices.
+The logit is the same in both orders, and proteins may prefer or avoid their own kind, which a
+single vector per protein (p = q) does not allow. Two products of matrices score a whole proteome.
 """
 
 from __future__ import annotations

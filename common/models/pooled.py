@@ -15,7 +15,7 @@ from common.models.ragged import HostInts, to_device
 
 
 class PooledConfig(PairModelConfig):
-    """Nothing beyond the hyperparameters that all pair models share."""
+    """The hyperparameters that all pair models share, and no others."""
 
     model_type = "relic-pooled"
 

@@ -88,7 +88,7 @@ class Ragged:
         return Ragged(self.rows.to(dtype), self.layout)
 
     def take(self, which: tuple[int, ...]) -> Ragged:
-        """These sequences, in this order."""
+        """Return these sequences, in this order."""
         if which == tuple(range(len(self.layout.lengths))):
             return self
         if self.rows.is_cuda:
@@ -107,7 +107,7 @@ def row_index(starts: HostInts, lengths: HostInts) -> HostInts:
 
 
 def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
-    """A host array as a tensor on a device; the host does not wait for the copy."""
+    """Copy a host array to a tensor on a device; the host does not wait for the copy."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 

@@ -15,7 +15,7 @@ Under autocast, matrix products and attention run in half precision, but the res
 in the parameters' dtype (float32) in the encoder and in the cross blocks alike: rounded to bfloat16
 after every branch, small updates of large states would be lost. Only the encoded proteins are
 rounded once, on their way from the encoder to the blocks, as they are when they are stored for
-scoring. What treats each row alone between two attentions is one method (`row_wise`), which a
+scoring. The work on single rows between two attentions is one method (`row_wise`), which a
 compiler can fuse into few kernels.
 """
 
@@ -118,7 +118,7 @@ class Attention(nn.Module):
         return output
 
     def read(self, states: Tensor, contexts: Ragged) -> Tensor:
-        """What the heads of one query state each, (B, d), read from B sequences of rows (R, d)."""
+        """What the heads of B single queries (B, d) read from B sequences of rows (R, d)."""
         query = self.query(states).unflatten(1, (self.heads, -1))
         if takes_all_lengths_at_once(query):
             return self._read_projected(query, contexts)
@@ -240,7 +240,7 @@ class CrossBlock(nn.Module):
         return self.cross_attention.project(self.cross_norm(states))
 
     def transform_sides(self, states: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
-        """The sides' next states (R, d) from what their heads have read, and those normed."""
+        """The sides' next states (R, d) from what their heads have read, and their normed copy."""
         rows = self._transform(states + self.dropout(self.cross_attention.merge(read)))
         return rows, self.sides_norm(rows)
 
@@ -352,7 +352,7 @@ class V3Model(PairModel):
 
 
 def rows_at_a_time(device: torch.device, width: int) -> int:
-    """How many rows of a width to take through the layers together.
+    """Choose how many rows of a width to take through the layers together.
 
     On a CPU, few enough to stay in its caches, where each layer finds the last one's output; on any
     other device, all.
