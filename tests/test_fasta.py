@@ -115,7 +115,7 @@ def test_refuses_what_is_not_fasta_by_its_line(tmp_path: Path, text: str, messag
         (
             "cut.fasta.gz",
             gzip.compress(b">P1\n" + b"AC" * 99, mtime=0)[:-12],
-            "not a whole gzip file",
+            "not a complete gzip file",
         ),
     ],
 )

@@ -408,7 +408,7 @@ def test_packed_or_not_whatever_the_name(tmp_path: Path) -> None:
         assert len(found) == 2
     assert "zip archive" in refusal(tmp_path / "a.gz", b"PK\x03\x04xxxx")
     assert "UTF-16" in refusal(tmp_path / "a.gz", "A B\n".encode("utf-16"))
-    assert "not a whole gzip file" in refusal(tmp_path / "a", gzip.compress(b"A B\n" * 9)[:-5])
+    assert "not a complete gzip file" in refusal(tmp_path / "a", gzip.compress(b"A B\n" * 9)[:-5])
 
 
 def test_windows_1252_is_read_line_by_line(path: Path) -> None:

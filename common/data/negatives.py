@@ -1,8 +1,8 @@
 """Draws negatives: pairs of given proteins that are not known to interact.
 
-`uniform` gives every free pair the same chance. `degree` takes each protein as often as it occurs
-in the positives, together with partners of the same degrees as there, so that the numbers of
-partners alone predict nothing.
+`uniform` gives every free pair the same chance. `degree` draws each protein as often as it occurs
+in the positives, and with partners of similar degrees, so that the numbers of partners alone
+predict nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from common.config_data import NegativesConfig
 from common.data.tables.ids import places_of
 from common.errors import UserError
 
-if TYPE_CHECKING:  # It needs libraries for files that batches do without.
+if TYPE_CHECKING:  # It imports file libraries that batches do not need.
     from common.data.tables.pairs import PairTable
 
 Draw = Literal["uniform", "degree"]
@@ -27,11 +27,11 @@ Codes = NDArray[np.int64]
 
 _PER_POSITIVE = "data_config.dataloader.sampling.negatives.per_positive"
 
-# How far apart the logarithmic degrees of exchanged partners are, and how that widens in rounds.
+# How far apart the log degrees of exchanged partners may be, and how that widens each round.
 _SPREAD = 0.1
 _WIDENING = 1.5
 _ROUNDS = 12
-# For each pair that must change, so many others change as well.
+# For each pair that must change, this many others change as well.
 _MIXED_IN = 3
 # Where at least this share of the free pairs is asked for, all of them are listed.
 _DENSE = 0.25
@@ -79,15 +79,15 @@ class Negatives:
     def draw(self, count: int, draw: Draw, rng: np.random.Generator, setting: str) -> Pairs:
         """`count` distinct free pairs (count, 2), in random order, the smaller number first.
 
-        With `degree` every protein comes as often as in `count` of the positives (all of them as
-        often as they go into `count`, then a random part). Proteins that have too few free
-        partners for that come less often, and random pairs fill the number up.
+        With `degree`, every protein occurs as often as in `count` positives (all positives as many
+        times as `count` allows, then a random part). Proteins with too few free partners for that
+        occur less often, and random pairs make up the number.
 
         Args:
-            count: How many.
+            count: How many pairs are drawn.
             draw: How they are chosen.
-            rng: Chooses.
-            setting: Which configuration key sets the number, for the message.
+            rng: The random generator.
+            setting: The configuration key that sets the number, for the message.
 
         Raises:
             UserError: There are fewer free pairs.
@@ -104,7 +104,7 @@ class Negatives:
         """Check that there are enough free pairs.
 
         Raises:
-            UserError: There are not; it names the configuration key that sets the number.
+            UserError: There are too few; the message names the key that sets the number.
         """
         if count > self.free:
             raise UserError(
@@ -124,11 +124,11 @@ class Negatives:
             return rng.permutation(free)[:count]
         drawn: Codes = np.empty(0, np.int64)
         while len(drawn) < count:
-            # At most a quarter is taken: twice the number is nearly always enough.
+            # At most a quarter is taken, so twice the number is nearly always enough.
             size = (2 * (count - len(drawn)) + 16, 2)
             pairs = np.sort(rng.integers(self.proteins + self.self_pairs, size=size), axis=1)
             pairs = pairs[pairs[:, 0] < pairs[:, 1]]
-            # Pairs of n + 1 different numbers are as many as those of n that may be the same.
+            # n + 1 numbers form as many pairs as n numbers that may be paired with themselves.
             pairs[:, 1] -= self.self_pairs
             drawn = np.concatenate([drawn, encode_pairs(pairs, self.proteins)])
             drawn = drawn[self._usable(drawn, taken)]
@@ -154,7 +154,7 @@ class Negatives:
 
     def _usable(self, codes: Codes, taken: Codes) -> NDArray[np.bool_]:
         """Which codes are free and appear for the first time."""
-        # Sorting numbers is several times faster than sorting places: they carry their place.
+        # Each code carries its place: sorting numbers is several times faster than `argsort`.
         ordered, order = np.divmod(np.sort(codes * len(codes) + np.arange(len(codes))), len(codes))
         bad = np.zeros(len(codes), np.bool_)
         bad[1:] = ordered[1:] == ordered[:-1]
@@ -186,13 +186,13 @@ def _change_partners(
 class Resampling:
     """A table's positives, with negatives that are drawn for every epoch.
 
-    They follow from the seed and the epoch alone, so every process draws the same, and so does a
-    run that is resumed.
+    The negatives depend only on the seed and the epoch, so every process draws the same ones, and
+    so does a run that is resumed.
 
     Attributes:
         table: The pairs of the file; its negatives are left out.
-        negatives: What is drawn from.
-        settings: How many for each positive, and how.
+        negatives: The pairs that they are drawn from.
+        settings: How many are drawn for each positive, and how.
         seed: Determines the draws, together with the epoch.
     """
 
@@ -206,7 +206,7 @@ class Resampling:
     def of(
         cls, table: PairTable, others: Iterable[PairTable], settings: NegativesConfig, seed: int
     ) -> Resampling:
-        """The resampling of a table, which never draws a positive of it or of the others.
+        """Resample a table's negatives; positives of it or of the others are never drawn.
 
         Raises:
             UserError: There are no positives, or fewer free pairs than an epoch needs.

@@ -1,9 +1,9 @@
-"""Pairs that stand for a network: how many a threshold calls, in units of those that interact.
+"""Samples pairs to estimate how densely a threshold predicts interactions in a network.
 
-A network is judged on node sets that walks draw, where interactions are many times denser than
-among all pairs, and called pairs are denser too, but less so. So a threshold is fitted on such
-sets: drawn by the same kind of walk, of the sizes of the benchmark, from the network of proteins
-that no training pair contains. Of each set some pairs at random are enough.
+A network is evaluated on node sets that walks draw. Interactions are many times denser in them than
+among all pairs, and predicted interactions are denser too, but less so. A threshold is therefore
+fitted on such sets: drawn by the same kind of walk, in the benchmark's sizes, from the network of
+proteins that no training pair contains. A random sample of each set's pairs is enough.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from common.errors import UserError
 SIZES = tuple(range(20, 201, 20))
 SETS_PER_SIZE = 10
 MOST_PAIRS = 50_000
-_STREAM = 3  # keeps the draws apart from others of the same seed
+_STREAM = 3  # makes the draws independent of others with the same seed
 
 
 @dataclass(frozen=True, eq=False)
 class NetworkSample:
-    """Pairs of held-out proteins, and what each adds to a density when it is called.
+    """Pairs of held-out proteins, and what each adds to a density if predicted to interact.
 
     Attributes:
         table: The pairs, each once, and whether they interact.
-        weights: (K, N) for K densities: the sum over the called pairs is the density.
+        weights: (K, N) for K densities: a density is the sum over the pairs predicted to interact.
     """
 
     table: PairTable
@@ -42,7 +42,7 @@ class NetworkSample:
 
 
 def sample_pairs(held_out: HeldOut, seed: int) -> NetworkSample:
-    """All pairs of held-out proteins, or as many as are enough: called pairs over all pairs."""
+    """Sample from all held-out pairs; the density is predicted interactions over pairs."""
     count = len(held_out.proteins)
     every = np.stack(np.triu_indices(count), axis=1)
     rng = np.random.default_rng((seed, 0, _STREAM))
@@ -52,9 +52,9 @@ def sample_pairs(held_out: HeldOut, seed: int) -> NetworkSample:
 
 
 def sample_walks(held_out: HeldOut, strategies: Sequence[Strategy], seed: int) -> NetworkSample:
-    """Node sets of held-out proteins: called pairs over interactions, by the kind of walk.
+    """Sample from node sets by kind of walk; the density is predicted over true interactions.
 
-    As in the topology task, that is the mean over the sets of a size, and the mean of the sizes.
+    As in the topology task, it is averaged over the sets of each size, and then over the sizes.
     Sets without an interaction are left out.
 
     Raises:
@@ -89,7 +89,7 @@ def sample_walks(held_out: HeldOut, strategies: Sequence[Strategy], seed: int) -
 def _sample_size(
     sets: Sequence[Sequence[int]], count: int, true: Places, most: int, rng: np.random.Generator
 ) -> tuple[Places, NDArray[np.float64]]:
-    """Codes of pairs of the node sets of one size, at most so many of each, and their weights."""
+    """Codes of pairs from node sets of one size, at most `most` of each set, and their weights."""
     codes, weights = [np.empty(0, np.int64)], [np.empty(0)]
     for members in sets:
         nodes = np.array(members)

@@ -1,4 +1,4 @@
-"""Hashes by which pairs are recognized without their names: of a checkpoint's training pairs."""
+"""Hashes of a checkpoint's training pairs, by which these are recognized without their names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Hashes = NDArray[np.uint64]
 def hash_pairs(table: PairTable) -> Hashes:
     """Hash every distinct pair by its ids, whatever their order; 64 bits each, sorted.
 
-    Two of a million pairs have the same hash once in 37 million times.
+    Among a million pairs, the chance that any two have the same hash is 1 in 37 million.
     """
     return np.unique(_hash_each(table))
 
@@ -36,13 +36,13 @@ def count_hashed(table: PairTable, hashes: Hashes) -> Count:
 
 
 def load_hashes(path: Path) -> Hashes:
-    """Read what `numpy.save` has written of hashes.
+    """Read hashes that `numpy.save` has written.
 
     Raises:
         UserError: The file contains something else.
     """
     try:
-        # Without pickle: a file may not run code.
+        # Without pickle, because a file must not run code.
         hashes = np.load(path, allow_pickle=False)
     except (OSError, EOFError, ValueError) as error:
         reason = excerpt(" ".join(str(error).split()), limit=200)

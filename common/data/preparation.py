@@ -1,13 +1,13 @@
-"""From people's interactions and sequences to a benchmark in PRING's nested layout.
+"""Prepares a benchmark in PRING's nested layout from the user's interactions and sequences.
 
-    <root>/README.md, preparation.json                      from what, and with which settings
+    <root>/README.md, preparation.json                      the input files and the settings
     <root>/proteins_without_sequence.txt                    all of them, if there are any
     <root>/<species>/<species>_simple.fasta                 the sequences of the proteins
     <root>/<species>/<STRATEGY>/<species>_{train,val,test}_ppi.txt, <species>_test_graph.pkl,
         test_sampled_nodes.pkl, <species>_train_graph.pkl   a split for each strategy
 
-Proteins, not pairs, are divided into train, val and test; pairs across are dropped and counted. The
-same input, settings and seed give the same bytes.
+Proteins, not pairs, are divided into train, val and test; pairs between parts are dropped and
+counted. The same input, settings and seed give the same bytes.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ from common.run import LOGGER, format_event
 
 Numbers = npt.NDArray[np.int64]
 
-# Raise it when the same input shall give another benchmark.
+# Increase it when the same input is to give another benchmark.
 VERSION = 1
 MARKER = "preparation.json"
 PARTS: tuple[FileKind, ...] = ("train", "val", "test")
-# As PRING samples them.
+# The same as in PRING.
 SET_SIZES = tuple(range(20, 201, 20))
 SETS_PER_SIZE = 50
 
@@ -82,7 +82,7 @@ class Material:
     missing: tuple[str, ...]
 
     def numbers(self, table: Interactions, pairs: Numbers) -> Numbers:
-        """Pairs of a table by the numbers of their proteins among the sequences."""
+        """The pairs of a table, with each protein's number among the sequences."""
         places = {name: number for number, name in enumerate(self.sequences)}
         found: Numbers = np.array([places[name] for name in table.ids], np.int64)[pairs]
         return found.reshape(-1, 2)
@@ -92,10 +92,10 @@ def ensure_prepared(root: Path, species: str, settings: InteractionsConfig, seed
     """Prepare the benchmark under `root`, unless it exists with the same input and settings.
 
     Args:
-        root: Its directory, which appears complete or not at all.
-        species: What its proteins are called together.
+        root: The benchmark's directory, which appears complete or not at all.
+        species: The name of the species, for folders and files.
         settings: The input and how it is divided.
-        seed: Of all that is drawn.
+        seed: The seed of everything that is drawn.
 
     Raises:
         UserError: The input cannot be read, or no benchmark can be made of it; or `root` holds
@@ -106,7 +106,7 @@ def ensure_prepared(root: Path, species: str, settings: InteractionsConfig, seed
     if _is_prepared(root, identity):
         return
     with in_turn(root):
-        if not _is_prepared(root, identity):  # by whoever had the turn before
+        if not _is_prepared(root, identity):  # by the process that had the turn before
             _prepare(root, species, settings, seed, identity)
 
 
@@ -215,7 +215,7 @@ def _divide(
     strategy: Strategy,
     rng: np.random.Generator,
 ) -> tuple[dict[FileKind, Part], int]:
-    """Divide the pairs into parts; also count the positives that were dropped across the cuts."""
+    """Divide the pairs into parts; also count the positives between parts, which are dropped."""
     if "files" not in material.tables:
         tables = {kind: material.tables[kind] for kind in PARTS if kind in material.tables}
         return {
@@ -242,16 +242,17 @@ def _require_positives(part: Part, name: str, settings: InteractionsConfig) -> N
         raise UserError(
             f"no interaction is left for {name} (data_config.interactions.test_fraction is"
             f" {settings.test_fraction}, val_fraction {settings.val_fraction}): both proteins of a"
-            " pair must be on one side; give more interactions, or larger fractions"
+            " pair must be in the same part; give more interactions, or larger fractions"
         )
 
 
 def _add_negatives(
     part: Part, barred: Numbers, settings: InteractionsConfig, rng: np.random.Generator
 ) -> Part:
-    """Add negatives to a part up to the requested number; given negatives count.
+    """Add negatives to a part up to the requested number, which includes given negatives.
 
-    A protein of which all interactions were dropped would occur in negatives alone: none is drawn.
+    No negatives are drawn for a protein whose interactions were all dropped: it would occur in
+    negatives only.
     """
     positives = int(part.labels.sum())
     wanted = round(settings.negatives_per_positive * positives) - (len(part.labels) - positives)
@@ -340,7 +341,7 @@ def _describe(record: Mapping[str, Any], material: Material) -> str:
         "",
         "Made by a program from the files below; `preparation.json` has the settings, the hashes",
         "of the files and all counts. Proteins are divided into train, val and test, so that no",
-        "protein is in two of them; pairs across are dropped. Negatives are pairs that the input",
+        "protein is in two; pairs between parts are dropped. Negatives are pairs that the input",
         "does not list, drawn so that each protein is about as often in them as in the positives.",
         *_describe_similarity(record),
         "",

@@ -1,14 +1,15 @@
 """Which protein sequences are similar, and the groups that they form.
 
 Two sequences are similar at an identity when they are the same, or when a local alignment has at
-least that share of identical columns and covers at least 80 % of one of the two (`COVERAGE`). The
-shorter one counts: a fragment is similar to the protein it is from, two long proteins that share
-a small domain are not. Without a coverage, domains chain thousands of human proteins together.
+least that share of identical columns and covers at least 80 % of one of the two (`COVERAGE`).
+Covering the shorter one is enough: a fragment is similar to the protein it is from, but two long
+proteins that share a small domain are not. Without the coverage, shared domains would chain
+thousands of human proteins together.
 
-MMseqs2 finds the pairs, all against all, where `mmseqs` is on the PATH. Otherwise a search by
-shared k-mers written here does. It is approximate: it misses pairs, more at low identities.
+MMseqs2 finds the pairs, all against all, where `mmseqs` is on the PATH. Otherwise this module
+searches by shared k-mers. That is approximate: it misses pairs, more of them at low identities.
 
-`match_sequences` tells how similar sequences are to others instead, however little that is.
+`match_sequences` instead measures how similar sequences are to others, however little that is.
 """
 
 from __future__ import annotations
@@ -34,23 +35,23 @@ Method = Literal["mmseqs2", "k-mers"]
 Numbers = NDArray[np.int64]
 
 COVERAGE = 0.8
-EXPECT = "10"  # of `match_sequences`: distant relatives, and some that are there by chance
+EXPECT = "10"  # of `match_sequences`: finds distant relatives, and some matches by chance
 COMMAND = "mmseqs"
 
-_MMSEQS_LEAST = 14  # MMseqs2 fails where no sequence has so many residues
+_MMSEQS_LEAST = 14  # residues; MMseqs2 fails if all sequences are shorter
 _LETTERS = b"ACDEFGHIKLMNPQRSTVWY"
-# The places of a seed: spaced ones find more than contiguous ones. At high identities similar
-# proteins share long ones, which few others do.
+# The positions that a seed compares: gaps between them find more. At high identities, similar
+# proteins share long seeds, which few other proteins do.
 _SEED, _LONG_SEED, _LONG_FROM = "110111", "110110111011", 0.6
-_MOST_SHARED = 100  # proteins that have a seed; a seed of more of them says nothing
-# Seeds near one diagonal before a pair is aligned, and in pairs with so short a sequence.
+_MOST_SHARED = 100  # proteins that have a seed; a seed of more proteins says nothing
+# Seeds needed near one diagonal to align a pair: in general, and with a sequence below _SHORT.
 _LEAST_SEEDS, _LEAST_IN_SHORT, _SHORT = 3, 2, 200
 _BITS_DIAGONAL, _BITS_BIN = 18, 5  # 2^17 residues at most; diagonals are searched 32 at a time
 _BAND = 48  # diagonals on each side that an alignment may use
 _SWITCH = 3  # identical residues that a change of diagonal costs
 _BATCH = 1024
 # The estimate counts identical residues over the whole shorter sequence and loses those that
-# long gaps take out of the band: so much below the identity a pair is taken.
+# long gaps take out of the band: a pair needs only this part of the required identity.
 _LENIENCE = 0.7
 
 
@@ -117,7 +118,7 @@ def find_similar(
 def match_sequences(
     queries: Sequence[str], targets: Sequence[str], method: Method | None = None
 ) -> Matches:
-    """Compare every query with every target, without a least identity or coverage.
+    """Compare every query with every target, without a minimum identity or coverage.
 
     Equal sequences always match. What else does is a local alignment with an expect value of at
     most `EXPECT` (MMseqs2), or two sequences that share seeds near one diagonal (k-mers).
@@ -178,7 +179,7 @@ def _match_mmseqs(
 def _run_mmseqs(
     queries: Sequence[str], targets: Sequence[str], options: Sequence[str], columns: str
 ) -> NDArray[np.float64]:
-    """Row numbers of query and target, and these columns, of every alignment that is found."""
+    """For every alignment found, the row numbers of query and target, and these columns."""
     with tempfile.TemporaryDirectory(prefix="mmseqs-") as name:
         folder = Path(name)
         fasta, others, hits = (folder / file for file in ("queries", "targets", "hits.tsv"))
@@ -199,7 +200,7 @@ def _run_mmseqs(
                 " sequences are searched by k-mers"
             )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of an empty file: nothing is similar
+            warnings.simplefilter("ignore", UserWarning)  # about an empty file: nothing is similar
             rows = np.loadtxt(hits, ndmin=2)
         return rows.reshape(-1, 3 + columns.count(","))
 
@@ -236,7 +237,7 @@ def number_residues(texts: Sequence[str]) -> tuple[NDArray[np.int8], Numbers]:
 def _find_candidates(
     residues: NDArray[np.int8], lengths: Numbers, seed: str
 ) -> tuple[Numbers, Numbers, Numbers]:
-    """Proteins a < b that share seeds, and the diagonal (place in a minus place in b) of those."""
+    """Proteins a < b that share seeds, and the seeds' diagonal (place in a minus place in b)."""
     codes, protein, place = _list_seeds(residues, lengths, seed)
     keys: list[Numbers] = [np.empty(0, np.int64)]
     for distance in range(1, _MOST_SHARED):
@@ -266,7 +267,7 @@ def _list_seeds(
     protein = np.repeat(np.arange(len(lengths)), lengths)
     place = np.arange(len(residues)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     letters = np.sort(windows, axis=1)
-    varied = (letters[:, 1:] != letters[:, :-1]).sum(1) >= 2  # no runs such as QQQQQ or GSGSG
+    varied = (letters[:, 1:] != letters[:, :-1]).sum(1) >= 2  # excludes runs such as QQQQQ, GSGSG
     within = protein[:count] == protein[len(residues) - count :]
     rows = np.flatnonzero(varied & within & (letters[:, 0] >= 0))
     codes = windows[rows].astype(np.int64) @ (len(_LETTERS) ** np.arange(len(offsets)))

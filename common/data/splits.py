@@ -1,4 +1,4 @@
-"""A stage's data, opened: the benchmark's splits, their sequences, their embeddings."""
+"""Opens the data of a stage: the benchmark's splits with their sequences and embeddings."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Splits:
         parts: Pairs with embeddings, by split.
         notes: Notes on them for the log.
         known: Pairs of the other splits whose positives are never drawn as negatives of training;
-            none where the negatives are those of the file.
+            empty if the file's negatives are used.
         held_out: The proteins that no training pair contains, if they were asked for. All of them
             are in `store`.
     """
@@ -45,12 +45,12 @@ class Splits:
 
     @property
     def store(self) -> Store:
-        """The embeddings of all their proteins."""
+        """The embeddings of the proteins of all splits."""
         return next(iter(self.parts.values())).store
 
     @property
     def monitored(self) -> PairData:
-        """The validation pairs that count: of held-out proteins, where some were set aside."""
+        """The pairs to validate on: those of held-out proteins, if some were set aside."""
         return self.parts.get(HELD_OUT) or self.parts["val"]
 
 
@@ -64,9 +64,9 @@ def open_splits(
 
     Args:
         config: The stage's.
-        names: Which splits.
+        names: The splits to open.
         accelerator: The processes.
-        needed_by: The setting that needs a network of held-out proteins in the other mode as well.
+        needed_by: The setting that needs a network of held-out proteins in any validation mode.
 
     Raises:
         UserError: The data are missing or wrong, do not fit the model, or have no such network.
@@ -97,15 +97,15 @@ def open_splits(
 def hold_out(
     config: Config, tables: Mapping[str, PairTable], needed_by: str = ""
 ) -> tuple[dict[str, PairTable], HeldOut]:
-    """Set proteins aside as configured, or find that the validation proteins are.
+    """Set proteins aside as configured, or check that the validation proteins are held out.
 
     Args:
         config: The stage's.
-        tables: All splits.
+        tables: The pairs of all splits.
         needed_by: The setting that needs these proteins, for the message.
 
     Returns:
-        The splits as they are then, with one more of the proteins set aside; and the proteins.
+        The splits after that, with one more for the proteins set aside; and these proteins.
 
     Raises:
         UserError: There are too few, or training pairs contain the validation proteins.
@@ -133,7 +133,7 @@ def embed_tables(
     sequences: Mapping[str, str],
     accelerator: Accelerator,
 ) -> tuple[dict[str, PairData], dict[str, object]]:
-    """Join tables of pairs with the embeddings of their proteins, computing what is new.
+    """Join tables of pairs with the embeddings of their proteins, computing new ones.
 
     Returns:
         The data by the tables' names, and notes on them for the log.
@@ -162,7 +162,7 @@ def embed_tables(
 def check_tables(
     config: Config, tables: Mapping[str, PairTable], sequences: Mapping[str, str]
 ) -> tuple[dict[str, PairTable], dict[str, object]]:
-    """The pairs whose proteins have sequences, and notes on them for the log.
+    """Keep the pairs whose proteins have sequences; return them with notes for the log.
 
     Raises:
         UserError: Proteins have no sequence, unless such pairs are dropped by configuration.

@@ -1,4 +1,4 @@
-"""How an interaction network is divided: test proteins, labelled pairs, sampled node sets.
+"""Divides an interaction network: draws test proteins, labelled pairs and node sets.
 
 The procedure is PRING's: a walk over the network chooses the test proteins, pairs between the two
 sides are dropped, and every side gets as many negative pairs as it has interactions. Proteins are
@@ -24,7 +24,7 @@ Neighbours = Sequence[Sequence[int]]
 _WALK_LENGTH = 20
 # A group of similar proteins larger than this share of val or test stays in train.
 _LARGEST_GROUP = 0.25
-_MOST_STEPS = 1000  # of a random walk that finds nothing new any more
+_MOST_STEPS = 1000  # of a random walk without finding a new node
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +54,10 @@ def draw_test_proteins(
     rng: np.random.Generator,
     walk_length: int | None = None,
 ) -> Pairs:
-    """The numbers of the test proteins, sorted.
+    """Draw the test proteins; return their numbers, sorted.
 
-    An unbroken walk swallows whole families, which the train side then never shows; with
-    `walk_length`, it starts anew after so many nodes.
+    An unbroken walk swallows whole families, which are then missing from the train side; with
+    `walk_length`, the walk starts anew after that many nodes.
     """
     return np.sort(np.array(_walk_over(neighbours, strategy, count, walk_length, rng)))
 
@@ -69,14 +69,14 @@ def draw_sides(
     strategy: Strategy,
     rng: np.random.Generator,
 ) -> Pairs:
-    """The side (n,) of every protein: 0 for train, 1 for val, 2 for test.
+    """Draw the side (n,) of every protein: 0 for train, 1 for val, 2 for test.
 
     Args:
         positives: (P, 2) the network.
         groups: (n,) a number for each protein; those that share it are put on one side.
-        shares: Of the proteins, those of val and of test.
-        strategy: How the walks go that draw them.
-        rng: Draws.
+        shares: The shares of the proteins that go to val and to test.
+        strategy: The kind of walk that draws them.
+        rng: The random generator.
     """
     _, groups = np.unique(groups, return_inverse=True)
     sizes = np.bincount(groups)
@@ -112,15 +112,15 @@ def draw_pairs(
     plausible: Matrix | None = None,
     plausible_share: float = 0.0,
 ) -> LabelledPairs:
-    """The labelled pairs among some proteins, shuffled, half of them positive.
+    """Draw labelled pairs among some proteins, shuffled, half of them positive.
 
     Args:
         binds: Who interacts with whom.
         members: Numbers of the proteins, sorted.
-        rng: Draws them.
+        rng: The random generator.
         most: Keep no more positive pairs than this, self-pairs first; None keeps all.
-        plausible: Pairs that may interact although `binds` does not say so. As negatives they
-            would teach what is wrong, so only a stated share of the negatives is taken from them.
+        plausible: Pairs that may interact although `binds` does not say so. As negatives they would
+            mislead the model, so only a given share of the negatives is taken from them.
         plausible_share: That share.
     """
     rows, columns = np.triu_indices(len(members))
@@ -149,7 +149,7 @@ def draw_node_sets(
     strategy: Strategy,
     rng: np.random.Generator,
 ) -> dict[int, list[list[int]]]:
-    """Sorted sets of nodes, `number` of every size that the network has, each from fresh walks."""
+    """Draw sorted node sets from fresh walks, `number` of every size that the network allows."""
     return {
         size: [sorted(_walk_over(neighbours, strategy, size, None, rng)) for _ in range(number)]
         for size in sizes
@@ -185,7 +185,7 @@ def _walk_breadth_first(
     neighbours: Neighbours, start: int, rng: np.random.Generator
 ) -> Iterator[int]:
     queue, seen = [start], {start}
-    for node in queue:  # grows meanwhile
+    for node in queue:  # grows in the loop
         yield node
         fresh = [other for other in neighbours[node] if other not in seen]
         seen.update(fresh)

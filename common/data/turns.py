@@ -14,7 +14,7 @@ from common.run import LOGGER, format_event
 
 @contextmanager
 def in_turn(directory: Path) -> Iterator[None]:
-    """Hold the turn to write a directory, after waiting for whoever holds it.
+    """Wait for the turn to write a directory, and hold it.
 
     The lock is on the parent directory, which is created if need be: it leaves no file behind, and
     the system frees it however the process ends. On a file system without such locks nobody waits.

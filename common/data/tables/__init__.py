@@ -1,1 +1,1 @@
-"""Text files from anywhere: pairs, FASTA, id lists, and the ids in them."""
+"""Readers of text files from any source: pairs, FASTA, id lists, and the ids in them."""

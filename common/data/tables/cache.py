@@ -1,4 +1,4 @@
-"""Parse a text file once: what it parsed to stays on disk as an HF data set, by content hash."""
+"""Parse a text file once; the result stays on disk as a data set, found by content hash."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from datasets.table import InMemoryTable
 from common.data.tables.text import unreadable
 from common.files import hash_file, new_directory
 
-# Part of the cache's key: increase it when the same text shall be parsed into something else.
+# Part of the cache's key: increase it when the same text is to be parsed differently.
 _CACHE_VERSION = 2
 _CHECKSUM_FILE = "checksum"
 
@@ -22,9 +22,9 @@ _CHECKSUM_FILE = "checksum"
 def cached_dataset(
     kind: str, path: Path, cache_dir: Path, parse: Callable[[Path], pa.Table]
 ) -> datasets.Dataset:
-    """Return the data set that a file parses to, from disk if the same content was parsed before.
+    """Return a file's content as a data set, from disk if the same content was parsed before.
 
-    Several processes may ask at once: each writes its own directory, and the first stays.
+    Several processes may ask at once: each writes its own directory, and the first one is kept.
 
     Args:
         kind: What the file is read as, part of the key.
@@ -55,7 +55,7 @@ def _load(folder: Path) -> datasets.Dataset | None:
         if (folder / _CHECKSUM_FILE).read_text() == _checksum(folder):
             return datasets.load_from_disk(str(folder))
     except (OSError, ValueError, LookupError, TypeError, pa.ArrowException):
-        # Files that are missing, or not a data set of this version of the library: damaged too.
+        # Files are missing, or are no data set of this library version: treated as damaged too.
         pass
     shutil.rmtree(folder, ignore_errors=True)  # make way for a new one
     return None

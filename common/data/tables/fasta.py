@@ -34,7 +34,7 @@ class _Record:
 
 
 def read_sequences(path: str | Path, cache_dir: str | Path) -> dict[str, str]:
-    """As `read_fasta`, parsed once and kept below `cache_dir` (columns id, sequence)."""
+    """Like `read_fasta`, but parsed once and kept below `cache_dir` (columns id, sequence)."""
 
     def parse(path: Path) -> pa.Table:
         sequences = read_fasta(path)
@@ -56,8 +56,8 @@ def read_fasta(path: str | Path) -> dict[str, str]:
         removed; the log counts these, and the letters other than the 20 standard residues.
 
     Raises:
-        UserError: Names the file and line of what is not FASTA, of a character that is not a
-            letter, of an empty record, and both lines of an id with two different sequences.
+        UserError: The file is not FASTA, has a character that is not a letter, an empty record, or
+            an id with two different sequences; the message names the file and the lines.
     """
     path = Path(path)
     records: dict[str, _Record] = {}

@@ -1,11 +1,11 @@
-"""How the ids of interactions find those of sequences, which are written in many ways.
+"""Matches the ids of interactions to those of sequences, which are written in many ways.
 
 A FASTA file names `4932.YAL001C`, `ENSP00000369497.3`, `gi|4504349|ref|NP_000509.1|` or
 `sp|P12345|AATM_RABIT` what interactions may call `YAL001C`, `9606.ENSP00000369497`, `NP_000509.1`
-or `P12345`. An id that is in both as it is always wins. Otherwise the number of the organism in
-front, and the version behind, are cut off on the side that has it. Versions that differ are taken
-for the same protein only in the name spaces that are known to have versions: elsewhere a number
-after a dot may be part of the name (`SPAC1002.01`).
+or `P12345`. An id that is written the same in both always wins. Otherwise the organism number in
+front and the version at the end are cut off on the side that has them. Versions that differ are
+taken for the same protein only in the name spaces that are known to have versions: elsewhere a
+number after a dot may be part of the name (`SPAC1002.01`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _ORGANISM = re.compile(rb"^>[ \t]*(\S+)[^\n]*?\bOX=(\d{1,9})\b", re.M)
 def read_id_map(path: str | Path) -> dict[str, tuple[str, ...]]:
     """Read a file of two columns: an id of the interactions, the id of its sequence.
 
-    An id may have several lines; a header does no harm.
+    An id may have several lines; a header line is harmless.
 
     Raises:
         UserError: The file cannot be read, or does not have two columns.
@@ -53,7 +53,7 @@ def read_id_map(path: str | Path) -> dict[str, tuple[str, ...]]:
     if width != 2:
         raise UserError(
             f"{path} has {width} columns in its first line '{excerpt(line)}' instead of two (id of"
-            " the interactions, id of the sequence); keep these alone"
+            " the interactions, id of the sequence); keep only these columns"
         )
     for block in table.blocks(Layout(delimiter, 2, {"from": 0, "to": 1})):
         sides = [block.names(side, str.strip) for side in ("from", "to")]
@@ -102,10 +102,10 @@ def meet(
 
     Returns:
         The interactions of which both proteins have a sequence, with what was dropped in their
-        counts; and all proteins without one.
+        counts; and all proteins without a sequence.
 
     Raises:
-        UserError: No interaction is left; the sentence shows ids of both.
+        UserError: No interaction is left; the message shows ids of both.
     """
     finder = _Finder(sequences, _turn(id_map or {}, interactions, sequences))
     tally = Tally(interactions.counts)
@@ -142,14 +142,14 @@ class _Finder:
     """Finds the sequence of an id.
 
     Attributes:
-        met: The ids that were found otherwise than as they are, by how.
+        met: The ids that were found in another form, by the way they were found.
     """
 
     def __init__(self, sequences: Mapping[str, str], id_map: IdMap) -> None:
         self.sequences = sequences
         self.id_map = id_map
         self.met: dict[str, list[str]] = {BY_MAP: [], BY_FORM: [], SEVERAL: []}
-        # By what is cut off, the ids of every form; None where different sequences have it.
+        # By the parts cut off: each form's full id; None if several different sequences have it.
         self.forms: dict[str, dict[str, str | None]] = {}
         for name in sequences:
             for cut, text in _forms(name):
@@ -219,14 +219,14 @@ def _explain_strangers(
         return " and ".join(f"'{excerpt(name)}'" for name in list(names)[:2])
 
     remedy = (
-        f"the id map has {quote(id_map)} → {quote(t[0] for t in id_map.values())}; correct it"
+        f"correct the id map: it has {quote(id_map)} → {quote(t[0] for t in id_map.values())}"
         if id_map
-        else "translate them by data_config.interactions.id_map (two columns), or take the"
+        else "translate the ids by data_config.interactions.id_map (two columns), or use the"
         " sequences that belong to the interactions"
     )
     return (
         f"{missing} of {len(interactions.ids)} proteins have no sequence, so none of the"
         f" {len(interactions)} interactions is left: the interactions name proteins such as"
-        f" {quote(interactions.ids)}, data_config.interactions.sequences such as"
+        f" {quote(interactions.ids)}, but data_config.interactions.sequences such as"
         f" {quote(sequences)}; {remedy}"
     )

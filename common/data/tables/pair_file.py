@@ -2,7 +2,7 @@
 
 A line holds two protein ids and, depending on the kind of file (`PairFormat`), numbers. Columns are
 separated by tabs, spaces or commas, and all lines are alike; lines that begin with `#` are
-comments; a name that ends in `.gz` means gzip. UniProt names (`sp|P12345|NAME`) mean their
+comments; a name that ends in `.gz` means gzip. UniProt names (`sp|P12345|NAME`) are read as their
 accessions. A line of another form is refused with its number.
 
 Arrow parses regular files in blocks: two million lines take about a second. Whatever Arrow refuses
@@ -33,8 +33,8 @@ from common.files import write_atomically
 
 _BLOCK_BYTES = 8 << 20
 _LINES_AT_A_TIME = 1 << 16
-COMPRESSION = 4  # of gzip: within 5 % of the size at 6, in less than half the time
-# What may be meant as a number, with a decimal comma or a percent sign.
+COMPRESSION = 4  # gzip level: within 5 % of the size at level 6, in less than half the time
+# Text that may be meant as a number, also with a decimal comma or a percent sign.
 _NUMBER_LIKE = re.compile(r"[\"'<>=~+-]*[.,]?\d|[+-]?(nan|inf(inity)?)\b", re.A | re.I)
 # As Arrow reads numbers, and the `-nan(ind)` of some C libraries; `float` would take `1_0` for 10.
 _NUMBER = re.compile(r"[+-]?(nan(\(\w*\))?|inf(inity)?|(\d+\.?\d*|\.\d+)(e[+-]?\d+)?)", re.A | re.I)
@@ -181,7 +181,7 @@ def _has_blank(names: Sequence[str]) -> bool:
 def names_columns(fields: Sequence[str]) -> bool:
     """Whether a line may be a header: no column after the ids is, or looks like, a number.
 
-    A first pair with the score `0,85` is none: its line is refused, not skipped.
+    A first pair with the score `0,85` is not a header: its line is refused, not skipped.
     """
     return "".join(fields).isprintable() and not any(map(_NUMBER_LIKE.match, fields[2:]))
 
@@ -336,8 +336,8 @@ def write_pair_file(
 ) -> None:
     """Write tab-separated lines of two ids and further columns, in the given order.
 
-    Floats are written with as many digits as give the same number again in their own type. The
-    same input gives the same bytes, also under another name.
+    Floats are written with as many digits as are needed to read back the same number in their own
+    type. The same input gives the same bytes, also in a file of another name.
 
     Args:
         path: The file; gzip if the name ends in .gz. An older file is replaced in one step.

@@ -68,7 +68,7 @@ class PairTable:
         return np.equal(self.pairs[:, 0], self.pairs[:, 1])
 
     def select(self, rows: NDArray[np.bool_] | NDArray[np.integer]) -> PairTable:
-        """The pairs under a mask or at row numbers, with only the proteins that they name."""
+        """Select pairs by a mask or by row numbers, with only the proteins that they name."""
         kept = self.pairs[rows]
         used, numbers = np.unique(kept, return_inverse=True)
         return PairTable(
@@ -83,7 +83,7 @@ class MissingReport:
     """What was dropped because proteins have no sequence.
 
     Attributes:
-        pairs: How many pairs.
+        pairs: How many pairs were dropped.
         proteins: How many proteins have no sequence.
         names: The first few of those.
     """
@@ -103,7 +103,7 @@ def read_pairs(path: str | Path, cache_dir: str | Path) -> PairTable:
     """Read a file of labelled pairs: lines of protein, protein, label.
 
     Args:
-        path: The file, as `read_pair_file` takes it.
+        path: The file, in a form that `read_pair_file` accepts.
         cache_dir: Where the parsed file is kept (columns protein_a, protein_b, label).
 
     Raises:
@@ -153,7 +153,7 @@ def check_sequences(
         The pairs that have their sequences, and what was dropped, if anything was.
 
     Raises:
-        UserError: Sequences are missing and the policy refuses that, or no pair would remain.
+        UserError: Sequences are missing and the policy forbids that, or no pair would remain.
     """
     missing = [row for row, protein in enumerate(table.proteins) if protein not in sequences]
     if not missing:

@@ -1,4 +1,4 @@
-"""Read text files from anywhere: compressed or not, with any line ends."""
+"""Read text files from any source: compressed or not, with any line ends."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def open_text(path: Path) -> Iterator[IO[str]]:
     Every kind of line end is read as a newline.
 
     Raises:
-        UserError: Here or while reading: the file cannot be read, is not text, or is not gzip
+        UserError: On opening or while reading: the file cannot be read, is not text, or is not gzip
             although its name ends in `.gz`.
     """
     try:
@@ -53,7 +53,7 @@ def open_text(path: Path) -> Iterator[IO[str]]:
 
 
 def unreadable(path: Path, error: OSError) -> UserError:
-    """Build the error for a file that the system does not read."""
+    """Build the error for a file that the system cannot read."""
     return UserError(f"cannot read {path}: {error.strerror or error}; check the path")
 
 
@@ -61,14 +61,16 @@ def _open_bytes(path: Path) -> IO[bytes]:
     if path.suffix != ".gz":
         return path.open("rb")
     if not path.stat().st_size:
-        raise EOFError  # gzip would read no bytes as an empty file
+        raise EOFError  # gzip would accept a file without bytes as an empty one
     return cast(IO[bytes], gzip.open(path, "rb"))
 
 
 def _explain_no_text(path: Path) -> str:
     with path.open("rb") as file:
         packed = file.read(2) == _GZIP_MAGIC and path.suffix != ".gz"
-    remedy = "it is compressed by gzip, so rename it to end in .gz" if packed else "save it as such"
+    remedy = (
+        "it is compressed by gzip, so rename it to end in .gz" if packed else "save it as UTF-8"
+    )
     return f"{path} is not a text file in UTF-8; {remedy}"
 
 
@@ -80,7 +82,7 @@ class TextFile:
 
     Attributes:
         path: The file.
-        foreign: How many lines were read as Windows-1252 the last time.
+        foreign: How many lines were Windows-1252 when the file was last read.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -110,8 +112,8 @@ class TextFile:
             if b"\0" in block:
                 line = number + block[: block.index(b"\0")].count(b"\n") + 1
                 raise UserError(
-                    f"{self.path}, line {line}: a NUL byte, which no text has; save the file as"
-                    " UTF-8 text"
+                    f"{self.path}, line {line}: the line contains a NUL byte, which no text"
+                    " has; save the file as UTF-8 text"
                 )
             if not block.isascii():
                 block = self._as_utf8(block, number)
@@ -150,7 +152,7 @@ class TextFile:
                     yield block
                     block = file.read(BLOCK_BYTES) + file.readline()
         except (gzip.BadGzipFile, EOFError, zlib.error):
-            raise UserError(f"{self.path} is not a whole gzip file; download it again") from None
+            raise UserError(f"{self.path} is not a complete gzip file; download it again") from None
         except OSError as error:
             raise unreadable(self.path, error) from None
 

@@ -1,4 +1,4 @@
-r"""Text tables from anywhere, in blocks: packed or not, in any common encoding, with any line ends.
+r"""Text tables from any source, in blocks: compressed or not, in any encoding, with any line ends.
 
     table = TextTable(path)
     layout = Layout("\t", width=3, columns={"a": 0, "b": 1})
@@ -35,7 +35,7 @@ Value = TypeVar("Value")
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 _HEAD_LINES = 1000
-# With a line end in front, which is what the regular expression engine finds fast.
+# Begins with a line end because the regular expression engine finds that fast.
 _SKIPPED = re.compile(rb"\n[ \t]*(?:#[^\n]*)?(?=\n)")
 _SKIPPED_LINE = re.compile(r"[ \t]*(?:#|$)")
 _BLANKS = re.compile(rb"[ \t]+")
@@ -81,7 +81,7 @@ class Layout:
     Attributes:
         delimiter: What separates the columns; None for runs of spaces and tabs.
         width: The number of columns.
-        columns: Which of them are read, by what they hold.
+        columns: The indices of the columns to read, by their content.
         header: Whether the first line names the columns.
         quoted: Whether values may stand in double quotes.
     """
@@ -111,10 +111,10 @@ class Block:
     """Some rows of a table, in dictionary-encoded columns.
 
     Attributes:
-        table: Where they are from.
-        layout: Its form.
-        start: How many rows were before these.
-        columns: (R,) arrays by what they hold.
+        table: The table that the rows are from.
+        layout: The layout of the table.
+        start: How many rows come before these.
+        columns: (R,) arrays by their content.
     """
 
     table: TextTable
@@ -129,11 +129,11 @@ class Block:
         """Convert the distinct values of a column; also return each row's index among them.
 
         Args:
-            column: What the column holds.
+            column: The column's content.
             convert: Converts a value; the text of its ValueError says what is wrong with it.
 
         Raises:
-            UserError: A value cannot be converted; the sentence names its line.
+            UserError: A value cannot be converted; the message names its line.
         """
         array = self.columns[column]
         codes: Codes = array.indices.to_numpy()
@@ -168,7 +168,7 @@ class TextTable(TextFile):
 
     Attributes:
         head: How it begins.
-        header: The line that was taken for a header the last time; empty if none was.
+        header: The line taken for a header when the file was last read; empty if none was.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -180,7 +180,7 @@ class TextTable(TextFile):
         """All rows, in blocks.
 
         Raises:
-            UserError: The file cannot be read, or a line has another number of columns.
+            UserError: The file cannot be read, or a line has a different number of columns.
         """
         self.header = self.head.lines[0] if layout.header else ""
         names = [str(place) for place in range(layout.width)]
@@ -213,7 +213,7 @@ class TextTable(TextFile):
             raise self._blame(layout, error) from None
 
     def refuse(self, row: int, reason: str, layout: Layout) -> UserError:
-        """Build the error for a row; its number is translated to the number of its line."""
+        """Build the error for a row; the message names the number of its line."""
         number, _ = next(itertools.islice(self._data_lines(), row + layout.header, None))
         return UserError(f"{self.path}, line {number}: {reason}; correct or remove the line")
 
@@ -222,11 +222,11 @@ class TextTable(TextFile):
             found = len(layout.split(line))
             if found != layout.width:
                 return UserError(
-                    f"{self.path}, line {number}: {found} columns where the first line has"
+                    f"{self.path}, line {number}: {found} columns, but the first line has"
                     f" {layout.width}; correct or remove the line"
                 )
         reason = excerpt(str(error).splitlines()[0], 200)
-        return UserError(f"{self.path} cannot be parsed: {reason}; check its form")
+        return UserError(f"{self.path} cannot be parsed: {reason}; check its format")
 
     def _read_head(self) -> Head:
         comment, lines = "", list[str]()
@@ -256,7 +256,7 @@ class TextTable(TextFile):
 
 
 def _squeeze(block: bytes) -> bytes:
-    """The block with one tab for each run of spaces and tabs, and none at the ends of lines."""
+    """Replace each run of spaces and tabs by one tab, and remove those at the ends of lines."""
     if b"\t" in block or b"  " in block or b" \n" in block or b"\n " in block:
         block = _BLANKS.sub(b"\t", _EDGES.sub(b"\n", block))
     return block.lstrip(b" \t").replace(b" ", b"\t")

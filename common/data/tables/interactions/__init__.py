@@ -1,1 +1,1 @@
-"""People's interaction files: one file for each format, and the contract that they share."""
+"""Readers of the user's interaction files: one module per format, with a shared interface."""

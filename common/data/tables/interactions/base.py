@@ -1,9 +1,9 @@
-"""What every reader of interaction files gives, and what is done with it whatever the format.
+"""The interface of the readers of interaction files, and the steps that all formats share.
 
-A reader knows one format: it recognizes a file by its first lines and gives its rows. Filters by
-organism and score, duplicates, contradictions and the counts of all that are the same for all
-formats and live here. To add a format, write its file beside the others, with a `READER`, and its
-line in `common.registry.READERS`.
+A reader knows one format: it recognizes a file by its first lines and yields its rows. Filters by
+organism and score, duplicates, contradictions and their counts are the same for all formats and are
+handled here. To add a format, write its module beside the others, with a `READER`, and add a line
+to `common.registry.READERS`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Count:
     """What one step of reading counted.
 
     Attributes:
-        step: What was met.
+        step: What was counted.
         number: How often.
         examples: The first few ids, or pairs of ids, that it concerns.
     """
@@ -69,7 +69,7 @@ class Interactions:
         scores: (N,) the highest score of the pair in the file's own units; NaN where it has none.
         contradictions: (C, 2) pairs that are listed with both labels: not among `pairs`, and not
             to be drawn as negatives either.
-        counts: What was met on the way, in order.
+        counts: What was counted while reading, in order.
     """
 
     ids: tuple[str, ...]
@@ -97,8 +97,8 @@ class ReadOptions:
     Attributes:
         min_score: Drop interactions below this score, in the file's own units.
         taxid: Keep interactions of this organism (NCBI taxonomy).
-        known: The ids of the sequences, and those that an id map translates. Where a file names
-            its proteins in several ways, it decides which one is taken.
+        known: The ids of the sequences, and those that an id map translates. Where a file names its
+            proteins in several ways, these ids decide which name is used.
         organisms: The organism of proteins by id, for files that do not name it.
     """
 
@@ -114,11 +114,11 @@ class Rows:
 
     Attributes:
         first: The proteins of one side.
-        second: Those of the other.
-        labels: (R,) 1 or 0; None where all interact.
+        second: The proteins of the other side.
+        labels: (R,) 1 or 0; None if all rows interact.
         scores: (R,) NaN where there is none; None where the format has no scores.
         organisms: (R, 2) taxids, 0 where one is unknown; None where the format names none.
-        dropped: (R,) masks of rows that the format itself excludes, by what is said of them.
+        dropped: (R,) masks of rows that the format itself excludes, by the name of the step.
     """
 
     first: Names
@@ -134,11 +134,11 @@ class Rows:
 
 @dataclass(frozen=True)
 class Reader:
-    """The contract of a format.
+    """The interface of a format.
 
     Attributes:
-        recognizes: Whether a file that begins like this is of the format.
-        rows: Gives its rows; a value that it cannot read is a UserError that names the line.
+        recognizes: Tells from the beginning of a file whether it has this format.
+        rows: Yields a file's rows; raises a UserError that names the line of an unreadable value.
     """
 
     recognizes: Callable[[Head], bool]
@@ -167,7 +167,7 @@ def check_id(text: str) -> str:
     """Check and return the id in a value.
 
     Raises:
-        ValueError: There is none, or none that a FASTA header could have.
+        ValueError: The value is empty, or is an id that no FASTA header could have.
     """
     name = text.strip(" ")
     if not name:
@@ -181,7 +181,7 @@ def check_score(text: str) -> float:
     """Check and return the score in a value.
 
     Raises:
-        ValueError: There is none.
+        ValueError: The value is not a score.
     """
     if not _NUMBER.fullmatch(text.strip(" ")):
         raise ValueError(f"the score '{excerpt(text)}' is not a number such as 0.85")
@@ -260,7 +260,7 @@ def _pair_texts(ids: Sequence[str], pairs: Pairs) -> list[str]:
 
 
 def format_counts(interactions: Interactions) -> list[str]:
-    """The lines of a table of what was read, dropped and left, with examples."""
+    """The lines of a table of what was read, dropped and kept, with examples."""
     counts = (*interactions.counts, Count(LEFT, len(interactions)))
     width = max(len(count.step) for count in counts)
     digits = max(len(str(count.number)) for count in counts)

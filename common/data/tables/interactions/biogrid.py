@@ -1,7 +1,7 @@
 """BioGRID TAB 3.0 (and TAB 2.0): physical interactions, by the names of the columns.
 
-Proteins are named by Swiss-Prot accessions, systematic names or official symbols, whichever the
-sequences know best; a protein without a Swiss-Prot accession by its TrEMBL accession. `-` means
+Proteins are named by Swiss-Prot accessions, systematic names or official symbols, whichever match
+most sequences; a protein without a Swiss-Prot accession is named by its TrEMBL accession. `-` means
 that there is none. Definition of the columns: wiki.thebiogrid.org, "BioGRID TAB 3.0".
 """
 
@@ -18,7 +18,7 @@ from common.errors import UserError, excerpt
 NOT_PHYSICAL = "dropped: not physical evidence"
 
 _SYSTEM_TYPE = "experimental system type"
-# The names of the columns without the side; of several, the first that is there.
+# The names of the columns without the side; of several names, the first one present is used.
 _ORGANISMS = ("organism id interactor", "organism interactor")
 _NAMINGS = {
     "swiss-prot": "swiss-prot accessions interactor",

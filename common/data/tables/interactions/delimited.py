@@ -1,7 +1,7 @@
 """Two or three columns: protein, protein and, if there is a third, a label or a score.
 
-Columns are separated by tabs, commas, semicolons or spaces; a header is optional, values may stand
-in quotes. Labels are `0/1`, `0.0/1.0`, `-/+` or `false/true`; without labels all pairs interact. A
+Columns are separated by tabs, commas, semicolons or spaces; a header is optional, and values may be
+quoted. Labels are `0/1`, `0.0/1.0`, `-/+` or `false/true`; without labels all pairs interact. A
 third column is a score where the header calls it one, or where `min_score` is set.
 """
 
@@ -63,18 +63,18 @@ def read_rows(
 
     Args:
         table: The file.
-        options: What is wanted.
-        check: Gives the id that a value holds.
+        options: Which interactions are wanted.
+        check: Checks a value, and returns the id in it.
 
     Raises:
-        UserError: It has another number of columns; or a value cannot be read.
+        UserError: The file has another number of columns, or a value cannot be read.
     """
     fields, delimiter, quoted = _split_first(table.head)
     if len(fields) not in (2, 3):
         raise UserError(
             f"{table.path} has {len(fields)} columns in its first line"
             f" '{excerpt(table.head.lines[0])}' instead of two (protein, protein) or three"
-            " (protein, protein, label); keep these alone, or set"
+            " (protein, protein, label); keep only these columns, or set"
             " data_config.interactions.format to the format of the file"
         )
     columns, header = _find_columns(fields, options)
@@ -86,7 +86,7 @@ def read_rows(
 
 
 def _find_columns(fields: list[str], options: ReadOptions) -> tuple[dict[str, int], bool]:
-    """Where the columns are, and whether the first line is a header: by their names if so."""
+    """Find the columns, by name if the first line is a header; also return whether it is one."""
     named: dict[str, int] = {}
     for place, text in enumerate(fields):
         for key, pattern in _NAMES.items():
@@ -111,7 +111,7 @@ def read_label(text: str) -> int:
     """Convert a value to a label.
 
     Raises:
-        ValueError: There is none.
+        ValueError: The value is not a label.
     """
     word = text.strip().lower()
     number = _NUMERIC_LABEL.fullmatch(word)

@@ -1,7 +1,7 @@
 """HuRI's own table (`HuRI.tsv`, `HI-union.tsv`): two columns of Ensembl genes, without a header.
 
-Sequences are of proteins, not of genes: `data_config.interactions.id_map` translates them, unless
-the FASTA names its sequences by genes.
+Sequences are of proteins, not of genes: `data_config.interactions.id_map` translates the genes,
+unless the FASTA names its sequences by genes.
 """
 
 from __future__ import annotations

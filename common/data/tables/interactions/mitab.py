@@ -1,9 +1,9 @@
-"""PSI-MITAB 2.5 to 2.8, as IntAct, HuRI, MINT and BioGRID give it.
+"""PSI-MITAB 2.5 to 2.8, as IntAct, HuRI, MINT and BioGRID provide it.
 
-The columns stand in the order that HUPO-PSI defines (15 in 2.5, 36 in 2.6, 42 in 2.7, 46 in 2.8);
+The columns have the order that HUPO-PSI defines (15 in 2.5, 36 in 2.6, 42 in 2.7, 46 in 2.8);
 the header is optional. A protein is its UniProt accession, from the identifiers or the alternative
 identifiers; isoforms (`P12345-2`) and chains (`P12345-PRO_0000012345`) are read as their parent.
-Where there is no accession, an identifier of another database is taken if the sequences know it.
+Where there is no accession, an identifier of another database is used if a sequence has it.
 Interactions that are marked negative are pairs that do not interact.
 """
 
@@ -67,7 +67,8 @@ def _find_form(table: TextTable) -> tuple[int, bool]:
     if len(fields) < _WIDTH_25:
         raise UserError(
             f"{table.path} has {len(fields)} columns in its first line '{excerpt(fields[0])} …',"
-            " PSI-MITAB at least 15, separated by tabs; set data_config.interactions.format: auto"
+            " but PSI-MITAB has 15 or more, separated by tabs; set"
+            " data_config.interactions.format: auto"
         )
     return len(fields), "interactor" in fields[0].lower() or fields[0].lower() == "uida"
 

@@ -1,7 +1,7 @@
 """The raw form of PRING: `ppi.txt` with lines such as `P15112 PPI Q55GJ7 string`.
 
-It holds interactions of all species; the organism of a protein stands in the header of its
-sequence (`OX=9606` in `idmapping.fasta`).
+It holds interactions of all species; the organism of a protein is in the header of its sequence
+(`OX=9606` in `idmapping.fasta`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _rows(table: TextTable, options: ReadOptions) -> Iterator[Rows]:
         raise UserError(
             f"{table.path} names no organisms, and neither do the headers of"
             " data_config.interactions.sequences (OX=9606); remove data_config.interactions.taxid,"
-            " or take the idmapping.fasta that belongs to it"
+            " or use the idmapping.fasta that belongs to this file"
         )
     columns = {"a": 0, "relation": 1, "b": 2}
     for block in table.blocks(Layout(None, 4, columns)):

@@ -1,4 +1,4 @@
-"""Reading interaction files of any format: filters, numbers for proteins, and what was dropped."""
+"""Reads interaction files of any format: filters rows, numbers proteins, counts what is dropped."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def read_interactions(
     Args:
         files: The files; together they are one set of interactions.
         format: The name of a format in `READERS`; `auto` goes by the first lines of each file.
-        options: What is wanted of them.
+        options: Which interactions are wanted.
 
     Raises:
-        UserError: A file cannot be read, is of no known format, or has a wrong line; or nothing is
-            left, with the step at which it was lost.
+        UserError: A file cannot be read, is of no known format, or has a wrong line; or no
+            interaction is left; the message says at which steps they were lost.
     """
     gathered = _Gathered(options or ReadOptions())
     for file in files:
