@@ -180,7 +180,7 @@ USES = (
     Use("judge a model", judge_checkpoint, needs=("config",), takes=("checkpoint", *JUDGING)),
 )
 FILES = {
-    "predictions": "judge this file instead of a model: lines 'protein_a protein_b"
+    "predictions": "judge this file instead of a model; its lines are 'protein_a protein_b"
     " score_or_label', or 'protein_a protein_b label p_negative p_positive'; .gz is unpacked",
     "output": "the file to write; its suffix chooses the format:"
     f" {', '.join(f'.{name}' for name in WRITERS.names())}",
@@ -189,8 +189,8 @@ FILES = {
     "plot": "also draw the network (up to 300 proteins) as this PNG file",
 }
 LIMITS = {
-    "top-k": (int, "N", "write only the N best pairs of each query protein (each protein of the"
-              " first FASTA, or each protein; of --pairs, the N best)"),
+    "top-k": (int, "N", "write only the N best pairs of each query protein (without queries, of"
+              " each protein of the first FASTA; with --pairs, the N best of all)"),
     "threshold": (float, "T", "write only pairs of at least this probability; all count as"
                   " interactions"),
     "density": (float, "D", "write only the best pairs, this share of all; all count as"
@@ -228,12 +228,13 @@ def add_predict_options(parser: argparse.ArgumentParser) -> None:
 def main() -> None:
     """Parse the command line and do what it asks for."""
     parser = stage_parser("evaluate.py", "Judge predictions, or predict new pairs.", False)
-    add_checkpoint(parser, "the model; by default the newest of finetune.py or else pretrain.py")
+    add_checkpoint(parser, "the model; by default finetune.py's newest, or else pretrain.py's")
     parser.add_argument("--tasks", nargs="+", choices=TASKS.names(), help="replace evaluate.tasks")
     parser.add_argument(
         "--with-baselines",
         action="store_true",
-        help=f"compare with evaluate.baselines, or with all: {', '.join(BASELINES.names())}",
+        help="compare with the baselines of evaluate.baselines or, if it is empty, with all:"
+        f" {', '.join(BASELINES.names())}",
     )
     for name, meaning in FILES.items():
         parser.add_argument(f"--{name}", metavar="FILE", type=given_path, help=meaning)

@@ -17,7 +17,7 @@ from common.config_file import load_config
 def main() -> None:
     """Parse the arguments, check the configuration and train."""
     parser = stage_parser("finetune.py", "Train a pretrained pair model further.")
-    add_checkpoint(parser, "the model to start from; by default the newest of pretrain.py")
+    add_checkpoint(parser, "the model to start from; by default pretrain.py's newest")
     add_resume(parser)
     arguments = parser.parse_args()
     # Imported here: it needs numpy (0.06 seconds), and `--help` does not.

@@ -65,7 +65,7 @@ class NaiveBatch:
 def naive_batches(
     proteins: FolderOfProteins, pairs: list[tuple[str, str]], batch_size: int
 ) -> Iterator[NaiveBatch]:
-    """Batches of pairs in file order."""
+    """Yield batches of pairs in file order."""
     for start in range(0, len(pairs), batch_size):
         batch = pairs[start : start + batch_size]
         sides = [[proteins.load(pair[side]).float() for pair in batch] for side in (0, 1)]
@@ -103,7 +103,7 @@ class NaiveV3(nn.Module):
         self.train(model.training)
 
     def forward(self, batch: NaiveBatch) -> Tensor:
-        """Logits (B,)."""
+        """Compute logits (B,)."""
         pad_a, pad_b = _padding(batch.a, batch.lengths_a), _padding(batch.b, batch.lengths_b)
         a, b = self.encode(batch.a, pad_a), self.encode(batch.b, pad_b)
         cls = self.cls.expand(len(a), -1, -1)
@@ -113,7 +113,7 @@ class NaiveV3(nn.Module):
         return logits
 
     def encode(self, residues: Tensor, padding: Tensor) -> Tensor:
-        """States (B, L, d) of one side."""
+        """Compute the states (B, L, d) of one side."""
         states = self.projection((residues - self.mean) * self.scale)
         for layer in self.encoder:
             states = layer(states, padding)
@@ -134,7 +134,7 @@ class NaiveEncoderLayer(nn.Module):
         self.dropout = nn.Dropout(layer.dropout.p)
 
     def forward(self, states: Tensor, padding: Tensor) -> Tensor:
-        """One layer over (B, L, d)."""
+        """Apply one layer to states (B, L, d)."""
         normed = self.attention_norm(states)
         attended = self.attention(normed, normed, normed, key_padding_mask=padding)[0]
         states = states + self.dropout(attended)
@@ -160,7 +160,7 @@ class NaiveCrossBlock(nn.Module):
     def forward(
         self, a: Tensor, b: Tensor, cls: Tensor, pad_a: Tensor, pad_b: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """One block over (B, La, d), (B, Lb, d) and CLS (B, 1, d)."""
+        """Apply one block to the sides (B, La, d) and (B, Lb, d) and to CLS (B, 1, d)."""
         na, nb = self.cross_norm(a), self.cross_norm(b)
         read_a = self.cross_attention(na, nb, nb, key_padding_mask=pad_b)[0]
         read_b = self.cross_attention(nb, na, na, key_padding_mask=pad_a)[0]

@@ -73,7 +73,7 @@ def ours(sequences: Sequence[str], budget: int, special_tokens: int) -> list[lis
 
 
 def padding(batches: Sequence[Sequence[str]]) -> float:
-    """The share of positions that is padding."""
+    """Compute the share of positions that is padding."""
     held = sum(len(batch) * max(map(len, batch)) for batch in batches)
     return 1 - sum(len(text) for batch in batches for text in batch) / held
 

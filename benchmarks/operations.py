@@ -32,29 +32,29 @@ class Shape:
     cross_layers: int = 2
 
     def encoding(self, lengths: Lengths) -> float:
-        """Operations to encode each of these proteins once."""
+        """Count the operations to encode each of these proteins once."""
         d, layers = self.d_model, self.encoder_layers
         rows, squares = float(lengths.sum()), float((lengths.astype(np.float64) ** 2).sum())
         return 2 * self.input_dim * d * rows + layers * (24 * d * d * rows + 4 * d * squares)
 
     def preparing(self, lengths: Lengths) -> float:
-        """Operations to prepare each of these proteins once."""
+        """Count the operations to prepare each of these proteins once."""
         return 6.0 * self.d_model**2 * float(lengths.sum())
 
     def interacting(self, pairs: Lengths) -> float:
-        """Operations for pairs of prepared proteins of these lengths (B, 2)."""
+        """Count the operations for pairs of prepared proteins of these lengths (B, 2)."""
         d, blocks = self.d_model, self.cross_layers
         rows, products = float(pairs.sum()), float(pairs.prod(axis=1, dtype=np.float64).sum())
         sides = blocks * (18 * d * d * rows + 8 * d * products) + (blocks - 1) * 6 * d * d * rows
         return sides + blocks * (4 * self.heads * d * rows + 24 * d * d * len(pairs))
 
     def scoring(self, lengths: Lengths, pairs: Lengths) -> float:
-        """Operations for pairs (B, 2) of proteins of these lengths, each encoded once."""
+        """Count the operations for pairs (B, 2) of proteins of these lengths, each encoded once."""
         alone = self.encoding(lengths) + self.preparing(lengths)
         return alone + self.interacting(lengths[pairs])
 
     def naive(self, pairs: Lengths) -> float:
-        """Operations of the naive pipeline for pairs of these padded lengths (B, 2)."""
+        """Count the naive pipeline's operations for pairs of these padded lengths (B, 2)."""
         d = self.d_model
         rows, products = float(pairs.sum()), float(pairs.prod(axis=1, dtype=np.float64).sum())
         return self.encoding(pairs.ravel()) + self.cross_layers * (

@@ -45,7 +45,7 @@ class SlicedStore:
         return self.states[int(protein) : int(protein) + self.length(protein)]
 
     def length(self, protein: str) -> int:
-        """Residues of a protein."""
+        """Return the number of a protein's residues."""
         return int(self.lengths[int(protein)])
 
 
@@ -62,7 +62,7 @@ class Table:
 
 
 def make_pairs(lengths: NDArray[np.int64], pairs: NDArray[np.int64], dim: int) -> PairData:
-    """Pairs of proteins of these lengths with random embeddings, labelled 0 and 1 in turn."""
+    """Make pairs of proteins of these lengths, with random embeddings and labels 0, 1 in turn."""
     names = tuple(str(number) for number in range(len(lengths)))
     table: Any = Table(names, pairs, (np.arange(len(pairs)) % 2).astype(np.int8))
     store: Any = SlicedStore(lengths, dim)
@@ -76,12 +76,12 @@ def draw_lengths(count: int, seed: int = 0) -> NDArray[np.int64]:
 
 
 def all_against_all(proteins: int) -> NDArray[np.int64]:
-    """Every pair once, self-pairs too, in file order."""
+    """List every pair once, also self-pairs, in file order."""
     return np.stack(np.triu_indices(proteins), axis=1)
 
 
 def make_model(shape: Shape, dropout: float = 0.0) -> V3Model:
-    """A v3 of these sizes, with weights away from their initial zeros and ones."""
+    """Create a v3 of these sizes, with weights away from their initial zeros and ones."""
     torch.manual_seed(0)
     config = V3Config(
         input_dim=shape.input_dim,

@@ -50,7 +50,7 @@ class RunConfig(Section):
     save_best_only: bool = True
 
     def run_id(self, stage: Stage) -> str | None:
-        """The configured run id of a stage, or None if a timestamp names the run."""
+        """Return the configured run id of a stage, or None if a timestamp names the run."""
         ids = {"pretrain": self.pretrain_run_id, "finetune": self.finetune_run_id}
         return ids.get(stage, self.eval_run_id)
 

@@ -210,7 +210,7 @@ def _lists_to_tuples(value: Any) -> Any:
 
 
 def _written_path(location: Sequence[Any], document: Mapping[str, Any]) -> tuple[str, ...]:
-    """The part of a pydantic location that the user wrote: no indices, no union members."""
+    """Find the part of a pydantic location that the user wrote, without indices and unions."""
     key: list[str] = []
     node: Any = document
     for part in location:

@@ -42,7 +42,7 @@ class EpochRow:
 
 
 def training_header(metrics: Sequence[str]) -> list[str]:
-    """The columns of `training_step.csv` for these `validation_metrics`, in their order."""
+    """Return the columns of `training_step.csv` for these `validation_metrics`, in order."""
     columns = [f"Val {name}" for name in metrics]
     return ["Epoch", "Epoch Time", "Train Loss", "Val Loss", *columns, "Learning Rate"]
 

@@ -78,7 +78,7 @@ def hold_group(group: object) -> None:
 
 
 def computing_dtype(accelerator: Accelerator) -> torch.dtype:
-    """The dtype of matrix products under the launcher's precision."""
+    """Return the dtype of matrix products under the launcher's precision."""
     return MIXED.get(accelerator.mixed_precision, torch.float32)
 
 

@@ -30,7 +30,7 @@ class Registry:
         self._entries: dict[str, Any] = {}
 
     def names(self) -> tuple[str, ...]:
-        """The names of all entries."""
+        """Return the names of all entries."""
         return (*self._places, *(name for name in self._entries if name not in self._places))
 
     def add(self, name: str, entry: Any) -> None:

@@ -144,7 +144,7 @@ def save_model(
 
 
 def weight_bytes(model: torch.nn.Module) -> int:
-    """The bytes that a model's weights take on disk."""
+    """Return the number of bytes that a model's weights take on disk."""
     return sum(tensor.nbytes for tensor in model.state_dict().values())
 
 
@@ -233,7 +233,7 @@ def _check_is_of(model: type[PairModel], found: object, path: Path) -> None:
 
 
 def checksums_of(path: Path) -> dict[str, str]:
-    """The checksums of the files of a model directory in which a change could go unnoticed."""
+    """Compute checksums of those files of a model directory whose change could go unnoticed."""
     return {name: hash_file(path / name) for name in SEALED_FILES if (path / name).is_file()}
 
 

@@ -117,7 +117,7 @@ def choose_calibration(checkpoint: Checkpoint, config: Config) -> Calibration | 
 
 
 def describe_calibration(calibration: Calibration | None) -> dict[str, float]:
-    """What the event `model_ready` says about a calibration."""
+    """Return the fields of the event `model_ready` that describe a calibration."""
     if calibration is None:
         return {}
     return {"temperature": calibration.temperature, "prevalence": calibration.prevalence}
@@ -174,7 +174,7 @@ def _is_stored(checkpoint: Checkpoint, config: Config) -> bool:
 
 
 def _request(config: Config) -> list[object]:
-    """What the threshold of the configured mode depends on, beside the model and its data."""
+    """Return what the threshold depends on in this mode, besides the model and its data."""
     evaluate, settings = config.evaluate, config.evaluate.decision_threshold
     mode = mode_of(settings)
     network = [evaluate.prevalence, evaluate.strategies] if mode.needs_network else []

@@ -79,7 +79,7 @@ def plan_stripes(job: ScoringJob, grid: PairGrid) -> list[slice]:
 
 
 def block_residues(job: ScoringJob) -> int:
-    """The size of a block: that of a tile, or more if scores are products of matrices."""
+    """Return the size of a block: a tile's, or more if scores are products of matrices."""
     return job.tile_residues * (PRODUCTS if job.model.has_products else 1)
 
 
@@ -105,7 +105,7 @@ def _score_stripes(
 
 
 def _score_stripe(job: ScoringJob, states: ProteinStates, grid: PairGrid, piece: slice) -> Scores:
-    """Logits (M,) of the pairs of a stripe, block by block."""
+    """Compute logits (M,) of the pairs of a stripe, block by block."""
     taken = grid.taken(piece)
     wanted = np.flatnonzero(taken.any(axis=0))
     taken, rows, columns = taken[:, wanted], grid.rows[piece], grid.columns[wanted]

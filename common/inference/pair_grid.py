@@ -34,7 +34,7 @@ class PairGrid:
 
     @classmethod
     def all_against_all(cls, proteins: int, with_self: bool = False) -> PairGrid:
-        """Every pair of the proteins."""
+        """Create the grid of every pair of the proteins."""
         every = np.arange(proteins, dtype=np.int64)
         return cls(proteins, every, every, with_self)
 
@@ -56,7 +56,7 @@ class PairGrid:
         return len(self.rows) * len(self.columns) - twice
 
     def taken(self, piece: slice) -> NDArray[np.bool_]:
-        """Which columns are paired with each of these rows, (rows of the piece, C)."""
+        """Mark the columns that are paired with each of these rows: (rows of the piece, C)."""
         rows, other = self.rows[piece, None], self.row_places[self.columns]
         place = np.arange(len(self.rows))[piece, None]
         mirrored = self.column_places[rows] < len(self.columns)
@@ -64,7 +64,7 @@ class PairGrid:
         return taken if self.with_self else taken & (self.columns != rows)
 
     def pairs(self, piece: slice) -> tuple[HostInts, HostInts]:
-        """Both proteins (M,) of each pair of these rows, in the order of the output."""
+        """Return both proteins (M,) of each pair of these rows, in the order of the output."""
         rows, columns = np.nonzero(self.taken(piece))
         return self.rows[piece][rows], self.columns[columns]
 

@@ -118,7 +118,7 @@ class Calls:
         return self.tp + self.fp
 
     def compute_rates(self) -> dict[str, Values]:
-        """Every metric that follows from the counts alone; NaN where undefined."""
+        """Compute every metric that depends on the counts alone; NaN where undefined."""
         sensitivity = _divide(self.tp, self.positives)
         return {
             "accuracy": _divide(self.tp + self.tn, self.positives + self.negatives),
@@ -164,14 +164,14 @@ class Ranking:
         return cls(order, truth[order].astype(np.int32), ends, called)
 
     def measure(self, weights: NDArray[np.integer[Any]]) -> dict[str, Values]:
-        """Every metric of `METRIC_NAMES` under each weighting; NaN where undefined.
+        """Compute every metric of `METRIC_NAMES` under each weighting; NaN where undefined.
 
         Args:
             weights: (B, N) how often each pair counts, in the order of the ranking. Twice the sum
                 of a row must be within the integer type.
 
         Returns:
-            (B,) values by name, equal to those of `pair_metrics` on pairs repeated so often.
+            (B,) values by name, equal to those of `pair_metrics` on pairs repeated that often.
         """
         everything, hits = _accumulate(weights), _accumulate(weights * self.truth)
         totals, called = (np.stack([hits[:, k], everything[:, k]]) for k in (-1, self.called))
@@ -185,7 +185,7 @@ class Ranking:
 
 
 def _accumulate(weights: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
-    """The sums of the first 0, 1, … N columns, (B, N + 1)."""
+    """Sum the first 0, 1, … N columns: (B, N + 1)."""
     sums = np.zeros((len(weights), weights.shape[1] + 1), weights.dtype)
     np.cumsum(weights, axis=1, dtype=weights.dtype, out=sums[:, 1:])
     return sums
@@ -213,7 +213,7 @@ def _rank(
 
 
 def none_if_nan(value: Values | float) -> float | None:
-    """A metric as it is written: None where it is undefined."""
+    """Return a metric as a plain float, or None if it is undefined."""
     return None if np.isnan(value) else float(value)
 
 

@@ -112,7 +112,7 @@ def encode_proteins(job: ScoringJob, proteins: HostInts, unscored: HostInts) -> 
 
 
 def encode_batch(job: ScoringJob, proteins: HostInts, states: ProteinStates) -> Tensor:
-    """Rows (R', width) of some proteins, as `states` holds them."""
+    """Encode some proteins into rows (R', width), as `states` holds them."""
     store, names = job.data.store, job.data.table.proteins
     residues = np.concatenate([store[names[protein]] for protein in proteins.tolist()])
     rows = job.model.encode_rows(
@@ -133,7 +133,7 @@ def share_rows(
 
 
 def row_widths(model: PairModel) -> tuple[int, int]:
-    """The width of a state and of a prepared state."""
+    """Find the width of a state and of a prepared state."""
     residue = torch.zeros(1, model.config.input_dim, device=model.device)
     state = model.encode_rows(residue, np.ones(1, dtype=np.int64))
     return state.shape[1], model.prepare(state).shape[1]

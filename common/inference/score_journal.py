@@ -44,7 +44,7 @@ class ScoreJournal:
 
         Args:
             folder: An existing folder.
-            identity: A digest of all that the scores and their order follow from.
+            identity: A digest of all that the scores and their order depend on.
             accelerator: The processes; every one calls this.
 
         Raises:
@@ -65,7 +65,7 @@ class ScoreJournal:
         return cls(path if accelerator.is_main_process else None, stripes, pairs)
 
     def read(self) -> Iterator[Scores]:
-        """The stripes that the file held when it was opened; none on other processes."""
+        """Yield the stripes that the file held when opened, on the main process only."""
         if self.path is None or not self.stripes:
             return
         with self.path.open("rb") as file:
@@ -99,7 +99,7 @@ def _cut_off_damage(path: Path) -> tuple[int, int]:
 
 
 def _next(file: IO[bytes]) -> Scores | None:
-    """The next whole stripe; None at the end, or where the file is damaged."""
+    """Read the next whole stripe; None at the end, or where the file is damaged."""
     head = file.read(_HEAD.size)
     if len(head) < _HEAD.size:
         return None

@@ -94,7 +94,7 @@ def check_finite(logits: Scores) -> None:
 
 
 def score_tile(model: PairModel, states: ProteinStates, pairs: NDArray[np.int64]) -> Tensor:
-    """Logits (B,) of the pairs (B, 2) of one tile, on the model's device."""
+    """Compute logits (B,) of the pairs (B, 2) of one tile, on the model's device."""
     proteins, numbers = np.unique(pairs, return_inverse=True)
     rows = states.gather(proteins, model)
     return model.interact_rows(rows, states.lengths[proteins], numbers.reshape(-1, 2)).float()
@@ -159,7 +159,7 @@ class ScoreSheet:
             raise
 
     def unscored(self) -> list[int]:
-        """The tiles with a pair whose logit is not known."""
+        """List the tiles with a pair whose logit is not known."""
         unknown = np.isnan(self.known)
         return [i for i, piece in enumerate(self.tiles.slices) if unknown[piece].any()]
 

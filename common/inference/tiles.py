@@ -38,7 +38,7 @@ class Tiles:
     costs: NDArray[np.float64]
 
     def proteins(self, tiles: Sequence[int] | None = None) -> HostInts:
-        """The distinct proteins of some tiles, or of all."""
+        """Return the distinct proteins of some tiles, or of all."""
         if tiles is None:
             return np.unique(self.pairs)
         return np.unique(np.concatenate([self.pairs[self.slices[tile]] for tile in tiles]))
@@ -84,7 +84,7 @@ def plan_tiles(pairs: HostInts, lengths: HostInts, tile_residues: int) -> Tiles:
 
 
 def _stripe_height(sizes: HostInts, tile_residues: int) -> int:
-    """The number of longer partners per stripe that makes the tiles of a complete set square."""
+    """Choose how many longer partners a stripe has, so that a complete set's tiles are square."""
     pairs = tile_residues * len(sizes) / max(int(sizes.sum()), 1)
     return max(1, round(math.sqrt(pairs)))
 

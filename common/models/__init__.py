@@ -37,7 +37,7 @@ def register(name: str) -> Callable[[Model], Model]:
 
 
 def model_class(name: str) -> type[PairModel]:
-    """The model class of a registered name.
+    """Return the model class of a registered name.
 
     Raises:
         UserError: There is no model of that name.

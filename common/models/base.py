@@ -56,7 +56,7 @@ class PairModelConfig(PreTrainedConfig):
 
     @classmethod
     def from_settings(cls, settings: ModelConfig, input_dim: int) -> Self:
-        """The config of a model for embeddings of width `input_dim`."""
+        """Create the config of a model for embeddings of width `input_dim`."""
         head = settings.mlp_head
         return cls(
             input_dim=input_dim,
@@ -70,7 +70,7 @@ class PairModelConfig(PreTrainedConfig):
 
     @classmethod
     def own_settings(cls, settings: ModelConfig) -> dict[str, Any]:
-        """The settings that only this architecture has; by default none."""
+        """Return the settings that only this architecture has; by default none."""
         return {}
 
 
@@ -128,7 +128,7 @@ class PairModel(PreTrainedModel):
         return pack(states, self.state_lengths(lengths))
 
     def padding(self, lengths: HostInts) -> int:
-        """How many rows of padding are encoded along with U proteins of these lengths."""
+        """Count the rows of padding that are encoded along with U proteins of these lengths."""
         if type(self).encode_rows is not PairModel.encode_rows:
             return 0
         return int(len(lengths) * lengths.max() - lengths.sum())
@@ -140,14 +140,14 @@ class PairModel(PreTrainedModel):
     def interact(
         self, states_a: Tensor, lengths_a: Tensor, states_b: Tensor, lengths_b: Tensor
     ) -> Tensor:
-        """Logits (B,) of B pairs of states; the lengths are those of `state_lengths`."""
+        """Score B pairs of states: logits (B,); the lengths are those of `state_lengths`."""
         counts_a, counts_b = on_host(lengths_a), on_host(lengths_b)
         rows = torch.cat([pack(states_a, counts_a), pack(states_b, counts_b)])
         pairs = np.arange(2 * len(counts_a)).reshape(2, -1).T
         return self.interact_rows(self.prepare(rows), np.concatenate([counts_a, counts_b]), pairs)
 
     def interact_rows(self, rows: Tensor, lengths: HostInts, pairs: HostInts) -> Tensor:
-        """Logits (B,) of pairs of the proteins in `prepare`d rows (R', p).
+        """Compute logits (B,) of pairs of the proteins in `prepare`d rows (R', p).
 
         Args:
             rows: The proteins' rows, laid end to end.
@@ -160,7 +160,7 @@ class PairModel(PreTrainedModel):
         return self.interact(states[a], counts[a], states[b], counts[b])
 
     def interact_grid(self, rows: Tensor, first: int) -> Tensor:
-        """Logits (h, w) of the first h proteins with each of the w others, if `has_products`.
+        """Score the first h proteins with each of the w others: (h, w), if `has_products`.
 
         Args:
             rows: (h + w, p) `prepare`d rows, one for each protein.
@@ -169,7 +169,7 @@ class PairModel(PreTrainedModel):
         raise NotImplementedError
 
     def state_lengths(self, lengths: Numbers) -> Numbers:
-        """How many states `encode` returns for proteins of these lengths."""
+        """Count the states that `encode` returns for proteins of these lengths."""
         return lengths.clip(1, 1) if self.pools_residues else lengths
 
     def forward(
@@ -198,7 +198,7 @@ class PairModel(PreTrainedModel):
         return PairOutput(loss=loss, logits=logits)
 
     def standardize(self, proteins: Tensor) -> Tensor:
-        """Embeddings scaled so that the training residues have mean 0 and standard deviation 1.
+        """Scale embeddings so that the training residues have mean 0 and standard deviation 1.
 
         A language model's states have a few dimensions hundreds of times larger than the rest;
         unscaled, these would dominate the first projection.
@@ -233,7 +233,7 @@ class MeanModel(PairModel):
     pools_residues = reads_means = True
 
     def encode_rows(self, residues: Tensor, lengths: HostInts) -> Tensor:
-        """The mean over residues, (U, D)."""
+        """Average the residues of each protein: (U, D)."""
         if (lengths == 1).all():  # One row is its own mean.
             return self.standardize(residues)
         counts = to_device(lengths, residues.device)
@@ -258,6 +258,6 @@ class PairHead(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, representation: Tensor) -> Tensor:
-        """Logits (B,), or vectors (B, output_dim)."""
+        """Compute logits (B,), or vectors (B, output_dim)."""
         outputs: Tensor = self.layers(representation)
         return outputs.squeeze(-1)

@@ -31,7 +31,7 @@ class FactorisedConfig(PairModelConfig):
 
     @classmethod
     def own_settings(cls, settings: ModelConfig) -> dict[str, Any]:
-        """The width of the vectors."""
+        """Return the width of the vectors."""
         return {"d_model": settings.d_model}
 
 
@@ -48,12 +48,12 @@ class FactorisedModel(MeanModel):
         self.post_init()  # type: ignore[no-untyped-call]
 
     def prepare(self, rows: Tensor) -> Tensor:
-        """Vectors p and q and the bias of each protein, (U, 2 d + 1), of the means (U, D)."""
+        """Compute p, q and the bias of each protein, (U, 2 d + 1), from the means (U, D)."""
         vectors: Tensor = self.tower(rows.to(self.parameter_dtype))
         return vectors
 
     def interact_rows(self, rows: Tensor, lengths: HostInts, pairs: HostInts) -> Tensor:
-        """Logits (B,) of B pairs of proteins."""
+        """Compute logits (B,) of B pairs of proteins."""
         width = self.config.d_model
         p, q, bias = rows.float().split([width, width, 1], dim=1)
         a, b = to_device(np.ascontiguousarray(pairs), rows.device).unbind(1)
@@ -62,7 +62,7 @@ class FactorisedModel(MeanModel):
         return logits
 
     def interact_grid(self, rows: Tensor, first: int) -> Tensor:
-        """Logits (h, w) of the first h proteins with each of the w others: two products."""
+        """Score the first h proteins with each of the w others, (h, w), by two products."""
         width = self.config.d_model
         p, q, bias = rows.float().split([width, width, 1], dim=1)
         products = p[:first] @ q[first:].T + q[:first] @ p[first:].T

@@ -32,7 +32,7 @@ class PooledModel(MeanModel):
         self.post_init()  # type: ignore[no-untyped-call]
 
     def interact_rows(self, rows: Tensor, lengths: HostInts, pairs: HostInts) -> Tensor:
-        """Logits (B,) of B pairs of protein means."""
+        """Compute logits (B,) of B pairs of protein means."""
         means = rows.to(self.parameter_dtype)
         a, b = means[to_device(np.ascontiguousarray(pairs), rows.device)].unbind(1)
         logits: Tensor = self.head(torch.cat([(a - b).abs(), a * b, a + b], dim=-1))

@@ -59,7 +59,7 @@ class Layout:
         return Layout(tuple(a + b for a, b in both), self.device)
 
     def taking(self, which: tuple[int, ...]) -> tuple[Layout, Tensor]:
-        """The layout of these sequences, in this order, and (R',) the indices of their rows."""
+        """Return the layout of these sequences, in this order, and their rows' indices (R',)."""
         if which not in self._taken:
             lengths, chosen = np.asarray(self.lengths), np.asarray(which)
             index = row_index((np.cumsum(lengths) - lengths)[chosen], lengths[chosen])
@@ -84,7 +84,7 @@ class Ragged:
         return parts
 
     def to(self, dtype: torch.dtype) -> Ragged:
-        """The same sequences in another dtype."""
+        """Convert the sequences to another dtype."""
         return Ragged(self.rows.to(dtype), self.layout)
 
     def take(self, which: tuple[int, ...]) -> Ragged:
@@ -101,7 +101,7 @@ class Ragged:
 
 
 def row_index(starts: HostInts, lengths: HostInts) -> HostInts:
-    """The row indices of sequences with these first rows and lengths, one after another."""
+    """List the row indices of sequences with these first rows and lengths, in turn."""
     shift = starts - (np.cumsum(lengths) - lengths)
     return np.repeat(shift, lengths) + np.arange(int(lengths.sum()), dtype=np.int64)
 
@@ -113,22 +113,22 @@ def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
 
 
 def on_host(numbers: Tensor | HostInts) -> HostInts:
-    """Lengths or indices as a host array; the host waits if they are on a GPU."""
+    """Return lengths or indices as a host array; the host waits if they are on a GPU."""
     return numbers.cpu().numpy() if isinstance(numbers, Tensor) else numbers
 
 
 def pack(padded: Tensor, lengths: HostInts) -> Tensor:
-    """The real rows (R, ...) of padded sequences (N, L, ...)."""
+    """Remove the padding of sequences (N, L, ...): rows (R, ...)."""
     return torch.cat([row[:length] for row, length in zip(padded, lengths.tolist(), strict=True)])
 
 
 def pad(rows: Tensor, lengths: HostInts) -> Tensor:
-    """Padded sequences (N, L, ...) of rows (R, ...), zero where padded."""
+    """Pad rows (R, ...) with zeros to sequences (N, L, ...)."""
     return torch.nn.utils.rnn.pad_sequence(rows.split(lengths.tolist()), batch_first=True)
 
 
 def cut(sizes: HostInts, limit: int) -> list[slice]:
-    """Consecutive slices whose sizes add up to at most `limit`, or that hold a single item."""
+    """Cut into consecutive slices of a size of at most `limit`, or of a single item."""
     ends = np.cumsum(sizes)
     pieces, start = [], 0
     while start < len(sizes):
@@ -148,12 +148,12 @@ class Links:
 
     @classmethod
     def to_itself(cls, count: int) -> Links:
-        """Every sequence of queries attends to the context of the same number."""
+        """Link every sequence of queries to the context of the same number."""
         return cls(tuple(range(count)), tuple(range(count)))
 
     @classmethod
     def across(cls, pairs: int) -> Links:
-        """Sequences 2 i and 2 i + 1 attend to each other."""
+        """Link sequences 2 i and 2 i + 1 to each other."""
         numbers = range(2 * pairs)
         return cls(tuple(numbers), tuple(i ^ 1 for i in numbers))
 
@@ -183,7 +183,7 @@ def takes_all_lengths_at_once(queries: Tensor) -> bool:
 
 
 def computing_dtype(device: torch.device, default: torch.dtype) -> torch.dtype:
-    """The dtype of matrix products on a device: autocast's if it is enabled."""
+    """Return the dtype of matrix products on a device: autocast's if it is enabled."""
     enabled = torch.is_autocast_enabled(device.type)
     return torch.get_autocast_dtype(device.type) if enabled else default
 

@@ -108,17 +108,17 @@ class Attention(nn.Module):
         return linear(states, weight, torch.cat([self.query.bias, self.key_value.bias]))
 
     def split_heads(self, projected: Tensor, layout: Layout) -> tuple[Ragged, Ragged]:
-        """The output of `project` as queries (R, heads, w) and contexts (R, 2, heads, w)."""
+        """Split the output of `project` into queries (R, heads, w), contexts (R, 2, heads, w)."""
         query, context = projected.unflatten(1, (3, self.heads, -1)).split((1, 2), dim=1)
         return Ragged(query[:, 0], layout), Ragged(context, layout)
 
     def merge(self, read: Tensor) -> Tensor:
-        """The output projection (R, d) of what the heads have read, (R, d)."""
+        """Apply the output projection to what the heads have read, (R, d)."""
         output: Tensor = self.output(self.dropout(read))
         return output
 
     def read(self, states: Tensor, contexts: Ragged) -> Tensor:
-        """What the heads of B single queries (B, d) read from B sequences of rows (R, d)."""
+        """Let B single queries (B, d) read from B sequences of rows (R, d), with all heads."""
         query = self.query(states).unflatten(1, (self.heads, -1))
         if takes_all_lengths_at_once(query):
             return self._read_projected(query, contexts)
@@ -176,7 +176,7 @@ class EncoderLayer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, states: Tensor, layout: Layout) -> Tensor:
-        """One layer over the rows (R, d) of U proteins."""
+        """Apply the layer to the rows (R, d) of U proteins."""
         queries, contexts = self.attention.split_heads(self.project(states), layout)
         read = attend(queries, contexts, Links.to_itself(len(layout.lengths)))
         return self.transform(states, read.flatten(1), self.draw_survival(layout))
@@ -186,7 +186,7 @@ class EncoderLayer(nn.Module):
         return self.attention.project(self.attention_norm(states))
 
     def transform(self, states: Tensor, read: Tensor, survival: Tensor | None) -> Tensor:
-        """Both branches (R, d) added to the states, from what the attention heads have read."""
+        """Add both branches (R, d) to the states, from what the attention heads have read."""
         branch = self.dropout(self.attention.merge(read))
         states = states + (branch if survival is None else branch * survival[0])
         branch = self.dropout(self.feed_forward(self.feed_forward_norm(states)))
@@ -220,7 +220,7 @@ class CrossBlock(nn.Module):
     def forward(
         self, sides: Ragged, cls: Tensor, queries: Ragged, contexts: Ragged, links: Links
     ) -> tuple[Tensor, Tensor]:
-        """One block over B pairs.
+        """Apply the block to B pairs.
 
         Args:
             sides: The 2 B sides, (R, d), those of a pair next to each other.
@@ -236,16 +236,16 @@ class CrossBlock(nn.Module):
         return rows, self.transform_cls(cls, read)
 
     def project(self, states: Tensor) -> Tensor:
-        """What the block needs of one side alone, (R, 3 d): its queries, keys and values."""
+        """Compute what the block needs of one side alone, (R, 3 d): queries, keys and values."""
         return self.cross_attention.project(self.cross_norm(states))
 
     def transform_sides(self, states: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
-        """The sides' next states (R, d) from what their heads have read, and their normed copy."""
+        """Compute the sides' next states (R, d) from what their heads have read; also normed."""
         rows = self._transform(states + self.dropout(self.cross_attention.merge(read)))
         return rows, self.sides_norm(rows)
 
     def transform_cls(self, cls: Tensor, read: Tensor) -> Tensor:
-        """The next states (B, d) of CLS from what its heads have read."""
+        """Compute the next states (B, d) of CLS from what its heads have read."""
         return self._transform(cls + self.dropout(self.cls_attention.merge(read)))
 
     def _transform(self, states: Tensor) -> Tensor:
@@ -292,12 +292,12 @@ class V3Model(PairModel):
         return torch.cat(encoded)
 
     def prepare(self, rows: Tensor) -> Tensor:
-        """States and the first block's queries, keys and values: (R, 4 d_model)."""
+        """Add the first block's queries, keys and values to the states: (R, 4 d_model)."""
         projected = self._blocks[0].project(rows.to(self.parameter_dtype))
         return torch.cat([rows.to(projected.dtype), projected], dim=1)
 
     def interact_rows(self, rows: Tensor, lengths: HostInts, pairs: HostInts) -> Tensor:
-        """Logits (B,) of pairs of the proteins in prepared rows (R, 4 d_model)."""
+        """Compute logits (B,) of pairs of the proteins in prepared rows (R, 4 d_model)."""
         layout = Layout(tuple(lengths.tolist()), rows.device)
         width = self.config.d_model
         states, projected = rows.split((width, 3 * width), dim=1)

@@ -81,7 +81,7 @@ class EpochSteps:
 def padding_share(
     model: PairModel, data: PairData, rounds: Sequence[Rows], processes: int
 ) -> float:
-    """The share of padding among the rows that a model encodes in these rounds."""
+    """Compute the share of padding among the rows that a model encodes in these rounds."""
     padded = residues = 0
     for rows in rounds:
         for rank in range(min(processes, len(rows))):
@@ -264,7 +264,7 @@ class FiniteCheck:
 
 
 def _names_not_finite(rounds: list[Round]) -> list[str]:
-    """The proteins of the pairs whose loss is not finite."""
+    """Name the proteins of the pairs whose loss is not finite."""
     return [
         names[row]
         for losses, pairs, names in rounds

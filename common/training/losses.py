@@ -23,7 +23,7 @@ class PairLoss:
     settings: LossConfig
 
     def per_pair(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The loss (B,) of each pair, in float32."""
+        """Compute the loss (B,) of each pair, in float32."""
         smoothing = self.settings.label_smoothing
         targets = labels.float() * (1 - smoothing) + smoothing / 2
         # Created on the device: copied there, it would make the host wait.
@@ -33,7 +33,7 @@ class PairLoss:
         )
 
     def mean(self, logits: Tensor, labels: Tensor) -> float:
-        """The mean loss of pairs that are all on this process, accumulated in float64."""
+        """Compute the mean loss of pairs that are all on this process, summed in float64."""
         return float(self.per_pair(logits, labels).double().mean())
 
 

@@ -85,7 +85,7 @@ class Miner:
 def choose_hardest(
     losses: NDArray[np.float64], pairs: NDArray[np.int64], count: int, settings: SamplingConfig
 ) -> NDArray[np.int64]:
-    """Positions of the `count` pairs of highest loss, hardest first.
+    """Find the positions of the `count` pairs of highest loss, hardest first.
 
     No protein is taken more than `cap_protein` times (a self-pair counts once) as long as
     `min_keep` pairs remain; if fewer do, the hardest of those left out are added despite the cap.

@@ -70,7 +70,7 @@ def _one(update: int) -> float:
 
 
 def current_lr(scheduler: LRScheduler) -> float:
-    """The learning rate that the next update will use."""
+    """Return the learning rate that the next update will use."""
     return float(scheduler.get_last_lr()[0])
 
 
@@ -109,7 +109,7 @@ class StagedUnfreezing:
                 parameter.grad = None
 
     def trainable(self, model: nn.Module, epoch: int) -> int:
-        """The number of trainable parameters in this epoch."""
+        """Count the trainable parameters in this epoch."""
         every = sum(p.numel() for p in model.parameters())
         return every - sum(p.numel() for p in self.frozen) * (epoch < self.unfreeze_epoch)
 

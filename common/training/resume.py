@@ -97,7 +97,7 @@ def save_state(run: Run, progress: dict[str, Any]) -> None:
 
 
 def _checksums(directory: Path) -> dict[str, str]:
-    """The checksum of every file of a state, by its path in the directory."""
+    """Compute the checksum of every file of a state, by its path in the directory."""
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     return {
         str(path.relative_to(directory)): hash_file(path)
@@ -107,7 +107,7 @@ def _checksums(directory: Path) -> dict[str, str]:
 
 
 def seal_progress(content: dict[str, Any]) -> str:
-    """The text of progress.json: the content and a checksum of it."""
+    """Return the text of progress.json: the content and a checksum of it."""
     # NumPy's scalars become plain numbers.
     plain = json.loads(json.dumps(content, default=lambda number: number.item()))
     return json.dumps({**plain, "seal": _seal(plain)})
@@ -164,7 +164,7 @@ def _find_state(run: Run) -> dict[str, Any] | None:
 
 
 def _launch_of(run: Run) -> dict[str, Any]:
-    """How the stage was launched; the numbers depend on it as on the configuration."""
+    """Describe the launch, which the numbers depend on as they do on the configuration."""
     accelerator = run.accelerator
     return {
         "processes": accelerator.num_processes,

@@ -107,7 +107,7 @@ class Session:
 
     @contextmanager
     def step(self, batch: PairBatch) -> Iterator[None]:
-        """Surround one step, with gradients accumulated as configured.
+        """Run one step in this block, with gradients accumulated as configured.
 
         Raises:
             UserError: The step ran out of memory.
@@ -280,7 +280,7 @@ def prepare_session(
 
 
 def list_training_pairs(splits: Splits, origin: Checkpoint | None) -> Hashes | None:
-    """The hashes of the training pairs of this stage and of those before it, if all are known."""
+    """Hash the training pairs of this stage and of earlier ones; None if some are unknown."""
     own = hash_pairs(splits.parts["train"].table)
     if origin is None:
         return own

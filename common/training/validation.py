@@ -72,7 +72,7 @@ class Validation:
     sets: Mapping[str, Measured] = field(default_factory=dict)
 
     def records(self) -> list[dict[str, Cell]]:
-        """The epoch's rows of `validation.csv`, without metrics that were not requested."""
+        """Return the epoch's rows of `validation.csv`, with the requested metrics only."""
         epoch = self.decision.epoch
         return [
             {"epoch": epoch, "set": name, "pairs": each.pairs, "loss": each.loss, **each.metrics}

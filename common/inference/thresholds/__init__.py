@@ -80,7 +80,7 @@ class ThresholdMode:
 
 
 def mode_of(settings: DecisionThresholdConfig) -> ThresholdMode:
-    """The configured mode."""
+    """Return the configured mode."""
     mode: ThresholdMode = THRESHOLD_MODES.get(settings.mode)
     return mode
 
