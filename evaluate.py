@@ -1,4 +1,4 @@
-"""Judge a pair model or a file of predictions on a benchmark, or predict a network of proteins.
+"""Judge a pair model or a file of predictions on a benchmark, or predict your proteins' network.
 
     accelerate launch evaluate.py --config configs/v3.yaml [--checkpoint DIR] [--with-baselines]
     python evaluate.py --config configs/v3.yaml --predictions FILE [--tasks topology ...]

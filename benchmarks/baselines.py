@@ -75,7 +75,7 @@ def join(tables: Sequence[PairTable]) -> PairTable:
 
 
 def main() -> None:
-    """Measure all baselines and print the table."""
+    """Measure each baseline in a process of its own, and print its numbers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", required=True)
     parser.add_argument("--set", dest="overrides", nargs="+", default=[])

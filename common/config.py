@@ -73,8 +73,8 @@ class RegularizationConfig(Section):
         cross_attention_dropout: The rate for the outputs of the heads of the cross and CLS
             attentions, before their output projection. It is not dropout of attention weights,
             which the fast kernel for sequences of all lengths does not support.
-        stochastic_depth: The rate at which a protein skips a branch of the last encoder layer; in
-            the layers before, the rate rises linearly.
+        stochastic_depth: The rate at which a protein skips a branch of the last encoder layer; the
+            rate rises linearly from the first layer to the last.
     """
 
     dropout: Fraction = 0.1

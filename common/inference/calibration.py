@@ -36,7 +36,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 @dataclass(frozen=True)
 class Calibration:
-    """How a model's probabilities are converted into those of pairs of new proteins.
+    """How a model's probabilities are converted to suit pairs of new proteins.
 
     Attributes:
         temperature: The number that logits are divided by.
@@ -116,7 +116,7 @@ def fit_temperature(probabilities: ArrayLike, labels: ArrayLike) -> float:
 
 
 def weigh_classes(labels: ArrayLike, prevalence: float) -> Values:
-    """Compute weights (N,) that add up to 1, of which the positives get this share.
+    """Compute weights (N,) with a sum of 1, of which the positives get a share of `prevalence`.
 
     Args:
         labels: (N,) zeros and ones, of both classes.

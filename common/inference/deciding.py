@@ -149,11 +149,11 @@ def move_threshold(checkpoint: Checkpoint, calibration: Calibration | None) -> f
 
 
 def configure_as_trained(trained: Config, config: Config) -> Config:
-    """Return a configuration with the validation pairs and held-out proteins of a training.
+    """Return a configuration with the validation pairs and held-out proteins of a training run.
 
     Args:
-        trained: The configuration of the training.
-        config: The configuration of now, which says where files are.
+        trained: The configuration of the training run.
+        config: The present configuration, which says where the files are.
     """
     data = config.data.model_copy(update={"validation": trained.data.validation})
     if trained.data.validation.mode == "benchmark" and not needs_network(config):

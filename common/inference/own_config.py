@@ -42,7 +42,7 @@ def load_own_config(checkpoint: Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def _find_above(model_name: str, checkpoint: Path) -> Path | None:
-    """Find the nearest directory above that has the model; None if the model's path exists."""
+    """Find the nearest directory above the checkpoint that has the model, if that is needed."""
     if Path(model_name).expanduser().is_dir():
         return None
     above = checkpoint.resolve().parents

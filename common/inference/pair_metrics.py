@@ -203,7 +203,7 @@ def _rank(
     gained, alarms = np.diff(hits, axis=1), everything - hits
     positives, negatives = hits[:, -1].astype(np.float64), alarms[:, -1].astype(np.float64)
     precisions = hits[:, 1:] / np.maximum(everything[:, 1:], 1)
-    # Twice the number of negatives above each positive; a tie counts as half a negative.
+    # Twice the sum, over positives, of the negatives above each; a tie counts as half.
     above = np.einsum("ij,ij->i", gained, alarms[:, 1:] + alarms[:, :-1], dtype=np.float64)
     both = np.where(negatives > 0, positives, 0)  # average precision too needs both classes
     return {

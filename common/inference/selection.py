@@ -42,7 +42,7 @@ class Selection(Protocol):
 
 @dataclass
 class Likely:
-    """Keeps all pairs that reach a probability, or simply all pairs if no limit is given."""
+    """Keeps the pairs that reach a probability, or all pairs if no limit is given."""
 
     threshold: float | None = None
 
