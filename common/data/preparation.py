@@ -74,7 +74,7 @@ class Material:
     Attributes:
         tables: All interactions under the key `files`, or those of each given split.
         sequences: The sequences of their proteins, by sorted id.
-        missing: The proteins that have none.
+        missing: The proteins that have no sequence.
     """
 
     tables: Mapping[str, Interactions]

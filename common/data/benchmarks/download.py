@@ -46,7 +46,7 @@ class Downloads:
 
     Attributes:
         folder: Where the files go, in subfolders too.
-        instead: What else the user can do when a file cannot be fetched; ends messages.
+        instead: What else the user can do if a file cannot be fetched, for messages.
     """
 
     folder: Path

@@ -210,12 +210,12 @@ def _explain_absence(settings: BenchmarkConfig) -> str:
     if there := ", ".join(sorted({folder.name for folder in _species_folders(root)})):
         return (
             f"data_config.benchmark.root_dir ({root}) has no species '{settings.species}', only"
-            f" {there}; choose one of these or add the species to it"
+            f" {there}; choose one of these or add the species to root_dir"
         )
     if elsewhere := _find_root_near(root):
         return (
             f"data_config.benchmark.root_dir ({root}) has no species folders, but {elsewhere}"
-            " has; set root_dir to that"
+            " has; set root_dir to that directory"
         )
     state = "has no species folders" if root.is_dir() else "is not an existing directory"
     return (

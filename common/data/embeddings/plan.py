@@ -31,7 +31,7 @@ def make_requests(sequences: Mapping[str, str], max_sequence_length: int) -> lis
     for protein, sequence in sequences.items():
         residues = sequence[:max_sequence_length].upper()
         if not residues:
-            raise UserError(f"the sequence of {protein} is empty; remove it or give its residues")
+            raise UserError(f"the sequence of {protein} is empty; add residues or remove it")
         digest = xxhash.xxh3_128_hexdigest(residues.encode())
         requests.append(Request(protein, residues, digest))
     return requests

@@ -236,7 +236,7 @@ def discard_broken_shards(
             are leftovers: their owners are dead, or would write them under the lock.
 
     Returns:
-        As `read_shards`; the shards without a sidecar are among the broken ones.
+        The same as `read_shards`, but shards without a sidecar count as broken.
 
     Raises:
         UserError: The directory may not be written.

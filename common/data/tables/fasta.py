@@ -20,7 +20,7 @@ from common.data.tables.text import TextFile
 from common.errors import UserError, excerpt
 from common.run import LOGGER, format_event
 
-# ASCII on purpose: upper-casing other letters can make two of one.
+# ASCII on purpose: upper-casing other letters can turn one letter into two.
 _STANDARD = re.compile(r"[ACDEFGHIKLMNPQRSTVWY]+")
 _SEQUENCE_LINE = re.compile(r"[A-Za-z]*\*?")
 
