@@ -170,3 +170,14 @@ def test_what_is_written_as_the_threshold_reaches_it_and_nothing_lower_does(
 @pytest.mark.parametrize("threshold", [0.0, 0.12345678, -1.0])
 def test_a_threshold_with_more_digits_is_taken_as_it_is(threshold: float) -> None:
     assert lowest_written(threshold) == threshold
+
+
+def test_a_probability_belongs_to_the_bin_of_the_middle_of_its_weight() -> None:
+    """Of fifteen parts of the weight, 0.2 has 0.5 and 0.6 has 0.9: both middles are in the first.
+
+    There 0.5 * 0.8 too little and 0.9 * 0.6 too much cancel in part; 0.9 is right.
+    """
+    probabilities, labels = np.array([0.2, 0.6, 0.9, 0.9]), np.array([1.0, 0.0, 1.0, 0.0])
+    weights = np.array([0.5, 0.9, 0.9 * 13.6, 0.1 * 13.6])
+    found = expected_calibration_error(probabilities, labels, weights)
+    assert found == pytest.approx((0.9 * 0.6 - 0.5 * 0.8) / 15)
