@@ -48,6 +48,12 @@ class SlicedStore:
         """Return the number of a protein's residues."""
         return int(self.lengths[int(protein)])
 
+    residues = length
+
+    def gather(self, proteins: Sequence[str]) -> NDArray[np.float16]:
+        """Return the residues of some proteins, laid end to end."""
+        return np.concatenate([self[protein] for protein in proteins])
+
 
 @dataclass(frozen=True)
 class Table:
