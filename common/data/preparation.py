@@ -132,7 +132,8 @@ def _prepare(
         if material.missing:
             names = "".join(f"{name}\n" for name in material.missing)
             _write_text(directory / "proteins_without_sequence.txt", names)
-    LOGGER.info(format_event("interactions_prepared", directory=root, seed=seed))
+    across = {f"{name}_dropped_across_sides": each["dropped"] for name, each in splits.items()}
+    LOGGER.info(format_event("interactions_prepared", directory=root, seed=seed, **across))
 
 
 def _is_prepared(root: Path, identity: Mapping[str, Any]) -> bool:

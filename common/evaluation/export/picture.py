@@ -58,7 +58,7 @@ def _draw(graph: nx.Graph, proteins: Proteins) -> Figure:
     figure = Figure(figsize=(9, 9), layout="constrained")
     axes = figure.subplots()
     axes.axis("off")
-    axes.set_title(f"{len(graph)} proteins, {graph.number_of_edges()} interactions")
+    axes.set_title(f"{len(graph)} proteins, {graph.number_of_edges()} pairs")
     if len(graph):
         places = nx.spring_layout(graph, weight="weight", seed=0)
         widths = [0.3 + 1.7 * weight for *_, weight in graph.edges(data="weight")]
