@@ -92,7 +92,7 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
 
 
 def judge_file(arguments: argparse.Namespace) -> None:
-    """Judge a file of predictions, on one process and without a model unless a baseline is one."""
+    """Judge a file of predictions, on one process; only a baseline can need a model."""
     config, file = configure_judging(arguments), Path(arguments.predictions)
     if not file.is_file():
         raise UserError(

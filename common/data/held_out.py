@@ -167,7 +167,7 @@ def _check_set(labels: NDArray[np.int8], number: int, settings: ValidationConfig
 
 
 def _within(edges: Places, members: Places) -> Places:
-    """The edges among some proteins, as places in `members` (sorted)."""
+    """The edges whose two proteins are both in `members` (sorted), as indices into it."""
     return np.searchsorted(members, edges[np.isin(edges, members).all(axis=1)])
 
 

@@ -86,7 +86,7 @@ class NetworkSummary:
     def of(
         cls, species: str, predicted: Network, true: Network, train: Network | None
     ) -> NetworkSummary:
-        """Count the pairs of the true network's proteins.
+        """Count the predicted and the true pairs among the true network's proteins.
 
         Args:
             species: The name.

@@ -74,7 +74,7 @@ def decide_calibration(
 
 
 def gather_evidence(checkpoint: Checkpoint, config: Config, accelerator: Accelerator) -> Evidence:
-    """Score the validation pairs of the checkpoint's training; every process must call it.
+    """Score the validation pairs of the run that trained the checkpoint, on every process.
 
     Raises:
         UserError: The pairs are of one class, or held-out proteins are needed but there are none.

@@ -260,7 +260,8 @@ def _load(path: Path) -> _Content:
         raise UserError(f"cannot read {path}: {error.strerror or error}; check the path") from None
     except _UNREADABLE:
         raise UserError(
-            f"{path} is incomplete or not a pickle of graphs and plain containers; fetch it again"
+            f"{path} is incomplete, or contains something other than graphs, lists, sets and"
+            " dictionaries; fetch it again"
         ) from None
 
 

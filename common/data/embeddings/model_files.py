@@ -183,8 +183,9 @@ def _download(settings: EmbeddingsConfig) -> ModelFiles:
         ) from None
     if files is None:
         raise UserError(
-            f"{KEY} '{settings.model_name}' on the Hugging Face hub is not a transformers model:"
-            f" it lacks {CONFIG_FILE}, a tokenizer or one of {', '.join(WEIGHT_FILES)}"
+            f"{KEY} '{settings.model_name}' on the Hugging Face hub is not a complete transformers"
+            f" model: it needs {CONFIG_FILE}, a tokenizer and a weight file"
+            f" ({' or '.join(WEIGHT_FILES)}); name another model"
         )
     return files
 

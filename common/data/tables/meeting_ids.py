@@ -1,4 +1,4 @@
-"""Matches the ids of interactions to those of sequences, which are written in many ways.
+"""Matches protein ids of interaction files to those of sequence files, which often differ.
 
 A FASTA file names `4932.YAL001C`, `ENSP00000369497.3`, `gi|4504349|ref|NP_000509.1|` or
 `sp|P12345|AATM_RABIT` what interactions may call `YAL001C`, `9606.ENSP00000369497`, `NP_000509.1`

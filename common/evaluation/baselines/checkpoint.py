@@ -55,7 +55,7 @@ def score_named_checkpoint(run: Run, side: TestSide) -> Iterator[dict[str, Predi
 
 
 def _as_trained(config: Config, trained: Config) -> Config:
-    """Return the configuration with the other model and its settings for embedding sequences."""
+    """Return `config` with the model and embedding settings of the checkpoint's training."""
     keys = ("model_name", "revision", "layer")
     as_trained = {key: getattr(trained.data.embeddings, key) for key in keys}
     embeddings = config.data.embeddings.model_copy(update=as_trained)

@@ -72,7 +72,7 @@ class GraphMLWriter:
 
 
 def count_degrees(degrees: np.ndarray[tuple[int], np.dtype[np.int64]], rows: Rows) -> None:
-    """Add the pairs to the degrees; as in networkx, a self-pair counts twice."""
+    """Count each pair in the degrees of its proteins; a self-pair counts twice."""
     for side in (rows.first, rows.second):
         degrees += np.bincount(side, minlength=len(degrees))
 
