@@ -177,7 +177,13 @@ def test_a_decision_of_the_wrong_types_is_refused(
         right = right and 0 <= value <= 1
     if key in ("validation", "assumed"):
         right = value == {} or value == {"a": 1}
+    if key in ("calibration", "calibrated_threshold"):
+        right = value is None or (key == "calibrated_threshold" and _is_probability(value))
     assert isinstance(checkpoint, Checkpoint) == (right and key not in ("x", "files"))
+
+
+def _is_probability(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 WEIGHT_DAMAGE: dict[str, Callable[[Tensor], Tensor | None]] = {

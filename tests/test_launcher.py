@@ -51,7 +51,7 @@ def test_full_pipeline_passes_each_model_on_by_its_path(
     assert f"checkpoint={only_run(project, 'pretrain')}" in log_of_newest(project, "finetune")
     assert f"checkpoint={only_run(project, 'finetune')}" in log_of_newest(project, "evaluate")
     # What it prints is the table of figures and nothing else.
-    assert finished.stdout.split()[:2] == ["split", "auroc"]
+    assert finished.stdout.split()[:2] == ["split", "pairs"]
 
 
 def test_pretrain_only_prints_the_model(project: TinyProject) -> None:

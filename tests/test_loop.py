@@ -96,7 +96,7 @@ def test_the_pair_of_the_loss_that_is_not_finite_is_named(value: float) -> None:
     check = noted([torch.tensor([0.1, value, 0.2, 0.3])])
     with pytest.raises(UserError) as stopped:
         check.verify(torch.tensor(torch.nan))
-    assert f"of the proteins {', '.join(names_of(1))}; lower" in str(stopped.value)
+    assert f"with the proteins {', '.join(names_of(1))}; lower" in str(stopped.value)
 
 
 def test_under_accumulation_the_round_that_did_it_is_named() -> None:
@@ -104,7 +104,7 @@ def test_under_accumulation_the_round_that_did_it_is_named() -> None:
     losses = [torch.ones(4), torch.tensor([1.0, 1.0, 1.0, torch.nan]), torch.ones(4)]
     with pytest.raises(UserError) as stopped:
         noted(losses).verify(torch.tensor(torch.nan))
-    assert f"of the proteins {', '.join(names_of(7))}; lower" in str(stopped.value)
+    assert f"with the proteins {', '.join(names_of(7))}; lower" in str(stopped.value)
 
 
 def test_under_fp16_a_loss_of_any_round_must_be_finite_but_gradients_may_overflow() -> None:
@@ -112,7 +112,7 @@ def test_under_fp16_a_loss_of_any_round_must_be_finite_but_gradients_may_overflo
     fp16: Any = SimpleNamespace(mixed_precision="fp16", reduce=lambda total, reduction: total)
     one_process()
     losses = [torch.ones(4), torch.tensor([1.0, 1.0, 1.0, torch.nan]), torch.ones(4)]
-    with pytest.raises(UserError, match=f"of the proteins {', '.join(names_of(7))}; lower"):
+    with pytest.raises(UserError, match=f"with the proteins {', '.join(names_of(7))}; lower"):
         noted(losses, fp16).verify(torch.tensor(1.0))
     noted([torch.ones(4)], fp16).verify(torch.tensor(torch.inf))
 
@@ -132,7 +132,7 @@ def test_gradients_that_overflow_alone_name_every_protein_up_to_twenty() -> None
     assert len(names) <= 20
     with pytest.raises(UserError) as stopped:
         check.verify(torch.tensor(torch.inf))
-    assert f"of the proteins {', '.join(sorted(names))}; lower" in str(stopped.value)
+    assert f"with the proteins {', '.join(sorted(names))}; lower" in str(stopped.value)
     check.note(torch.ones(60), whole_batch(DATA, list(range(60))))
     with pytest.raises(UserError, match=r"P019 and 10 more; lower"):
         check.verify(torch.tensor(torch.inf))

@@ -88,6 +88,7 @@ class _SavedDecision(Decision):
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True)
 
     threshold: Annotated[float, Field(ge=0, le=1)]
+    calibrated_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     files: dict[str, str]
 
 
