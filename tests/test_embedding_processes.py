@@ -26,7 +26,7 @@ from tests.tiny_benchmark import run_command
 from tests.tiny_esm import MAX_LENGTH, SEQUENCES, record_log, save_tiny_esm
 
 DRIVER = """
-import json, sys, time
+import json, os, sys, time
 import torch
 from accelerate import Accelerator
 from common.config_data import EmbeddingsConfig
@@ -65,6 +65,8 @@ report["states"] = {name: store[name].tobytes().hex() for name in store}
 with open(f"{order['output']}/rank{rank}.json", "w") as file:
     json.dump(report, file)
 accelerator.end_training()
+# As the scripts end: threads of libraries can abort the interpreter while it shuts down.
+os._exit(0)
 """
 
 TWO_PROCESSES = """
