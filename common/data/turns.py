@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from common.files import explain_disk_errors
 from common.run import LOGGER, format_event
@@ -16,27 +16,26 @@ from common.run import LOGGER, format_event
 def in_turn(directory: Path) -> Iterator[None]:
     """Wait for the turn to write a directory, and hold it.
 
-    The lock is on the parent directory, which is created if need be: it leaves no file behind, and
-    the system frees it however the process ends. On a file system without such locks nobody waits.
+    The lock is a hidden file beside the directory, also on file systems that machines share. The
+    system frees it however the process ends.
 
     Raises:
-        UserError: The parent directory cannot be created or opened.
+        UserError: The parent directory cannot be created or written.
     """
-    parent = directory.absolute().parent
+    path = directory.absolute().with_name(f".{directory.absolute().name}.lock")
+    lock = FileLock(path)
     with explain_disk_errors(directory):
-        parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(parent, os.O_RDONLY)
-    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            lock.acquire(blocking=False)
+        except Timeout:
             LOGGER.info(
-                format_event("benchmark_waiting", reason=f"another process is writing in {parent}")
+                format_event("benchmark_waiting", reason=f"another process is writing {directory}")
             )
-            with suppress(OSError):
-                fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:
-            pass
+            lock.acquire()
+    try:
         yield
     finally:
-        os.close(handle)
+        # A process that waits for the deleted file, or makes a new one, finds the work done.
+        path.unlink(missing_ok=True)
+        lock.release()
