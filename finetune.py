@@ -22,9 +22,11 @@ def main() -> None:
     arguments = parser.parse_args()
     # Imported here: it needs numpy (0.06 seconds), and `--help` does not.
     from common.inference.thresholds import check_threshold
+    from common.training.trackers import check_trackers
 
     config = load_config(arguments.config, "finetune", arguments.overrides)
     check_threshold(config.evaluate.decision_threshold)
+    check_trackers(config)
     finetune(config, arguments.checkpoint, arguments.resume)
 
 

@@ -23,9 +23,11 @@ def main() -> None:
     arguments = parser.parse_args()
     # Imported here: it needs numpy (0.06 seconds), and `--help` does not.
     from common.inference.thresholds import check_threshold
+    from common.training.trackers import check_trackers
 
     stages = load_stages(arguments.config, "pretrain", arguments.overrides)
     check_threshold(stages["pretrain"].evaluate.decision_threshold)
+    check_trackers(stages["pretrain"])
     pretrain(stages, arguments.resume)
 
 

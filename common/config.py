@@ -36,10 +36,18 @@ from common.yaml_file import format_yaml
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Stage = Literal["pretrain", "finetune", "evaluate"]
+TrackerName = Literal[
+    "aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb"
+]
 
 
 class RunConfig(Section):
-    """Where a run writes, its id, and the checkpoint that it starts from."""
+    """Where a run writes, its id, and the checkpoint that it starts from.
+
+    Attributes:
+        trackers: The experiment trackers that receive the rows of `training_step.csv`; each needs
+            the package of its name.
+    """
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 47
     output_dir: str = "runs"
@@ -48,6 +56,7 @@ class RunConfig(Section):
     eval_run_id: Name | None = None
     load_checkpoint_path: str | None = None
     save_best_only: bool = True
+    trackers: tuple[TrackerName, ...] = ()
 
     def run_id(self, stage: Stage) -> str | None:
         """Return the configured run id of a stage, or None if a timestamp names the run."""

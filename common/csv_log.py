@@ -29,6 +29,7 @@ class EpochRow:
         val_loss: Mean over the validation pairs.
         val_metrics: Metrics by name (`auroc`); None where undefined.
         learning_rate: The learning rate of the epoch's last update.
+        pairs_per_second: How many training pairs all processes together did in a second.
         sets: The epoch's rows of `validation.csv`; none if there is one set of validation pairs.
     """
 
@@ -39,6 +40,7 @@ class EpochRow:
     val_metrics: Mapping[str, float | None]
     learning_rate: float
     sets: list[dict[str, Cell]] = field(default_factory=list)
+    pairs_per_second: float | None = None
 
 
 def training_header(metrics: Sequence[str]) -> list[str]:
@@ -55,14 +57,15 @@ def write_training_csv(path: str | Path, rows: Sequence[EpochRow], metrics: Sequ
         rows: All epochs so far, in order.
         metrics: The `validation_metrics`; the cell of one that is undefined stays empty.
     """
-    header = training_header(metrics)
-    records = []
-    for row in rows:
-        values = [row.val_metrics.get(name) for name in metrics]
-        losses = (row.train_loss, row.val_loss)
-        cells = (row.epoch, row.seconds, *losses, *values, row.learning_rate)
-        records.append(dict(zip(header, cells, strict=True)))
-    write_records(path, header, records)
+    write_records(path, training_header(metrics), [epoch_cells(row, metrics) for row in rows])
+
+
+def epoch_cells(row: EpochRow, metrics: Sequence[str]) -> dict[str, float | None]:
+    """Return an epoch's cells of `training_step.csv` by their columns."""
+    values = [row.val_metrics.get(name) for name in metrics]
+    losses = (row.train_loss, row.val_loss)
+    cells = (row.epoch, row.seconds, *losses, *values, row.learning_rate)
+    return dict(zip(training_header(metrics), cells, strict=True))
 
 
 def write_validation_csv(

@@ -39,6 +39,9 @@ def start_accelerator(config: Config) -> Accelerator:
             # Without this, two CPU processes become two independent processes of rank 0.
             cpu=not torch.cuda.is_available(),
             gradient_accumulation_steps=config.training.gradient_accumulation_steps,
+            log_with=list(config.run.trackers),
+            # Some trackers need a directory already here; each run sets its own.
+            project_dir=config.run.output_dir,
             kwargs_handlers=[
                 InitProcessGroupKwargs(timeout=PATIENCE),
                 # The buffers, the inputs' statistics, are constants: each rank has its copy.

@@ -5,8 +5,9 @@
 
 writes `{output_dir}/logs/{model}/{stage}/{run_id}/log.log` and names the directory of the run's
 checkpoints, `{output_dir}/models/{model}/{stage}/{run_id}/`. A run exists once its `config.yaml` is
-written (`Run.begin`); a start that failed before that leaves its log and may be repeated under the
-same id. This module does not import torch, so that work on files alone starts at once.
+written (`Run.begin`); a start that failed before that may be repeated under the same id. It leaves
+its log if work had begun, and else nothing: what was wrong is on stderr. This module does not
+import torch, so that work on files alone starts at once.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import importlib.metadata
 import logging
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger("relic")
 LOG_FILE, CONFIG_FILE = "log.log", "config.yaml"
 ALL_RANKS_SWITCH = "RELIC_LOG_ALL_RANKS"
+# An event that shows that work had begun, and one that reports the failure of a rank other than 0.
+WORK = re.compile(r"^\S+ \S+ [A-Z]+ (stage_start|progress) ", re.MULTILINE)
+FAILED_ELSEWHERE = re.compile(r" stage_failed \| stage=\w+ \| rank=[1-9]")
 LINE_FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
 
 Result = TypeVar("Result")
@@ -148,9 +153,11 @@ def open_run(
             yield run
         except Paused as paused:
             run.event("stage_paused", stage=stage, reason=paused)
+            _discard_stub(run, paused)
             raise
         except BaseException as error:
             _log_failure(run, error)
+            _discard_stub(run, error)
             raise
         else:
             accelerator.end_training()
@@ -185,6 +192,7 @@ def _lock(run: Run, held: contextlib.ExitStack) -> None:
     The lock is on the log itself, and of the kind that forked workers do not inherit: a data
     loader's worker that outlives its killed process for a moment does not hold it.
     """
+    held.callback(_remove_if_empty, run.log_dir)
     with explain_disk_errors(run.log_dir / LOG_FILE):
         log = held.enter_context((run.log_dir / LOG_FILE).open("a"))
     try:
@@ -198,11 +206,13 @@ def _lock(run: Run, held: contextlib.ExitStack) -> None:
             ) from None
     taken = [path for path in (run.log_dir / CONFIG_FILE, run.model_dir) if path.exists()]
     if taken and not run.resuming:
-        raise UserError(
+        refused = UserError(
             f"the run {run.run_id} exists already ({taken[0]}); choose another"
             f" run_config.{_id_key(run.stage)}"
             + ("" if run.stage == "evaluate" else ", or resume it with --resume")
         )
+        _discard_stub(run, refused)
+        raise refused
 
 
 def _id_key(stage: Stage) -> str:
@@ -304,6 +314,30 @@ def _log_failure(run: Run, error: BaseException) -> None:
         LOGGER.error(text)
         return
     record = LOGGER.makeRecord(LOGGER.name, logging.ERROR, "", 0, text, (), None)
-    # An error of logging must not hide the failure itself.
-    with contextlib.suppress(OSError), (run.log_dir / LOG_FILE).open("a") as log:
-        log.write(LINE_FORMAT.format(record) + "\n")
+    # An error of logging must not hide the failure itself; a log that rank 0 has deleted stays so.
+    with contextlib.suppress(OSError):
+        handle = os.open(run.log_dir / LOG_FILE, os.O_WRONLY | os.O_APPEND)
+        with os.fdopen(handle, "w") as log:
+            log.write(LINE_FORMAT.format(record) + "\n")
+
+
+def _discard_stub(run: Run, error: BaseException) -> None:
+    """Delete what a start that failed before any work has written, on rank 0.
+
+    The reason is on stderr, unless only another rank knows it: then the log is kept.
+    """
+    if not run.accelerator.is_main_process or (run.log_dir / CONFIG_FILE).exists():
+        return
+    with contextlib.suppress(OSError):
+        log = (run.log_dir / LOG_FILE).read_text()
+        explained = isinstance(error, UserError) or not FAILED_ELSEWHERE.search(log)
+        if explained and not WORK.search(log):
+            for pattern in ("log*.log", "audit.json"):
+                for path in run.log_dir.glob(pattern):
+                    path.unlink()
+
+
+def _remove_if_empty(directory: Path) -> None:
+    """Remove the directory of a stub; called last, when its files are closed."""
+    with contextlib.suppress(OSError):
+        directory.rmdir()

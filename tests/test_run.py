@@ -15,6 +15,7 @@ from common import run as run_module
 from common.config import Config, RunConfig
 from common.errors import UserError
 from common.launch import start_accelerator
+from common.pausing import Paused
 from common.run import LOGGER, Run, format_event, open_run
 
 
@@ -39,7 +40,7 @@ def test_an_event_is_one_line_whatever_its_values() -> None:
 
 
 def divide_after_an_event() -> None:
-    LOGGER.info("data_ready | train=7")
+    LOGGER.info("stage_start | epochs=7")
     _ = 1 / 0
 
 
@@ -54,7 +55,7 @@ def test_a_run_logs_to_its_file_and_a_failure_names_its_reason(tmp_path: Path) -
     assert [line.split(" | ")[0].split()[-1] for line in lines] == [
         "pipeline_bootstrap",
         "device_resolved",
-        "data_ready",
+        "stage_start",
         "stage_failed",
     ]
     assert lines[-1].endswith("rank=0 | reason=ZeroDivisionError: division by zero")
@@ -98,6 +99,7 @@ def test_models_of_a_run_whose_log_is_gone_are_not_taken_over(tmp_path: Path) ->
         open_run("pretrain", config, Accelerator(cpu=True)),
     ):
         pass
+    assert not (tmp_path / "logs" / "v3" / "pretrain" / "mine").exists()
 
 
 def test_without_an_id_the_newest_begun_run_is_resumed(tmp_path: Path) -> None:
@@ -117,6 +119,70 @@ def test_two_runs_within_one_second_get_ids_of_their_own(tmp_path: Path) -> None
     assert len(ids) == 3
 
 
+def fail_after(config: Config, *events: str, error: BaseException | None = None) -> None:
+    """Start a run, log these events and fail."""
+    with open_run("pretrain", config, Accelerator(cpu=True)) as run:
+        (run.log_dir / "audit.json").touch()
+        for event in events:
+            LOGGER.info(event)
+        raise error or UserError("a bad line")
+
+
+@pytest.mark.parametrize("error", [UserError("bad"), Paused("on SIGTERM"), OSError("defect")])
+def test_a_start_that_fails_before_any_work_leaves_no_folder(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], error: BaseException
+) -> None:
+    """Half of the run folders of a user were stubs of such starts."""
+    with pytest.raises(type(error)):
+        fail_after(config_in(tmp_path, None), "data_ready | train=7", error=error)
+    assert list((tmp_path / "logs" / "v3" / "pretrain").iterdir()) == []
+    told = "stage_paused" if isinstance(error, Paused) else "stage_failed"
+    assert f"{told} | stage=pretrain" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("event", ["stage_start | epochs=7", "progress | work=embedding | done=1"])
+def test_a_failure_after_work_began_keeps_its_log(tmp_path: Path, event: str) -> None:
+    """Also if the same id fails again at once, say because of a mistyped path."""
+    log = tmp_path / "logs" / "v3" / "pretrain" / "mine" / "log.log"
+    for events in ((event,), ()):
+        with pytest.raises(UserError):
+            fail_after(config_in(tmp_path), *events)
+        assert event in log.read_text()
+
+
+def test_a_failed_resume_keeps_the_run(tmp_path: Path) -> None:
+    accelerator = Accelerator(cpu=True)
+    with open_run("pretrain", config_in(tmp_path), accelerator) as run:
+        run.begin()
+    with (
+        pytest.raises(UserError),
+        open_run("pretrain", config_in(tmp_path), accelerator, resume=True),
+    ):
+        raise UserError("another seed")
+    assert {path.name for path in run.log_dir.iterdir()} == {"config.yaml", "log.log"}
+
+
+def test_a_failed_start_leaves_alone_what_else_is_in_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "logs" / "v3" / "pretrain" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "notes.txt").touch()
+    with pytest.raises(UserError):
+        fail_after(config_in(tmp_path))
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize(("own", "kept"), [(Paused("on SIGTERM"), True), (UserError("bad"), False)])
+def test_a_log_with_what_only_another_rank_knows_is_kept(
+    tmp_path: Path, own: BaseException, kept: bool
+) -> None:
+    """Rank 1, on a machine that lacks a file, says nothing itself; the launcher ends rank 0."""
+    line = "stage_failed | stage=pretrain | rank=1 | reason=no file on this machine"
+    with pytest.raises(type(own)):
+        fail_after(config_in(tmp_path), line, error=own)
+    folder = tmp_path / "logs" / "v3" / "pretrain" / "mine"
+    assert folder.exists() == kept
+
+
 def test_ranks_other_than_0_write_nothing_but_their_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +194,7 @@ def test_ranks_other_than_0_write_nothing_but_their_failure(
         run.event("data_ready")
         run.begin()
     assert list(run.log_dir.iterdir()) == []
+    (run.log_dir / "log.log").touch()  # as rank 0 does
     with (
         pytest.raises(UserError),
         open_run("pretrain", config_in(tmp_path), Accelerator(cpu=True)) as run,

@@ -105,6 +105,7 @@ class EpochRecord:
     part: EpochPart | None = None
     lr: float = 0.0
     step: int = 0
+    pairs_per_second: float | None = None
     started: float = field(default_factory=time.perf_counter)
     sums: Tensor = field(init=False)
 
@@ -156,11 +157,16 @@ class EpochRecord:
             val_metrics=validation.metrics,
             learning_rate=self.lr,
             sets=validation.records(),
+            pairs_per_second=self.pairs_per_second,
         )
 
     def mean_loss(self) -> float:
-        """Return the mean loss of all processes' pairs; every process must call this."""
+        """Return the mean loss of all processes' pairs; every process must call this.
+
+        It ends the epoch's training, so it also notes how many pairs a second were done.
+        """
         loss, count = self.run.accelerator.reduce(self.sums, reduction="sum").tolist()
+        self.pairs_per_second = count / max(self.seconds, 1e-9)
         return float(loss / count) if count else math.nan
 
 

@@ -60,10 +60,11 @@ IGNORED_KEYS = {
         "data_config.embeddings.shard_mib",
         "data_config.audit",
     ),
-    "how fast batches arrive, and how often a step is logged": (
+    "how fast batches arrive, how often a step is logged, and where to": (
         "data_config.dataloader.num_workers",
         "data_config.dataloader.pin_memory",
         "training_config.logging.heartbeat_every_n_steps",
+        "run_config.trackers",
     ),
     "what only evaluate.py reads": (
         "evaluate.metrics",

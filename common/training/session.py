@@ -36,6 +36,7 @@ from common.training.optimization import StagedUnfreezing, build_optimizer, buil
 from common.training.plots import plot_training
 from common.training.progress import Progress
 from common.training.resume import digest_data, load_state, save_state
+from common.training.trackers import start_trackers, track_epoch
 from common.training.validation import (
     BENCHMARK,
     Validation,
@@ -159,7 +160,9 @@ class Session:
             **{f"val_{name}": row.val_metrics[name] for name in logged},
             **{f"benchmark_val_{name}": each[name] for each in others for name in logged},
             lr=row.learning_rate,
+            pairs_per_second=row.pairs_per_second,
         )
+        track_epoch(self.run, row)
         return improved
 
     def save(self, validation: Validation, improved: bool) -> None:
@@ -253,6 +256,7 @@ def prepare_session(
     if run.resuming:
         progress = restore_progress(run, scheduler, progress)
     run.begin()
+    start_trackers(run, progress.epoch + 1)
     run.event(
         "stage_start",
         epochs=config.training.epochs,
