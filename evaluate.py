@@ -1,8 +1,9 @@
-"""Judge a pair model or a file of predictions on a benchmark, or predict your proteins' network.
+"""Judge a pair model or a file of predictions on a benchmark, predict a network, or compare runs.
 
     accelerate launch evaluate.py --config configs/v3.yaml [--checkpoint DIR] [--with-baselines]
     python evaluate.py --config configs/v3.yaml --predictions FILE [--tasks topology ...]
     python evaluate.py --checkpoint DIR --fasta FILE --output FILE [--top-k N ...]
+    python evaluate.py --compare RUN_DIR ... [--output FILE.csv]
 
 The first two leave tables, plots and log.log in logs/{model}/evaluate/{run_id}/ under
 run_config.output_dir and print the metrics on stdout. (This file hides the Hugging Face package
@@ -53,6 +54,7 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
         describe_calibration,
     )
     from common.launch import computing_dtype, start_accelerator
+    from common.next_steps import end_judging
     from common.run import open_run
 
     accelerator = start_accelerator(config)
@@ -73,7 +75,12 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
             ),
             **describe_calibration(calibration),
         )
-        run.event("stage_start", tasks=config.evaluate.tasks, threshold=threshold)
+        run.event(
+            "stage_start",
+            tasks=config.evaluate.tasks,
+            threshold=threshold,
+            threshold_mode=config.evaluate.decision_threshold.mode,
+        )
         # Beside this run, whose id may be new: an interrupted run may have left scores there.
         folder = run.model_dir.parent / model.PARTIAL_SCORES
         with (
@@ -89,6 +96,7 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
                 judgement.validation = checkpoint.decision.validation
                 judgement.calibration = report_calibration(side, predictions, calibration)
                 conclude(run, judgement)
+    end_judging(run, checkpoint.path)
 
 
 def judge_file(arguments: argparse.Namespace) -> None:
@@ -108,6 +116,7 @@ def judge_file(arguments: argparse.Namespace) -> None:
     from common.evaluation.judging import conclude, describe_scores
     from common.evaluation.prediction_file import read_predictions
     from common.evaluation.test_side import open_test_side
+    from common.next_steps import end_judging
     from common.run import OneProcess, open_run
 
     accelerator: Accelerator | OneProcess = OneProcess()
@@ -122,13 +131,19 @@ def judge_file(arguments: argparse.Namespace) -> None:
         predictions = read_predictions(file, side.proteins())
         run.event("model_ready", predictions=file, pairs=len(predictions.pairs))
         threshold = config.evaluate.decision_threshold.value
-        run.event("stage_start", tasks=config.evaluate.tasks, threshold=threshold)
+        run.event(
+            "stage_start",
+            tasks=config.evaluate.tasks,
+            threshold=threshold,
+            threshold_mode="fixed",
+        )
         with score_named_checkpoint(run, side) as others:
             if run.accelerator.is_main_process:
                 own = Scored("predictions", predictions, threshold)
                 judgement = judge_beside_baselines(run, side, own, others)
                 judgement.notes += describe_scores(predictions, config.evaluate.decision_threshold)
                 conclude(run, judgement)
+    end_judging(run)
 
 
 def predict(arguments: argparse.Namespace) -> None:
@@ -151,6 +166,19 @@ def predict(arguments: argparse.Namespace) -> None:
             print(sentence)
 
 
+def compare(arguments: argparse.Namespace) -> None:
+    """Put finished runs of this script beside each other; this needs no torch."""
+    if arguments.overrides:
+        raise UserError("--compare reads what runs have left and takes no --set; leave it out")
+    if global_rank() != 0:
+        return
+    # Imported here: numpy and pydantic take 0.3 seconds, and `--help` does not need them.
+    from common.evaluation.runs.comparing import compare_runs
+
+    output = None if arguments.output is None else Path(arguments.output)
+    print("\n\n".join(compare_runs([Path(place) for place in arguments.compare], output)))
+
+
 def configure_judging(arguments: argparse.Namespace) -> Config:
     """Load the configuration of a judgement, with the command line's tasks and baselines."""
     overrides = list(arguments.overrides)
@@ -170,6 +198,7 @@ JUDGING = ("tasks", "with_baselines")
 PAIR_CHOICES = ("pairs", "query", "bipartite", "top_k", "threshold", "density")
 # The first use that an option chooses, or else the last.
 USES = (
+    Use("compare runs", compare, marks=("compare",), needs=("compare",), takes=("output",)),
     Use(
         "predict own pairs",
         predict,
@@ -183,7 +212,8 @@ FILES = {
     "predictions": "judge this file instead of a model; its lines are 'protein_a protein_b"
     " score_or_label', or 'protein_a protein_b label p_negative p_positive'; .gz is unpacked",
     "output": "the file to write; its suffix chooses the format:"
-    f" {', '.join(f'.{name}' for name in WRITERS.names())}",
+    f" {', '.join(f'.{name}' for name in WRITERS.names())}; with --compare, a .csv file, or a"
+    " folder for compare.csv",
     "pairs": "score these pairs, lines 'protein_a protein_b'; with labels 0 and 1 in a third column"
     " also compute metrics; without --pairs, --query and --bipartite, all pairs are scored",
     "plot": "also draw the network (up to 300 proteins) as this PNG file",
@@ -239,6 +269,14 @@ def main() -> None:
     for name, meaning in FILES.items():
         parser.add_argument(f"--{name}", metavar="FILE", type=given_path, help=meaning)
     add_predict_options(parser)
+    parser.add_argument(
+        "--compare",
+        metavar="RUN_DIR",
+        type=given_path,
+        nargs="+",
+        help="put runs of this script beside each other in one table; a folder such as runs/ stands"
+        " for all runs below it",
+    )
     arguments = parser.parse_args()
     choose_use(parser, arguments, USES).run(arguments)
 

@@ -9,6 +9,8 @@ and prints the best model's directory, alone, on stdout.
 
 from __future__ import annotations
 
+import argparse
+
 from common.command_line import add_checkpoint, add_resume, run_script, stage_parser
 from common.config import Config
 from common.config_file import load_config
@@ -27,10 +29,10 @@ def main() -> None:
     config = load_config(arguments.config, "finetune", arguments.overrides)
     check_threshold(config.evaluate.decision_threshold)
     check_trackers(config)
-    finetune(config, arguments.checkpoint, arguments.resume)
+    finetune(config, arguments)
 
 
-def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
+def finetune(config: Config, arguments: argparse.Namespace) -> None:
     """Train a pretrained model further and save that of the best epoch."""
     # Imported here: torch and transformers take 4 seconds, and a wrong configuration must be
     # rejected before that.
@@ -40,6 +42,7 @@ def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
     from common.inference.compatibility import continue_model, warn_if_differs, warn_if_seen
     from common.inference.thresholds import needs_network
     from common.launch import computing_dtype, start_accelerator
+    from common.next_steps import end_training
     from common.run import open_run
     from common.training.losses import share_of_global_mean
     from common.training.optimization import current_lr
@@ -48,9 +51,9 @@ def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
 
     accelerator = start_accelerator(config)
     max_norm = config.training.max_grad_norm or float("inf")
-    with open_run("finetune", config, accelerator, resume) as run:
+    with open_run("finetune", config, accelerator, arguments.resume) as run:
         find_state(run)  # Reject a run that cannot be resumed before hours of embedding.
-        start = choose_checkpoint(run, checkpoint_path, ("pretrain",))
+        start = choose_checkpoint(run, arguments.checkpoint, ("pretrain",))
         run = run.begun_from(start)
         checkpoint = load_checkpoint(start, config.model.model)
         model = continue_model(checkpoint, config)
@@ -95,6 +98,7 @@ def finetune(config: Config, checkpoint_path: str | None, resume: bool) -> None:
         best_model = session.finish()
     if accelerator.is_main_process:
         print(best_model)
+        end_training(run, arguments, best_model)
 
 
 if __name__ == "__main__":

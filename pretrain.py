@@ -9,6 +9,7 @@ run_config.output_dir, and prints the best model's directory, alone, on stdout.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 
 from common.command_line import add_resume, run_script, stage_parser
@@ -28,10 +29,10 @@ def main() -> None:
     stages = load_stages(arguments.config, "pretrain", arguments.overrides)
     check_threshold(stages["pretrain"].evaluate.decision_threshold)
     check_trackers(stages["pretrain"])
-    pretrain(stages, arguments.resume)
+    pretrain(stages, arguments)
 
 
-def pretrain(stages: Mapping[Stage, Config], resume: bool) -> None:
+def pretrain(stages: Mapping[Stage, Config], arguments: argparse.Namespace) -> None:
     """Train a new model and save that of the best epoch; later stages are only checked."""
     # Imported here: torch and transformers take 4 seconds, and a wrong configuration must be
     # rejected before that.
@@ -42,6 +43,7 @@ def pretrain(stages: Mapping[Stage, Config], resume: bool) -> None:
     from common.inference.thresholds import needs_network
     from common.launch import computing_dtype, start_accelerator
     from common.models import build_model, outline_model
+    from common.next_steps import end_training
     from common.run import open_run
     from common.training.losses import share_of_global_mean
     from common.training.optimization import current_lr, verify_strategies
@@ -53,7 +55,7 @@ def pretrain(stages: Mapping[Stage, Config], resume: bool) -> None:
     max_norm = config.training.max_grad_norm or float("inf")
     # Reject unknown models and parameter prefixes before any work starts.
     verify_strategies(outline_model(config.model), stages)
-    with open_run("pretrain", config, accelerator, resume) as run:
+    with open_run("pretrain", config, accelerator, arguments.resume) as run:
         find_state(run)  # Reject a run that cannot be resumed before hours of embedding.
         audit_benchmark(run)
         splits = open_splits(config, ("train", "val"), accelerator, needs_network(config))
@@ -98,6 +100,7 @@ def pretrain(stages: Mapping[Stage, Config], resume: bool) -> None:
         best_model = session.finish()
     if accelerator.is_main_process:
         print(best_model)
+        end_training(run, arguments, best_model)
 
 
 if __name__ == "__main__":

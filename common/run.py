@@ -21,6 +21,7 @@ import logging
 import os
 import platform
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -292,6 +293,7 @@ def _announce(run: Run) -> None:
         run_id=run.run_id,
         seed=run.config.run.seed,
         resume=run.resuming,
+        commit=find_commit() or "unknown",
         python=platform.python_version(),
         **{name: importlib.metadata.version(name) for name in ("torch", "transformers")},
     )
@@ -301,6 +303,20 @@ def _announce(run: Run) -> None:
         processes=run.accelerator.num_processes,
         mixed_precision=run.accelerator.mixed_precision,
     )
+
+
+def find_commit() -> str | None:
+    """The commit of this checkout, with a `+` if files differ from it; None without git."""
+    checkout = Path(__file__).parents[1]
+    if not (checkout / ".git").exists():  # it may lie in a checkout of something else
+        return None
+    # Tags are ignored, so that the name is always a commit's.
+    options = ("--always", "--dirty=+", "--exclude=*", "--abbrev=10")
+    command = ["git", "-C", str(checkout), "describe", *options]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        return done.stdout.strip() or None
+    return None
 
 
 def _log_failure(run: Run, error: BaseException) -> None:

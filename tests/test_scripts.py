@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.tiny_benchmark import ROOT, SPECIES, TinyProject, call_main, run_comm
 
 pytestmark = pytest.mark.launch
 
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 LINE = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (INFO|WARNING|ERROR) (\w+)( \| \w+=[^|]*)*$")
 
 
@@ -102,17 +104,23 @@ def test_finetune_and_evaluate_follow(pretrained: tuple[TinyProject, Path], tmp_
     shutil.copytree(project.folder / "data", tmp_path / "data")
     train = tmp_path / "data/tiny/BFS/tiny_train_ppi.txt"
     train.write_text("".join(train.read_text().splitlines(keepends=True)[:50]) + "P003 P003 1\n")
-    tuned = project.launch("finetune.py", "--checkpoint", str(best), "--set",
-                           f"data_config.benchmark.root_dir={tmp_path / 'data'}"
-                           ).result  # fmt: skip
+    tuning = project.launch("finetune.py", "--checkpoint", str(best), "--set",
+                            f"data_config.benchmark.root_dir={tmp_path / 'data'}")  # fmt: skip
+    tuned = tuning.result
     assert "finetune" in tuned.parts
     # It lists the pairs of both stages.
     before, both = (np.load(path / "training_pairs.npy") for path in (best, tuned))
     own = hash_pairs(read_pairs(train, tmp_path))
     assert set(both) == {*before, *own} > set(before)
-    finished = project.launch("evaluate.py", "--checkpoint", str(tuned), "--set",
-                              "run_config.eval_run_id=judged")  # fmt: skip
+    # The command that the stage before names, with its own override.
+    words = shlex.split(tuning.stderr.splitlines()[-1])
+    assert words[0] == "python"
+    assert words[-2:] == ["--set", f"data_config.benchmark.root_dir={tmp_path / 'data'}"]
+    finished = project.run([sys.executable, *words[1:], "run_config.eval_run_id=judged"])
     assert finished.code == 0, finished.stderr
+    assert f"checkpoint={tuned}" in finished.stderr
+    for text in (tuning.stderr, finished.stdout, finished.stderr):
+        assert not CONTROL.search(text), "nobody wants control characters in a job's log"
     logs = project.output / "logs" / "v3" / "evaluate" / "judged"
     header, *rows = read_csv(logs / "evaluate.csv")
     assert header == [

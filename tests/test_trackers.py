@@ -27,9 +27,9 @@ def tracked_by(*names: TrackerName, folder: str = "runs") -> Config:
 
 def read_scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """By name, what TensorBoard shows: the step and the value of each point."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.backend.event_processing import event_accumulator  # type: ignore[import-untyped]
 
-    events = EventAccumulator(str(folder))
+    events = event_accumulator.EventAccumulator(str(folder))
     events.Reload()
     return {
         name: [(point.step, point.value) for point in events.Scalars(name)]
@@ -74,7 +74,9 @@ class Recorder:
     def __init__(self, error: Exception | None = None) -> None:
         self.is_main_process, self.num_processes = True, 1
         self.project_configuration = SimpleNamespace(logging_dir=None)
-        self.error, self.started, self.logged = error, [], []  # type: ignore[var-annotated]
+        self.error = error
+        self.started: list[Any] = []
+        self.logged: list[Any] = []
 
     def init_trackers(self, project: str, init_kwargs: Any) -> None:
         if self.error:

@@ -23,6 +23,13 @@ def hash_pairs(table: PairTable) -> Hashes:
     return np.unique(_hash_each(table))
 
 
+def digest_pairs(table: PairTable) -> str:
+    """Digest the labelled pairs of a table, whatever the order of its lines and of the two ids."""
+    each = _hash_each(table)
+    order = np.lexsort((table.labels, each))
+    return xxhash.xxh3_64_hexdigest(each[order].tobytes() + table.labels[order].tobytes())
+
+
 def find_hashed(table: PairTable, hashes: Hashes) -> NDArray[np.bool_]:
     """Which pairs of a table are among those that `hash_pairs` hashed, (N,)."""
     return np.isin(_hash_each(table), hashes)

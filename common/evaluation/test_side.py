@@ -13,15 +13,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+import xxhash
 
 from common.config import Config
 from common.data.benchmarks.base import Benchmark
 from common.data.benchmarks.registry import open_benchmark, prepare_benchmark
+from common.data.pair_hashes import digest_pairs
 from common.data.tables.ids import places_of
 from common.data.tables.pairs import MissingReport, PairTable, check_sequences
 from common.errors import UserError, excerpt
 from common.evaluation.networks import Network, pair_keys
 from common.evaluation.tasks.base import PairSet, Task
+from common.files import hash_file
 from common.registry import TASKS
 from common.run import OneProcess
 
@@ -82,6 +85,19 @@ class TestSet:
             nodes, edges = len(self.network.nodes), len(self.network.edges)
             parts.append(f"{nodes} proteins with {edges} interactions")
         return {self.species: ", ".join(parts) or "not used", **described}
+
+    def digests(self) -> dict[str, str]:
+        """Digests of the pairs and of the network, node sets included, as far as they were read."""
+        found = {}
+        if "_checked_table" in vars(self):
+            found["pairs_digest"] = digest_pairs(self.table)
+        if "network" in vars(self):
+            content = xxhash.xxh3_64("\t".join(self.network.nodes))
+            content.update(self.network.edges.tobytes())
+            if "node_sets" in (files := self.benchmark.files()):
+                content.update(hash_file(files["node_sets"]))
+            found["network_digest"] = content.hexdigest()
+        return found
 
     @contextlib.contextmanager
     def explaining_misfit(self) -> Iterator[None]:
@@ -151,7 +167,7 @@ class TestSide:
         parts: list[TestSet | Task] = [*self.sets, *self.tasks.values()]
         for part in parts:
             described |= part.describe()
-        return described
+        return described | self.sets[0].digests()
 
     def sequences(self) -> dict[str, str]:
         """The sequence of every protein that the files contain.

@@ -1,0 +1,1 @@
+"""Runs of evaluate.py, read back from what they left and compared."""

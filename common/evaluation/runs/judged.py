@@ -1,0 +1,213 @@
+"""A run of evaluate.py, as its folder shows it: configuration, log and tables."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.config import Config
+from common.config_file import read_resolved_config
+from common.errors import UserError
+from common.run import CONFIG_FILE, LOG_FILE
+
+METRICS_FILE, TOPOLOGY_FILE, NETWORK_FILE = "evaluate.csv", "topology.csv", "network.json"
+PREDICTIONS_FILE = "predictions.txt.gz"
+
+Metrics = Mapping[str, float | None]
+_LINE = re.compile(r"(\S+ \S+) [A-Z]+ (\w+)((?: \| .*)?)")
+
+
+@dataclass(frozen=True)
+class Side:
+    """The test side of a run: two numbers can be compared if they were measured on the same one.
+
+    Attributes:
+        benchmark: The benchmark's registered name.
+        species: The species' name.
+        strategy: The split strategy.
+        dropped: Which pairs were left out because a sequence is missing; empty if none.
+        pairs: The digest of the labelled pairs; empty if the log does not have it.
+        network: The digest of the test network and its node sets; empty if no task used them.
+    """
+
+    benchmark: str
+    species: str
+    strategy: str
+    dropped: str
+    pairs: str
+    network: str
+
+    def same(self, other: Side) -> bool:
+        """Whether both are known to be the same; a network that was not used may be any."""
+        ours, theirs = (
+            (each.benchmark, each.species, each.strategy, each.dropped, each.pairs)
+            for each in (self, other)
+        )
+        networks = {self.network, other.network} - {""}
+        return ours == theirs and len(networks) < 2
+
+    def heading(self) -> str:
+        """Name the test side, with the beginnings of its digests."""
+        digests = [f"{kind} {found[:8]}" for kind, found in
+                   (("pairs", self.pairs), ("network", self.network)) if found]  # fmt: skip
+        known = ", ".join(digests) or "which files these were is not recorded"
+        dropped = f"; without {self.dropped.partition(' (')[0]}" if self.dropped else ""
+        return f"{self.benchmark} {self.species} {self.strategy}, test pairs ({known}{dropped})"
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedRun:
+    """What a run of evaluate.py left.
+
+    Attributes:
+        directory: The run's folder.
+        config: Its resolved configuration.
+        events: The fields of each event of its log, by the event's name; of repeated events, the
+            last one's.
+        started: When it was started, such as `2026-11-27 08:00:06`; empty without a log.
+        metrics: The metrics of the labelled pairs, by the rows' names.
+        topology: The summary row of the topology metrics; empty if they were not judged.
+        mode: The threshold mode, if it is known.
+    """
+
+    directory: Path
+    config: Config
+    events: Mapping[str, Mapping[str, str]]
+    started: str
+    metrics: Mapping[str, Metrics]
+    topology: Metrics
+    mode: str | None
+
+    @property
+    def side(self) -> Side:
+        """The test side that the run was judged on."""
+        settings, ready = self.config.data.benchmark, self.events.get("data_ready", {})
+        return Side(
+            settings.name,
+            settings.species,
+            settings.split_strategy,
+            ready.get(f"{settings.species}_dropped", ""),
+            ready.get("pairs_digest", ""),
+            ready.get("network_digest", ""),
+        )
+
+    @property
+    def predictions(self) -> str | None:
+        """The file that was judged, if it was not a model."""
+        return self.events.get("model_ready", {}).get("predictions")
+
+    @property
+    def model(self) -> str:
+        """What was judged: a model with the stage that it comes from, or a file."""
+        if self.predictions is not None:
+            return Path(self.predictions).name
+        parts = Path(self.config.run.load_checkpoint_path or "").parts
+        stage = next((name for name in ("finetune", "pretrain") if name in parts), None)
+        return f"{self.config.model.model} ({stage})" if stage else self.config.model.model
+
+    @property
+    def language_model(self) -> str | None:
+        """The language model of the embeddings; None for a file, which need not have one."""
+        return None if self.predictions else self.config.data.embeddings.model_name
+
+
+def find_runs(places: Sequence[Path]) -> Iterator[Path]:
+    """Yield the run folders among these places and below them, each once.
+
+    Raises:
+        UserError: A place does not exist, or no run of evaluate.py is there or below.
+    """
+    seen: set[Path] = set()
+    for place in places:
+        if not place.is_dir():
+            raise UserError(f"--compare {place} is not an existing folder; name a run's folder")
+        found = [place] if _is_run(place) else sorted(_runs_below(place))
+        if not found:
+            raise UserError(
+                f"--compare {place} contains no run of evaluate.py; name a run's folder, such as"
+                " runs/logs/v3/evaluate/20260101-120000, or a folder above such folders"
+            )
+        for path in found:
+            if path.resolve() not in seen:
+                seen.add(path.resolve())
+                yield path
+
+
+def _is_run(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (LOG_FILE, CONFIG_FILE, METRICS_FILE))
+
+
+def _runs_below(folder: Path) -> Iterator[Path]:
+    for log in folder.rglob(LOG_FILE):
+        if log.parent.resolve().parent.name == "evaluate":
+            yield log.parent
+
+
+def read_run(folder: Path) -> JudgedRun:
+    """Read what a run of evaluate.py left.
+
+    Raises:
+        UserError: The folder is not one of a run of evaluate.py that completed and judged labelled
+            pairs, or a file in it cannot be read.
+    """
+    started, events = _read_log(folder / LOG_FILE)
+    stage = events.get("pipeline_bootstrap", {}).get("stage", "evaluate")
+    if stage != "evaluate":
+        raise UserError(f"{folder} is a run of {stage}.py; only runs of evaluate.py are compared")
+    if not (folder / CONFIG_FILE).is_file():
+        reason = events.get("stage_failed", {}).get("reason", "it has no config.yaml")
+        raise UserError(f"{folder} did not complete: {reason}")
+    if not (folder / METRICS_FILE).is_file():
+        raise UserError(f"{folder} has no {METRICS_FILE}: its tasks did not include pairs")
+    rows = _read_table(folder / METRICS_FILE, "split")
+    topology = folder / TOPOLOGY_FILE
+    return JudgedRun(
+        folder,
+        read_resolved_config(folder / CONFIG_FILE),
+        events,
+        started,
+        rows,
+        _read_table(topology, "scope").get("summary", {}) if topology.is_file() else {},
+        events.get("stage_start", {}).get("threshold_mode") or _mode_of(folder / NETWORK_FILE),
+    )
+
+
+def _read_log(path: Path) -> tuple[str, dict[str, dict[str, str]]]:
+    """The start and the events of the last launch in a log; nothing if there is no log."""
+    started, events = "", dict[str, dict[str, str]]()
+    text = path.read_text(errors="replace") if path.is_file() else ""
+    for line in text.splitlines():
+        if match := _LINE.fullmatch(line):
+            moment, name, rest = match.groups()
+            if name == "pipeline_bootstrap":
+                started, events = moment, {}
+            fields = (field.partition("=") for field in rest.split(" | ")[1:])
+            events[name] = {key: value for key, _, value in fields}
+    return started, events
+
+
+def _read_table(path: Path, key: str) -> dict[str, Metrics]:
+    """The numbers of a CSV file, by the cell of a column and by column."""
+    try:
+        with path.open(newline="") as file:
+            return {row.pop(key): _numbers(row) for row in csv.DictReader(file)}
+    except (KeyError, ValueError, TypeError, csv.Error):
+        raise UserError(f"{path} is damaged: it is not as evaluate.py writes it") from None
+
+
+def _numbers(row: Mapping[str, str]) -> Metrics:
+    return {name: float(text) if text else None for name, text in row.items()}
+
+
+def _mode_of(path: Path) -> str | None:
+    """The threshold mode in `network.json`, where older logs lack it."""
+    if not path.is_file():
+        return None
+    try:
+        return str(json.loads(path.read_text())["threshold_mode"])
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path} is damaged: it is not as evaluate.py writes it") from None

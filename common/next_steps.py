@@ -1,0 +1,133 @@
+"""How a run ends on the console: where everything lies, and which commands may follow.
+
+The commands can be pasted: they have the options of the command that ran, as far as they concern
+the next stage as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from common.run import LOG_FILE, Run, show
+
+# Keys that concern one stage alone; a command for another stage is given without them.
+OF_ONE_STAGE = (
+    "pretrain",
+    "training_config",
+    "data_config.dataloader",
+    "run_config.pretrain_run_id",
+    "run_config.finetune_run_id",
+    "run_config.eval_run_id",
+    "run_config.load_checkpoint_path",
+)
+
+
+def end_training(run: Run, arguments: argparse.Namespace, model: Path) -> None:
+    """Show where a training stage has written, and the commands of the stages that may follow.
+
+    Args:
+        run: The run of the stage.
+        arguments: Its command line.
+        model: The directory of its best model.
+    """
+    overrides = [text for text in arguments.overrides if not _of_one_stage(text)]
+    options = ["--config", arguments.config, "--checkpoint", str(model)]
+    options += ["--set", *overrides] if overrides else []
+    scripts = {"Train it further": "finetune.py"} if run.stage == "pretrain" else {}
+    scripts["Judge it"] = "evaluate.py"
+    _end(
+        {
+            "Model": str(model),
+            "Metrics": _name_files(run.log_dir, "training_step.csv", "validation.csv"),
+            "Curves": _name_files(run.log_dir, "*.png"),
+            "Log": _name_files(run.log_dir, LOG_FILE),
+        },
+        {
+            purpose: name_command(find_launcher(), script, options)
+            for purpose, script in scripts.items()
+        },
+    )
+
+
+def end_judging(run: Run, model: Path | None = None) -> None:
+    """Show where a judgement is, and what can be done with the model and the results.
+
+    Args:
+        run: The run of evaluate.py.
+        model: The directory of the judged model; None for a file of predictions.
+    """
+    if not run.accelerator.is_main_process:
+        return
+    compare = ["--compare", run.config.run.output_dir]
+    score = ["--checkpoint", str(model), "--fasta", "YOUR.fasta", "--output", "network.tsv"]
+    steps = {"Score your own proteins with this model": score} if model else {}
+    steps["Compare all judged runs"] = compare
+    _end(
+        {
+            "Report": _name_files(run.log_dir, "report.html"),
+            "Metrics": _name_files(run.log_dir, "evaluate.csv", "*.csv", "*.json"),
+            "Plots": _name_files(run.log_dir, "*.png"),
+            "Predictions": _name_files(run.log_dir, "predictions.txt.gz"),
+            "Model": None if model is None else str(model),
+            "Log": _name_files(run.log_dir, LOG_FILE),
+        },
+        {
+            purpose: name_command(["python"], "evaluate.py", options)
+            for purpose, options in steps.items()
+        },
+    )
+
+
+def _end(places: Mapping[str, str | None], steps: Mapping[str, str]) -> None:
+    shown = [f"{name:<11}  {place}" for name, place in places.items() if place is not None]
+    for purpose, command in steps.items():
+        shown += [f"{purpose}:", f"  {command}"]
+    show("\n".join(["", *shown]))
+
+
+def _name_files(folder: Path, *patterns: str) -> str | None:
+    """Name the files of a folder, the first one with its path; None if there are none."""
+    found = dict.fromkeys(path for pattern in patterns for path in sorted(folder.glob(pattern)))
+    if not found:
+        return None
+    first, *others = found
+    names = ", ".join(path.name for path in others)
+    return f"{first} ({names})" if others else str(first)
+
+
+def _of_one_stage(override: str) -> bool:
+    key = override.partition("=")[0].strip()
+    return any(key == one or key.startswith(f"{one}.") for one in OF_ONE_STAGE)
+
+
+def name_command(launcher: Sequence[str], script: str, options: Sequence[str]) -> str:
+    """The command that runs another of the scripts, quoted for a shell."""
+    return shlex.join([*launcher, str(Path(sys.argv[0]).parent / script), *options])
+
+
+def find_launcher() -> list[str]:
+    """The words before a script: `python`, or the `accelerate launch ...` that started this one."""
+    with contextlib.suppress(OSError, UnicodeError):
+        words = Path(f"/proc/{os.getppid()}/cmdline").read_text().split("\0")
+        options = list(_launch_options(words, Path(sys.argv[0]).name))
+        if options:
+            return options
+    return ["python"]
+
+
+def _launch_options(words: Sequence[str], script: str) -> Iterator[str]:
+    """`accelerate launch` and its options, if these are the words of such a command."""
+    names = [Path(word).name for word in words]
+    for start, name in enumerate(names):
+        if script in names[start:] and (
+            name == "accelerate.commands.launch"
+            or (name == "launch" and names[max(start - 1, 0)] == "accelerate")
+        ):
+            yield from ("accelerate", "launch", *words[start + 1 : names.index(script)])
+            return
