@@ -130,7 +130,7 @@ def test_other_test_sides_are_other_tables(tmp_path: Path, case: str) -> None:
 def test_another_benchmark_is_another_test_side(field: str) -> None:
     side = Side("pring", "human", "BFS", "", "p", "n")
     assert side.same(side)
-    assert not side.same(replace(side, **{field: "other"}))  # type: ignore[arg-type]
+    assert not side.same(replace(side, **{field: "other"}))
 
 
 def test_a_run_that_used_no_network_is_beside_one_that_did(tmp_path: Path) -> None:
@@ -159,8 +159,8 @@ def test_what_is_no_finished_run_is_named_and_the_rest_compared(tmp_path: Path) 
     damaged = leave_run(tmp_path / "runs/logs/v3/evaluate/damaged")
     (damaged / "evaluate.csv").write_text("split,auroc\ntest,high\n")
     training = leave_run(tmp_path / "runs/logs/v3/pretrain/one")
-    log = (training / "log.log").read_text()
-    (training / "log.log").write_text(log.replace("stage=evaluate", "stage=pretrain"))
+    other = (training / "log.log").read_text().replace("stage=evaluate", "stage=pretrain")
+    (training / "log.log").write_text(other)
     parts = compare_runs([tmp_path / "runs", training], tmp_path)
     assert parts[1:-1] == [
         f"Left out: {damaged / 'evaluate.csv'} is damaged: it is not as evaluate.py writes it.",

@@ -88,7 +88,7 @@ class Recorder:
 
 
 def run_with(config: Config, recorder: Recorder, folder: Path) -> Run:
-    return Run("pretrain", "mine", config, recorder, folder, folder)  # type: ignore[arg-type]
+    return Run("pretrain", "mine", config, recorder, folder, folder)
 
 
 def test_without_trackers_nothing_is_started_or_sent(tmp_path: Path) -> None:

@@ -92,10 +92,10 @@ class TestSet:
         if "_checked_table" in vars(self):
             found["pairs_digest"] = digest_pairs(self.table)
         if "network" in vars(self):
-            content = xxhash.xxh3_64("\t".join(self.network.nodes))
+            content = xxhash.xxh3_64("\t".join(self.network.nodes).encode())
             content.update(self.network.edges.tobytes())
             if "node_sets" in (files := self.benchmark.files()):
-                content.update(hash_file(files["node_sets"]))
+                content.update(hash_file(files["node_sets"]).encode())
             found["network_digest"] = content.hexdigest()
         return found
 
