@@ -16,6 +16,7 @@ checked the command line and the configuration.
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 def judge_checkpoint(arguments: argparse.Namespace) -> None:
     """Score every pair that a task needs with a model, then judge the scores."""
     config = configure_judging(arguments)
+    refuse_prefilter(config)
     # Imported here: it needs numpy (0.06 seconds), and `--help` does not.
     from common.inference.thresholds import check_threshold
 
@@ -99,6 +101,20 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
     end_judging(run, checkpoint.path)
 
 
+def refuse_prefilter(config: Config) -> None:
+    """Reject a judgement of pairs that a model would not score.
+
+    Raises:
+        UserError: A prefilter is configured.
+    """
+    if config.evaluate.scoring.prefilter.checkpoint is not None:
+        raise UserError(
+            "evaluate.scoring.prefilter leaves most pairs without a score, so the metrics would not"
+            " be the model's; set evaluate.scoring.prefilter.checkpoint=null to judge the model, or"
+            " judge the file that --fasta with --prefilter wrote with --predictions"
+        )
+
+
 def judge_file(arguments: argparse.Namespace) -> None:
     """Judge a file of predictions, on one process; only a baseline can need a model."""
     config, file = configure_judging(arguments), Path(arguments.predictions)
@@ -152,8 +168,9 @@ def predict(arguments: argparse.Namespace) -> None:
     from common.evaluation.own_request import Request
     from common.inference.own_config import load_own_config
 
-    request = Request.of(arguments)
-    config = load_own_config(Path(arguments.checkpoint), arguments.overrides)
+    request, overrides = Request.of(arguments), [*arguments.overrides, *prefilter_of(arguments)]
+    config = load_own_config(Path(arguments.checkpoint), overrides)
+    request.check_prefilter(config.evaluate.scoring.prefilter)
     # Imported here: torch and transformers take 4 seconds; a wrong use is rejected before that.
     from common.evaluation.own_network import predict_network
     from common.launch import start_accelerator
@@ -161,9 +178,20 @@ def predict(arguments: argparse.Namespace) -> None:
 
     accelerator = start_accelerator(config)
     with log_to_console(accelerator):
-        best, overrides = Path(arguments.checkpoint), arguments.overrides
+        best = Path(arguments.checkpoint)
         for sentence in predict_network(best, request, overrides, accelerator):
             print(sentence)
+
+
+def prefilter_of(arguments: argparse.Namespace) -> list[str]:
+    """Return the options of the prefilter as `--set` takes them."""
+    given = {"checkpoint": arguments.prefilter, "share": arguments.share}
+    return [
+        # JSON quotes what YAML would read as something else than a string.
+        f"evaluate.scoring.prefilter.{key}={json.dumps(value)}"
+        for key, value in given.items()
+        if value is not None
+    ]
 
 
 def compare(arguments: argparse.Namespace) -> None:
@@ -196,13 +224,14 @@ def configure_judging(arguments: argparse.Namespace) -> Config:
 
 JUDGING = ("tasks", "with_baselines")
 PAIR_CHOICES = ("pairs", "query", "bipartite", "top_k", "threshold", "density")
+PREFILTER = ("prefilter", "share")
 # The first use that an option chooses, or else the last.
 USES = (
     Use("compare runs", compare, marks=("compare",), needs=("compare",), takes=("output",)),
     Use(
         "predict own pairs",
         predict,
-        marks=("fasta", "output", *PAIR_CHOICES, "skip_unknown", "self_pairs", "plot"),
+        marks=("fasta", "output", *PAIR_CHOICES, *PREFILTER, "skip_unknown", "self_pairs", "plot"),
         needs=("checkpoint", "fasta", "output"),
     ),
     Use("judge a file", judge_file, ("predictions",), ("config", "predictions"), JUDGING),
@@ -223,6 +252,7 @@ LIMITS = {
               " each protein of the first FASTA; with --pairs, the N best of all)"),
     "threshold": (float, "T", "write only pairs of at least this probability; all count as"
                   " interactions"),
+    "share": (float, "S", "the share of all pairs that the prefilter leaves to be scored (0.01)"),
     "density": (float, "D", "write only the best pairs, this share of all; all count as"
                 " interactions"),
 }  # fmt: skip
@@ -248,6 +278,12 @@ def add_predict_options(parser: argparse.ArgumentParser) -> None:
         metavar="ID[,ID...]|FILE",
         type=given_path,
         help="score these proteins of the FASTA (or of a file of ids) with all others",
+    )
+    parser.add_argument(
+        "--prefilter",
+        metavar="DIR",
+        type=given_path,
+        help="a fast model (factorised) that ranks all pairs; only the best are scored and written",
     )
     for name, (kind, metavar, meaning) in LIMITS.items():
         parser.add_argument(f"--{name}", type=kind, metavar=metavar, help=meaning)

@@ -13,7 +13,7 @@ import argparse
 
 from common.command_line import add_checkpoint, add_resume, run_script, stage_parser
 from common.config import Config
-from common.config_file import load_config
+from common.config_file import check_teacher, load_config
 
 
 def main() -> None:
@@ -28,6 +28,7 @@ def main() -> None:
 
     config = load_config(arguments.config, "finetune", arguments.overrides)
     check_threshold(config.evaluate.decision_threshold)
+    check_teacher(config)
     check_trackers(config)
     finetune(config, arguments)
 
@@ -77,7 +78,7 @@ def finetune(config: Config, arguments: argparse.Namespace) -> None:
             for batch in steps:
                 lr = current_lr(session.scheduler)
                 with session.step(batch):
-                    batch = session.mine(batch, epoch)
+                    batch = session.teach(session.mine(batch, epoch), epoch)
                     output = session.model(batch.proteins, batch.lengths, batch.pairs)
                     losses = session.loss.per_pair(output.logits, batch.labels)
                     session.finite.note(losses, batch)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from common.command_line import add_resume, run_script, stage_parser
 from common.config import Config, Stage
-from common.config_file import load_stages
+from common.config_file import check_teacher, load_stages
 
 
 def main() -> None:
@@ -28,6 +28,7 @@ def main() -> None:
 
     stages = load_stages(arguments.config, "pretrain", arguments.overrides)
     check_threshold(stages["pretrain"].evaluate.decision_threshold)
+    check_teacher(stages["pretrain"])
     check_trackers(stages["pretrain"])
     pretrain(stages, arguments)
 
@@ -79,7 +80,7 @@ def pretrain(stages: Mapping[Stage, Config], arguments: argparse.Namespace) -> N
             for batch in steps:
                 lr = current_lr(session.scheduler)
                 with session.step(batch):
-                    batch = session.mine(batch, epoch)
+                    batch = session.teach(session.mine(batch, epoch), epoch)
                     output = session.model(batch.proteins, batch.lengths, batch.pairs)
                     losses = session.loss.per_pair(output.logits, batch.labels)
                     session.finite.note(losses, batch)

@@ -136,11 +136,18 @@ class SchedulerConfig(Section):
 
 
 class LossConfig(Section):
-    """The settings of the loss, binary cross-entropy on logits."""
+    """The settings of the loss, binary cross-entropy on logits.
+
+    Attributes:
+        teacher: The directory of a trained model whose probabilities are mixed into the labels.
+        teacher_weight: The weight of these probabilities; the label has the rest.
+    """
 
     type: Literal["bce_with_logits"] = "bce_with_logits"
     pos_weight: Positive = 1.0
     label_smoothing: Fraction = 0.0
+    teacher: str | None = None
+    teacher_weight: Annotated[float, Field(gt=0, le=1)] = 0.5
 
 
 class StrategyConfig(Section):
@@ -204,12 +211,27 @@ class DecisionThresholdConfig(Section):
         return self.value
 
 
+class PrefilterConfig(Section):
+    """A fast model that ranks all pairs of own proteins, so that only the best are scored.
+
+    Attributes:
+        checkpoint: The fast model's directory; without it all pairs are scored.
+        share: The share of all pairs that is scored.
+        sample: How many random pairs both models score, to estimate what is lost.
+    """
+
+    checkpoint: str | None = None
+    share: Share = 0.01
+    sample: Count = 20_000
+
+
 class ScoringConfig(Section):
     """How many pairs are scored at a time, and how much memory the encoded proteins take."""
 
     tile_residues: Annotated[int, Field(ge=64)] | Literal["auto"] = "auto"
     memory_gib: Positive | Literal["auto"] = "auto"
     state_dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    prefilter: PrefilterConfig = PrefilterConfig()
 
 
 class IntervalsConfig(Section):

@@ -84,6 +84,16 @@ def check_model_directory(path: Path, named: str) -> None:
         )
 
 
+def check_teacher(config: Config) -> None:
+    """Reject a teacher that is not there, before any work starts.
+
+    Raises:
+        UserError: `training_config.loss.teacher` is not a model's directory.
+    """
+    if config.training.loss.teacher is not None:
+        check_model_directory(Path(config.training.loss.teacher), "training_config.loss.teacher")
+
+
 def keys_of(overrides: Sequence[str]) -> set[str]:
     """Return the key paths that `--set` assigns, including those inside a whole section."""
     assigned: dict[str, Any] = {}

@@ -53,6 +53,7 @@ NETWORKS: dict[str, list[str]] = {
     "all.tsv": [],
     "best.graphml": ["--top-k", "3"],
     "dense.mitab": ["--density", "0.1"],
+    "cascade.tsv": ["--prefilter", "CHECKPOINT", "--share", "0.1"],
 }
 # Settings, and the pairs of a global batch. The 75 training pairs leave 11 for a last batch of
 # 16, and one for each of the last three rounds of 8 or fewer: one rank then has none.
@@ -211,12 +212,24 @@ def record_stalling(project: TinyProject) -> list[Recording]:
     return record(project, "stalling", [*settings[1:], *early], global_batch)
 
 
+def record_taught(project: TinyProject) -> list[Recording]:
+    """`record` a model of means whose teacher reads residues, with new negatives every epoch."""
+    teacher = project.output / "models" / "v3" / "pretrain" / "plain-1" / "best_model"
+    settings = [
+        *CASES["resampled"][0],
+        "model_config.model=factorised",
+        f"training_config.loss={{teacher: {teacher}, teacher_weight: 0.7}}",
+    ]
+    return record(project, "taught", settings, 16)
+
+
 def record_all(project: TinyProject) -> dict[str, list[Recording]]:
     """Every case's recordings by rank, and those of the trainings that stopped before the end."""
     found = {name: record(project, name, *case) for name, case in CASES.items()}
     record(project, "held-out", HELD_OUT, 16)
     poisoned = record_poisoned(project, choose_victim(found["accumulated"]))
-    return {**found, "poisoned": poisoned, "stalling": record_stalling(project)}
+    taught = record_taught(project)
+    return {**found, "poisoned": poisoned, "stalling": record_stalling(project), "taught": taught}
 
 
 def evaluate_as(project: TinyProject, checkpoint: Path, run_id: str) -> None:
@@ -226,7 +239,8 @@ def evaluate_as(project: TinyProject, checkpoint: Path, run_id: str) -> None:
         f"run_config.eval_run_id={run_id}", "evaluate.baselines=[random, degree]",
         f"evaluate.baseline_checkpoint={checkpoint}",
     )  # fmt: skip
-    for name, limits in NETWORKS.items():
+    for name, given in NETWORKS.items():
+        limits = [word.replace("CHECKPOINT", str(checkpoint)) for word in given]
         call_main(
             project, "evaluate.py", "--checkpoint", str(checkpoint), "--fasta",
             str(project.folder / "data" / SPECIES / f"{SPECIES}_simple.fasta"), "--output",

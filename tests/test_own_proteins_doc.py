@@ -30,17 +30,18 @@ def test_every_command_runs(pretrained: tuple[TinyProject, Path], here: Path) ->
     project, best = pretrained
     sizes = {}
     for command in COMMANDS:
-        words = shlex.split(command.replace("$CHECKPOINT", str(best)))
+        words = shlex.split(re.sub(r"\$(CHECKPOINT|FAST)", str(best), command))
         call_main(project, "evaluate.py", *words, config=False)
         for option in ("--output", "--plot"):
             if option in words:
                 output = here / words[words.index(option) + 1]
                 sizes[output.name] = len(output.read_bytes().splitlines())
-    assert len(COMMANDS) == 7
+    assert len(COMMANDS) == 8
     assert sizes["network.tsv"] == 1 + 30 * 29 // 2
     assert sizes["partners.csv"] == 1 + 29
     assert sizes["cross.sif"] <= 30 * 4
     assert sizes["dense.mitab"] == 1 + round(0.01 * 435)
+    assert sizes["likely.tsv"] == 1 + round(0.1 * 435)
     assert (here / "best.parquet").exists()
     assert (here / "network.png").exists()
 

@@ -125,7 +125,7 @@ def test_mining_chooses_the_same_pairs_over_all_ranks(recorded: Recorded, case: 
     assert (0 in {min(share) for share in shares}) == case.endswith("accumulated")
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, "taught"])
 def test_every_update_has_the_same_gradient(recorded: Recorded, case: str) -> None:
     alone, ranks = recorded.one[case], recorded.two[case]
     assert len(alone.gradients) == len(ranks[0].gradients) == len(ranks[1].gradients) > 3

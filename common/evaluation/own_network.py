@@ -28,6 +28,7 @@ from common.evaluation.own_request import Request
 from common.evaluation.own_summary import describe_metrics, summarize
 from common.evaluation.own_writing import NetworkFile
 from common.files import explain_disk_errors
+from common.inference.cascade import Shortlist
 from common.inference.grid_scoring import ScoredPairs
 from common.inference.pair_grid import PairGrid
 from common.inference.partial_scores import PartialScores
@@ -156,7 +157,10 @@ def write_network(
     predictor: Predictor, task: Task, request: Request, kind: Format, folder: Path
 ) -> list[str]:
     """Score the pairs, write them on the main process, and return sentences about the network."""
-    scored = score(predictor, task, request, folder)
+    shortlist = None
+    if isinstance(task.pairs, PairGrid):
+        shortlist = predictor.shortlist(task.embedded, task.pairs, folder)
+    scored = score(predictor, task, request, folder, shortlist)
     if not predictor.accelerator.is_main_process:
         for _ in scored:  # Other processes only take part in the scoring.
             pass
@@ -165,16 +169,16 @@ def write_network(
     for pairs in scored:
         file.write(pairs)
     file.close()
-    return summarize(file, predictor, task.count)
+    return summarize(file, predictor, task.count, shortlist)
 
 
 def score(
-    predictor: Predictor, task: Task, request: Request, folder: Path
+    predictor: Predictor, task: Task, request: Request, folder: Path, shortlist: Shortlist | None
 ) -> Iterator[ScoredPairs]:
     """Score the pairs, and yield the selected ones on the main process."""
     if isinstance(task.pairs, PairGrid):
         selection = select_of_grid(request.wish, task.pairs)
-        yield from predictor.stream(task.embedded, task.pairs, selection, folder)
+        yield from predictor.stream(task.embedded, task.pairs, selection, shortlist, folder)
         return
     partial = PartialScores(folder, predictor.accelerator)
     logits = predictor.score_list(task.embedded, task.pairs, partial)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from common.config import PrefilterConfig
 from common.errors import UserError
 from common.evaluation.export.base import check_output
 from common.inference.rounding import lowest_written
@@ -26,6 +27,7 @@ class Request:
         skip_unknown: Whether unknown proteins are left out.
         self_pairs: Whether proteins are paired with themselves.
         plot: The picture to draw, if any.
+        share: The share of the pairs that the prefilter leaves, if one is given.
     """
 
     fastas: tuple[Path, ...]
@@ -36,6 +38,25 @@ class Request:
     skip_unknown: bool
     self_pairs: bool
     plot: Path | None
+    share: float | None = None
+
+    def check_prefilter(self, settings: PrefilterConfig) -> None:
+        """Reject a request that a prefilter cannot serve.
+
+        Raises:
+            UserError: The pairs are listed, or more pairs are wanted than the prefilter leaves.
+        """
+        self.wish.check_prefilter(settings)
+        if settings.checkpoint is None and self.share is not None:
+            raise UserError(
+                "--share is the share that a prefilter leaves; give --prefilter DIR too"
+            )
+        if settings.checkpoint is not None and self.pairs is not None:
+            raise UserError(
+                "a prefilter ranks all pairs of proteins, and --pairs lists those to score; leave"
+                " out one of the two (a prefilter of the configuration with --set"
+                " evaluate.scoring.prefilter.checkpoint=null)"
+            )
 
     @classmethod
     def of(cls, arguments: Namespace) -> Self:
@@ -70,4 +91,5 @@ class Request:
             arguments.skip_unknown,
             arguments.self_pairs,
             Path(plot) if plot else None,
+            arguments.share,
         )

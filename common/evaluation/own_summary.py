@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from common.evaluation.own_writing import NetworkFile
 from common.inference.calibration import Calibration
+from common.inference.cascade import Shortlist
 from common.inference.deciding import move_threshold
 from common.inference.pair_metrics import pair_metrics
 from common.inference.predictor import Predictor
@@ -24,9 +25,20 @@ def describe_metrics(
     LOGGER.info(format_event("own_pairs_judged", **counts, **shown, threshold=threshold))
 
 
-def summarize(file: NetworkFile, predictor: Predictor, scored: int) -> list[str]:
-    """Say in two sentences what was written, and which model it comes from."""
+def summarize(
+    file: NetworkFile, predictor: Predictor, total: int, shortlist: Shortlist | None
+) -> list[str]:
+    """Say what was written, which model it comes from, and what a prefilter has lost.
+
+    Args:
+        file: The written network.
+        predictor: The model.
+        total: How many pairs were asked for.
+        shortlist: Those of them that were scored, if not all.
+    """
     count, path = file.count, file.request.output
+    scored = total if shortlist is None else len(shortlist.pairs)
+    lost = [] if shortlist is None else [shortlist.describe()]
     trained = ""
     if file.trained_on is not None:
         trained = f" ({count.trained_on} of them are training pairs of the model)"
@@ -39,6 +51,7 @@ def summarize(file: NetworkFile, predictor: Predictor, scored: int) -> list[str]
         f"The model {predictor.checkpoint.path} was trained on {source} ({benchmark.species},"
         f" {benchmark.split_strategy}); its probabilities are"
         f" {_describe_calibration(predictor.calibration)}. {path} opens in {file.kind.opens_with}.",
+        *lost,
     ]
 
 

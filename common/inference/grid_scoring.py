@@ -26,8 +26,8 @@ from common.inference.scoring_job import ScoringJob
 from common.long_work import LongWork
 from common.models.ragged import HostInts, cut
 
-# How many times larger blocks are if scores are products of matrices.
-PRODUCTS = 4
+# How many times larger blocks are if the model scores whole grids.
+GRIDS = 4
 
 
 class ScoredPairs(NamedTuple):
@@ -79,8 +79,8 @@ def plan_stripes(job: ScoringJob, grid: PairGrid) -> list[slice]:
 
 
 def block_residues(job: ScoringJob) -> int:
-    """Return the size of a block: a tile's, or more if scores are products of matrices."""
-    return job.tile_residues * (PRODUCTS if job.model.has_products else 1)
+    """Return the size of a block: a tile's, or more if the model scores grids."""
+    return job.tile_residues * (GRIDS if job.model.scores_grids else 1)
 
 
 def _score_stripes(
@@ -128,7 +128,7 @@ def _score_block(
     logits: Tensor,
 ) -> None:
     """Fill in the logits (h, w) of the pairs taken among h + w proteins, rows first."""
-    if job.model.has_products:
+    if job.model.scores_grids:
         logits[:] = job.model.interact_grid(states.gather(proteins, job.model), len(taken)).float()
         return
     row, column = np.nonzero(taken)

@@ -9,7 +9,7 @@ from pathlib import Path
 from common.config import Config
 from common.config_file import check_model_directory, keys_of, load_config
 
-_EMBEDDINGS = "data_config.embeddings"
+_EMBEDDINGS, PREFILTER = "data_config.embeddings", "evaluate.scoring.prefilter"
 
 
 def load_own_config(checkpoint: Path, overrides: Sequence[str] = ()) -> Config:
@@ -28,6 +28,9 @@ def load_own_config(checkpoint: Path, overrides: Sequence[str] = ()) -> Config:
     """
     check_model_directory(checkpoint, "--checkpoint")
     config = load_config(checkpoint / "config.yaml", "evaluate", overrides)
+    prefilter = config.evaluate.scoring.prefilter.checkpoint
+    if prefilter is not None:
+        check_model_directory(Path(prefilter), f"{PREFILTER}.checkpoint")
     settings = config.data.embeddings
     given = keys_of(overrides)
     found = _find_above(settings.model_name, checkpoint)
@@ -39,6 +42,12 @@ def load_own_config(checkpoint: Path, overrides: Sequence[str] = ()) -> Config:
         changed["cache_dir"] = str(cache)
     data = config.data.model_copy(update={"embeddings": settings.model_copy(update=changed)})
     return config.model_copy(update={"data": data})
+
+
+def leave_to_prefilter(overrides: Sequence[str]) -> list[str]:
+    """Return those of the overrides that hold for the prefilter's own configuration too."""
+    shared = [text for text in overrides if text.startswith(("data_config.", "evaluate.scoring."))]
+    return [*shared, f"{PREFILTER}.checkpoint=null"]
 
 
 def _find_above(model_name: str, checkpoint: Path) -> Path | None:

@@ -118,7 +118,7 @@ def identify_model(job: ScoringJob) -> bytes:
     model = job.model
     digest = xxhash.xxh3_128()
     precision = (job.accelerator.mixed_precision, job.accelerator.device.type, job.state_dtype)
-    sizes = (job.settings, job.tile_residues)
+    sizes = (job.state_bytes, job.tile_residues)
     digest.update(repr((torch.__version__, precision, sizes)).encode())
     # The model's code may be edited between two attempts.
     digest.update(Path(inspect.getfile(type(model))).read_bytes())

@@ -29,11 +29,12 @@ from common.data.tables.ids import places_of
 from common.data.tables.pairs import PairTable
 from common.errors import UserError, excerpt
 from common.inference.calibration import Calibration
+from common.inference.cascade import Shortlist, choose_pairs
 from common.inference.checkpoints import Checkpoint, load_checkpoint
 from common.inference.compatibility import check_same_embeddings, check_same_language_model
 from common.inference.deciding import choose_calibration, choose_threshold
 from common.inference.grid_scoring import ScoredPairs, score_grid
-from common.inference.own_config import load_own_config
+from common.inference.own_config import leave_to_prefilter, load_own_config
 from common.inference.pair_grid import PairGrid
 from common.inference.partial_scores import PartialScores, Scores, identify_model
 from common.inference.score_journal import ScoreJournal
@@ -43,6 +44,7 @@ from common.inference.selection import Selection, select_of_grid
 from common.inference.thresholds import call_pairs
 from common.inference.wish import Wish
 from common.launch import start_accelerator
+from common.run import LOGGER, format_event
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -56,10 +58,12 @@ class Embedded(NamedTuple):
     Attributes:
         data: The proteins, sorted by id, without pairs.
         identity: A digest of all that their embeddings depend on.
+        prefilter: The same proteins as the prefilter reads them, if there is one.
     """
 
     data: PairData
     identity: bytes
+    prefilter: Embedded | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,8 @@ class Predictor:
         accelerator: The processes; all of them call the same methods.
         threshold: The lowest probability that is called an interaction.
         calibration: Converts the model's own probabilities to those of all pairs of new proteins.
+        prefilter: The fast model that chooses the pairs of a grid which are scored, if there is
+            one.
     """
 
     checkpoint: Checkpoint
@@ -79,6 +85,7 @@ class Predictor:
     accelerator: Accelerator
     threshold: float
     calibration: Calibration | None = None
+    prefilter: Predictor | None = None
 
     @classmethod
     def load(
@@ -106,7 +113,11 @@ class Predictor:
         calibration = choose_calibration(checkpoint, config)
         threshold = choose_threshold(checkpoint, config, overrides, calibration)
         checkpoint.model.to(accelerator.device)
-        return cls(checkpoint, config, accelerator, threshold, calibration)
+        named = config.evaluate.scoring.prefilter.checkpoint
+        fast = (
+            None if named is None else cls.load(named, leave_to_prefilter(overrides), accelerator)
+        )
+        return cls(checkpoint, config, accelerator, threshold, calibration, fast)
 
     def score(
         self, pairs: Sequence[tuple[str, str]], sequences: Mapping[str, str]
@@ -161,6 +172,7 @@ class Predictor:
         wish = Wish(top_k, threshold, density)
         if wish.is_open:
             wish = Wish(threshold=self.threshold)
+        wish.check_prefilter(self.config.evaluate.scoring.prefilter)
         _check_known(queries or (), sequences)
         proteins = self.embed(sequences)
         ids = proteins.data.table.proteins
@@ -169,7 +181,8 @@ class Predictor:
         grid = PairGrid(len(ids), rows, every, self_pairs)
         graph = nx.Graph()
         graph.add_nodes_from(ids[row] for row in rows)
-        for pairs in self.stream(proteins, grid, select_of_grid(wish, grid)):
+        shortlist = self.shortlist(proteins, grid)
+        for pairs in self.stream(proteins, grid, select_of_grid(wish, grid), shortlist):
             scores = probabilities(pairs.logits)
             calls = call_pairs(scores, self.threshold)
             columns = (part.tolist() for part in (*pairs[:2], scores, calls))
@@ -196,7 +209,8 @@ class Predictor:
         digest = xxhash.xxh3_128(repr((store.language_model, made)).encode())
         for name in table.proteins:
             digest.update(f"{name}\t{sequences[name]}\n".encode())
-        return Embedded(data, digest.digest())
+        fast = None if self.prefilter is None else self.prefilter.embed(sequences)
+        return Embedded(data, digest.digest(), fast)
 
     def score_list(
         self,
@@ -221,8 +235,33 @@ class Predictor:
         """Convert logits to those of the calibrated probabilities, if there is a calibration."""
         return logits if self.calibration is None else self.calibration.move_logits(logits)
 
+    def shortlist(
+        self, proteins: Embedded, grid: PairGrid, folder: Path | None = None
+    ) -> Shortlist | None:
+        """Let the prefilter choose pairs, and log what is lost; None if there is no prefilter.
+
+        Args:
+            proteins: The proteins that the grid's numbers stand for.
+            grid: All pairs.
+            folder: Where finished scores are kept, for another attempt at the same scoring.
+        """
+        fast, embedded = self.prefilter, proteins.prefilter
+        if fast is None or embedded is None or not grid.count:
+            return None
+        settings, seed = self.config.evaluate.scoring.prefilter, self.config.run.seed
+        ranked = fast.score_all(embedded, grid, folder, "ranking")
+        found = choose_pairs(ranked, grid.count, settings, seed, self.accelerator)
+        found = found.measure(self.score_list(proteins, found.sample, self._partial(folder)))
+        LOGGER.info(format_event("prefiltered", says=found.describe()))
+        return found
+
     def stream(
-        self, proteins: Embedded, grid: PairGrid, selection: Selection, folder: Path | None = None
+        self,
+        proteins: Embedded,
+        grid: PairGrid,
+        selection: Selection,
+        shortlist: Shortlist | None = None,
+        folder: Path | None = None,
     ) -> Iterator[ScoredPairs]:
         """Score a grid of proteins; yield the selected pairs on the main process.
 
@@ -230,17 +269,41 @@ class Predictor:
             proteins: The proteins that the grid's numbers stand for.
             grid: The pairs.
             selection: Which of the pairs are yielded.
+            shortlist: The only pairs that are scored, if there is a prefilter.
             folder: Where finished scores are kept, for another attempt at the same scoring.
+        """
+        if shortlist is None:
+            scored = self.score_all(proteins, grid, folder)
+        else:
+            logits = self.score_list(proteins, shortlist.pairs, self._partial(folder))
+            main = self.accelerator.is_main_process
+            scored = shortlist.split(logits, grid) if main else iter(())
+        for pairs in scored:
+            yield from selection.take(pairs)
+        yield from selection.finish()
+
+    def score_all(
+        self, proteins: Embedded, grid: PairGrid, folder: Path | None, describe: str = DESCRIBE
+    ) -> Iterator[ScoredPairs]:
+        """Score all pairs of a grid; yield them in stripes on the main process.
+
+        Args:
+            proteins: The proteins that the grid's numbers stand for.
+            grid: The pairs.
+            folder: Where finished stripes are kept, for another attempt at the same scoring.
+            describe: The name of the work in progress bars and `progress` events.
         """
         settings = self.config.evaluate.scoring
         model, accelerator = self.checkpoint.model, self.accelerator
-        job = ScoringJob(model, proteins.data, settings, accelerator, DESCRIBE)
+        job = ScoringJob(model, proteins.data, settings, accelerator, describe)
         journal = ScoreJournal()
         if folder is not None:
             journal = ScoreJournal.open(folder, _identify(job, proteins, grid), accelerator)
         for pairs in score_grid(job, grid, journal):
-            yield from selection.take(pairs._replace(logits=self.calibrate(pairs.logits)))
-        yield from selection.finish()
+            yield pairs._replace(logits=self.calibrate(pairs.logits))
+
+    def _partial(self, folder: Path | None) -> PartialScores | None:
+        return None if folder is None else PartialScores(folder, self.accelerator)
 
 
 def _check_known(names: Sequence[str], sequences: Mapping[str, str]) -> None:

@@ -7,6 +7,7 @@ scores the order of the proteins decides, so that nothing depends on chance.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -67,28 +68,38 @@ class Best:
     count: int
     threshold: float | None = None
     _held: list[ScoredPairs] = field(default_factory=list)
+    _lowest: float = -math.inf
 
     def take(self, pairs: ScoredPairs) -> Iterator[ScoredPairs]:
         """Hold those that may be among the best."""
         if self.threshold is not None:
             pairs = select_called(pairs, self.threshold)
-        self._held.append(pairs)
-        if sum(len(piece.logits) for piece in self._held) > self.count + _SPARE:
-            self._drop()
+        self.hold(pairs)
         yield from ()
 
     def finish(self) -> Iterator[ScoredPairs]:
         """Yield the best pairs, in the order in which they came."""
         if self._held:
-            self._drop()
-            yield from _pieces(self._held[0])
+            yield from _pieces(self.best())
 
-    def _drop(self) -> None:
-        """Leave only the best of what is held; it stays in the order in which it came."""
-        first, second, logits = zip(*self._held, strict=True)
-        pairs = ScoredPairs(np.concatenate(first), np.concatenate(second), np.concatenate(logits))
-        best = np.argsort(-pairs.logits, kind="stable")[: self.count]
-        self._held = [pairs.select(np.sort(best))]
+    def hold(self, pairs: ScoredPairs) -> None:
+        """Hold those that may be among the best."""
+        self._held.append(pairs.select(pairs.logits > self._lowest))
+        if sum(len(piece.logits) for piece in self._held) > self.count + _SPARE:
+            self.best()
+
+    def best(self) -> ScoredPairs:
+        """Leave only the best of what is held, in the order in which it came, and return it."""
+        pairs = ScoredPairs(*map(np.concatenate, zip(*self._held, strict=True)))
+        surplus = len(pairs.logits) - self.count
+        if surplus > 0:
+            self._lowest = float(np.partition(pairs.logits, surplus)[surplus])
+            better = pairs.logits > self._lowest
+            equal = np.flatnonzero(pairs.logits == self._lowest)[: self.count - better.sum()]
+            better[equal] = True
+            pairs = pairs.select(better)
+        self._held = [pairs]
+        return pairs
 
 
 class BestPartners:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from common.config import PrefilterConfig
 from common.errors import UserError
 
 
@@ -32,6 +33,19 @@ class Wish:
                 raise UserError(f"the {name} {value} is not between 0 and 1; choose another one")
         if self.top_k is not None and self.top_k < 1:
             raise UserError(f"top-k {self.top_k} is not at least 1; choose a larger one")
+
+    def check_prefilter(self, settings: PrefilterConfig) -> None:
+        """Reject a density that needs more pairs than a prefilter leaves.
+
+        Raises:
+            UserError: Names both shares.
+        """
+        if settings.checkpoint is not None and (self.density or 0) > settings.share:
+            raise UserError(
+                f"the density {self.density} needs more pairs than the prefilter's share of"
+                f" {settings.share} lets be scored; raise the share (--share, or"
+                " evaluate.scoring.prefilter.share) or lower the density"
+            )
 
     @property
     def is_open(self) -> bool:

@@ -89,8 +89,8 @@ class PairModel(PreTrainedModel):
     base_model_prefix = ""
     main_input_name = "proteins"
     pools_residues: ClassVar[bool] = False
-    # Whether the logits of many proteins with many others are computed as products of matrices.
-    has_products: ClassVar[bool] = False
+    # Whether many proteins with many others are scored faster than as listed pairs.
+    scores_grids: ClassVar[bool] = False
     # Whether a protein's mean residue alone gives the same states as all its residues.
     reads_means: ClassVar[bool] = False
     # Methods, by module class, that treat each row alone whatever the number of rows. Compiled with
@@ -160,7 +160,7 @@ class PairModel(PreTrainedModel):
         return self.interact(states[a], counts[a], states[b], counts[b])
 
     def interact_grid(self, rows: Tensor, first: int) -> Tensor:
-        """Score the first h proteins with each of the w others: (h, w), if `has_products`.
+        """Score the first h proteins with each of the w others: (h, w), if `scores_grids`.
 
         Args:
             rows: (h + w, p) `prepare`d rows, one for each protein.

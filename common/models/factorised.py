@@ -40,7 +40,7 @@ class FactorisedModel(MeanModel):
     """A perceptron over the mean of a protein's residues gives its vectors and its bias."""
 
     config_class = FactorisedConfig
-    has_products = True
+    scores_grids = True
 
     def __init__(self, config: FactorisedConfig) -> None:
         super().__init__(config)

@@ -71,6 +71,7 @@ IGNORED_KEYS = {
         "evaluate.tasks",
         "evaluate.cross_species",
         "evaluate.enrichment",
+        "evaluate.scoring.prefilter",
     ),
 }
 MAY_DIFFER = tuple(key for keys in IGNORED_KEYS.values() for key in keys)

@@ -36,6 +36,7 @@ from common.training.optimization import StagedUnfreezing, build_optimizer, buil
 from common.training.plots import plot_training
 from common.training.progress import Progress
 from common.training.resume import digest_data, load_state, save_state
+from common.training.teacher import Teacher
 from common.training.trackers import start_trackers, track_epoch
 from common.training.validation import (
     BENCHMARK,
@@ -69,6 +70,7 @@ class Session:
         progress: How far the stage has come.
         training_pairs: The hashes of all pairs that the model is trained on, also before this
             stage, for its checkpoints; None if those of an earlier stage are not known.
+        teacher: The model whose probabilities are mixed into the labels, if there is one.
     """
 
     run: Run
@@ -85,6 +87,7 @@ class Session:
     agreement: Agreement
     progress: Progress
     training_pairs: Hashes | None
+    teacher: Teacher | None = None
 
     def epochs(self) -> Iterator[int]:
         """Yield the remaining epochs, counted from 0, until the last one or an early stop."""
@@ -145,6 +148,10 @@ class Session:
         if not self.planner.mines(epoch):
             return batch
         return self.miner.mine(self.unwrapped, batch, self.planner.at(epoch).table)
+
+    def teach(self, batch: PairBatch, epoch: int) -> PairBatch:
+        """Mix the teacher's probabilities into the labels of a round, if there is a teacher."""
+        return batch if self.teacher is None else self.teacher.teach(batch, epoch)
 
     def record(self, row: EpochRow) -> bool:
         """Record and log an epoch; return whether it is the best so far."""
@@ -252,7 +259,9 @@ def prepare_session(
     # Each rank has dropout of its own. Seeded here, because embedding (which depends on the cache)
     # may have drawn random numbers before.
     set_seed(config.run.seed, device_specific=True)
-    progress = Progress(data=digest_data(splits.parts, splits.known))
+    teacher = Teacher.open(run, splits, planner)
+    known = digest_data(splits.parts, splits.known)
+    progress = Progress(data=known if teacher is None else known + teacher.identity)
     if run.resuming:
         progress = restore_progress(run, scheduler, progress)
     run.begin()
@@ -279,17 +288,19 @@ def prepare_session(
         finite=FiniteCheck(accelerator, plain_optimizer, accelerator.device.type == "cuda"),
         agreement=Agreement(accelerator),
         progress=progress,
-        training_pairs=list_training_pairs(splits, origin),
+        training_pairs=list_training_pairs(splits, origin, teacher and teacher.checkpoint),
+        teacher=teacher,
     )
 
 
-def list_training_pairs(splits: Splits, origin: Checkpoint | None) -> Hashes | None:
-    """Hash the training pairs of this stage and of earlier ones; None if some are unknown."""
-    own = hash_pairs(splits.parts["train"].table)
-    if origin is None:
-        return own
-    before = origin.training_pairs
-    return None if before is None else np.union1d(own, before)
+def list_training_pairs(splits: Splits, *earlier: Checkpoint | None) -> Hashes | None:
+    """Hash the training pairs of this stage and of earlier models; None if some are unknown."""
+    found = hash_pairs(splits.parts["train"].table)
+    for origin in filter(None, earlier):
+        if origin.training_pairs is None:
+            return None
+        found = np.union1d(found, origin.training_pairs)
+    return found
 
 
 def restore_progress(run: Run, scheduler: LRScheduler, fresh: Progress) -> Progress:
@@ -310,9 +321,10 @@ def restore_progress(run: Run, scheduler: LRScheduler, fresh: Progress) -> Progr
     progress = Progress.from_dict(content)
     if progress.data != fresh.data:
         raise UserError(
-            f"cannot resume {run.log_dir}: the pairs, the proteins or the language model are not"
-            " those that the run was started with; set data_config.benchmark.root_dir and"
-            " data_config.embeddings.model_name as they were, or start a new run"
+            f"cannot resume {run.log_dir}: the pairs, the proteins, the language model or the"
+            " teacher are not those that the run was started with; set"
+            " data_config.benchmark.root_dir, data_config.embeddings.model_name and"
+            " training_config.loss.teacher as they were, or start a new run"
         )
     scheduler.load_state_dict(progress.scheduler)
     return progress

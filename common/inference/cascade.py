@@ -1,0 +1,163 @@
+"""The cascade: a fast model ranks all pairs of a grid, and only the best are scored by the model.
+
+All pairs stream by, as always: the memory grows with the pairs that are kept. A random sample of
+all pairs is scored by both models, which shows how many of the model's own best pairs are lost.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from accelerate import Accelerator
+from numpy.typing import NDArray
+
+from common.config import PrefilterConfig
+from common.inference.grid_scoring import ScoredPairs
+from common.inference.pair_grid import PairGrid
+from common.inference.partial_scores import Scores
+from common.inference.selection import Best
+from common.models.ragged import HostInts
+from common.run import on_main_process
+
+# For how many times the configured share the recall is estimated as well.
+WIDER = (3, 10)
+# Fewer of the best pairs of the sample than this say too little about a smaller share.
+FEWEST = 10
+_PLACES = 1 << 22  # of the grid, in a piece of pairs that are handed on
+
+
+@dataclass(frozen=True)
+class Recall:
+    """How many of the model's best pairs of the sample have a rank that lets them be scored.
+
+    Attributes:
+        share: The share of all pairs that is scored.
+        best: The number of best pairs.
+        found: How many of them are scored.
+    """
+
+    share: float
+    best: int
+    found: int
+
+    def __str__(self) -> str:
+        return f"{self.found} of {self.best} ({self.found / self.best:.0%}) at {self.share:.3g}"
+
+
+@dataclass(frozen=True, eq=False)
+class Shortlist:
+    """The pairs of a grid that a prefilter has chosen, and the sample.
+
+    Attributes:
+        settings: The prefilter's.
+        pairs: (N, 2) the proteins of the chosen pairs, in the order of the grid.
+        sample: (M, 2) the proteins of some random pairs of the grid.
+        ranks: (M,) the prefilter's logits of the sample.
+        total: How many pairs the grid has.
+        recalls: What the prefilter finds, once the model has scored the sample.
+    """
+
+    settings: PrefilterConfig
+    pairs: HostInts
+    sample: HostInts
+    ranks: Scores
+    total: int
+    recalls: tuple[Recall, ...] = ()
+
+    def measure(self, logits: Scores) -> Shortlist:
+        """Add the recalls.
+
+        Args:
+            logits: (M,) the model's logits of the sample.
+        """
+        share, count = self.settings.share, len(logits)
+        finds = {share: np.isin(_number(self.sample), _number(self.pairs))}
+        for wider in (share * times for times in WIDER if share * times < 1):
+            finds[wider] = _mark_best(self.ranks, round(wider * count))
+        sizes = [max(1, round(share * count)), round(share * count / 10)]
+        recalls = [
+            Recall(at, size, int((found & _mark_best(logits, size)).sum()))
+            for size in sizes[: 2 if sizes[1] >= FEWEST else 1]
+            for at, found in finds.items()
+        ]
+        return replace(self, recalls=tuple(recalls))
+
+    def describe(self) -> str:
+        """Say in two sentences which pairs are scored, and how many of the best are lost."""
+        found = "; ".join(map(str, self.recalls))
+        return (
+            f"Only the {len(self.pairs)} pairs (a share of {self.settings.share:.3g}) that"
+            f" {self.settings.checkpoint} ranks highest of all {self.total} pairs are scored and"
+            " can be written. In a random sample of"
+            f" {len(self.sample)} pairs, the share that is scored contains this many of the"
+            f" model's own best pairs: {found}."
+        )
+
+    def split(self, logits: Scores, grid: PairGrid) -> Iterator[ScoredPairs]:
+        """Yield the chosen pairs with their logits (N,), some neighbouring rows at a time."""
+        first, second = self.pairs.T
+        piece = grid.row_places[first] // max(1, _PLACES // len(grid.columns))
+        ends = [0, *(np.flatnonzero(np.diff(piece)) + 1).tolist(), len(piece)]
+        for start, end in itertools.pairwise(ends):
+            part = slice(start, end)
+            yield ScoredPairs(first[part], second[part], logits[part])
+
+
+def choose_pairs(
+    ranked: Iterator[ScoredPairs],
+    total: int,
+    settings: PrefilterConfig,
+    seed: int,
+    accelerator: Accelerator,
+) -> Shortlist:
+    """Choose the best pairs and a sample of all of them, the same on every process.
+
+    Pairs of equal scores are ranked by their place in the grid.
+
+    Args:
+        ranked: All pairs of a grid with the logits of the fast model, on the main process.
+        total: How many pairs that is, at least one.
+        settings: How many pairs are kept, and how many are sampled.
+        seed: Determines the sample.
+        accelerator: The processes.
+    """
+    best = Best(max(1, round(settings.share * total)))
+    wanted = _draw(total, settings.sample, seed)
+    sample: list[ScoredPairs] = []
+    seen = 0
+    for pairs in ranked:
+        end = seen + len(pairs.logits)
+        own = wanted[np.searchsorted(wanted, seen) : np.searchsorted(wanted, end)]
+        sample.append(pairs.select(own - seen))
+        best.hold(pairs)
+        seen = end
+
+    def collect() -> Shortlist:
+        first, second, ranks = map(np.concatenate, zip(*sample, strict=True))
+        chosen = np.stack(best.best()[:2], axis=1)
+        return Shortlist(settings, chosen, np.stack([first, second], axis=1), ranks, total)
+
+    return on_main_process(accelerator, collect)
+
+
+def _draw(total: int, count: int, seed: int) -> HostInts:
+    """Draw distinct places (count,) of pairs, in rising order; all if there are not more."""
+    if count >= total:
+        return np.arange(total)
+    return np.sort(np.random.default_rng(seed).choice(total, count, replace=False, shuffle=False))
+
+
+def _number(pairs: HostInts) -> HostInts:
+    """Give each pair of (N, 2) a number of its own."""
+    numbers: HostInts = (pairs[:, 0] << 32) | pairs[:, 1]
+    return numbers
+
+
+def _mark_best(logits: Scores, count: int) -> NDArray[np.bool_]:
+    """Mark the highest logits (M,); of equal ones, those that come first."""
+    marked = np.zeros(len(logits), dtype=np.bool_)
+    marked[np.argsort(-logits, kind="stable")[:count]] = True
+    return marked
