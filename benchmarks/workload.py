@@ -153,20 +153,22 @@ def show(value: Any) -> str:
 
 
 def run_benchmark(
-    description: str, parts: Mapping[str, Callable[[argparse.Namespace], list[Row]]], **options: int
+    description: str,
+    parts: Mapping[str, Callable[[argparse.Namespace], list[Row]]],
+    **options: int | str,
 ) -> None:
     """Parse the command line, measure its parts, print their tables and write the report.
 
     Args:
         description: The description for `--help`.
         parts: The functions that measure, by the names of their parts.
-        options: Numbers that can be set, and their defaults.
+        options: Numbers and texts that can be set, and their defaults.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--parts", nargs="+", choices=list(parts), default=list(parts))
     parser.add_argument("--output", type=Path, help="JSON file to write")
     for name, default in options.items():
-        parser.add_argument(f"--{name}", type=int, default=default)
+        parser.add_argument(f"--{name}", type=type(default), default=default)
     arguments = parser.parse_args()
     report: dict[str, Any] = {"machine": machine()}
     for name in arguments.parts:

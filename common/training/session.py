@@ -260,8 +260,9 @@ def prepare_session(
     # may have drawn random numbers before.
     set_seed(config.run.seed, device_specific=True)
     teacher = Teacher.open(run, splits, planner)
+    teaching = None if teacher is None else teacher.checkpoint
     known = digest_data(splits.parts, splits.known)
-    progress = Progress(data=known if teacher is None else known + teacher.identity)
+    progress = Progress(data=known + ("" if teacher is None else teacher.identity))
     if run.resuming:
         progress = restore_progress(run, scheduler, progress)
     run.begin()
@@ -288,7 +289,7 @@ def prepare_session(
         finite=FiniteCheck(accelerator, plain_optimizer, accelerator.device.type == "cuda"),
         agreement=Agreement(accelerator),
         progress=progress,
-        training_pairs=list_training_pairs(splits, origin, teacher and teacher.checkpoint),
+        training_pairs=list_training_pairs(splits, origin, teaching),
         teacher=teacher,
     )
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from common.data.batches import BatchPlanner, PairBatch, PairData
 from common.data.embeddings.means import MeanStore
 from common.data.embeddings.store import Store
-from common.data.splits import Splits, read_for_model
+from common.data.splits import Splits
 from common.inference.checkpoints import Checkpoint, checksums_of, load_checkpoint
 from common.inference.compatibility import (
     check_same_embeddings,
@@ -65,8 +65,9 @@ class Teacher:
         check_same_language_model(checkpoint, run.config, splits.store)
         warn_if_seen(run, checkpoint)
         checkpoint.model.to(run.accelerator.device)
-        residues = splits.store.source if isinstance(splits.store, MeanStore) else splits.store
-        store = read_for_model(residues, checkpoint.config, run.accelerator)
+        store = splits.store  # A model of means reads residues as well.
+        if isinstance(store, MeanStore) and not checkpoint.model.reads_means:
+            store = store.source
         run.event("teacher_ready", checkpoint=named, model=checkpoint.config.model.model)
         return cls(run, checkpoint, store, planner)
 

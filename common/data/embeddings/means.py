@@ -17,7 +17,7 @@ import xxhash
 from accelerate import Accelerator
 
 from common.data.embeddings.shards import Embedding
-from common.data.embeddings.store import EmbeddingStore, StoredShard, Sums, add_up
+from common.data.embeddings.store import EmbeddingStore, Store, StoredShard, Sums, add_up
 from common.errors import UserError
 from common.files import write_atomically
 from common.long_work import LongWork
@@ -35,7 +35,7 @@ class MeanStore:
         sums: (2, D) sums of every protein's states and of their squares.
     """
 
-    def __init__(self, residues: EmbeddingStore, sums: Mapping[str, Sums]) -> None:
+    def __init__(self, residues: Store, sums: Mapping[str, Sums]) -> None:
         self.dim, self.language_model, self.source = residues.dim, residues.language_model, residues
         self._residues = {protein: residues.length(protein) for protein in sums}
         self._places = {protein: place for place, protein in enumerate(sums)}
