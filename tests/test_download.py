@@ -25,8 +25,7 @@ from tests.tiny_benchmark import (
     TinyProject,
     call_main,
     make_config,
-    write_benchmark,
-    write_functional,
+    write_repository,
 )
 from tests.tiny_esm import record_log, save_tiny_esm
 
@@ -43,8 +42,8 @@ FLAT = "flat"
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository in little: a species with a split, a test species, functional data."""
     folder = tmp_path_factory.mktemp("repository")
+    write_repository(folder)
     data = folder / DATASET
-    write_benchmark(data)
     (data / SPECIES / "BFS" / "all_test_ppi.txt").write_text("P000\tP000\t1\n")
     flat = data / FLAT
     flat.mkdir()
@@ -52,18 +51,6 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(data / name, flat / Path(name).name.replace(SPECIES, FLAT))
     for strategy in ("BFS", "DFS"):
         shutil.copy(data / SETS, flat / f"{FLAT}_{strategy}_sampled_nodes.pkl")
-    write_functional(folder / "functional", data)
-    for name, place in {
-        "complex_graphs.pkl": "complex_pathway/data/complex_graphs.pkl",
-        "complex_proteins.fasta": "complex_pathway/data/complex_proteins.fasta",
-        "test_go_terms.pkl": "enrichment_analysis/test_BFS_go_terms.pkl",
-        "selected_essential_proteins.txt": "essential_protein/selected_essential_proteins.txt",
-        "selected_non_essential_proteins.txt": (
-            "essential_protein/selected_non_essential_proteins.txt"
-        ),
-    }.items():
-        (folder / place).parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(folder / "functional" / name, folder / place)
     return folder
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -190,6 +191,24 @@ def write_functional(folder: Path, benchmark: Path) -> None:
     by_degree = sorted(names, key=lambda name: (-graph.degree(name), name))
     for kind, chosen in (("essential", by_degree[:8]), ("non_essential", by_degree[8:16])):
         (folder / f"selected_{kind}_proteins.txt").write_text("\n".join(chosen) + "\n")
+
+
+def write_repository(folder: Path) -> None:
+    """Write the benchmark and the functional data where the benchmark's repository has them."""
+    data = folder / "data_process" / "pring_dataset"
+    write_benchmark(data)
+    write_functional(folder / "functional", data)
+    for name, place in {
+        "complex_graphs.pkl": "complex_pathway/data/complex_graphs.pkl",
+        "complex_proteins.fasta": "complex_pathway/data/complex_proteins.fasta",
+        "test_go_terms.pkl": "enrichment_analysis/test_BFS_go_terms.pkl",
+        "selected_essential_proteins.txt": "essential_protein/selected_essential_proteins.txt",
+        "selected_non_essential_proteins.txt": (
+            "essential_protein/selected_non_essential_proteins.txt"
+        ),
+    }.items():
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(folder / "functional" / name, folder / place)
 
 
 def _sequence(rng: np.random.Generator) -> str:

@@ -1,0 +1,147 @@
+#!/usr/bin/env bash
+# Trains several methods with several seeds, judges them by all tasks, and writes one table. Runs
+# overnight on two cores. What is complete is skipped, and what was interrupted continues.
+#
+#   scripts/leaderboard.sh [OPTIONS] [KEY=VALUE ...]   (KEY=VALUE replaces a value for all methods)
+#
+#   --config FILE      the benchmark and the recipe          (default: configs/human_bfs.yaml)
+#   --methods "M ..."  which methods, in this order          (default: "pooled factorised v3
+#                      composition homology ensemble")
+#   --seeds "N ..."    which seeds                           (default: "47 48 49")
+#   --members "M ..."  what the ensemble consists of         (default: all but homology)
+#   --transfer "S ..." other species to judge the models of the first seed on, such as "yeast ecoli"
+#   --output DIR       one directory for each method and seed, leaderboard.csv and leaderboard.md
+#                      (default: runs/leaderboard)
+#   -h, --help         this text
+#
+# composition and homology are baselines: they depend on no seed, so they run once, and call as many
+# pairs as the models do. The ensemble averages ranks. v3 is a small one for the CPU; for a large
+# one, and a larger language model, on a GPU:
+#   export ACCELERATE="--config_file accelerate_configs/single_gpu.yaml"
+#   large="data_config.embeddings.model_name=facebook/esm2_t33_650M_UR50D"
+#   scripts/leaderboard.sh --methods "pooled factorised composition homology" $large
+#   scripts/leaderboard.sh --methods v3 --config configs/v3.yaml
+#   scripts/leaderboard.sh --methods ensemble $large
+#
+# From the environment: ACCELERATE, the options of `accelerate launch`; without them, one process.
+set -euo pipefail
+
+usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; }
+absolute() { case "$1" in /*) echo "$1" ;; *) echo "$PWD/$1" ;; esac; }
+refuse() { echo "scripts/leaderboard.sh: error: $1; see scripts/leaderboard.sh --help" >&2; exit 2; }
+
+config="" output="" transfer="" members="pooled factorised v3 composition" seeds="47 48 49"
+methods="pooled factorised v3 composition homology ensemble" overrides=()
+while (($#)); do
+  case "$1" in
+    -h | --help) usage; exit 0 ;;
+    --*) (($# > 1)) || refuse "$1 needs a value, or is not an option" ;;&
+    --config) config="$(absolute "$2")"; shift ;;
+    --methods) methods="$2"; shift ;;
+    --seeds) seeds="$2"; shift ;;
+    --members) members="$2"; shift ;;
+    --transfer) transfer="$2"; shift ;;
+    --output) output="$(absolute "$2")"; shift ;;
+    --*) refuse "$1 is not an option" ;;
+    *=*) overrides+=("$1") ;;
+    *) refuse "'$1' is neither an option nor KEY=VALUE" ;;
+  esac
+  shift
+done
+
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+config="${config:-configs/human_bfs.yaml}" output="${output:-runs/leaderboard}"
+first="${seeds%% *}"
+launch=(python)
+if [[ -n "${ACCELERATE:-}" ]]; then
+  read -ra options <<<"$ACCELERATE"
+  launch=(accelerate launch --quiet "${options[@]}")
+fi
+
+# What a method changes in the configuration. A config of v3 is used as it is.
+settings() {
+  case "$1" in
+    pooled) echo "model_config.model=pooled model_config.mlp_head.hidden_dims=[256,64]" ;;
+    factorised) echo "model_config.model=factorised" ;;
+    v3)
+      echo "model_config.model=v3"
+      if [[ "$config" != *v3.yaml ]]; then
+        echo "model_config.d_model=64 model_config.n_heads=4 model_config.encoder_layers=1"
+        echo "model_config.cross_attn_layers=1 model_config.mlp_head.hidden_dims=[64]"
+        echo "data_config.max_sequence_length=256 training_config.epochs=4"
+      fi ;;
+  esac
+}
+
+# Runs a script for one method and seed: SCRIPT FOLDER METHOD SEED [OPTION ...] [-- KEY=VALUE ...]
+stage() {
+  local script="$1" folder="$2" method="$3" seed="$4" options=()
+  shift 4
+  while (($#)) && [[ "$1" != -- ]]; do options+=("$1"); shift; done
+  mapfile -t own < <(settings "$method" | tr ' ' '\n')
+  "${launch[@]}" "$script" --config "$config" ${options[@]+"${options[@]}"} --set \
+    "run_config.output_dir=$folder" "run_config.seed=$seed" run_config.pretrain_run_id=run \
+    run_config.eval_run_id=run ${own[@]+"${own[@]}"} ${overrides[@]+"${overrides[@]}"} "${@:2}"
+}
+
+folder_of() { # METHOD SEED: where the run is; a baseline has one for all seeds
+  if [[ -d "$output/$1/seed$2" ]]; then echo "$output/$1/seed$2"; else echo "$output/$1/seed$first"; fi
+}
+is_judged() { compgen -G "$1/logs/*/evaluate/${2:-run}/config.yaml" >/dev/null; }
+say() { echo "== $(date +%H:%M) $1" >&2; }
+
+run_model() { # METHOD SEED
+  local folder="$output/$1/seed$2" logs="$output/$1/seed$2/logs/$1" resume=() beside=()
+  if ! grep -qs " stage_complete " "$logs/pretrain/run/log.log"; then
+    say "$1, seed $2: trains"
+    if [[ -f "$logs/pretrain/run/config.yaml" ]]; then resume=(--resume); fi
+    python -m benchmarks.leaderboard note "$folder" "$1"
+    stage pretrain.py "$folder" "$1" "$2" ${resume[@]+"${resume[@]}"} >/dev/null
+  fi
+  if ! is_judged "$folder"; then
+    say "$1, seed $2: is judged"
+    if [[ "$2" == "$first" ]]; then beside=("evaluate.baselines=[composition]"); fi
+    stage evaluate.py "$folder" "$1" "$2" -- ${beside[@]+"${beside[@]}"}
+  fi
+  for species in $transfer; do
+    if [[ "$2" == "$first" ]] && ! is_judged "$folder" "$species"; then
+      say "$1, seed $2: is judged on $species"
+      stage evaluate.py "$folder" "$1" "$2" --tasks pairs topology -- \
+        "data_config.benchmark.species=$species" "run_config.eval_run_id=$species"
+    fi
+  done
+}
+
+run_predictor() { # METHOD SEED MODEL ...: a baseline or the ensemble
+  local folder="$output/$1/seed$2" like=() threshold beside=()
+  if is_judged "$folder"; then return; fi
+  say "$1, seed $2: scores the pairs and is judged"
+  for model in "${@:3}"; do like+=("$(folder_of "$model" "$2")"); done
+  threshold="$(python -m benchmarks.leaderboard predict "$folder" "$1" --config "$config" \
+    --set "run_config.seed=$2" ${overrides[@]+"${overrides[@]}"} --like "${like[@]}")"
+  if [[ "$1" == ensemble && "$2" == "$first" ]]; then beside=("evaluate.baselines=[composition]"); fi
+  stage evaluate.py "$folder" "$1" "$2" --predictions "$folder/predictions.txt.gz" -- \
+    evaluate.decision_threshold.mode=fixed "evaluate.decision_threshold.value=$threshold" \
+    ${beside[@]+"${beside[@]}"}
+}
+
+trained() { for model in factorised pooled v3; do
+  if [[ -d "$output/$model/seed$first" ]]; then echo "$model"; return; fi
+done; refuse "a baseline needs a model of the same seed, which tells how many pairs to call"; }
+
+for method in $methods; do
+  case "$method" in
+    pooled | factorised | v3) for seed in $seeds; do run_model "$method" "$seed"; done ;;
+    composition | homology)
+      model="$(trained)"
+      run_predictor "$method" "$first" "$model" ;;
+    ensemble)
+      present=()
+      for member in $members; do
+        if [[ -d "$output/$member" ]]; then present+=("$member"); fi
+      done
+      for seed in $seeds; do run_predictor ensemble "$seed" "${present[@]}"; done ;;
+    *) refuse "unknown method '$method'" ;;
+  esac
+done
+python -m benchmarks.leaderboard render "$output"

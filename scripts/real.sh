@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# A model of real human interactions in one command, on a laptop with a connection. It fetches the
+# benchmark PRING and the language model ESM-2 8M, embeds 10,000 proteins, trains the two towers of
+# configs/human_bfs.yaml, judges them, and scores a few proteins with the checkpoint. About half an
+# hour on two quiet cores. Started again, it continues where it stopped.
+#
+#   scripts/real.sh [OPTIONS] [KEY=VALUE ...]      (KEY=VALUE replaces a value of the configuration)
+#
+#   --benchmark DIR         a copy of the benchmark's files; what is missing there is fetched
+#   --url URL               a mirror of the benchmark's repository
+#   --language-model NAME   another ESM on the hub, or a local directory of one
+#   --cache DIR             where embeddings and parsed files are kept      (default: cache)
+#   --output DIR            where logs and the checkpoint are written       (default: runs/real)
+#   --threads N             how many CPU threads are used                   (default: all)
+#   -h, --help              this text
+#
+# From the environment: HF_ENDPOINT (a mirror of the hub), HTTPS_PROXY, and ACCELERATE: options of
+# `accelerate launch`, such as "--config_file accelerate_configs/multi_gpu.yaml". Without them, one
+# process uses the GPU if there is one, and otherwise the CPU.
+set -euo pipefail
+
+usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; }
+absolute() { case "$1" in /*) echo "$1" ;; *) echo "$PWD/$1" ;; esac; }
+refuse() { echo "scripts/real.sh: error: $1; see scripts/real.sh --help" >&2; exit 2; }
+
+output="" overrides=()
+while (($#)); do
+  case "$1" in
+    -h | --help) usage; exit 0 ;;
+    --*) (($# > 1)) || refuse "$1 needs a value, or is not an option" ;;&
+    --benchmark) overrides+=("data_config.benchmark.root_dir=$(absolute "$2")"); shift ;;
+    --url) overrides+=("data_config.benchmark.download_url=$2"); shift ;;
+    --language-model)
+      name="$2"
+      if [[ -d "$name" ]]; then name="$(absolute "$name")"; fi
+      overrides+=("data_config.embeddings.model_name=$name"); shift ;;
+    --cache)
+      overrides+=("data_config.embeddings.cache_dir=$(absolute "$2")/embeddings"
+        "data_config.benchmark.cache_dir=$(absolute "$2")/pring"); shift ;;
+    --output) output="$(absolute "$2")"; shift ;;
+    --threads) export OMP_NUM_THREADS="$2"; shift ;;
+    --*) refuse "$1 is not an option" ;;
+    *=*) overrides+=("$1") ;;
+    *) refuse "'$1' is neither an option nor KEY=VALUE" ;;
+  esac
+  shift
+done
+
+started=$SECONDS
+say() { echo "== $((SECONDS - started)) s: $1" >&2; }
+
+say "1 of 4: the Python environment (a minute or two if packages are missing, otherwise no time)"
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+output="${output:-runs/real}"
+overrides+=("run_config.output_dir=$output" "run_config.pretrain_run_id=real"
+  "run_config.eval_run_id=real")
+launch=(python)
+if [[ -n "${ACCELERATE:-}" ]]; then
+  read -ra options <<<"$ACCELERATE"
+  launch=(accelerate launch --quiet "${options[@]}")
+fi
+stage() { "${launch[@]}" "$1" --config configs/human_bfs.yaml "${@:2}" --set "${overrides[@]}"; }
+logs="$output/logs/factorised"
+checkpoint="$output/models/factorised/pretrain/real/best_model"
+
+if grep -qs " stage_complete " "$logs/pretrain/real/log.log"; then
+  say "2 of 4: training is complete already"
+else
+  say "2 of 4: fetches 10 MB of the benchmark and 30 MB of the language model, embeds 8,000 proteins\
+ (about 12 minutes on two quiet cores, once), trains (about 4 minutes)"
+  resume=()
+  if [[ -f "$logs/pretrain/real/config.yaml" ]]; then resume=(--resume); fi
+  stage pretrain.py ${resume[@]+"${resume[@]}"} >/dev/null
+fi
+
+if [[ -f "$logs/evaluate/real/config.yaml" ]]; then
+  say "3 of 4: the model is judged already"
+else
+  say "3 of 4: embeds the 2,000 test proteins (about 3 minutes), scores their 2 million pairs\
+ (seconds), judges them by five tasks (about 5 minutes)"
+  stage evaluate.py --checkpoint "$checkpoint"
+fi
+
+if [[ -f "$output/example.tsv" ]]; then
+  say "4 of 4: the example is scored already"
+else
+  say "4 of 4: scores the made-up proteins of examples/own_proteins, all against all (seconds)"
+  python evaluate.py --checkpoint "$checkpoint" --output "$output/example.tsv" \
+    --fasta examples/own_proteins/proteins.fasta
+fi
+
+say "done. The results are in $logs/evaluate/real, and this is the model: $checkpoint
+Score your own proteins with it:
+  python evaluate.py --checkpoint $checkpoint --fasta proteins.fasta --output network.tsv"
