@@ -214,7 +214,10 @@ def configure_judging(arguments: argparse.Namespace) -> Config:
         overrides.append(f"evaluate.tasks=[{','.join(arguments.tasks)}]")
     config = load_config(arguments.config, "evaluate", overrides)
     if arguments.with_baselines and not config.evaluate.baselines:
-        overrides.append(f"evaluate.baselines=[{','.join(BASELINES.names())}]")
+        # Beside a file, nothing is embedded unless the configuration names this baseline.
+        left_out = {"kernel"} if arguments.predictions else set()
+        names = [name for name in BASELINES.names() if name not in left_out]
+        overrides.append(f"evaluate.baselines=[{','.join(names)}]")
         config = load_config(arguments.config, "evaluate", overrides)
     if config.evaluate.baseline_checkpoint is not None:
         named = Path(config.evaluate.baseline_checkpoint)

@@ -108,6 +108,7 @@ BASELINES = Registry(
         "self_pairs": "common.evaluation.baselines.self_pairs:predict_self_pairs",
         "degree": "common.evaluation.baselines.degree:predict_degree",
         "homology": "common.evaluation.baselines.homology:predict_homology",
+        "kernel": "common.evaluation.baselines.kernel:predict_kernel",
         "composition": "common.evaluation.baselines.composition:predict_composition",
     },
 )

@@ -53,11 +53,12 @@ Result = TypeVar("Result")
 class OneProcess:
     """A stand-in for an accelerator, for work that needs none; it starts at once."""
 
-    device: str = "cpu"
+    device: Any = "cpu"
     mixed_precision: str = "no"
     process_index: int = 0
     num_processes: int = 1
     is_main_process: bool = True
+    is_local_main_process: bool = True
 
     def end_training(self) -> None:
         """There is nothing to end."""

@@ -15,11 +15,12 @@ from common.config_file import load_config
 from common.data.similarity import Matches
 from common.data.tables.pairs import PairTable
 from common.evaluation import test_side
-from common.evaluation.baselines import composition, homology
-from common.evaluation.baselines.base import predict_baseline
+from common.evaluation.baselines import composition, homology, kernel
+from common.evaluation.baselines.base import BaselineLeftOutError, predict_baseline
 from common.evaluation.baselines.composition import compositions, score_composition
 from common.evaluation.baselines.degree import score_degrees
 from common.evaluation.baselines.homology import best_interologs, score_homology
+from common.evaluation.baselines.kernel import compare_proteins, score_kernel
 from common.evaluation.baselines.training import NoTrainingPairsError
 from common.evaluation.judging import judge
 from common.evaluation.predictions import Predictions
@@ -266,7 +267,60 @@ def test_homology_finds_relatives_of_interacting_proteins(shared: TinyProject) -
     assert (scores[copies.labels == 0] < 1).all()
 
 
-@pytest.mark.parametrize("name", ["degree", "composition", "homology"])
+@pytest.mark.parametrize("cells", [1, 16_000_000])
+def test_kernel_scores_follow_from_the_formula(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With inverse matrices in float64; a listed negative counts as little as an unlisted pair."""
+    monkeypatch.setattr(kernel, "_BLOCK_CELLS", cells)
+    rng = np.random.default_rng(3)
+    train = labelled(("a", "b", 1), ("c", "c", 1), ("d", "a", 0), ("d", "e", 1), ("b", "a", 1))
+    table = every_pair("axy")
+    learned = rng.normal(size=(5, 2, 4)).astype(np.float32)
+    wanted = rng.normal(size=(3, 2, 4)).astype(np.float32)
+
+    def similarity(p: np.ndarray, q: np.ndarray) -> float:
+        parts = []
+        for kind in (0, 1):
+            center, spread = learned[:, kind].mean(0), learned[:, kind].std(0)
+            u, v = ((each[kind] - center) / spread for each in (p, q))
+            cosine = u @ v / np.linalg.norm(u) / np.linalg.norm(v)
+            parts.append(np.exp(kernel.SHARPNESS * (cosine - 1)))
+        return float(np.mean(parts))
+
+    within = np.array([[similarity(p, q) for q in learned] for p in learned])
+    across = np.array([[similarity(p, q) for q in wanted] for p in learned])
+    assert compare_proteins(learned, wanted) == pytest.approx(across, rel=1e-4)
+    inverse = np.linalg.inv(within + kernel.RIDGE * np.eye(5))
+    interacts = np.zeros((5, 5))
+    for a, b in ((0, 1), (2, 2), (3, 4)):
+        interacts[a, b] = interacts[b, a] = 1
+    expected = across.T @ inverse @ interacts @ inverse @ across
+    first, second = table.pairs.T
+    scores = score_kernel(train, table, learned, wanted)
+    assert scores == pytest.approx(expected[first, second], rel=1e-4)
+
+
+def test_kernel_takes_so_many_training_proteins(
+    shared: TinyProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Means and deviations are those of the language model's states; no model is trained."""
+    side = open_tasks(shared, "pairs", "topology")
+    whole, again = (by_pair(predict_baseline("kernel", side, seed)) for seed in (47, 48))
+    assert whole == again
+    assert len(whole) == 24 * 25 // 2
+    assert len(set(whole.values())) > 200
+    monkeypatch.setattr(kernel, "MOST_TRAINING_PROTEINS", 8)
+    drawn = [by_pair(predict_baseline("kernel", side, seed)) for seed in (47, 47, 48)]
+    assert whole != drawn[0] == drawn[1] != drawn[2]
+
+
+def test_kernel_is_left_out_without_the_language_model(project: TinyProject) -> None:
+    settings = ["evaluate.tasks=[pairs]", "data_config.embeddings.model_name=missing/model"]
+    side = test_side.open_test_side(load_config(project.config, "evaluate", settings))
+    with pytest.raises(BaselineLeftOutError, match="missing/model"):
+        predict_baseline("kernel", side, 47)
+
+
+@pytest.mark.parametrize("name", ["degree", "composition", "homology", "kernel"])
 def test_without_training_pairs_they_say_so(name: str, project: TinyProject) -> None:
     (project.folder / "data" / "tiny" / "BFS" / "tiny_train_ppi.txt").unlink()
     with pytest.raises(NoTrainingPairsError, match=r"tiny \(BFS\) has no training pairs"):

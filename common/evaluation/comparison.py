@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 
 from common.csv_log import Cell
-from common.evaluation.baselines.base import predict_baseline
-from common.evaluation.baselines.training import NoTrainingPairsError
+from common.evaluation.baselines.base import BaselineLeftOutError, predict_baseline
 from common.evaluation.intervals import Interval
 from common.evaluation.judging import Judgement, judge, used_pairs
 from common.evaluation.networks import FloatArray
@@ -110,7 +109,7 @@ def judge_beside_baselines(
             started = time.monotonic()
             try:
                 found = others.get(name) or predict_baseline(name, side, run.config.run.seed)
-            except NoTrainingPairsError as error:
+            except BaselineLeftOutError as error:
                 judgement.notes.append(f"the baseline {name} is left out: {error}")
             else:
                 methods.append(_judge(name, side, found, called))

@@ -134,6 +134,7 @@ class TestSide:
 
     sets: tuple[TestSet, ...]
     tasks: Mapping[str, Task]
+    config: Config
 
     @property
     def pair_sets(self) -> list[PairSet]:
@@ -206,4 +207,4 @@ def open_test_side(config: Config, accelerator: Accelerator | OneProcess | None 
     species = dict.fromkeys((own.species, *others))
     settings = [own.model_copy(update={"species": name}) for name in species]
     sets = tuple(TestSet(open_benchmark(each)) for each in settings)
-    return TestSide(sets, {name: task(sets, config) for name, task in tasks.items()})
+    return TestSide(sets, {name: task(sets, config) for name, task in tasks.items()}, config)

@@ -14,11 +14,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 
 from common.config_data import EmbeddingsConfig
 from common.data.embeddings.claims import Claim, claim_locks
-from common.data.embeddings.fill import Cache, fill_store, finish_store, in_step, residues_in
+from common.data.embeddings.fill import (
+    Cache,
+    collect,
+    fill_store,
+    finish_store,
+    in_step,
+    residues_in,
+)
 from common.data.embeddings.model_files import (
     ModelFiles,
     check_residue_limit,
@@ -30,7 +36,7 @@ from common.data.embeddings.plan import Request, make_requests
 from common.data.embeddings.shards import Shard, StoreIdentity, read_shards
 from common.data.embeddings.store import EmbeddingStore, stored_hashes
 from common.errors import UserError, excerpt
-from common.run import LOGGER, format_event, on_main_process
+from common.run import LOGGER, OneProcess, format_event, on_main_process
 
 __all__ = ["EmbeddingStore", "StoreIdentity", "prepare_store"]
 
@@ -41,7 +47,7 @@ def prepare_store(
     sequences: Mapping[str, str],
     settings: EmbeddingsConfig,
     max_sequence_length: int,
-    accelerator: Accelerator,
+    accelerator: Accelerator | OneProcess,
 ) -> EmbeddingStore:
     """Open the residue states of these proteins, computing those that the cache lacks.
 
@@ -93,7 +99,7 @@ def _warn_of_odd_sequences(requests: Sequence[Request], limit: int | None) -> No
 
 
 def _find_cache(
-    settings: EmbeddingsConfig, max_sequence_length: int, accelerator: Accelerator
+    settings: EmbeddingsConfig, max_sequence_length: int, accelerator: Accelerator | OneProcess
 ) -> Cache:
     """Locate the model (downloading it if necessary) and the directory that belongs to it."""
 
@@ -105,7 +111,7 @@ def _find_cache(
     # Download and hash once per machine; then the others find both done.
     in_step(accelerator, lambda: identify() if accelerator.is_local_main_process else None)
     files, identity = in_step(accelerator, identify)
-    if len(set(gather_object([identity]))) > 1:
+    if len(set(collect(accelerator, identity))) > 1:
         raise UserError(
             f"the machines of this run have different versions of {settings.model_name};"
             " set data_config.embeddings.revision, or copy one directory to all machines"

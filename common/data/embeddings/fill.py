@@ -45,7 +45,7 @@ from common.data.embeddings.store_lock import lock_store
 from common.errors import UserError
 from common.long_work import LongWork
 from common.memory import explain_out_of_memory
-from common.run import LOGGER, format_event, on_main_process
+from common.run import LOGGER, OneProcess, format_event, on_main_process
 
 # On a CPU, padding costs time, and small batches already use all cores: this is twice as
 # fast as 8,192 (`benchmarks/embedding.py`). A GPU needs larger batches (not measured yet).
@@ -68,7 +68,7 @@ class Cache:
     identity: StoreIdentity
     files: ModelFiles
     settings: EmbeddingsConfig
-    accelerator: Accelerator
+    accelerator: Accelerator | OneProcess
 
     @property
     def dtype(self) -> torch.dtype:
@@ -129,7 +129,7 @@ def finish_store(directory: Path, claim: Claim) -> list[Shard]:
     return shards
 
 
-def in_step(accelerator: Accelerator, action: Callable[[], Result]) -> Result:
+def in_step(accelerator: Accelerator | OneProcess, action: Callable[[], Result]) -> Result:
     """Let every process run the action, then raise the first `UserError` on all of them.
 
     A process that stopped on its own would leave the others waiting for it.
@@ -140,10 +140,18 @@ def in_step(accelerator: Accelerator, action: Callable[[], Result]) -> Result:
         outcome.append(action())
     except UserError as caught:
         error = str(caught)
-    errors = [text for text in gather_object([error]) if text is not None]
+    errors = [text for text in collect(accelerator, error) if text is not None]
     if errors:
         raise UserError(errors[0])
     return outcome[0]
+
+
+def collect(accelerator: Accelerator | OneProcess, value: Result) -> list[Result]:
+    """Gather one value of each process; a stand-in for an accelerator has only its own."""
+    if accelerator.num_processes == 1:
+        return [value]
+    values: list[Result] = gather_object([value])
+    return values
 
 
 class Foreman:

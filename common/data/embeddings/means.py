@@ -21,7 +21,7 @@ from common.data.embeddings.store import EmbeddingStore, Store, StoredShard, Sum
 from common.errors import UserError
 from common.files import write_atomically
 from common.long_work import LongWork
-from common.run import on_main_process
+from common.run import OneProcess, on_main_process
 
 
 class MeanStore:
@@ -67,7 +67,7 @@ class MeanStore:
         return sums
 
 
-def open_means(store: EmbeddingStore, accelerator: Accelerator) -> MeanStore:
+def open_means(store: EmbeddingStore, accelerator: Accelerator | OneProcess) -> MeanStore:
     """Open the means of a store's proteins, computing those that were never needed before.
 
     Every process calls this. Where the cache cannot be written, each process computes the means for

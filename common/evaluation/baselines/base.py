@@ -9,9 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from common.errors import UserError
 from common.evaluation.predictions import Predictions
 from common.evaluation.test_side import TestSide
 from common.registry import BASELINES
+
+
+class BaselineLeftOutError(UserError):
+    """The baseline cannot be run on this test side, so it is left out and a note says why."""
+
 
 Baseline = Callable[[TestSide, int], Predictions]
 

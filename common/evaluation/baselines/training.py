@@ -9,6 +9,7 @@ from pathlib import Path
 from common.data.benchmarks.registry import open_benchmark
 from common.data.tables.pairs import PairTable, check_sequences
 from common.errors import UserError
+from common.evaluation.baselines.base import BaselineLeftOutError
 from common.evaluation.baselines.stored import digest_of, remember_scores
 from common.evaluation.networks import FloatArray
 from common.evaluation.predictions import Predictions
@@ -18,7 +19,7 @@ from common.evaluation.test_side import TestSide
 LearnedScores = Callable[[PairTable, PairTable, Mapping[str, str]], FloatArray]
 
 
-class NoTrainingPairsError(UserError):
+class NoTrainingPairsError(BaselineLeftOutError):
     """The benchmark has no training pairs, so a baseline that needs them cannot be run."""
 
 
@@ -47,15 +48,27 @@ class Learner:
             UserError: Sequences are missing and the setting does not allow that.
             NoTrainingPairsError: There are no training pairs.
         """
-        settings = side.sets[0].benchmark.settings
-        train, sequences = training_pairs(side, seed), side.sequences()
-        policy = settings.missing_sequences
-        train, _ = check_sequences(train, sequences, policy, "training pairs")
-        table, _ = check_sequences(side.needed_pairs(), sequences, policy, "pairs to score")
+        train, table, sequences = learning_tables(side, seed)
         digest = digest_of([self.version, *_content(train, sequences), *_content(table, sequences)])
-        file = Path(settings.cache_dir) / "baselines" / f"{self.name}-{digest}"
+        file = (
+            Path(side.sets[0].benchmark.settings.cache_dir) / "baselines" / f"{self.name}-{digest}"
+        )
         scores = remember_scores(file, len(table), lambda: self.score(train, table, sequences))
         return Predictions.gather(table.proteins, table.pairs, scores)
+
+
+def learning_tables(side: TestSide, seed: int) -> tuple[PairTable, PairTable, Mapping[str, str]]:
+    """Return the training pairs, the pairs to score, and the sequences of all proteins.
+
+    Raises:
+        UserError: Sequences are missing and the configuration does not allow that.
+        NoTrainingPairsError: There are no training pairs.
+    """
+    policy = side.sets[0].benchmark.settings.missing_sequences
+    train, sequences = training_pairs(side, seed), side.sequences()
+    train, _ = check_sequences(train, sequences, policy, "training pairs")
+    table, _ = check_sequences(side.needed_pairs(), sequences, policy, "pairs to score")
+    return train, table, sequences
 
 
 def training_pairs(side: TestSide, seed: int) -> PairTable:
