@@ -39,7 +39,7 @@ def start_accelerator(config: Config) -> Accelerator:
             # Without this, two CPU processes become two independent processes of rank 0.
             cpu=not torch.cuda.is_available(),
             gradient_accumulation_steps=config.training.gradient_accumulation_steps,
-            log_with=list(config.run.trackers),
+            log_with=list(config.run.trackers) or None,  # an empty list makes accelerate warn
             # Some trackers need a directory already here; each run sets its own.
             project_dir=config.run.output_dir,
             kwargs_handlers=[
