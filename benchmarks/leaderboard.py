@@ -18,7 +18,6 @@ import datetime
 import json
 import os
 import platform
-import subprocess
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -37,10 +36,9 @@ from common.evaluation.prediction_file import read_predictions, write_prediction
 from common.evaluation.predictions import Predictions
 from common.evaluation.test_side import open_test_side
 from common.files import explain_disk_errors, write_atomically
-from common.run import OneProcess, log_to_console
+from common.run import OneProcess, find_commit, log_to_console
 
 NOTE_FILE, PREDICTIONS_FILE = "leaderboard.json", "predictions.txt.gz"
-ROOT = Path(__file__).parents[1]
 
 
 def note(folder: Path, method: str, **fields: object) -> None:
@@ -48,7 +46,7 @@ def note(folder: Path, method: str, **fields: object) -> None:
     content = {
         "method": method,
         "hardware": describe_hardware(),
-        "commit": describe_commit(),
+        "commit": find_commit() or "unknown",
         "date": datetime.date.today().isoformat(),
         **fields,
     }
@@ -75,16 +73,6 @@ def _models(files: Iterable[Path], key: str) -> list[str]:
     return [value.strip() for name, _, value in parts if name.strip() == key]
 
 
-def describe_commit() -> str:
-    """The commit of the program; `+` if its files differ from that, empty outside a repository."""
-    git = ["git", "-C", str(ROOT)]
-    found = [
-        subprocess.run([*git, *command], capture_output=True, text=True, check=False).stdout.strip()
-        for command in (("rev-parse", "--short=8", "HEAD"), ("status", "--porcelain", "-uno"))
-    ]
-    return found[0] + ("+" if found[1] else "")
-
-
 def predict(folder: Path, method: str, config: str, overrides: Sequence[str], like: Sequence[Path]
             ) -> float:  # fmt: skip
     """Write the predictions of a method that trains no model, and return its threshold.
@@ -106,7 +94,9 @@ def predict(folder: Path, method: str, config: str, overrides: Sequence[str], li
     if method == "ensemble":
         found = average_ranks([each for each, _ in models], like)
     else:
-        settings = load_config(config, "evaluate", overrides)
+        # Scores that another run has left in the cache would take no time.
+        own_cache = f"data_config.benchmark.cache_dir={folder / 'cache'}"
+        settings = load_config(config, "evaluate", [*overrides, own_cache])
         with log_to_console(OneProcess()):
             found = predict_baseline(method, open_test_side(settings), settings.run.seed)
     note(folder, method, seconds=time.monotonic() - started, members=[str(run) for run in like])

@@ -26,6 +26,7 @@ from common.files import write_atomically
 Values = dict[str, float]
 PUBLISHED = Path(__file__).with_name("published.csv")
 PLAIN, MINUS = "auprc_without_self_pairs", "auprc_without_self_pairs_minus_composition"
+WITHOUT_LANGUAGE_MODEL = ("composition", "homology")
 MMDS = ("deg_dist_mmd", "cc_mmd", "laplacian_eigen_mmd")
 FUNCTIONAL = {
     "complexes": ("pathway_recall", "pathway_precision", "pathway_connectivity"),
@@ -112,7 +113,7 @@ def read_entry(run: Path) -> Entry | None:
     metrics = dict(read_pairs(judged)) | dict(read_network(judged, config))
     metrics |= dict(read_functional(judged))
     metrics["seconds"] = note.get("seconds", 0.0) or sum(read_epoch_seconds(run))
-    plain = "seconds" in note and note["method"] != "ensemble"
+    plain = note["method"] in WITHOUT_LANGUAGE_MODEL
     model = "none" if plain else Path(config.data.embeddings.model_name).name
     facts = {name: note[name] for name in FACTS}
     return Entry(note["method"], int(run.name.removeprefix("seed")), model, metrics, facts)

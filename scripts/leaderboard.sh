@@ -5,8 +5,8 @@
 #   scripts/leaderboard.sh [OPTIONS] [KEY=VALUE ...]   (KEY=VALUE replaces a value for all methods)
 #
 #   --config FILE      the benchmark and the recipe          (default: configs/human_bfs.yaml)
-#   --methods "M ..."  which methods, in this order          (default: "pooled factorised v3
-#                      composition homology ensemble")
+#   --methods "M ..."  which methods, in this order          (default: "factorised pooled v3
+#                      kernel composition homology ensemble")
 #   --seeds "N ..."    which seeds                           (default: "47 48 49")
 #   --members "M ..."  what the ensemble consists of         (default: all but homology)
 #   --transfer "S ..." other species to judge the models of the first seed on, such as "yeast ecoli"
@@ -14,12 +14,12 @@
 #                      (default: runs/leaderboard)
 #   -h, --help         this text
 #
-# composition and homology are baselines: they depend on no seed, so they run once, and call as many
-# pairs as the models do. The ensemble averages ranks. v3 is a small one for the CPU; for a large
+# kernel, composition and homology are baselines: they hardly depend on the seed, so they run once,
+# and call as many pairs as the models do. The ensemble averages ranks. v3 is a small one for the CPU; for a large
 # one, and a larger language model, on a GPU:
 #   export ACCELERATE="--config_file accelerate_configs/single_gpu.yaml"
 #   large="data_config.embeddings.model_name=facebook/esm2_t33_650M_UR50D"
-#   scripts/leaderboard.sh --methods "pooled factorised composition homology" $large
+#   scripts/leaderboard.sh --methods "factorised pooled kernel composition homology" $large
 #   scripts/leaderboard.sh --methods v3 --config configs/v3.yaml
 #   scripts/leaderboard.sh --methods ensemble $large
 #
@@ -30,8 +30,8 @@ usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; }
 absolute() { case "$1" in /*) echo "$1" ;; *) echo "$PWD/$1" ;; esac; }
 refuse() { echo "scripts/leaderboard.sh: error: $1; see scripts/leaderboard.sh --help" >&2; exit 2; }
 
-config="" output="" transfer="" members="pooled factorised v3 composition" seeds="47 48 49"
-methods="pooled factorised v3 composition homology ensemble" overrides=()
+config="" output="" transfer="" members="factorised pooled v3 kernel composition" seeds="47 48 49"
+methods="factorised pooled v3 kernel composition homology ensemble" overrides=()
 while (($#)); do
   case "$1" in
     -h | --help) usage; exit 0 ;;
@@ -132,7 +132,7 @@ done; refuse "a baseline needs a model of the same seed, which tells how many pa
 for method in $methods; do
   case "$method" in
     pooled | factorised | v3) for seed in $seeds; do run_model "$method" "$seed"; done ;;
-    composition | homology)
+    kernel | composition | homology)
       model="$(trained)"
       run_predictor "$method" "$first" "$model" ;;
     ensemble)
