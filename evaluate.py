@@ -294,8 +294,8 @@ def add_predict_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", action="store_true", help=meaning)
 
 
-def main() -> None:
-    """Parse the command line and do what it asks for."""
+def build_parser() -> argparse.ArgumentParser:
+    """Create the parser of the command line."""
     parser = stage_parser("evaluate.py", "Judge predictions, or predict new pairs.", False)
     add_checkpoint(parser, "the model; by default finetune.py's newest, or else pretrain.py's")
     parser.add_argument("--tasks", nargs="+", choices=TASKS.names(), help="replace evaluate.tasks")
@@ -316,6 +316,12 @@ def main() -> None:
         help="put runs of this script beside each other in one table; a folder such as runs/ stands"
         " for all runs below it",
     )
+    return parser
+
+
+def main() -> None:
+    """Parse the command line and do what it asks for."""
+    parser = build_parser()
     arguments = parser.parse_args()
     choose_use(parser, arguments, USES).run(arguments)
 

@@ -16,12 +16,17 @@ from common.config import Config
 from common.config_file import check_teacher, load_config
 
 
-def main() -> None:
-    """Parse the arguments, check the configuration and train."""
+def build_parser() -> argparse.ArgumentParser:
+    """Create the parser of the command line."""
     parser = stage_parser("finetune.py", "Train a pretrained pair model further.")
     add_checkpoint(parser, "the model to start from; by default pretrain.py's newest")
     add_resume(parser)
-    arguments = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Parse the arguments, check the configuration and train."""
+    arguments = build_parser().parse_args()
     # Imported here: it needs numpy (0.06 seconds), and `--help` does not.
     from common.inference.thresholds import check_threshold
     from common.training.trackers import check_trackers

@@ -17,11 +17,16 @@ from common.config import Config, Stage
 from common.config_file import check_teacher, load_stages
 
 
-def main() -> None:
-    """Parse the arguments, check the configuration and train."""
+def build_parser() -> argparse.ArgumentParser:
+    """Create the parser of the command line."""
     parser = stage_parser("pretrain.py", "Train a pair model from scratch.")
     add_resume(parser)
-    arguments = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Parse the arguments, check the configuration and train."""
+    arguments = build_parser().parse_args()
     # Imported here: it needs numpy (0.06 seconds), and `--help` does not.
     from common.inference.thresholds import check_threshold
     from common.training.trackers import check_trackers

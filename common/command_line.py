@@ -14,11 +14,18 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from common.errors import UserError
-from common.pausing import PAUSE, Paused
+from common.pausing import EXIT_INTERRUPTED, PAUSE, Paused
 
 EXIT_OK, EXIT_DEFECT, EXIT_USER_ERROR = 0, 1, 2
 # What sysexits.h calls EX_TEMPFAIL: nothing is wrong, try again.
 EXIT_PAUSED = 75
+EXIT_CODES = {
+    EXIT_OK: "success",
+    EXIT_DEFECT: "a defect of the program (a traceback on stderr)",
+    EXIT_USER_ERROR: "a user's mistake (one sentence on stderr)",
+    EXIT_PAUSED: "paused by Ctrl-C, SIGTERM or SIGUSR1 with the work saved",
+    EXIT_INTERRUPTED: "stopped at once by a second Ctrl-C",
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -34,16 +41,16 @@ def stage_parser(
     program: str, description: str, config_required: bool = True
 ) -> argparse.ArgumentParser:
     """Create a parser with the options that every stage takes."""
+    codes = ", ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
     parser = _Parser(
         prog=program,
         description=description,
         epilog=(
             f"Launch: accelerate launch [--config_file accelerate_configs/X.yaml] {program}"
             f" --config FILE; on one process also: python {program} --config FILE."
-            " Exit codes: 0 success, 2 a user's mistake (one sentence on stderr),"
-            " 75 paused by Ctrl-C, SIGTERM or SIGUSR1 with the work saved, 130 stopped at once by a"
-            " second Ctrl-C. (`accelerate launch` has exit codes of its own: 0 after success, and"
-            " another number in all other cases.)"
+            f" Exit codes: {codes}."
+            " (`accelerate launch` has exit codes of its own: 0 after success, and another number"
+            " in all other cases.)"
         ),
     )
     parser.add_argument(

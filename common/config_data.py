@@ -65,46 +65,72 @@ class BenchmarkConfig(Section):
     """Which benchmark, where its files are, and which part of it is used."""
 
     name: BenchmarkName = "pring"
+    """The kind of benchmark: PRING's files, your own interactions, or the generated demo."""
     root_dir: str = "data/pring"
+    """The directory of the benchmark's files."""
     species: str = "human"
+    """The species whose pairs are used; its name is part of the file names."""
     split_strategy: Strategy = "BFS"
+    """The walk that chose the test proteins."""
     functional_dir: str | None = None
+    """The directory of complexes, GO terms and essential proteins, which three tasks need."""
     download: bool = False
+    """Whether missing files are fetched from `download_url`."""
     download_url: str = f"https://raw.githubusercontent.com/SophieSarceau/PRING/{PRING_COMMIT}"
+    """The address of the benchmark's repository at one commit."""
     missing_sequences: Literal["refuse", "drop"] = "refuse"
+    """Whether a pair without a sequence is an error or is dropped and counted."""
     cache_dir: str = "cache/pring"
+    """The directory where parsed files and the scores of baselines are kept."""
 
 
 class EmbeddingsConfig(Section):
     """Which protein language model computes the embeddings, and how they are stored."""
 
     model_name: str = "facebook/esm2_t33_650M_UR50D"
+    """The protein language model: its name on the Hugging Face hub, or a directory."""
     revision: str | None = None
+    """The branch, tag or commit of the language model on the hub."""
     cache_dir: str = "cache/embeddings"
+    """The directory where embeddings are kept for all runs."""
     dtype: Literal["float16", "float32"] = "float16"
+    """The number format of stored embeddings."""
     layer: int = -1
+    """The layer of the language model whose states are used; -1 is the last."""
     tokens_per_batch: Count | Literal["auto"] = "auto"
+    """The number of residues that are embedded at a time; `auto` depends on the device."""
     shard_mib: Count = 256
+    """The largest size of a file of embeddings in MiB."""
 
 
 class NegativesConfig(Section):
     """Which negative pairs an epoch trains on: the file's, or new ones drawn for every epoch."""
 
     source: Literal["file", "resampled"] = "file"
+    """Whether negatives are the file's or are drawn anew for every epoch."""
     per_positive: Positive = 1.0
+    """The number of drawn negatives for each positive."""
     draw: Literal["uniform", "degree"] = "uniform"
+    """Whether all proteins are drawn equally often, or each as often as in the positives."""
 
 
 class SamplingConfig(Section):
     """Which pairs a training step uses: all in turn, or the hardest of a pool (OHEM)."""
 
     strategy: Literal["none", "ohem"] = "none"
+    """Whether a step trains on the next pairs or on the hardest of a pool (OHEM)."""
     warmup_epochs: Annotated[int, Field(ge=0)] = 1
+    """The number of first epochs with class-balanced batches instead of pools (`ohem`)."""
     warmup_pos_neg_ratio: Positive = 1.0
+    """The number of positives for each negative in a warm-up batch (`ohem`)."""
     keep_ratio: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """The pairs kept from a pool, as a share of the batch size (`ohem`)."""
     min_keep: Count = 1
+    """The least number of pairs kept from a pool of all processes (`ohem`)."""
     pool_multiplier: Count = 1
+    """The size of a pool in batches (`ohem`)."""
     cap_protein: Count | None = None
+    """How often one protein may be among the kept pairs; null is no limit (`ohem`)."""
     negatives: NegativesConfig = NegativesConfig()
 
 
@@ -112,8 +138,11 @@ class DataloaderConfig(Section):
     """How batches are made and loaded."""
 
     num_workers: Annotated[int, Field(ge=0)] = 0
+    """The number of further processes that load batches; 0 loads them in the main process."""
     pin_memory: bool = False
+    """Whether batches are put into pinned memory, from which copies to a GPU are faster."""
     drop_last: bool = False
+    """Whether an incomplete last batch of an epoch is left out."""
     sampling: SamplingConfig = SamplingConfig()
 
 
@@ -121,24 +150,37 @@ class GivenSplitsConfig(Section):
     """Files of labelled pairs that are used as they are, instead of splitting `files`."""
 
     train: str | None = None
+    """The file of training pairs."""
     val: str | None = None
+    """The file of validation pairs."""
     test: str | None = None
+    """The file of test pairs, which training does not need."""
 
 
 class InteractionsConfig(Section):
     """The user's own interactions and sequences, from which a benchmark is prepared."""
 
     files: tuple[str, ...] = ()
+    """The interaction files."""
     sequences: str | None = None
+    """The FASTA file with the sequences of the proteins."""
     format: Annotated[str, AfterValidator(READERS.check)] = "auto"
+    """The format of all files; `auto` recognises it by the header."""
     min_score: float | None = None
+    """Interactions of a lower score are dropped; null keeps all."""
     taxid: Count | None = None
+    """Interactions with a protein of another organism are dropped; null keeps all."""
     id_map: str | None = None
+    """A two-column file from the ids of the interactions to those of the FASTA file."""
     splits: GivenSplitsConfig = GivenSplitsConfig()
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """The share of the proteins that is used for testing."""
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """The share of the proteins that is used for validation."""
     max_identity: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Sequences of at least this identity are kept on one side of the split; null ignores them."""
     negatives_per_positive: Positive = 1.0
+    """The number of negatives that are drawn for each positive."""
 
     @model_validator(mode="after")
     def _something_trains(self) -> InteractionsConfig:
@@ -148,18 +190,14 @@ class InteractionsConfig(Section):
 
 
 class ValidationConfig(Section):
-    """Which pairs a stage validates on: the file's, or pairs of proteins set aside from training.
-
-    Attributes:
-        mode: `benchmark` for the file's pairs, `protein_disjoint` for pairs of proteins that no
-            training pair contains.
-        fraction: The share of the training and validation proteins that is set aside.
-        walks: How many disjoint sets of proteins are set aside; each is validated separately.
-    """
+    """Which pairs a stage validates on: the file's, or pairs of proteins set aside in training."""
 
     mode: Literal["benchmark", "protein_disjoint"] = "benchmark"
+    """Which pairs validate: the file's, or pairs of proteins that no training pair contains."""
     fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """The share of the training and validation proteins that is set aside."""
     walks: Count = 5
+    """How many disjoint sets of proteins are set aside; each is validated separately."""
 
 
 class DataConfig(Section):
@@ -169,9 +207,11 @@ class DataConfig(Section):
     interactions: InteractionsConfig = InteractionsConfig()
     embeddings: EmbeddingsConfig = EmbeddingsConfig()
     max_sequence_length: Count = 1000
+    """The number of residues after which a sequence is cut."""
     dataloader: DataloaderConfig = DataloaderConfig()
     validation: ValidationConfig = ValidationConfig()
     audit: Literal["off", "warn", "strict"] = "warn"
+    """Whether splits are compared, and whether leaks between them cause a warning or an error."""
 
     @model_validator(mode="after")
     def _interactions_are_given(self) -> DataConfig:

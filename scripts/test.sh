@@ -4,7 +4,7 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
-checked=(pretrain.py finetune.py evaluate.py common tests benchmarks)
+checked=(pretrain.py finetune.py evaluate.py common tests benchmarks scripts)
 ruff format --check .
 ruff check .
 mypy "${checked[@]}"

@@ -1,0 +1,1 @@
+"""The launchers, and the generator of the reference pages in docs/reference/."""

@@ -1,0 +1,49 @@
+"""MkDocs' hook that orders the pages of docs/; a page that is not named here comes last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+SECTIONS = {
+    "Start": ("index", "tutorial"),
+    "Use": (
+        "own_data",
+        "own_proteins",
+        "reading_results",
+        "evaluation",
+        "language_models",
+        "resuming",
+        "hpc",
+        "troubleshooting",
+    ),
+    "Extend": ("extending",),
+    "Background": (
+        "method",
+        "leaderboard",
+        "experiments",
+        "scaling",
+        "performance",
+        "glossary",
+    ),
+    "Reference": (
+        "reference/configuration",
+        "reference/command_line",
+        "reference/artifacts",
+        "reference/events",
+        "reference/exit_codes",
+    ),
+}
+
+
+def on_config(config: Any) -> Any:
+    """Set the navigation: the pages above that exist, then those that nobody has placed."""
+    docs = Path(config["docs_dir"])
+    rest = {path.relative_to(docs).as_posix() for path in docs.rglob("*.md")}
+    navigation = []
+    for title, names in SECTIONS.items():
+        pages = [f"{name}.md" for name in names if f"{name}.md" in rest]
+        rest.difference_update(pages)
+        navigation.append({title: pages})
+    config["nav"] = [*navigation, *([{"More": sorted(rest)}] if rest else [])]
+    return config
