@@ -19,7 +19,7 @@ def command_line_page() -> str:
     """Return the page of the scripts' options, each script with the story of its docstring."""
     parts = []
     for script in SCRIPTS:
-        parser, story = _load(script)
+        parser, story = load_script(script)
         options = table(("option", "meaning"), _options(parser))
         parts += [f"## {script}.py", *story.split("\n\n")[:2], options]
     return page("Command line", *parts)
@@ -31,7 +31,7 @@ def exit_codes_page() -> str:
     return page("Exit codes", table(("exit code", "meaning"), rows), ACCELERATE)
 
 
-def _load(script: str) -> tuple[argparse.ArgumentParser, str]:
+def load_script(script: str) -> tuple[argparse.ArgumentParser, str]:
     """Import a script by its path: by its name, `evaluate` could be the library."""
     spec = importlib.util.spec_from_file_location(f"relic_{script}", ROOT / f"{script}.py")
     if spec is None or spec.loader is None:
