@@ -59,7 +59,7 @@ class RunConfig(Section):
     save_best_only: bool = True
     """Whether only the best model is kept; if false, that of every epoch is kept as well."""
     trackers: tuple[TrackerName, ...] = ()
-    """The experiment trackers that receive the rows of `training_step.csv`; each needs its package."""
+    """The experiment trackers that receive the rows of `training_step.csv`, by their packages."""
 
     def run_id(self, stage: Stage) -> str | None:
         """Return the configured run id of a stage, or None if a timestamp names the run."""

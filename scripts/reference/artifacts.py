@@ -36,6 +36,9 @@ FOLDERS = {
         "essential_proteins.png": "Task `essential_proteins`: the centralities of both groups.",
         "baselines.csv": "The metrics of the baselines beside those of the model.",
     },
+    "The current directory, or the folder that `--output` names beside `--compare`": {
+        "compare.csv": "The metrics of the compared runs, one row for each run.",
+    },
     "`{output_dir}/models/{model}/{stage}/{run_id}/best_model/` (also `epoch_*`)": {
         "config.json": "The sizes of the model, for `from_pretrained`.",
         "model.safetensors": "The weights.",
@@ -61,7 +64,7 @@ FOLDERS = {
 }
 # Names of files that are only read, parts of names, and the files of a benchmark's layout.
 NOT_LISTED = ("selected_*.txt", "complex_*", "test_go_terms.pkl", "nodes.tsv", "edges.tsv",
-              "*.index.json", "*_train_graph.pkl")  # fmt: skip
+              "*.index.json", "log*.log", "*_train_graph.pkl")  # fmt: skip
 WRITING = re.compile(r"common/(run|training|inference|evaluation|data/(benchmark_audit|prepar))")
 SUFFIXES = "arrow|csv|gz|html|json|log|md|npy|pkl|png|safetensors|tsv|txt|yaml"
 FILE_NAME = re.compile(rf"[\w*][\w*.-]*\.({SUFFIXES})")
