@@ -83,8 +83,7 @@ def test_options_and_keys_exist(block: Block, monkeypatch: pytest.MonkeyPatch) -
         arguments = parser.parse_args([word for word in words if word != "..."])
         if arguments.config:
             config = PLACEHOLDERS.get(arguments.config, arguments.config)
-            stage = "evaluate" if script == "evaluate.py" else "pretrain"
-            load_config(config, stage, arguments.overrides)
+            load_config(config, "evaluate", arguments.overrides)
 
 
 def test_the_judgements_and_the_prediction_of_the_readme_run(
