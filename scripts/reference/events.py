@@ -42,6 +42,7 @@ EVENTS = {
     "pairs_left_out": "Pairs without a sequence were left out, as `--skip-unknown` asks.",
     "pipeline_bootstrap": "A stage begins; the fields name the run and the versions of libraries.",
     "prediction_note": "What judging had to assume, or what a prediction file lacks.",
+    "prefiltered": "The fast model of `prefilter` has ranked all pairs; the best are scored.",
     "progress": "How far a long piece of work has come, at least once a minute.",
     "queries_left_out": "Queries without a sequence were left out, as `--skip-unknown` asks.",
     "scoring_resumed": "Scores of an interrupted run are used instead of being computed again.",
@@ -55,6 +56,7 @@ EVENTS = {
     "stage_start": "Training or judging begins.",
     "step": "A heartbeat of training.",
     "synthetic_model": "The model was trained on synthetic data and says nothing about biology.",
+    "teacher_ready": "The model that `loss.teacher` names is loaded.",
     "training_pairs": "How many of your own pairs, or test pairs, are training pairs of the model.",
     "training_pairs_unknown": "The checkpoint does not list the pairs that it was trained on.",
 }
