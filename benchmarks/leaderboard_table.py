@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -55,6 +55,7 @@ class Entry:
     language_model: str
     metrics: Values
     facts: Mapping[str, str]
+    transfer: Mapping[str, Values]  # metrics by the species that it was judged on as well
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,16 @@ def read_entry(run: Path) -> Entry | None:
     plain = note["method"] in WITHOUT_LANGUAGE_MODEL
     model = "none" if plain else Path(config.data.embeddings.model_name).name
     facts = {name: note[name] for name in FACTS}
-    return Entry(note["method"], int(run.name.removeprefix("seed")), model, metrics, facts)
+    seed = int(run.name.removeprefix("seed"))
+    return Entry(note["method"], seed, model, metrics, facts, dict(read_transfer(judged.parent)))
+
+
+def read_transfer(evaluations: Path) -> Iterator[tuple[str, Values]]:
+    """The metrics on other species, whose evaluations are named after them."""
+    for file in sorted(evaluations.glob("*/config.yaml")):
+        if file.parent.name != "run":
+            network = read_network(file.parent, read_resolved_config(file))
+            yield file.parent.name, dict(read_pairs(file.parent)) | dict(network)
 
 
 def read_pairs(judged: Path) -> Iterator[tuple[str, float]]:
@@ -213,6 +223,10 @@ def format_tables(standings: Sequence[Standing], published: Sequence[Mapping[str
     network = _format(["method", *ratios, *uses], [cells.network() for cells in ours])
     places = _format(["method", "hardware", "date", "commit"], [cells.facts() for cells in ours])
     notes = [f"- *{row['method']}*: {row['source']}. {row['not_comparable']}" for row in published]
+    elsewhere = _format(
+        ["method", "species", "AUROC", "AUPRC, 95 % by protein", "… without self-pairs", *networks],
+        [row for cells in ours for row in cells.transfer()],
+    )
     return "\n".join([
         compact,
         "Means over the seeds, in parentheses their range. Densities are relative to the true"
@@ -220,6 +234,7 @@ def format_tables(standings: Sequence[Standing], published: Sequence[Mapping[str
         "\n## Pairs, with intervals by protein (of the first seed)\n", pairs,
         "## Networks and their uses\n", network,
         "MMD ratios are those of degrees / clustering / spectra over the true network's own.\n",
+        "## Transfer to other species (of the first seed, with its own threshold)\n", elsewhere,
         "## Where and when\n", places,
     ])  # fmt: skip
 
@@ -244,6 +259,14 @@ class Cells:
         return [self.standing.first.method, seeds, self.spread("auroc"),
                 self.spread("auroc_without_self_pairs"), self.interval("auprc"),
                 self.interval(PLAIN), self.interval(MINUS, "+.3f")]  # fmt: skip
+
+    def transfer(self) -> Iterator[list[str]]:
+        """The rows of the table of other species."""
+        first = self.standing.first
+        for species, metrics in first.transfer.items():
+            other = Cells(0, Standing([replace(first, metrics=metrics)]))
+            ranked = [other.spread("auroc"), other.interval("auprc"), other.interval(PLAIN)]
+            yield [first.method, species, *ranked, *other.similarities()]
 
     def network(self) -> list[str]:
         """The cells of the table of networks."""

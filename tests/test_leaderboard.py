@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,20 @@ def test_the_table_for_people_has_ranges_intervals_and_published_rows(board: Pat
         "| pooled | 4.5 / - / 6.5 | - / - / - | - / - / - | 0.500 / 0.750 / 1.000 | - / - |"
         " 0.625 / - |"
     ) in lines
+
+
+def test_other_species_have_rows_of_their_own(board: Path) -> None:
+    """Each evaluation that is named after a species is one row of the first seed's model."""
+    other = fake_run(board / "elsewhere", "x", 1, 0.5)
+    evaluations = board / "pooled" / "seed47" / "logs" / "factorised" / "evaluate"
+    shutil.move(other / "logs" / "factorised" / "evaluate" / "run", evaluations / "yeast")
+    shutil.rmtree(board / "elsewhere")
+    lines = render(board).splitlines()
+    assert [line for line in lines if "| yeast |" in line] == [
+        "| pooled | yeast | 0.430 | 0.530 [0.510, 0.550] | 0.500 [0.480, 0.520] | 0.250, 1.25 |"
+        " 0.300, 2.50 | - |"
+    ]
+    assert [row["auprc"] for row in rows_of(board) if row["method"] == "pooled"] == ["0.63"]
 
 
 def test_a_table_of_another_first_strategy(tmp_path: Path) -> None:
