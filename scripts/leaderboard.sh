@@ -9,6 +9,8 @@
 #                      kernel composition homology ensemble")
 #   --seeds "N ..."    which seeds                           (default: "47 48 49")
 #   --members "M ..."  what the ensemble consists of         (default: all but homology)
+#   --beside "B,B"     baselines from which the first seed's difference is computed, with its
+#                      interval; "" for none                 (default: composition)
 #   --transfer "S ..." other species to judge the models of the first seed on, such as "yeast ecoli"
 #   --output DIR       one directory for each method and seed, leaderboard.csv and leaderboard.md
 #                      (default: runs/leaderboard)
@@ -30,7 +32,7 @@ usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; }
 absolute() { case "$1" in /*) echo "$1" ;; *) echo "$PWD/$1" ;; esac; }
 refuse() { echo "scripts/leaderboard.sh: error: $1; see scripts/leaderboard.sh --help" >&2; exit 2; }
 
-config="" output="" transfer="" members="factorised pooled v3 kernel composition" seeds="47 48 49"
+config="" output="" transfer="" beside="composition" members="factorised pooled v3 kernel composition" seeds="47 48 49"
 methods="factorised pooled v3 kernel composition homology ensemble" overrides=()
 while (($#)); do
   case "$1" in
@@ -40,6 +42,7 @@ while (($#)); do
     --methods) methods="$2"; shift ;;
     --seeds) seeds="$2"; shift ;;
     --members) members="$2"; shift ;;
+    --beside) beside="$2"; shift ;;
     --transfer) transfer="$2"; shift ;;
     --output) output="$(absolute "$2")"; shift ;;
     --*) refuse "$1 is not an option" ;;
@@ -88,10 +91,14 @@ folder_of() { # METHOD SEED: where the run is; a baseline has one for all seeds
   if [[ -d "$output/$1/seed$2" ]]; then echo "$output/$1/seed$2"; else echo "$output/$1/seed$first"; fi
 }
 is_judged() { compgen -G "$1/logs/*/evaluate/${2:-run}/config.yaml" >/dev/null; }
+baselines() { # METHOD SEED: what it is compared with
+  case "$1 $2" in kernel* | composition* | homology*) echo "evaluate.baselines=[]" ;;
+    *" $first") echo "evaluate.baselines=[$beside]" ;; *) echo "evaluate.baselines=[]" ;; esac
+}
 say() { echo "== $(date +%H:%M) $1" >&2; }
 
 run_model() { # METHOD SEED
-  local folder="$output/$1/seed$2" logs="$output/$1/seed$2/logs/$1" resume=() beside=()
+  local folder="$output/$1/seed$2" logs="$output/$1/seed$2/logs/$1" resume=()
   if ! grep -qs " stage_complete " "$logs/pretrain/run/log.log"; then
     say "$1, seed $2: trains"
     if [[ -f "$logs/pretrain/run/config.yaml" ]]; then resume=(--resume); fi
@@ -100,8 +107,7 @@ run_model() { # METHOD SEED
   fi
   if ! is_judged "$folder"; then
     say "$1, seed $2: is judged"
-    if [[ "$2" == "$first" ]]; then beside=("evaluate.baselines=[composition]"); fi
-    stage evaluate.py "$folder" "$1" "$2" -- ${beside[@]+"${beside[@]}"}
+    stage evaluate.py "$folder" "$1" "$2" -- "$(baselines "$1" "$2")"
   fi
   for species in $transfer; do
     if [[ "$2" == "$first" ]] && ! is_judged "$folder" "$species"; then
@@ -113,16 +119,15 @@ run_model() { # METHOD SEED
 }
 
 run_predictor() { # METHOD SEED MODEL ...: a baseline or the ensemble
-  local folder="$output/$1/seed$2" like=() threshold beside=()
+  local folder="$output/$1/seed$2" like=() threshold
   if is_judged "$folder"; then return; fi
   say "$1, seed $2: scores the pairs and is judged"
   for model in "${@:3}"; do like+=("$(folder_of "$model" "$2")"); done
   threshold="$(python -m benchmarks.leaderboard predict "$folder" "$1" --config "$config" \
     --set "run_config.seed=$2" ${overrides[@]+"${overrides[@]}"} --like "${like[@]}")"
-  if [[ "$1" == ensemble && "$2" == "$first" ]]; then beside=("evaluate.baselines=[composition]"); fi
   stage evaluate.py "$folder" "$1" "$2" --predictions "$folder/predictions.txt.gz" -- \
     evaluate.decision_threshold.mode=fixed "evaluate.decision_threshold.value=$threshold" \
-    ${beside[@]+"${beside[@]}"}
+    "$(baselines "$1" "$2")"
 }
 
 trained() { for model in factorised pooled v3; do
