@@ -17,8 +17,8 @@
 #   -h, --help         this text
 #
 # kernel, composition and homology are baselines: they hardly depend on the seed, so they run once,
-# and call as many pairs as the models do. The ensemble averages ranks. v3 is a small one for the CPU; for a large
-# one, and a larger language model, on a GPU:
+# and call as many pairs as the models do. The ensemble averages ranks. v3 is a small one for the
+# CPU; for a large one, and a larger language model, on a GPU:
 #   export ACCELERATE="--config_file accelerate_configs/single_gpu.yaml"
 #   large="data_config.embeddings.model_name=facebook/esm2_t33_650M_UR50D"
 #   scripts/leaderboard.sh --methods "factorised pooled kernel composition homology" $large
@@ -92,8 +92,11 @@ folder_of() { # METHOD SEED: where the run is; a baseline has one for all seeds
 }
 is_judged() { compgen -G "$1/logs/*/evaluate/${2:-run}/config.yaml" >/dev/null; }
 baselines() { # METHOD SEED: what it is compared with
-  case "$1 $2" in kernel* | composition* | homology*) echo "evaluate.baselines=[]" ;;
-    *" $first") echo "evaluate.baselines=[$beside]" ;; *) echo "evaluate.baselines=[]" ;; esac
+  case "$1 $2" in
+    kernel* | composition* | homology*) echo "evaluate.baselines=[]" ;;
+    *" $first") echo "evaluate.baselines=[$beside]" ;;
+    *) echo "evaluate.baselines=[]" ;;
+  esac
 }
 say() { echo "== $(date +%H:%M) $1" >&2; }
 
