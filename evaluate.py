@@ -41,11 +41,18 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
     from common.inference.thresholds import check_threshold
 
     check_threshold(config.evaluate.decision_threshold, keys_of(arguments.overrides))
+    if arguments.push_to_hub or arguments.public:
+        # Imported here: it takes 0.5 seconds.
+        from common.inference.hub import check_push, push_checkpoint
+
+        source = arguments.checkpoint or config.run.load_checkpoint_path
+        check_push(arguments.push_to_hub, arguments.public, source)
     # Imported here: torch and transformers take 4 seconds; a wrong use is rejected before that.
     from common.data.benchmark_audit import audit_benchmark
     from common.evaluation import model_predictions as model
     from common.evaluation.baselines.checkpoint import score_named_checkpoint
     from common.evaluation.calibration_report import report_calibration
+    from common.evaluation.card_results import fill_card
     from common.evaluation.comparison import Scored, judge_beside_baselines
     from common.evaluation.judging import conclude
     from common.evaluation.test_side import open_test_side
@@ -97,8 +104,11 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
                 judgement = judge_beside_baselines(run, side, own, others)
                 judgement.validation = checkpoint.decision.validation
                 judgement.calibration = report_calibration(side, predictions, calibration)
+                fill_card(run, checkpoint, judgement)
                 conclude(run, judgement)
     end_judging(run, checkpoint.path)
+    if arguments.push_to_hub and accelerator.is_main_process:
+        print(push_checkpoint(checkpoint.path, arguments.push_to_hub, arguments.public))
 
 
 def refuse_prefilter(config: Config) -> None:
@@ -164,21 +174,24 @@ def judge_file(arguments: argparse.Namespace) -> None:
 
 def predict(arguments: argparse.Namespace) -> None:
     """Score pairs of the user's own proteins with a checkpoint, and write them as a network."""
-    # Imported here: they need numpy (0.06 seconds), and `--help` does not.
+    # Imported here: they need numpy (0.06 seconds) and the hub's client, and `--help` does not.
     from common.evaluation.own_request import Request
+    from common.inference.hub import fetch_checkpoint, pin_checkpoint
     from common.inference.own_config import load_own_config
 
     request, overrides = Request.of(arguments), [*arguments.overrides, *prefilter_of(arguments)]
-    config = load_own_config(Path(arguments.checkpoint), overrides)
+    name = pin_checkpoint(arguments.checkpoint)
+    config = load_own_config(fetch_checkpoint(name), overrides)
     request.check_prefilter(config.evaluate.scoring.prefilter)
     # Imported here: torch and transformers take 4 seconds; a wrong use is rejected before that.
     from common.evaluation.own_network import predict_network
     from common.launch import start_accelerator
-    from common.run import log_to_console
+    from common.run import log_to_console, on_main_process
 
     accelerator = start_accelerator(config)
     with log_to_console(accelerator):
-        best = Path(arguments.checkpoint)
+        # The model on the hub may have changed between two processes' looks at it.
+        best = Path(on_main_process(accelerator, lambda: name))
         for sentence in predict_network(best, request, overrides, accelerator):
             print(sentence)
 
@@ -225,7 +238,7 @@ def configure_judging(arguments: argparse.Namespace) -> Config:
     return config
 
 
-JUDGING = ("tasks", "with_baselines")
+JUDGING, SHARING = ("tasks", "with_baselines"), ("push_to_hub", "public")
 PAIR_CHOICES = ("pairs", "query", "bipartite", "top_k", "threshold", "density")
 PREFILTER = ("prefilter", "share")
 # The first use that an option chooses, or else the last.
@@ -238,7 +251,12 @@ USES = (
         needs=("checkpoint", "fasta", "output"),
     ),
     Use("judge a file", judge_file, ("predictions",), ("config", "predictions"), JUDGING),
-    Use("judge a model", judge_checkpoint, needs=("config",), takes=("checkpoint", *JUDGING)),
+    Use(
+        "judge a model",
+        judge_checkpoint,
+        needs=("config",),
+        takes=("checkpoint", *JUDGING, *SHARING),
+    ),
 )
 FILES = {
     "predictions": "judge this file instead of a model; its lines are 'protein_a protein_b"
@@ -304,6 +322,16 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="compare with the baselines of evaluate.baselines or, if it is empty, with all:"
         f" {', '.join(BASELINES.names())}",
+    )
+    parser.add_argument(
+        "--push-to-hub",
+        metavar="USER/REPO",
+        type=given_path,
+        help="after judging a model, push its checkpoint and card to the Hugging Face hub, with the"
+        " token in HF_TOKEN",
+    )
+    parser.add_argument(
+        "--public", action="store_true", help="let everybody read a model that --push-to-hub makes"
     )
     for name, meaning in FILES.items():
         parser.add_argument(f"--{name}", metavar="FILE", type=given_path, help=meaning)

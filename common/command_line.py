@@ -82,7 +82,8 @@ def add_resume(parser: argparse.ArgumentParser) -> None:
 
 
 def add_checkpoint(parser: argparse.ArgumentParser, meaning: str) -> None:
-    """Add the option that names a model directory."""
+    """Add the option that names a model directory, or a model on the Hugging Face hub."""
+    meaning += "; also user/repo[@revision] on the Hugging Face hub"
     parser.add_argument("--checkpoint", metavar="DIR", type=given_path, help=meaning)
 
 

@@ -10,6 +10,7 @@ SECTIONS = {
     "Use": (
         "own_data",
         "own_proteins",
+        "sharing",
         "reading_results",
         "evaluation",
         "language_models",

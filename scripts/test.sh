@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
 # All checks: format, lint, types, tests. Sets up its environment. Arguments go to pytest:
 #   scripts/test.sh -k ohem
+#   scripts/test.sh --fast        without the tests that run whole stages or start the scripts
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
-checked=(pretrain.py finetune.py evaluate.py common tests benchmarks scripts)
+if [[ "${1:-}" == --fast ]]; then
+  set -- -m "not launch and not pipeline" "${@:2}"
+fi
+checked=(pretrain.py finetune.py evaluate.py common tests benchmarks scripts examples)
 ruff format --check .
 ruff check .
 mypy "${checked[@]}"

@@ -12,9 +12,15 @@ from tests.faults import Workshop
 from tests.tiny_benchmark import TinyProject, make_project
 from tests.tiny_run import begin_run
 
+# The fixtures of projects on which tests train or judge.
+PROJECTS = {"project", "pretrained", "workshop"}
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Launches first: of what takes longest nothing is left to wait for in the end."""
+    """Marks what runs whole stages; puts launches first, so that none is waited for in the end."""
+    for item in items:
+        if PROJECTS.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("pipeline")
     items.sort(key=lambda item: item.get_closest_marker("launch") is None)
 
 

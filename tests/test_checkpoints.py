@@ -145,7 +145,7 @@ def test_what_a_kill_left_half_written_gets_into_no_later_checkpoint(run: Run) -
         junk.mkdir(parents=True)
         (junk / ".config.yaml.0123.tmp").write_text("half")
     path = save_model(run, model_of(run.config), DECISION, name="epoch_002")
-    assert len(list(path.iterdir())) == 4
+    assert len(list(path.iterdir())) == 5
     save_state(run, {"epoch": 2})
     assert not list((run.model_dir / LAST_STATE).glob(".*"))
 

@@ -22,6 +22,7 @@ from common.training import session
 from common.training.loop import EpochRecord
 from tests.tiny_benchmark import TinyProject, call_main, make_project
 
+pytestmark = pytest.mark.pipeline
 GOLDEN = Path(__file__).parent / "golden" / "v3_loss_curve.json"
 # The tiny benchmark's 75 pairs are 10 batches of 8, its last one of 3.
 EPOCHS = 5

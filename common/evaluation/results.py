@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,13 @@ def write_results(results: Mapping[str, TaskResult], directory: Path) -> Iterato
 
 def format_results(results: Mapping[str, TaskResult]) -> str:
     """The tables for the console, one after the other."""
-    tables = [
-        table
-        for task, result in results.items()
-        for table in result.summary or [_metrics_table(task, result.metrics)]
-    ]
+    tables = [table for item in results.items() for table in summary_tables(*item)]
     return "\n\n".join(map(format_table, tables))
+
+
+def summary_tables(task: str, result: TaskResult) -> Sequence[Table]:
+    """Return the tables of a task for people."""
+    return result.summary or [_metrics_table(task, result.metrics)]
 
 
 def _metrics_table(task: str, metrics: Mapping[str, Any]) -> Table:
@@ -55,7 +56,7 @@ def _metrics_table(task: str, metrics: Mapping[str, Any]) -> Table:
 def format_table(table: Table) -> str:
     """Align rows under their header; floats with four decimals, undefined cells as a dash."""
     cells = [list(table.header)]
-    cells += [[_format_cell(row.get(name)) for name in table.header] for row in table.rows]
+    cells += [[format_cell(row.get(name)) for name in table.header] for row in table.rows]
     widths = _widths(table)
     lines = ([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])] for first, *rest in cells)
     text = ["  ".join(line).rstrip() for line in lines]
@@ -84,12 +85,13 @@ def fold(table: Table, width: int) -> list[Table]:
 def _widths(table: Table) -> list[int]:
     """The width of each column."""
     return [
-        max(len(name), *(len(_format_cell(row.get(name))) for row in table.rows))
+        max(len(name), *(len(format_cell(row.get(name))) for row in table.rows))
         for name in table.header
     ]
 
 
-def _format_cell(value: object) -> str:
+def format_cell(value: object) -> str:
+    """Format a value: floats with four decimals, undefined ones as a dash."""
     if value is None:
         return UNDEFINED
     return f"{value:.4f}" if isinstance(value, float) else str(value)

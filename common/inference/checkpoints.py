@@ -3,6 +3,7 @@
 `best_model/` holds config.json, model.safetensors, the resolved configuration (config.yaml) and
 decision.json: the threshold, the validation metrics of its epoch, and checksums. training_pairs.npy
 has the hashes of the pairs that the model was trained on, by which test pairs among them are found.
+README.md is the model card, which has no checksum because people may edit it.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -33,6 +35,8 @@ from common.files import (
     write_atomically,
 )
 from common.inference.calibration import Calibration
+from common.inference.card import CARD_FILE, write_card
+from common.inference.hub import NEEDED_FILES, fetch_checkpoint, pin_checkpoint
 from common.models import PairModel, model_class
 from common.run import CONFIG_FILE, Run, on_main_process, run_directory
 
@@ -122,8 +126,18 @@ def save_model(
     decision: Decision,
     name: str = BEST_MODEL,
     training_pairs: Hashes | None = None,
+    data: Mapping[str, object] = MappingProxyType({}),
 ) -> Path:
-    """Write a model directory of this run on rank 0; `model` is the unwrapped one."""
+    """Write a model directory of this run on rank 0.
+
+    Args:
+        run: The run.
+        model: The unwrapped model.
+        decision: Its threshold and validation metrics.
+        name: The directory's name.
+        training_pairs: The hashes of all pairs that it was trained on, if they are known.
+        data: Notes on these data for people, by name, for the model card.
+    """
     final = run.model_dir / name
 
     def write() -> None:
@@ -137,6 +151,8 @@ def save_model(
             # The library makes the weights private; give them the permissions of any new file.
             (temporary / "model.safetensors").chmod((temporary / "config.json").stat().st_mode)
             write_atomically(temporary / CONFIG_FILE, run.config.to_yaml())
+            card = write_card(run.config, decision, model.num_parameters(), data)
+            write_atomically(temporary / CARD_FILE, card)
             content = asdict(decision) | {"files": checksums_of(temporary)}
             write_atomically(temporary / DECISION_FILE, json.dumps(content, indent=1))
 
@@ -172,13 +188,14 @@ def load_checkpoint(path: Path, expected_model: str | None = None) -> Checkpoint
     """Load a model directory that `save_model` wrote.
 
     Args:
-        path: The directory, such as …/best_model.
+        path: The directory, such as …/best_model, or a name on the Hugging Face hub.
         expected_model: The configuration's `model_config.model`; another model is refused.
 
     Raises:
         UserError: A file is missing or damaged, or belongs to another model.
     """
-    for needed in ("config.json", "model.safetensors", CONFIG_FILE, DECISION_FILE):
+    path = fetch_checkpoint(path)
+    for needed in NEEDED_FILES:
         if not (path / needed).is_file():
             raise UserError(
                 f"{path} is not a checkpoint of this program: it has no {needed}; give the path of"
@@ -267,8 +284,8 @@ def choose_checkpoint(run: Run, named: str | None, stages: tuple[Stage, ...]) ->
 
     Args:
         run: A resumed run keeps the checkpoint that it was started from.
-        named: The directory that the command line gives, which takes precedence over the
-            configuration's; without either, the newest is taken.
+        named: The directory, or the name on the Hugging Face hub, that the command line gives. It
+            takes precedence over the configuration's; without either, the newest is taken.
         stages: The stages whose newest checkpoint is looked for; an earlier one takes precedence.
 
     Raises:
@@ -281,7 +298,7 @@ def choose_checkpoint(run: Run, named: str | None, stages: tuple[Stage, ...]) ->
         if run.resuming and begun.is_file():
             before = read_resolved_config(begun).run.load_checkpoint_path
         chosen = before or named or run.config.run.load_checkpoint_path
-        return Path(chosen) if chosen else newest_checkpoint(run.config, stages)
+        return Path(pin_checkpoint(chosen)) if chosen else newest_checkpoint(run.config, stages)
 
     return on_main_process(run.accelerator, choose)
 

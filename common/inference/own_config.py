@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.config import Config
+from common.config_data import EmbeddingsConfig
 from common.config_file import check_model_directory, keys_of, load_config
+from common.inference.hub import is_hub_copy
 
 _EMBEDDINGS, PREFILTER = "data_config.embeddings", "evaluate.scoring.prefilter"
 
@@ -18,9 +20,10 @@ def load_own_config(checkpoint: Path, overrides: Sequence[str] = ()) -> Config:
     Relative paths in it were relative to the directory of the training. If the language model is
     not found from the current directory, it is looked for from every directory above the
     checkpoint; the embedding cache of the directory where it is found is used if it is writable.
+    A checkpoint of the hub names a cache on another machine, in place of which the default is used.
 
     Args:
-        checkpoint: A best_model directory.
+        checkpoint: A best_model directory, which may be in the hub's cache.
         overrides: `key.path=value` as `--set` takes them; their paths are left as they are.
 
     Raises:
@@ -33,13 +36,17 @@ def load_own_config(checkpoint: Path, overrides: Sequence[str] = ()) -> Config:
         check_model_directory(Path(prefilter), f"{PREFILTER}.checkpoint")
     settings = config.data.embeddings
     given = keys_of(overrides)
+    changed = {}
     found = _find_above(settings.model_name, checkpoint)
-    if found is None or f"{_EMBEDDINGS}.model_name" in given:
-        return config
-    changed = {"model_name": str(found / settings.model_name)}
-    cache = found / settings.cache_dir
-    if f"{_EMBEDDINGS}.cache_dir" not in given and os.access(cache, os.W_OK):
-        changed["cache_dir"] = str(cache)
+    if found is not None and f"{_EMBEDDINGS}.model_name" not in given:
+        changed["model_name"] = str(found / settings.model_name)
+        cache = found / settings.cache_dir
+        if os.access(cache, os.W_OK):
+            changed["cache_dir"] = str(cache)
+    if is_hub_copy(checkpoint):
+        changed["cache_dir"] = EmbeddingsConfig().cache_dir
+    if f"{_EMBEDDINGS}.cache_dir" in given:
+        changed.pop("cache_dir", None)
     data = config.data.model_copy(update={"embeddings": settings.model_copy(update=changed)})
     return config.model_copy(update={"data": data})
 

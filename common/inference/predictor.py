@@ -34,6 +34,7 @@ from common.inference.checkpoints import Checkpoint, load_checkpoint
 from common.inference.compatibility import check_same_embeddings, check_same_language_model
 from common.inference.deciding import choose_calibration, choose_threshold
 from common.inference.grid_scoring import ScoredPairs, score_grid
+from common.inference.hub import fetch_checkpoint
 from common.inference.own_config import leave_to_prefilter, load_own_config
 from common.inference.pair_grid import PairGrid
 from common.inference.partial_scores import PartialScores, Scores, identify_model
@@ -93,22 +94,26 @@ class Predictor:
         path: str | Path,
         overrides: Sequence[str] = (),
         accelerator: Accelerator | None = None,
+        *,
+        revision: str | None = None,
     ) -> Self:
-        """Load a best_model directory.
+        """Load a best_model directory, or a checkpoint of the Hugging Face hub.
 
         Args:
-            path: The directory.
+            path: The directory, or else `user/repo` or `user/repo@revision` on the hub.
             overrides: Changes of the configuration, such as
                 `data_config.embeddings.cache_dir=/scratch/cache`.
             accelerator: The processes, the device and the precision; by default what
                 `accelerate launch` has set up, or else this process alone.
+            revision: A branch, a tag or a commit on the hub.
 
         Raises:
-            UserError: The directory is no checkpoint or damaged, or a change contradicts training.
+            UserError: The checkpoint is missing or damaged, or a change contradicts training.
         """
-        config = load_own_config(Path(path), overrides)
+        directory = fetch_checkpoint(path, revision)
+        config = load_own_config(directory, overrides)
         accelerator = accelerator or start_accelerator(config)
-        checkpoint = load_checkpoint(Path(path))
+        checkpoint = load_checkpoint(directory)
         check_same_embeddings(checkpoint, config)
         calibration = choose_calibration(checkpoint, config)
         threshold = choose_threshold(checkpoint, config, overrides, calibration)

@@ -6,7 +6,7 @@ them is in the scripts; `Session.record` and `Session.save` end an epoch, `Sessi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -70,6 +70,7 @@ class Session:
         progress: How far the stage has come.
         training_pairs: The hashes of all pairs that the model is trained on, also before this
             stage, for its checkpoints; None if those of an earlier stage are not known.
+        notes: Notes on the data for people, for the model card.
         teacher: The model whose probabilities are mixed into the labels, if there is one.
     """
 
@@ -87,6 +88,7 @@ class Session:
     agreement: Agreement
     progress: Progress
     training_pairs: Hashes | None
+    notes: Mapping[str, object]
     teacher: Teacher | None = None
 
     def epochs(self) -> Iterator[int]:
@@ -185,7 +187,8 @@ class Session:
         self._save_state()
 
     def _save_model(self, validation: Validation, name: str = BEST_MODEL) -> Path:
-        return save_model(self.run, self.unwrapped, validation.decision, name, self.training_pairs)
+        decision, pairs = validation.decision, self.training_pairs
+        return save_model(self.run, self.unwrapped, decision, name, pairs, self.notes)
 
     def _save_state(self) -> None:
         self.progress.scheduler = self.scheduler.state_dict()
@@ -290,6 +293,7 @@ def prepare_session(
         agreement=Agreement(accelerator),
         progress=progress,
         training_pairs=list_training_pairs(splits, origin, teaching),
+        notes=splits.notes,
         teacher=teacher,
     )
 

@@ -45,6 +45,7 @@ FOLDERS = {
         "config.yaml": "The resolved configuration of the training.",
         "decision.json": "Threshold, calibration, and the validation metrics of the epoch.",
         "training_pairs.npy": "Hashes of the pairs that the model was trained on.",
+        "README.md": "The model card; judging adds its results.",
     },
     "`{output_dir}/models/{model}/{stage}/{run_id}/last_state/`": {
         "progress.json": "How far training has come; what else is here belongs to accelerate.",

@@ -20,6 +20,7 @@ EVENTS = {
     "benchmark_differs": "A model is finetuned on another benchmark than it was pretrained on.",
     "benchmark_waiting": "Another process prepares the same benchmark; this one waits for it.",
     "best_saved": "The epoch is the best so far, and its model is saved.",
+    "card_not_updated": "The checkpoint's model card cannot be written, so it lacks this result.",
     "composition_draws": "The baseline `composition` is fitted to a part of the training pairs.",
     "csv_written": "A result has been written to this file.",
     "data_ready": "The pairs of the stage are read, and their proteins are embedded.",

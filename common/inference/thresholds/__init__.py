@@ -69,6 +69,7 @@ class ThresholdMode:
         needs_both_classes: Whether the validation pairs must be of both classes.
         needs_network: Whether it needs proteins that no training pair contains, and their network.
         sample: Draws the pairs of these proteins that it needs scored, if any.
+        meaning: What is special about its threshold, for people who do not know the mode.
     """
 
     choose: Callable[[DecisionThresholdConfig, Evidence], Choice]
@@ -77,6 +78,7 @@ class ThresholdMode:
     needs_both_classes: bool = False
     needs_network: bool = False
     sample: Callable[[Config, HeldOut], NetworkSample] | None = None
+    meaning: str = "chosen in a way of its own"
 
 
 def mode_of(settings: DecisionThresholdConfig) -> ThresholdMode:

@@ -43,4 +43,9 @@ def _choose(_: DecisionThresholdConfig, evidence: Evidence) -> Choice:
     return Choice(best_f1_threshold(evidence.scores, evidence.labels))
 
 
-MODE = ThresholdMode(_choose, needs_validation=True, needs_both_classes=True)
+MODE = ThresholdMode(
+    _choose,
+    needs_validation=True,
+    needs_both_classes=True,
+    meaning="the highest F1 on the validation pairs",
+)

@@ -10,4 +10,4 @@ def _choose(settings: DecisionThresholdConfig, _: Evidence) -> Choice:
     return Choice(settings.as_probability())
 
 
-MODE = ThresholdMode(_choose, keys=("value",))
+MODE = ThresholdMode(_choose, keys=("value",), meaning="a number of the configuration")

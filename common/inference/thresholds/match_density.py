@@ -49,5 +49,10 @@ def _choose(settings: DecisionThresholdConfig, evidence: Evidence) -> Choice:
 
 
 MODE = ThresholdMode(
-    _choose, keys=("density",), needs_validation=True, needs_network=True, sample=_sample
+    _choose,
+    keys=("density",),
+    needs_validation=True,
+    needs_network=True,
+    sample=_sample,
+    meaning="as many pairs of held-out proteins are called as a network of this density has",
 )
