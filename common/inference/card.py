@@ -174,6 +174,7 @@ def _describe_training(config: Config, data: Mapping[str, object]) -> str:
         "Dropped for lack of a sequence": data.get("train_dropped"),
         "Negatives": config.data.dataloader.sampling.negatives.source,
         "Continued from": _last_part(config.run.load_checkpoint_path),
+        "Teacher": _last_part(config.training.loss.teacher),
         "Language model": f"`{_last_part(embeddings.model_name)}`"
         + (f" at revision {embeddings.revision}" if embeddings.revision else "")
         + ("" if is_hub_name(embeddings.model_name) else " (a local copy; its digest is below)")
