@@ -54,7 +54,7 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
     from common.evaluation.calibration_report import report_calibration
     from common.evaluation.card_results import fill_card
     from common.evaluation.comparison import Scored, judge_beside_baselines
-    from common.evaluation.judging import conclude
+    from common.evaluation.concluding import conclude
     from common.evaluation.test_side import open_test_side
     from common.inference.compiling import compile_rows
     from common.inference.deciding import (
@@ -100,12 +100,13 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
                 file = run.log_dir / model.PREDICTIONS_FILE
                 predictions = model.gather_predictions(data, scores, file)
                 mode = config.evaluate.decision_threshold.mode
-                own = Scored("model", predictions, threshold, mode)
+                title = config.model.model
+                own = Scored("model", predictions, threshold, mode, title, checkpoint.path)
                 judgement = judge_beside_baselines(run, side, own, others)
                 judgement.validation = checkpoint.decision.validation
                 judgement.calibration = report_calibration(side, predictions, calibration)
                 fill_card(run, checkpoint, judgement)
-                conclude(run, judgement)
+                conclude(run, side, own, judgement)
     end_judging(run, checkpoint.path)
     if arguments.push_to_hub and accelerator.is_main_process:
         print(push_checkpoint(checkpoint.path, arguments.push_to_hub, arguments.public))
@@ -139,7 +140,8 @@ def judge_file(arguments: argparse.Namespace) -> None:
     # Imported here: scikit-learn and networkx take 2 seconds.
     from common.evaluation.baselines.checkpoint import score_named_checkpoint
     from common.evaluation.comparison import Scored, judge_beside_baselines
-    from common.evaluation.judging import conclude, describe_scores
+    from common.evaluation.concluding import conclude
+    from common.evaluation.judging import describe_scores
     from common.evaluation.prediction_file import read_predictions
     from common.evaluation.test_side import open_test_side
     from common.next_steps import end_judging
@@ -165,10 +167,10 @@ def judge_file(arguments: argparse.Namespace) -> None:
         )
         with score_named_checkpoint(run, side) as others:
             if run.accelerator.is_main_process:
-                own = Scored("predictions", predictions, threshold)
+                own = Scored("predictions", predictions, threshold, title=file.name, source=file)
                 judgement = judge_beside_baselines(run, side, own, others)
                 judgement.notes += describe_scores(predictions, config.evaluate.decision_threshold)
-                conclude(run, judgement)
+                conclude(run, side, own, judgement)
     end_judging(run)
 
 

@@ -304,6 +304,8 @@ class EvaluateConfig(Section):
     """The baselines to compare with; if it is empty, `--with-baselines` takes all."""
     baseline_checkpoint: str | None = None
     """The directory of a further model to compare with."""
+    report: bool = True
+    """Whether `report.html` is written beside the results of a judged run."""
     scoring: ScoringConfig = ScoringConfig()
 
 

@@ -17,6 +17,17 @@ from common.files import write_atomically
 
 Cell = str | int | float | None
 
+TRAINING_CSV = "training_step.csv"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under a header; a row may lack cells."""
+
+    header: Sequence[str]
+    rows: Sequence[Mapping[str, Cell]]
+    caption: str = ""  # a sentence above it, on the console
+
 
 @dataclass(frozen=True)
 class EpochRow:
@@ -66,6 +77,23 @@ def epoch_cells(row: EpochRow, metrics: Sequence[str]) -> dict[str, float | None
     losses = (row.train_loss, row.val_loss)
     cells = (row.epoch, row.seconds, *losses, *values, row.learning_rate)
     return dict(zip(training_header(metrics), cells, strict=True))
+
+
+def read_training_csv(path: str | Path) -> tuple[list[EpochRow], list[str]]:
+    """Read what `write_training_csv` wrote: the epochs, and the names of the metrics."""
+    with Path(path).open(newline="") as file:
+        records = list(csv.DictReader(file))
+    metrics = [name.removeprefix("Val ") for name in (records[0] if records else {})][4:-1]
+    rows = []
+    for record in records:
+        epoch, seconds, train_loss, val_loss, *values, lr = record.values()
+        found = {
+            name: float(value) if value else None
+            for name, value in zip(metrics, values, strict=True)
+        }
+        losses = float(train_loss), float(val_loss)
+        rows.append(EpochRow(int(epoch), float(seconds), *losses, found, float(lr)))
+    return rows, metrics
 
 
 def write_validation_csv(

@@ -132,7 +132,7 @@ def record(
     hook = register_optimizer_step_pre_hook(recording.note_update)
     with keep_process_group(), pytest.MonkeyPatch.context() as patch:
         watch_batches(patch, recording)
-        patch.setattr(session, "plot_training", touch_figure)
+        patch.setattr(session, "save_chart", touch_figure)
         try:
             call_main(
                 project, "pretrain.py", "--set", *STANDING, *settings,
@@ -252,14 +252,14 @@ def evaluate_as(project: TinyProject, checkpoint: Path, run_id: str) -> None:
 def train_hard(project: TinyProject, run_id: str, *settings: str, resume: bool = False) -> None:
     """A whole pretraining with everything that a resumed run has to bring back."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "plot_training", touch_figure)
+        patch.setattr(session, "save_chart", touch_figure)
         call_main(
             project, "pretrain.py", *(["--resume"] if resume else []), "--set", *HARD, *settings,
             f"run_config.pretrain_run_id={run_id}",
         )  # fmt: skip
 
 
-def touch_figure(rows: object, metrics: object, title: str, path: Path) -> None:
+def touch_figure(chart: object, subject: str, path: Path) -> None:
     """In place of drawing, which takes nine tenths of the time."""
     path.touch()
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from common.csv_log import Cell
-from common.evaluation.closing import GUIDE, closing_sentence
+from common.evaluation.closing import GUIDE, closing_sentence, compare_numbers, verdict
 from common.evaluation.network_summary import Density, NetworkSummary
 from tests.tiny_benchmark import TinyProject, call_main
 
@@ -22,15 +23,28 @@ def network(called: int, true: int) -> NetworkSummary:
     return NetworkSummary("yeast", 45, density, Density(1, 1000, 1, None))
 
 
+def close(*numbers: Any) -> str | None:
+    """The closing sentence of some numbers."""
+    return closing_sentence(compare_numbers(*numbers))
+
+
 def test_every_number_is_compared_with_the_one_it_depends_on() -> None:
     baselines = {"random": 0.5, "composition": 0.63, "homology": None}
-    sentence = closing_sentence([network(92, 10)], ROWS, {"auroc": 0.87, "auprc": None}, baselines)
+    sentence = close([network(92, 10)], ROWS, {"auroc": 0.87, "auprc": None}, baselines)
     assert sentence == (
         "The predicted network of yeast has 9.2 times as many interactions as the true one; the"
         " test AUROC is 0.700, and 0.660 without self-pairs; the validation AUROC, 0.870, is 0.170"
         " above the test's; the test AUROC is 0.070 above that of the best baseline, composition."
         f" {GUIDE}"
     )
+    # The report's verdict: the network, the test, and what the test is compared with.
+    first, second, third = verdict(
+        compare_numbers([network(92, 10)], ROWS, {"auroc": 0.87}, baselines)
+    )
+    assert first.endswith("9.2 times as many interactions as the true one.")
+    assert second == "The test AUROC is 0.700, and 0.660 without self-pairs."
+    assert third.startswith("The validation AUROC, 0.870,")
+    assert third.endswith("of the best baseline, composition.")
 
 
 @pytest.mark.parametrize(
@@ -42,21 +56,21 @@ def test_every_number_is_compared_with_the_one_it_depends_on() -> None:
     ],
 )
 def test_close_numbers_are_about_the_same(validation: float, words: str) -> None:
-    sentence = closing_sentence([], ROWS, {"auroc": validation}, {})
+    sentence = close([], ROWS, {"auroc": validation}, {})
     assert sentence is not None
     assert words in sentence
 
 
 def test_a_model_below_a_baseline_is_said_to_be() -> None:
-    sentence = closing_sentence([], ROWS, {}, {"homology": 0.8, "random": 0.5})
+    sentence = close([], ROWS, {}, {"homology": 0.8, "random": 0.5})
     assert sentence is not None
     assert "is 0.100 below that of the best baseline, homology" in sentence
 
 
 def test_what_is_undefined_is_left_out() -> None:
-    assert closing_sentence([], [], {"auroc": 0.9}, {"random": 0.5}) is None
-    assert closing_sentence([network(5, 0)], [{"split": "test", "auroc": None}], {}, {}) is None
-    alone = closing_sentence([network(5, 5), network(9, 1)], [], {}, {"random": 0.5})
+    assert close([], [], {"auroc": 0.9}, {"random": 0.5}) is None
+    assert close([network(5, 0)], [{"split": "test", "auroc": None}], {}, {}) is None
+    alone = close([network(5, 5), network(9, 1)], [], {}, {"random": 0.5})
     assert alone == (
         "The predicted network of yeast has about as many interactions as the true one. " + GUIDE
     )

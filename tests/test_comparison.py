@@ -13,8 +13,10 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from common.config_file import load_config
+from common.csv_log import Table
 from common.data import similarity
 from common.errors import UserError
+from common.evaluation import results
 from common.evaluation.baselines import composition
 from common.evaluation.baselines.base import predict_baseline
 from common.evaluation.baselines.stored import digest_of, remember_scores
@@ -25,8 +27,6 @@ from common.evaluation.networks import FloatArray
 from common.evaluation.prediction_file import read_predictions
 from common.evaluation.predictions import Predictions
 from common.evaluation.results import fold
-from common.evaluation.tasks import topology
-from common.evaluation.tasks.base import Table
 from common.evaluation.test_side import TestSide, open_test_side
 from common.registry import BASELINES
 from tests.tiny_benchmark import SPECIES, TinyProject, call_main, make_project
@@ -66,8 +66,7 @@ def test_a_wide_table_is_parted_and_each_part_says_whose_the_numbers_are() -> No
 def quick() -> Iterator[None]:
     """Draw nothing, few trees, and a search by k-mers: MMseqs2 starts slowly."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(topology, "plot_topology", lambda *_: None)
-        patch.setattr(topology, "plot_degrees", lambda *_: None)
+        patch.setattr(results, "save_chart", lambda *_: None)
         patch.setattr(composition, "TREES", 40)
         patch.setattr(similarity, "best_method", lambda: "k-mers")
         yield

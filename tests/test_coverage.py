@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pickle
-from functools import partial
 
 import numpy as np
 import pytest
 
+from common.charts import Plot
 from common.config import DecisionThresholdConfig
 from common.config_file import load_config
 from common.errors import UserError
@@ -75,10 +75,11 @@ def test_all_that_is_odd_about_a_file_is_said_once_each(project: TinyProject) ->
         "1 listed proteins are not in the test graph and are ignored",
     ]
     assert tied.endswith("precision_at_100_ties_shared does not depend on it")
-    draw = found.results["topology"].plots["degrees.png"]
-    assert isinstance(draw, partial)
-    predicted, true, _ = draw.args
-    assert predicted.on(true.nodes).degrees()[:5].tolist() == [2, 1, 1, 2, 0]
+    plot = found.results["topology"].charts["degrees.png"].panels[0]
+    assert isinstance(plot, Plot)
+    predicted = plot.series[1]
+    assert (predicted.name, predicted.x.tolist()) == ("predicted", [1, 2])
+    assert (24 * predicted.y).round().tolist() == [5, 3]
 
 
 def test_pairs_that_no_task_uses_are_counted(project: TinyProject) -> None:

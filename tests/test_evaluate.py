@@ -60,10 +60,11 @@ def test_all_tasks_leave_their_figures_and_pictures(
 ) -> None:
     _, _, logs = judged
     assert sorted(path.name for path in logs.iterdir()) == [
-        "audit.json", "config.yaml", "degrees.png", "essential_proteins.png", "evaluate.csv",
+        "audit.json", "calibration.png", "config.yaml", "degrees.png", "essential_proteins.png",
+        "evaluate.csv",
         "evaluate_intervals.json", "functional.json",
-        "log.log", "network.json", "predictions.txt.gz", "topology.csv",
-        "topology.png", "topology_ratios.csv",
+        "log.log", "network.json", "predictions.txt.gz", "ranking.png", "scores.png",
+        "topology.csv", "topology.png", "topology_ratios.csv",
     ]  # fmt: skip
     lines = (logs / "topology.csv").read_text().splitlines()
     assert lines[0] == (

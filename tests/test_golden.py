@@ -45,7 +45,7 @@ def train(project: TinyProject, run_id: str) -> tuple[Curves, dict[str, Tensor]]
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(EpochRecord, "note", noted)
-        patch.setattr(session, "plot_training", lambda *arguments: None)
+        patch.setattr(session, "save_chart", lambda *arguments: None)
         call_main(
             project, "pretrain.py", "--set", f"training_config.epochs={EPOCHS}",
             f"run_config.pretrain_run_id={run_id}",

@@ -484,7 +484,7 @@ def test_a_model_registered_elsewhere_is_trained_and_judged(
     project: TinyProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One class and its config, in this file, are all that the scripts need of a model."""
-    monkeypatch.setattr(session, "plot_training", touch_figure)
+    monkeypatch.setattr(session, "save_chart", touch_figure)
     ids = ["run_config.pretrain_run_id=toy", "run_config.eval_run_id=toy"]
     settings = ["model_config.model=dot", "training_config.epochs=1", *ids]
     call_main(project, "pretrain.py", "--set", *settings)

@@ -31,7 +31,7 @@ TRAINING_HEADER = [
 TRAINED = {"audit.json", "config.yaml", "log.log", "training_curves.png", "training_step.csv"}
 JUDGED = {"audit.json", "config.yaml", "log.log", "predictions.txt.gz", "evaluate.csv",
           "evaluate_intervals.json", "topology.csv", "functional.json", "topology.png",
-          "degrees.png", "essential_proteins.png"}  # fmt: skip
+          "degrees.png", "essential_proteins.png", "ranking.png", "scores.png"}  # fmt: skip
 
 
 def golden_events() -> dict[str, list[str]]:

@@ -9,15 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.charts import Chart, Plot, Series
+from common.csv_log import Table
 from common.errors import UserError
 from common.evaluation.predictions import Predictions
-from common.evaluation.tasks.base import PairSet, Table, Task, TaskResult
+from common.evaluation.tasks.base import PairSet, Task, TaskResult
 from common.registry import TASKS
 from tests.tiny_benchmark import SPECIES, TinyProject, call_main
-
-
-def draw(path: Path) -> None:
-    path.write_text("drawn")
 
 
 class Toy(Task):
@@ -37,10 +35,11 @@ class Toy(Task):
         (pairs,) = self.asks()
         scores = predictions.scores_of(pairs.proteins, pairs.rows())
         found = [{"place": i, "score": float(score)} for i, score in enumerate(scores)]
+        line = Series("", np.arange(2.0), scores)
         return TaskResult(
             metrics={"found": int((scores >= threshold).sum()), "rule": "as a toy"},
             tables={"toy.csv": Table(("place", "score", "remark"), found)},
-            plots={"toy.png": draw},
+            charts={"toy.png": Chart("toys", [Plot("Toys", "place", "score", [line])])},
             notes=["a note of the toy"],
         )
 
@@ -67,7 +66,7 @@ def test_a_task_of_one_file_is_judged_written_and_printed(
 ) -> None:
     logs = judge(toy, "P050 P041 0.75\nP043 P042 0.9\nP050 P045 0.25\n", "toy", "complexes")
     assert (logs / "toy.csv").read_text() == "place,score,remark\n0,0.75,\n1,0.25,\n"
-    assert (logs / "toy.png").read_text() == "drawn"
+    assert (logs / "toy.png").read_bytes().startswith(b"\x89PNG")
     metrics = json.loads((logs / "functional.json").read_text())
     assert list(metrics) == ["complexes", "toy"]  # in the order of the registry
     assert metrics["toy"] == {"found": 1, "rule": "as a toy"}

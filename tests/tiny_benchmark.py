@@ -149,6 +149,8 @@ def make_config(folder: Path, **training: Any) -> dict[str, Any]:
             "optimizer": {"lr": 2e-3},
             **training,
         },
+        # Only the report's own tests draw it.
+        "evaluate": {"report": False},
         "finetune": {"training_config": {"epochs": 1}},
     }
 

@@ -14,13 +14,28 @@ GUIDE = "docs/reading_results.md says what good values are."
 Rows = Sequence[Mapping[str, Cell]]
 
 
-def closing_sentence(
+def closing_sentence(facts: Sequence[str]) -> str | None:
+    """Join the facts of `compare_numbers`; None if there are none."""
+    if not facts:
+        return None
+    sentence = "; ".join(facts)
+    return f"{sentence[0].upper()}{sentence[1:]}. {GUIDE}"
+
+
+def verdict(facts: Sequence[str]) -> list[str]:
+    """Turn the facts of `compare_numbers` into at most three sentences."""
+    first, second, rest = facts[:1], facts[1:2], facts[2:]
+    joined = ("; ".join(part) for part in (first, second, rest) if part)
+    return [f"{sentence[0].upper()}{sentence[1:]}." for sentence in joined]
+
+
+def compare_numbers(
     networks: Sequence[NetworkSummary],
     rows: Rows,
     validation: Mapping[str, float | None],
     baselines: Mapping[str, float | None],
-) -> str | None:
-    """Compare a judgement's main numbers with each other; None if there is nothing to compare.
+) -> list[str]:
+    """Compare a judgement's main numbers with each other; each fact could end a sentence.
 
     Args:
         networks: The predicted networks, the configured species' first.
@@ -37,10 +52,7 @@ def closing_sentence(
     ]
     if test is not None:
         facts += _compare_rankings(test, aurocs, validation, baselines)
-    if not facts:
-        return None
-    sentence = "; ".join(facts)
-    return f"{sentence[0].upper()}{sentence[1:]}. {GUIDE}"
+    return facts
 
 
 def _compare_density(network: NetworkSummary, times: float) -> str:

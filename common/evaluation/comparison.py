@@ -11,19 +11,20 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from common.csv_log import Cell
+from common.csv_log import Cell, Table
 from common.evaluation.baselines.base import BaselineLeftOutError, predict_baseline
 from common.evaluation.intervals import Interval
 from common.evaluation.judging import Judgement, judge, used_pairs
 from common.evaluation.networks import FloatArray
 from common.evaluation.predictions import Predictions
 from common.evaluation.results import fold
-from common.evaluation.tasks.base import Table, TaskResult
+from common.evaluation.tasks.base import TaskResult
 from common.evaluation.tasks.pairs import INTERVALS_FILE
 from common.evaluation.test_side import TestSide
 from common.long_work import LongWork
@@ -42,12 +43,21 @@ class Scored:
         predictions: Their scores.
         threshold: The score from which a pair is called an interaction.
         mode: The threshold mode that chose it.
+        title: What gave the scores, for titles: a model's name, or a file's.
+        source: The checkpoint's directory, or the file.
     """
 
     name: str
     predictions: Predictions
     threshold: float
     mode: str = "fixed"
+    title: str = ""
+    source: Path | None = None
+
+    def subject(self, side: TestSide) -> str:
+        """What was judged on what, in a few words."""
+        benchmark = side.sets[0].benchmark
+        return f"{self.title or self.name} on {benchmark.species} {benchmark.strategy}"
 
 
 @dataclass(frozen=True)
@@ -116,8 +126,29 @@ def judge_beside_baselines(
                 run.event("baseline_judged", baseline=name, seconds=time.monotonic() - started)
             work.advance()
     judgement.baselines = {each.name: each.compared().get("auroc") for each in methods[1:]}
-    judgement.results = {**judgement.results, "baselines": _compare(methods)}
+    compared = {"baselines": _compare(methods)}
+    judgement.results = {**_chart_together(methods), **compared}
     return judgement
+
+
+def _chart_together(methods: Sequence[Method]) -> dict[str, TaskResult]:
+    """The first method's results, with the curves of the others in its charts."""
+    first, *others = methods
+    results = {}
+    for task, result in first.results.items():
+        charts = {
+            file: chart.beside(
+                first.name,
+                {
+                    other.name: other.results[task].charts[file]
+                    for other in others
+                    if file in other.results[task].charts
+                },
+            )
+            for file, chart in result.charts.items()
+        }
+        results[task] = replace(result, charts=charts)
+    return results
 
 
 def _judge(name: str, side: TestSide, predictions: Predictions, count: int) -> Method:

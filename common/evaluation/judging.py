@@ -1,33 +1,21 @@
-"""Judge predictions on all tasks and write the results, in the same way for a model and a file."""
+"""Judge predictions on all tasks, in the same way for a model and a file."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.config import Config, DecisionThresholdConfig
-from common.evaluation.calibration_report import CALIBRATION_FILE, CalibrationReport
-from common.evaluation.closing import closing_sentence
-from common.evaluation.network_summary import (
-    NETWORK_FILE,
-    NetworkSummary,
-    Threshold,
-    describe_networks,
-    summarize_networks,
-    tabulate_networks,
-)
+from common.config import DecisionThresholdConfig
+from common.evaluation.calibration_report import CalibrationReport
+from common.evaluation.closing import closing_sentence, compare_numbers, verdict
+from common.evaluation.network_summary import NetworkSummary, Threshold, summarize_networks
 from common.evaluation.predictions import Predictions
-from common.evaluation.results import format_results, format_table, write_results
 from common.evaluation.tasks.base import TaskResult
 from common.evaluation.test_side import TestSide
-from common.files import write_atomically
 from common.inference.thresholds import mode_of
-from common.run import Run
 
 
 @dataclass
@@ -54,9 +42,16 @@ class Judgement:
 
     def closing(self) -> str | None:
         """The closing sentence; None if there is nothing to compare."""
+        return closing_sentence(self._compare())
+
+    def verdict(self) -> list[str]:
+        """The closing sentence as at most three sentences."""
+        return verdict(self._compare())
+
+    def _compare(self) -> list[str]:
         pairs = self.results.get("pairs")
         rows = pairs.tables["evaluate.csv"].rows if pairs else ()
-        return closing_sentence(self.networks, rows, self.validation, self.baselines)
+        return compare_numbers(self.networks, rows, self.validation, self.baselines)
 
 
 def judge(
@@ -118,53 +113,3 @@ def describe_scores(predictions: Predictions, settings: DecisionThresholdConfig)
             " validation pairs from which to choose one"
         )
     return notes
-
-
-def conclude(run: Run, judgement: Judgement) -> None:
-    """Write, log and print a judgement.
-
-    The configuration comes last: the run's id is taken only once it is written.
-    """
-    for note in judgement.notes:
-        run.warn("prediction_note", note=note)
-    for path in write_results(judgement.results, run.log_dir):
-        run.event("csv_written", path=path)
-    for path in write_documents(judgement, run.log_dir):
-        run.event("csv_written", path=path)
-    run.begin(_resolve(run.config, judgement.threshold.value))
-    print(format_judgement(judgement))  # noqa: T201 (the result on stdout)
-    networks = {f"{one.species}_network": one.sentence() for one in judgement.networks}
-    run.event("stage_complete", directory=run.log_dir, **networks)
-
-
-def write_documents(judgement: Judgement, directory: Path) -> Iterator[Path]:
-    """Write `network.json` and `calibration.json`, each only if it has content."""
-    documents = {}
-    if judgement.networks:
-        documents[NETWORK_FILE] = describe_networks(judgement.networks, judgement.threshold)
-    if judgement.calibration is not None:
-        documents[CALIBRATION_FILE] = judgement.calibration.describe()
-    for name, content in documents.items():
-        write_atomically(directory / name, json.dumps(content, indent=1) + "\n")
-        yield directory / name
-
-
-def format_judgement(judgement: Judgement) -> str:
-    """Format the console output: the tasks' tables, the networks' sizes and a closing sentence."""
-    parts = [format_results(judgement.results)]
-    if judgement.networks:
-        parts.append(format_table(tabulate_networks(judgement.networks, judgement.threshold)))
-    calibration = judgement.calibration
-    closing = [calibration and calibration.sentence(), judgement.closing()]
-    return "\n\n".join([*parts, *(sentence for sentence in closing if sentence)])
-
-
-def _resolve(config: Config, threshold: float) -> Config:
-    """The configuration with the threshold that was used, and without the run's id.
-
-    With this configuration, the run's prediction file gives the same metrics in another run.
-    """
-    fixed = DecisionThresholdConfig(mode="fixed", value=threshold)
-    evaluate = config.evaluate.model_copy(update={"decision_threshold": fixed})
-    run = config.run.model_copy(update={"eval_run_id": None})
-    return config.model_copy(update={"evaluate": evaluate, "run": run})

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from common.csv_log import Table
 from common.data.benchmarks.base import Benchmark
 from common.evaluation.networks import Network
 from common.evaluation.predictions import Predictions
-from common.evaluation.tasks.base import Table
 from common.evaluation.test_side import TestSide
 
 NETWORK_FILE = "network.json"

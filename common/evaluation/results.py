@@ -7,15 +7,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.csv_log import write_records
-from common.evaluation.tasks.base import Table, TaskResult
+from common.csv_log import Table, write_records
+from common.evaluation.tasks.base import TaskResult
 from common.files import write_atomically
+from common.plotting import save_chart
 
 UNDEFINED = "-"
 
 
-def write_results(results: Mapping[str, TaskResult], directory: Path) -> Iterator[Path]:
-    """Write every task's tables, metrics and plots; yield the CSV and JSON files, in order."""
+def write_results(
+    results: Mapping[str, TaskResult], directory: Path, subject: str = ""
+) -> Iterator[Path]:
+    """Write every task's tables, metrics and plots; yield the CSV and JSON files, in order.
+
+    Args:
+        results: The results by task.
+        directory: Where to write them.
+        subject: What was judged, for the plots' titles.
+    """
     for result in results.values():
         for name, table in result.tables.items():
             write_records(directory / name, table.header, table.rows)
@@ -28,9 +37,9 @@ def write_results(results: Mapping[str, TaskResult], directory: Path) -> Iterato
         for name, document in result.documents.items():
             write_atomically(directory / name, json.dumps(document, indent=1) + "\n")
             yield directory / name
-    plots = {name: draw for result in results.values() for name, draw in result.plots.items()}
-    for name, draw in plots.items():
-        draw(directory / name)
+    charts = {name: chart for result in results.values() for name, chart in result.charts.items()}
+    for name, chart in charts.items():
+        save_chart(chart, subject, directory / name)
 
 
 def format_results(results: Mapping[str, TaskResult]) -> str:

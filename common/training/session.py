@@ -17,7 +17,7 @@ from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.utils import set_seed
 from torch.optim.lr_scheduler import LRScheduler
 
-from common.csv_log import EpochRow, write_training_csv, write_validation_csv
+from common.csv_log import TRAINING_CSV, EpochRow, write_training_csv, write_validation_csv
 from common.data.batches import BatchPlanner, PairBatch
 from common.data.pair_hashes import Hashes, hash_pairs
 from common.data.splits import Splits
@@ -28,12 +28,12 @@ from common.launch import Agreement
 from common.memory import explain_out_of_memory
 from common.models import PairModel
 from common.pausing import PAUSE, Paused
+from common.plotting import save_chart
 from common.run import Run
 from common.training.loop import EpochRecord, EpochSteps, FiniteCheck
 from common.training.losses import PairLoss
 from common.training.ohem import Miner
 from common.training.optimization import StagedUnfreezing, build_optimizer, build_scheduler
-from common.training.plots import plot_training
 from common.training.progress import Progress
 from common.training.resume import digest_data, load_state, save_state
 from common.training.teacher import Teacher
@@ -45,8 +45,9 @@ from common.training.validation import (
     Validator,
     check_validation,
 )
+from common.training_curves import chart_training
 
-TRAINING_CSV, TRAINING_PLOT = "training_step.csv", "training_curves.png"
+TRAINING_PLOT = "training_curves.png"
 VALIDATION_CSV = "validation.csv"
 
 
@@ -203,7 +204,8 @@ class Session:
             write_training_csv(path, self.progress.rows, metrics)
             write_validation_csv(self.run.log_dir / VALIDATION_CSV, self.progress.rows, metrics)
             title = f"{config.model.model}, {benchmark.species} {benchmark.split_strategy}"
-            plot_training(self.progress.rows, metrics, title, self.run.log_dir / TRAINING_PLOT)
+            chart = chart_training(self.progress.rows, metrics)
+            save_chart(chart, title, self.run.log_dir / TRAINING_PLOT)
         return path
 
     def finish(self) -> Path:

@@ -35,6 +35,10 @@ FOLDERS = {
         "functional.json": "Tasks `complexes`, `go_modules` and `essential_proteins`.",
         "essential_proteins.png": "Task `essential_proteins`: the centralities of both groups.",
         "baselines.csv": "The metrics of the baselines beside those of the model.",
+        "ranking.png": "Task `pairs`: the ROC curve, and precision against recall.",
+        "calibration.png": "Task `pairs`: how often pairs of each score interact.",
+        "scores.png": "Task `pairs`: the scores of interacting and of other pairs.",
+        "report.html": "A judged run on one page, unless `evaluate.report` is false.",
     },
     "The current directory, or the folder that `--output` names beside `--compare`": {
         "compare.csv": "The metrics of the compared runs, one row for each run.",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import matplotlib
 import networkx as nx
 import numpy as np
 from matplotlib.figure import Figure
 
 from common.evaluation.export.base import Proteins, Rows
 from common.evaluation.export.graphml import count_degrees, nodes_of
+from common.plot_style import COLOURS, MUTED, STYLE
 from common.plotting import save_plot
 from common.run import LOGGER, format_event
 
@@ -48,7 +50,8 @@ class Picture:
         graph = nx.Graph()
         graph.add_nodes_from(nodes)
         graph.add_weighted_edges_from(self.edges)
-        save_plot(_draw(graph, self.proteins), self.path)
+        with matplotlib.rc_context(STYLE):
+            save_plot(_draw(graph, self.proteins), self.path)
 
     def _too_large(self) -> bool:
         return len(nodes_of(self.proteins, self.degrees)) > MOST_NODES
@@ -63,10 +66,9 @@ def _draw(graph: nx.Graph, proteins: Proteins) -> Figure:
         places = nx.spring_layout(graph, weight="weight", seed=0)
         widths = [0.3 + 1.7 * weight for *_, weight in graph.edges(data="weight")]
         sizes = [40 + 12 * degree for _, degree in graph.degree()]
-        nx.draw_networkx_edges(graph, places, ax=axes, width=widths, alpha=0.4)
-        nx.draw_networkx_nodes(graph, places, ax=axes, node_size=sizes)
+        nx.draw_networkx_edges(graph, places, ax=axes, width=widths, edge_color=MUTED, alpha=0.5)
+        nx.draw_networkx_nodes(graph, places, ax=axes, node_size=sizes, node_color=COLOURS[0])
         if len(graph) <= MOST_NAMES:
-            # Without `parse_math`, a dollar sign in an id would begin a formula.
-            names = {node: proteins.ids[node].replace("$", r"\$") for node in graph}
+            names = {node: proteins.ids[node] for node in graph}
             nx.draw_networkx_labels(graph, places, names, font_size=7, ax=axes)
     return figure

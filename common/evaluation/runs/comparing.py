@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.csv_log import Cell, write_records
+from common.csv_log import Cell, Table, write_records
 from common.errors import UserError
 from common.evaluation.results import fold, format_table
 from common.evaluation.runs.judged import JudgedRun, Side, find_runs, read_run
-from common.evaluation.tasks.base import Table
 
 FILE = "compare.csv"
 WIDTH = 110  # characters in a line of the console

@@ -9,34 +9,24 @@ by code that does not know which task it is.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.charts import Chart
 from common.config import Config
-from common.csv_log import Cell
+from common.csv_log import Table
 from common.data.tables.ids import places_of
 from common.evaluation.networks import IntArray, pair_keys
 from common.evaluation.predictions import Predictions
 
 if TYPE_CHECKING:
     from common.evaluation.test_side import TestSet
-
-
-Plot = Callable[[Path], None]  # draws to a path
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows under a header; a row may lack cells."""
-
-    header: Sequence[str]
-    rows: Sequence[Mapping[str, Cell]]
-    caption: str = ""  # a sentence above it, on the console
 
 
 @dataclass(frozen=True)
@@ -47,7 +37,7 @@ class TaskResult:
         metrics: The task's entry in `functional.json`; empty if the tables contain all metrics.
         tables: CSV files by name.
         documents: Further JSON files by name.
-        plots: PNG files by name, each with a function that draws it to a path.
+        charts: What is drawn, by the name of its PNG file; the report shows it as well.
         compared: The metrics by which methods are compared, under names that no other task uses;
             if none are given, the floats among `metrics`.
         resampled: Metrics of `compared` on the resamples of a bootstrap, (R,) each; the resamples
@@ -59,7 +49,7 @@ class TaskResult:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     tables: Mapping[str, Table] = field(default_factory=dict)
     documents: Mapping[str, Any] = field(default_factory=dict)
-    plots: Mapping[str, Plot] = field(default_factory=dict)
+    charts: Mapping[str, Chart] = field(default_factory=dict)
     notes: Sequence[str] = ()
     summary: Sequence[Table] = ()
     compared: Mapping[str, float | None] = field(default_factory=dict)
@@ -80,6 +70,9 @@ class Task(abc.ABC):
 
     Attributes:
         name: Its name in the registry.
+        title: The heading of its results; by default its name.
+        question: What it asks, for readers of its results.
+        better: Which values of the compared metrics are better, by the beginning of their names.
         files: The functional data that the task reads.
         settings: The section `evaluate` of the configuration.
         seed: The seed of everything that the task draws at random.
@@ -89,6 +82,9 @@ class Task(abc.ABC):
     """
 
     name: ClassVar[str]
+    title: ClassVar[str] = ""
+    question: ClassVar[str] = ""
+    better: ClassVar[Mapping[str, str]] = MappingProxyType({})
     files: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, sets: Sequence[TestSet], config: Config) -> None:
@@ -115,6 +111,10 @@ class Task(abc.ABC):
             predictions: Scores of pairs.
             threshold: The score from which a pair is predicted to interact.
         """
+
+    def direction(self, metric: str) -> str:
+        """Which values of a compared metric are better; empty if the task does not say."""
+        return next((way for name, way in self.better.items() if metric.startswith(name)), "")
 
     def sequences(self) -> dict[str, str]:
         """Sequences of proteins that the benchmark's own FASTA may lack."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,12 @@ class Complexes(Task):
     """The metrics of known complexes, which may have proteins that the test set lacks."""
 
     name = "complexes"
+    title = "Protein complexes"
+    question = (
+        "Are known complexes found? Recall, precision and connectivity are means over complexes; "
+        "higher is better."
+    )
+    better = MappingProxyType({"pathway": "higher"})
     files = ("complex_graphs.pkl", "complex_proteins.fasta")
 
     def __init__(self, sets: Sequence[TestSet], config: Config) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +16,7 @@ from common.config import Config
 from common.data.tables.protein_list import read_protein_list
 from common.errors import UserError
 from common.evaluation.networks import FloatArray, Network, one_blas_thread
-from common.evaluation.plots import plot_centralities, plot_degrees
+from common.evaluation.plots import chart_centralities, chart_degrees
 from common.evaluation.predictions import Predictions
 from common.evaluation.tasks.base import PairSet, Task, TaskResult
 
@@ -33,6 +33,12 @@ class EssentialProteins(Task):
     """The metrics of the configured species' essential proteins."""
 
     name = "essential_proteins"
+    title = "Essential proteins"
+    question = (
+        "Are essential proteins as central in the predicted network as in the true one? A higher "
+        "precision and a lower overlap are better."
+    )
+    better = MappingProxyType({"precision": "higher", "distribution_overlap": "lower"})
     files = ("selected_essential_proteins.txt", "selected_non_essential_proteins.txt")
 
     def __init__(self, sets: Sequence[TestSet], config: Config) -> None:
@@ -53,10 +59,10 @@ class EssentialProteins(Task):
         groups = found.essential, found.non_essential
         return TaskResult(
             {name: getattr(found, name) for name in METRICS},
-            plots={
-                "degrees.png": partial(plot_degrees, predicted, true, species),
-                "essential_proteins.png": partial(
-                    plot_centralities, *groups, found.distribution_overlap, species
+            charts={
+                "degrees.png": chart_degrees(predicted, true, species),
+                "essential_proteins.png": chart_centralities(
+                    *groups, found.distribution_overlap, species
                 ),
             },
             notes=found.notes,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import networkx as nx
@@ -16,7 +16,7 @@ import numpy as np
 from common.config import Config
 from common.data.benchmarks.pickles import load_go_terms
 from common.evaluation.networks import Network
-from common.evaluation.plots import plot_degrees
+from common.evaluation.plots import chart_degrees
 from common.evaluation.predictions import Predictions
 from common.evaluation.tasks.base import PairSet, Task, TaskResult
 from common.evaluation.tasks.enrichment import (
@@ -38,6 +38,12 @@ class GoModules(Task):
     """The metrics of the configured species' modules."""
 
     name = "go_modules"
+    title = "Functional modules"
+    question = (
+        "Do the modules of the predicted network share functions (GO terms)? A consistency ratio "
+        "of 1 is right; a higher functional alignment is better."
+    )
+    better = MappingProxyType({"consistency_ratio": "1 is right", "functional_alignment": "higher"})
     files = ("test_go_terms.pkl",)
 
     def __init__(self, sets: Sequence[TestSet], config: Config) -> None:
@@ -61,8 +67,8 @@ class GoModules(Task):
         """Compare the modules of the predicted network with those of the true one."""
         predicted, true = predictions.edges(threshold), self.own.network
         metrics = compare_modules(predicted, true, self.go_terms, enrichment=self.enrichment)
-        plot = partial(plot_degrees, predicted, true, self.own.species)
-        return TaskResult(vars(metrics), plots={"degrees.png": plot})
+        chart = chart_degrees(predicted, true, self.own.species)
+        return TaskResult(vars(metrics), charts={"degrees.png": chart})
 
 
 @dataclass(frozen=True)

@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import datasets
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from common.charts import Chart
 from common.config import Config
 from common.config_data import METRIC_NAMES
-from common.csv_log import Cell
+from common.csv_log import Cell, Table
 from common.data.tables.pairs import PairTable
 from common.evaluation.difficulty import Class, classify_pairs
 from common.evaluation.hf_evaluate import Metric, MetricInfo
 from common.evaluation.intervals import LEVEL, Interval, Measured, Resamples, ScoredPairs
 from common.evaluation.networks import pair_keys
 from common.evaluation.predictions import Predictions
-from common.evaluation.tasks.base import PairSet, Table, Task, TaskResult, explain_missing
+from common.evaluation.ranking_plots import chart_pairs
+from common.evaluation.tasks.base import PairSet, Task, TaskResult, explain_missing
 from common.evaluation.test_side import TestSet
 from common.inference.pair_metrics import RANKINGS, Metrics, pair_metrics
 
@@ -33,6 +36,11 @@ class Pairs(Task):
     """The metrics of every species' test pairs: `evaluate.csv`, and their intervals."""
 
     name = "pairs"
+    title = "Labelled pairs"
+    question = (
+        "Are the labelled test pairs ranked and called correctly, with and without self-pairs?"
+    )
+    better = MappingProxyType({"auroc": "higher", "auprc": "higher"})
 
     def __init__(self, sets: Sequence[TestSet], config: Config) -> None:
         super().__init__(sets, config)
@@ -55,17 +63,22 @@ class Pairs(Task):
         """Measure the ranking and the calls: of each species, and of easy and difficult pairs."""
         rows: list[Row] = []
         notes: list[str] = []
+        charts: dict[str, Chart] = {}
         for name, table in self.tables.items():
             scores, missing = scores_of_table(table, predictions, threshold)
             notes += explain_repeats(table, name)
             lowest = "; they are ranked lowest, which affects auroc and auprc"
             for note in explain_missing(missing, len(scores), name):
                 notes.append(note + lowest * (missing < len(scores)))
-            rows += self._measure(name, table, scores, threshold)
+            every = ScoredPairs(table.pairs, table.labels, scores, threshold)
+            rows += self._measure(name, table, every)
+            if table is self.own.table:
+                charts = chart_pairs(every, rows[0].metrics, self.own.species)
         cells: list[dict[str, Cell]] = [{"split": row.split, **row.metrics} for row in rows]
         return TaskResult(
             tables={"evaluate.csv": Table(HEADER, cells)},
             documents=self._describe_intervals(rows),
+            charts=charts,
             notes=notes,
             summary=[summarize_rankings(rows), *summarize_calls(rows[:2], threshold)],
             compared={name: row.metrics[metric] for name, metric, row in self._compared(rows)},
@@ -75,12 +88,9 @@ class Pairs(Task):
     def _split(self, test_set: TestSet) -> str:
         return "test" if test_set is self.own else f"test_{test_set.species}"
 
-    def _measure(
-        self, name: str, table: PairTable, scores: NDArray[np.float64], threshold: float
-    ) -> Iterator[Row]:
+    def _measure(self, name: str, table: PairTable, every: ScoredPairs) -> Iterator[Row]:
         """The rows of one species."""
         resamples = Resamples.draw(table, self.settings.intervals.resamples, self.seed)
-        every = ScoredPairs(table.pairs, table.labels, scores, threshold)
         own = table is self.own.table
         yield self._measure_row(name, every, resamples)
         yield self._measure_row(

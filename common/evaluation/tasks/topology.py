@@ -10,18 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from common.charts import Chart
 from common.config import Config
+from common.csv_log import Table
 from common.errors import UserError
 from common.evaluation.networks import IntArray, Network, one_blas_thread
-from common.evaluation.plots import plot_degrees, plot_topology
+from common.evaluation.plots import chart_degrees, chart_topology
 from common.evaluation.predictions import Predictions
 from common.evaluation.subgraphs import WITHOUT_SELF_PAIRS, Comparison, compare_subgraphs
-from common.evaluation.tasks.base import PairSet, Plot, Table, Task, TaskResult
+from common.evaluation.tasks.base import PairSet, Task, TaskResult
 
 if TYPE_CHECKING:
     from common.evaluation.test_side import TestSet
@@ -59,6 +61,12 @@ class Topology(Task):
     """The metrics of every species and strategy: `topology.csv` of the first, and further files."""
 
     name = "topology"
+    title = "Topology of the network"
+    question = (
+        "Does the predicted network look like the true one on sampled sets of proteins? A "
+        "similarity counts only where the relative density is near 1."
+    )
+    better = MappingProxyType({"graph_sim": "higher", "relative_density": "1 is right"})
 
     def __init__(self, sets: Sequence[TestSet], config: Config) -> None:
         super().__init__(sets, config)
@@ -80,9 +88,8 @@ class Topology(Task):
         """Compare the networks on the node sets of each species and strategy."""
         predicted = predictions.edges(threshold)
         tables: dict[str, Table] = {}
-        plots: dict[str, Plot] = {
-            "degrees.png": partial(plot_degrees, predicted, self.own.network, self.own.species)
-        }
+        degrees = chart_degrees(predicted, self.own.network, self.own.species)
+        charts: dict[str, Chart] = {}
         methods: dict[str, float | None] = {}
         notes, means = [], []
         for test_set, strategy, node_sets in self.samples:
@@ -92,7 +99,7 @@ class Topology(Task):
             name = f".{species}.{strategy}" if tables else ""
             tables[f"topology{name}.csv"] = Table(HEADER, [vars(row) for row in rows])
             tables[f"topology_ratios{name}.csv"] = Table(RATIO_HEADER, ratio_rows(compared))
-            plots[f"topology{name}.png"] = partial(plot_topology, rows, f"{species} {strategy}")
+            charts[f"topology{name}.png"] = chart_topology(rows, f"{species} {strategy}")
             notes += describe_node_sets(node_sets, true)
             named = {"species": species, "strategy": strategy, "node_size": "mean"}
             every, plain = summarize(rows[-1], compared)
@@ -102,7 +109,11 @@ class Topology(Task):
             methods[f"graph_sim{WITHOUT_SELF_PAIRS}_{suffix}"] = plain["graph_sim"]
         summary = Table(SUMMARY_HEADER, means)
         return TaskResult(
-            tables=tables, plots=plots, notes=notes, summary=[summary], compared=methods
+            tables=tables,
+            charts={**charts, "degrees.png": degrees},
+            notes=notes,
+            summary=[summary],
+            compared=methods,
         )
 
 

@@ -1,0 +1,81 @@
+"""Write, log and print what was judged, in the same way for a model and a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from common.config import Config, DecisionThresholdConfig
+from common.evaluation.calibration_report import CALIBRATION_FILE
+from common.evaluation.comparison import Scored
+from common.evaluation.judging import Judgement
+from common.evaluation.network_summary import NETWORK_FILE, describe_networks, tabulate_networks
+from common.evaluation.results import format_results, format_table, write_results
+from common.evaluation.test_side import TestSide
+from common.files import write_atomically
+from common.run import Run
+
+
+def conclude(run: Run, side: TestSide, scored: Scored, judgement: Judgement) -> None:
+    """Write, log and print a judgement.
+
+    The configuration comes last: the run's id is taken only once it is written.
+
+    Args:
+        run: The run of the stage.
+        side: The test side.
+        scored: The predictions that were judged.
+        judgement: What was found.
+    """
+    for note in judgement.notes:
+        run.warn("prediction_note", note=note)
+    for path in write_results(judgement.results, run.log_dir, scored.subject(side)):
+        run.event("csv_written", path=path)
+    for path in write_documents(judgement, run.log_dir):
+        run.event("csv_written", path=path)
+    if run.config.evaluate.report:
+        # Imported here: a run without a report does not need the template engine.
+        from common.evaluation.report.blocks import Judged
+        from common.evaluation.report.build import write_report
+        from common.evaluation.report.origin import Origin
+
+        path = write_report(Judged(run, side, scored, judgement), Origin.now())
+        run.event("report_written", path=path)
+    run.begin(_resolve(run.config, judgement.threshold.value))
+    print(format_judgement(judgement))  # noqa: T201 (the result on stdout)
+    networks = {f"{one.species}_network": one.sentence() for one in judgement.networks}
+    run.event("stage_complete", directory=run.log_dir, **networks)
+
+
+def write_documents(judgement: Judgement, directory: Path) -> Iterator[Path]:
+    """Write `network.json` and `calibration.json`, each only if it has content."""
+    documents = {}
+    if judgement.networks:
+        documents[NETWORK_FILE] = describe_networks(judgement.networks, judgement.threshold)
+    if judgement.calibration is not None:
+        documents[CALIBRATION_FILE] = judgement.calibration.describe()
+    for name, content in documents.items():
+        write_atomically(directory / name, json.dumps(content, indent=1) + "\n")
+        yield directory / name
+
+
+def format_judgement(judgement: Judgement) -> str:
+    """Format the console output: the tasks' tables, the networks' sizes and a closing sentence."""
+    parts = [format_results(judgement.results)]
+    if judgement.networks:
+        parts.append(format_table(tabulate_networks(judgement.networks, judgement.threshold)))
+    calibration = judgement.calibration
+    closing = [calibration and calibration.sentence(), judgement.closing()]
+    return "\n\n".join([*parts, *(sentence for sentence in closing if sentence)])
+
+
+def _resolve(config: Config, threshold: float) -> Config:
+    """The configuration with the threshold that was used, and without the run's id.
+
+    With this configuration, the run's prediction file gives the same metrics in another run.
+    """
+    fixed = DecisionThresholdConfig(mode="fixed", value=threshold)
+    evaluate = config.evaluate.model_copy(update={"decision_threshold": fixed})
+    run = config.run.model_copy(update={"eval_run_id": None})
+    return config.model_copy(update={"evaluate": evaluate, "run": run})
