@@ -8,7 +8,7 @@
 #   --methods "M ..."  which methods, in this order          (default: "factorised pooled v3
 #                      kernel composition homology ensemble")
 #   --seeds "N ..."    which seeds                           (default: "47 48 49")
-#   --members "M ..."  what the ensemble consists of         (default: all but homology)
+#   --members "M ..."  what the ensemble consists of         (default: "factorised pooled kernel")
 #   --beside "B,B"     baselines from which the first seed's difference is computed, with its
 #                      interval; "" for none                 (default: composition)
 #   --transfer "S ..." other species to judge the models of the first seed on, such as "yeast ecoli"
@@ -32,7 +32,7 @@ usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; }
 absolute() { case "$1" in /*) echo "$1" ;; *) echo "$PWD/$1" ;; esac; }
 refuse() { echo "scripts/leaderboard.sh: error: $1; see scripts/leaderboard.sh --help" >&2; exit 2; }
 
-config="" output="" transfer="" beside="composition" members="factorised pooled v3 kernel composition" seeds="47 48 49"
+config="" output="" transfer="" beside="composition" members="factorised pooled kernel" seeds="47 48 49"
 methods="factorised pooled v3 kernel composition homology ensemble" overrides=()
 while (($#)); do
   case "$1" in
