@@ -18,11 +18,11 @@ from common.yaml_file import format_yaml
 from scripts.reference.pages import code, page, sources, table
 
 INTRODUCTION = (
-    "Every key of a configuration file, as `common/config.py` and `common/config_data.py` define"
-    " it. Any of them can also be set on the command line, such as `--set"
-    " training_config.epochs=5`, or for one stage alone, below `pretrain:` or `finetune:`. Unknown"
-    " keys, wrong types and values that are not allowed are refused before any work starts. Paths"
-    " are relative to the current directory."
+    "Every key of a configuration file, section by section, as `common/config.py` and"
+    " `common/config_data.py` define it. On the command line, a key follows its section, such as"
+    " `--set training_config.epochs=5`. A section below `pretrain:` or `finetune:` applies to that"
+    " stage alone. Unknown keys, wrong types and values that are not allowed are refused before any"
+    " work starts. Paths are relative to the current directory."
 )
 TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false"}
 BOUNDS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}"}
@@ -34,13 +34,13 @@ def configuration_page() -> str:
     parts = []
     for prefix, section in _sections(Config, ""):
         rows = [
-            _row(section, name, field, prefix, described)
+            _row(section, name, field, described)
             for name, field in section.model_fields.items()
             if _subsection(field) is None
         ]
         if rows:
             summary = inspect.cleandoc(section.__doc__ or "").partition("\n\n")[0]
-            header = ("key", "type and values", "default", "meaning")
+            header = ("key", "meaning", "type and values", "default")
             parts += [f"## {prefix.rstrip('.')}", " ".join(summary.split()), table(header, rows)]
     return page("Configuration keys", INTRODUCTION, *parts)
 
@@ -49,10 +49,9 @@ def _row(
     section: type[BaseModel],
     name: str,
     field: FieldInfo,
-    prefix: str,
     described: dict[tuple[str, str], str],
 ) -> list[str]:
-    key, default = code(prefix + name), field.default
+    default = field.default
     if isinstance(default, tuple):
         default = list(default)
     shown = format_yaml({"key": default}).partition(":")[2].strip() if default != [] else "[]"
@@ -63,7 +62,7 @@ def _row(
         raise ValueError(
             f"{section.__name__}.{name} needs a docstring below it that says what it is"
         )
-    return [key, _limited(field.annotation, field.metadata), code(shown), meaning]
+    return [code(name), meaning, _limited(field.annotation, field.metadata), code(shown)]
 
 
 def _sections(section: type[BaseModel], prefix: str) -> Iterator[tuple[str, type[BaseModel]]]:
