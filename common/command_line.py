@@ -14,7 +14,9 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from common.errors import UserError
+from common.failures import explain_failure
 from common.pausing import EXIT_INTERRUPTED, PAUSE, Paused
+from common.rank_watch import FAILED, LEFT, RankLostError, leave
 
 EXIT_OK, EXIT_DEFECT, EXIT_USER_ERROR = 0, 1, 2
 # What sysexits.h calls EX_TEMPFAIL: nothing is wrong, try again.
@@ -23,7 +25,8 @@ EXIT_CODES = {
     EXIT_OK: "success",
     EXIT_DEFECT: "a defect of the program (a traceback on stderr)",
     EXIT_USER_ERROR: "a user's mistake (one sentence on stderr)",
-    EXIT_PAUSED: "paused by Ctrl-C, SIGTERM or SIGUSR1 with the work saved",
+    EXIT_PAUSED: "paused by Ctrl-C, SIGTERM or SIGUSR1 with the work saved, or stopped because"
+    " another process of the run was lost",
     EXIT_INTERRUPTED: "stopped at once by a second Ctrl-C",
 }
 
@@ -104,37 +107,55 @@ def run_script(main: Callable[[], None]) -> NoReturn:
     PAUSE.listen()
     try:
         main()
-    except UserError as error:
+    except Paused as paused:
+        _fail(EXIT_PAUSED, f"paused {paused}")
+    except Exception as error:
+        _report(explain_failure(error) or error)
+    leave(LEFT)
+    _exit(EXIT_OK)
+
+
+def _report(error: Exception) -> NoReturn:
+    """Say in a sentence why the script fails, and exit with the documented code."""
+    if isinstance(error, UserError):
         # Every rank finds the same mistake in the same config; one sentence is enough.
-        _say(f"error: {error}", everywhere=error.own)
-        _leave(EXIT_USER_ERROR)
-    except PermissionError as error:
+        _fail(EXIT_USER_ERROR, f"error: {error}", everywhere=error.own)
+    if isinstance(error, PermissionError):
         # Any path may be closed to this user, and only the user can change that.
         where = error.filename or "a file"
-        sentence = f"error: {where}: permission denied; allow access, or name another path"
-        _say(sentence, everywhere=True)
-        _leave(EXIT_USER_ERROR)
-    except Paused as paused:
-        _say(f"paused {paused}", everywhere=True)
-        _leave(EXIT_PAUSED)
-    except Exception as error:
-        traceback.print_exc()
-        _say(f"failed: {type(error).__name__} on rank {global_rank()}, a defect", everywhere=True)
-        _leave(EXIT_DEFECT)
-    _leave(EXIT_OK)
+        _fail(
+            EXIT_USER_ERROR,
+            f"error: {where}: permission denied; allow access, or name another path",
+        )
+    if isinstance(error, RankLostError):
+        stop_without(error)
+    traceback.print_exception(error)
+    _fail(EXIT_DEFECT, f"failed: {type(error).__name__} on rank {global_rank()}, a defect")
+
+
+def stop_without(lost: RankLostError) -> NoReturn:
+    """End this process, at once, because another rank is gone."""
+    _fail(EXIT_PAUSED, f"stopped: {lost}")
+
+
+def _fail(code: int, sentence: str, everywhere: bool = True) -> NoReturn:
+    """Report why the script ends, on rank 0 or on every rank, and exit."""
+    _say(sentence, everywhere)
+    leave(f"{FAILED}{sentence}")
+    _exit(code)
 
 
 def _program() -> str:
     return os.path.basename(sys.argv[0])  # noqa: PTH119 (a name, not a path)
 
 
-def _say(sentence: str, everywhere: bool = False) -> None:
+def _say(sentence: str, everywhere: bool) -> None:
     """Write a script's last line to stderr: on rank 0, or on every rank."""
     if everywhere or global_rank() == 0:
         sys.stderr.write(f"{_program()}: {sentence}\n")
 
 
-def _leave(code: int) -> NoReturn:
+def _exit(code: int) -> NoReturn:
     """Exit at once, waiting neither for other ranks nor for threads of libraries."""
     sys.stdout.flush()
     sys.stderr.flush()

@@ -60,6 +60,8 @@ class RunConfig(Section):
     """Whether only the best model is kept; if false, that of every epoch is kept as well."""
     trackers: tuple[TrackerName, ...] = ()
     """The experiment trackers that receive the rows of `training_step.csv`, by their packages."""
+    rank_timeout_seconds: Positive = 300.0
+    """Seconds after which a process of the run that gives no sign of life counts as lost."""
 
     def run_id(self, stage: Stage) -> str | None:
         """Return the configured run id of a stage, or None if a timestamp names the run."""

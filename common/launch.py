@@ -15,8 +15,11 @@ from accelerate.utils import (
     InitProcessGroupKwargs,
 )
 
+from common.command_line import global_rank, stop_without
 from common.config import Config
 from common.errors import UserError
+from common.rank_watch import RankLostError, watch_ranks
+from common.run import LOGGER, format_event
 
 # How long ranks wait for one that downloads a model or finishes its share of the embeddings.
 PATIENCE = datetime.timedelta(hours=2)
@@ -34,6 +37,8 @@ def start_accelerator(config: Config) -> Accelerator:
         UserError: Not all processes that were started take part (each would act as the main one
             and overwrite the others' files), or the launcher splits models across devices.
     """
+    promised = int(os.environ.get("WORLD_SIZE", "1"))
+    watch_ranks(global_rank(), promised, config.run.rank_timeout_seconds, _stop)
     try:
         accelerator = Accelerator(
             # Without this, two CPU processes become two independent processes of rank 0.
@@ -57,7 +62,6 @@ def start_accelerator(config: Config) -> Accelerator:
             " devices, which is not supported (the model easily fits on one device); use a file of"
             " accelerate_configs/, or run `accelerate config` and choose neither DeepSpeed nor FSDP"
         )
-    promised = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != promised:
         raise UserError(
             f"the launcher started {promised} processes but only {accelerator.num_processes} take"
@@ -69,6 +73,12 @@ def start_accelerator(config: Config) -> Accelerator:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     return accelerator
+
+
+def _stop(sentence: str) -> None:
+    """Log that another rank is lost, and end this process."""
+    LOGGER.error(format_event("stage_failed", rank=global_rank(), reason=sentence))
+    stop_without(RankLostError(sentence))
 
 
 def hold_group(group: object) -> None:

@@ -18,6 +18,8 @@ SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1")
 EXIT_INTERRUPTED = 130
 # How long a data loader's worker lives on after a signal, while its process saves the state.
 WORKER_SECONDS = 3600
+# How long a process that has heard a signal waits for its next batch.
+WAIT_SECONDS = 15.0
 
 
 class Paused(BaseException):
@@ -36,15 +38,45 @@ class PauseRequest:
         heard: The first signal's name.
         waiting: Whether a signal is remembered instead of raised where it arrives.
         interrupted: Whether Ctrl-C was pressed.
+        hanging: What the process waits for at the moment, if it may never come.
     """
 
     heard: str | None = None
     waiting: bool = False
     interrupted: bool = False
+    hanging: str | None = None
 
     def listen(self) -> None:
         """Handle, from now on, those of the signals that the system has."""
         _handle(self._hear)
+
+    @contextlib.contextmanager
+    def waiting_for(self, thing: str) -> Iterator[None]:
+        """Give up waiting within this block a while after a signal, which is remembered.
+
+        Raises:
+            Paused: The thing has not come.
+        """
+        self.hanging = thing
+        try:
+            if self.heard is not None:
+                self._hurry()
+            yield
+        finally:
+            self.hanging = None
+
+    def _hurry(self) -> None:
+        """End the present wait, if it lasts much longer."""
+        if hasattr(signal, "setitimer"):
+            signal.signal(signal.SIGALRM, self._give_up)
+            signal.setitimer(signal.ITIMER_REAL, WAIT_SECONDS)
+
+    def _give_up(self, number: int, frame: FrameType | None) -> None:
+        if self.hanging is not None:
+            raise Paused(
+                f"on {self.heard} while waiting in vain for {self.hanging}; resume the last saved"
+                " state with --resume"
+            )
 
     @contextlib.contextmanager
     def until_asked(self) -> Iterator[None]:
@@ -66,6 +98,8 @@ class PauseRequest:
         self.heard = self.heard or signal.Signals(number).name
         if first and not self.waiting:
             raise Paused(f"on {self.heard}; run the same command again to continue")
+        if self.hanging is not None:
+            self._hurry()
         if self.interrupted and os.environ.get("RANK", "0") == "0":
             # Not by sys.stderr, whose buffer the interrupted code may be writing.
             os.write(2, b"saving after this step; Ctrl-C again stops at once, without saving\n")
@@ -81,6 +115,8 @@ def outlive_signals(worker: int) -> None:
     A terminal or a cluster signals every process of a job. A worker that ignored the signal for
     good could not be ended by the same signal later.
     """
+    if hasattr(signal, "SIGALRM"):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
     _handle(lambda number, frame: signal.alarm(WORKER_SECONDS))
 
 

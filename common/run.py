@@ -23,17 +23,22 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from common.config import Config, Stage
 from common.errors import UserError
+from common.failures import explain_failure
 from common.files import explain_disk_errors, write_atomically
 from common.pausing import Paused
+from common.rank_watch import RankLostError
+from common.ranks import OneProcess as OneProcess
+from common.ranks import check_shared
+from common.ranks import on_main_process as on_main_process
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -45,42 +50,6 @@ ALL_RANKS_SWITCH = "RELIC_LOG_ALL_RANKS"
 WORK = re.compile(r"^\S+ \S+ [A-Z]+ (stage_start|progress) ", re.MULTILINE)
 FAILED_ELSEWHERE = re.compile(r" stage_failed \| stage=\w+ \| rank=[1-9]")
 LINE_FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
-
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class OneProcess:
-    """A stand-in for an accelerator, for work that needs none; it starts at once."""
-
-    device: Any = "cpu"
-    mixed_precision: str = "no"
-    process_index: int = 0
-    num_processes: int = 1
-    is_main_process: bool = True
-    is_local_main_process: bool = True
-
-    def end_training(self) -> None:
-        """There is nothing to end."""
-
-
-def on_main_process(accelerator: Accelerator | OneProcess, action: Callable[[], Result]) -> Result:
-    """Let rank 0 act; return its result, or raise its `UserError`, on all ranks."""
-    outcome: list[Any] = [None, None]
-    if accelerator.is_main_process:
-        try:
-            outcome[0] = action()
-        except UserError as error:
-            outcome[1] = str(error)
-    if accelerator.num_processes > 1:
-        # Imported here, so that work on files alone starts seconds earlier, without torch.
-        from accelerate.utils import broadcast_object_list
-
-        broadcast_object_list(outcome, from_process=0)
-    if outcome[1] is not None:
-        raise UserError(outcome[1])
-    result: Result = outcome[0]
-    return result
 
 
 @dataclass(frozen=True)
@@ -149,6 +118,7 @@ def open_run(
     run = Run(stage, run_id, config, accelerator, log_dir, model_dir, resume)
     with contextlib.ExitStack() as held:
         on_main_process(accelerator, lambda: _lock(run, held))
+        check_shared(accelerator, log_dir, "run_config.output_dir")
         held.enter_context(_logging(accelerator, log_dir))
         try:
             _announce(run)
@@ -158,8 +128,11 @@ def open_run(
             _discard_stub(run, paused)
             raise
         except BaseException as error:
-            _log_failure(run, error)
-            _discard_stub(run, error)
+            explained = explain_failure(error)
+            _log_failure(run, explained or error)
+            _discard_stub(run, explained or error)
+            if explained is not None:
+                raise explained from error
             raise
         else:
             accelerator.end_training()
@@ -324,7 +297,7 @@ def _log_failure(run: Run, error: BaseException) -> None:
     """Log `stage_failed`; a rank without a log of its own appends its line to rank 0's."""
     rank = run.accelerator.process_index
     reason = str(error) or type(error).__name__
-    if not isinstance(error, UserError):
+    if not isinstance(error, UserError | RankLostError):
         reason = f"{type(error).__name__}: {reason}"
     text = format_event("stage_failed", stage=run.stage, rank=rank, reason=reason)
     if rank == 0:

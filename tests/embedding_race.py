@@ -1,15 +1,18 @@
 """Runs that start at the same moment on a fresh embedding cache.
 
-    python -m tests.embedding_race --runs 4 --rounds 20 [--kill]
+    python -m tests.embedding_race --runs 4 --rounds 20 [--kill] [--no-flock]
 
 Each run calls `prepare_store` for the same proteins, all started by one barrier; with `--kill` the
-first one is killed at a random moment. The others must all succeed, compute nothing twice, and
+first one is killed at a random moment, and with `--no-flock` the file system locks no files, as NFS
+and Lustre may be mounted. The others must all succeed, compute nothing twice, and
 leave the cache that a run of its own leaves, to the last bit.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
+import fcntl
 import multiprocessing
 import os
 import random
@@ -21,6 +24,7 @@ import time
 from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from accelerate import Accelerator
@@ -55,6 +59,11 @@ def run_one(folder: Path, barrier: Barrier, results: SimpleQueue[tuple[int, str]
         results.put((0, str(error)))
 
 
+def refuse_flock(handle: int, operation: int) -> NoReturn:
+    """What a file system without locks answers."""
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+
 def race(folder: Path, runs: int, kill: bool) -> list[str]:
     """One round; returns the sentences of the runs that failed."""
     shutil.rmtree(folder / "cache", ignore_errors=True)
@@ -86,7 +95,10 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--kill", action="store_true", help="kill one run in each round")
+    parser.add_argument("--no-flock", action="store_true", help="as on a mount without locks")
     asked = parser.parse_args()
+    if asked.no_flock:
+        setattr(fcntl, "flock", refuse_flock)  # noqa: B010 (mypy knows its type)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -16,7 +16,6 @@ from common.data.batches import (
     PairBatch,
     PairData,
     RankBatches,
-    load_batches,
 )
 from common.data.tables.pairs import PairTable
 from common.errors import UserError
@@ -278,24 +277,6 @@ def test_keeping_nothing_keeps_a_stand_in() -> None:
     assert kept.total == 4
     assert kept.keep(np.array([STAND_IN + 1])).weights.tolist() == [0.0]
     assert len(kept.pairs) == len(kept.labels) == 1
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_workers_and_a_later_start_change_no_batch(workers: int) -> None:
-    """Nor do they draw from the global random state, which would spoil an exact resume."""
-    data = make_pairs(75)
-    batches = RankBatches(data, plan(data).rounds(0), 0, 1)
-    torch.manual_seed(3)
-    before = torch.get_rng_state()
-    found = list(load_batches(batches, DataloaderConfig(num_workers=workers), first=4))
-    assert torch.equal(torch.get_rng_state(), before)
-    expected = [batches[i] for i in range(4, len(batches))]
-    assert [batch.rows.tolist() for batch in found] == [b.rows.tolist() for b in expected]
-    for ours, theirs in zip(found, expected, strict=True):
-        assert ours.names == theirs.names
-        assert torch.equal(ours.proteins, theirs.proteins)
-        assert np.array_equal(ours.pairs, theirs.pairs)
-        assert np.array_equal(ours.lengths, theirs.lengths)
 
 
 def test_to_moves_every_tensor_and_leaves_shapes_on_the_host() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -9,7 +11,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -22,6 +26,7 @@ from common.data.embeddings.claims import Claim
 from common.data.embeddings.plan import make_requests, plan_batches
 from common.data.embeddings.shards import Shard, read_shards
 from common.data.embeddings.store_lock import lock_store
+from common.errors import UserError
 from tests.tiny_benchmark import run_command
 from tests.tiny_esm import MAX_LENGTH, SEQUENCES, record_log, save_tiny_esm
 
@@ -170,11 +175,55 @@ def test_two_processes_fill_the_cache_like_one(
     assert [shard.rows for shard in kept] == [len(batches[0])]
 
 
-def test_runs_that_start_at_once_share_the_work_on_a_fresh_cache() -> None:
+@pytest.mark.parametrize("options", ["--rounds 2", "--rounds 1 --no-flock --kill"])
+def test_runs_that_start_at_once_share_the_work_on_a_fresh_cache(options: str) -> None:
     """They deleted each other's temporary files: a third of them failed."""
-    race = [sys.executable, "-m", "tests.embedding_race", "--runs", "3", "--rounds", "2"]
+    race = [sys.executable, "-m", "tests.embedding_race", "--runs", "3", *options.split()]
     done = run_command(race, Path(__file__).parents[1])
-    assert done.stdout.startswith("0 of 6 runs failed"), done.stdout + done.stderr
+    assert done.stdout.startswith("0 of "), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_mount_that_refuses_locks_is_named_and_not_called_full(
+    code: int,
+    settings: EmbeddingsConfig,
+    accelerator: Accelerator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(handle: int, operation: int) -> NoReturn:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(UserError, match=r"does not lock files \(.*embeddings.cache_dir") as caught:
+        prepare_store({"M": "M"}, settings, MAX_LENGTH, accelerator)
+    assert "make room" not in str(caught.value)
+
+
+def test_a_read_only_cache_serves_what_it_has_and_is_named_for_the_rest(
+    tmp_path: Path, settings: EmbeddingsConfig, accelerator: Accelerator
+) -> None:
+    """A laboratory's common cache, which only one person may write."""
+    prepare_store({"M": "M"}, settings, MAX_LENGTH, accelerator)
+    cache = Path(settings.cache_dir)
+    with read_only(cache):
+        with record_log() as log:
+            prepare_store({"M": "M"}, settings, MAX_LENGTH, accelerator)
+        assert log.computed() == 0
+        with pytest.raises(UserError, match=rf"cannot write .*{cache}.*embeddings.cache_dir"):
+            prepare_store({"M": "M", "W": "W"}, settings, MAX_LENGTH, accelerator)
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """A mount that nobody can write, not even root."""
+    for mount in (["--bind", str(folder)], ["-o", "remount,ro,bind"]):
+        done = subprocess.run(["mount", *mount, str(folder)], capture_output=True, check=False)
+        if done.returncode:
+            pytest.skip("mounting is not permitted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def test_a_run_does_not_wait_for_one_that_computes_other_proteins(

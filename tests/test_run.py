@@ -16,6 +16,7 @@ from common.config import Config, RunConfig
 from common.errors import UserError
 from common.launch import start_accelerator
 from common.pausing import Paused
+from common.ranks import OneProcess, check_shared
 from common.run import LOGGER, Run, format_event, open_run
 
 
@@ -222,3 +223,38 @@ def test_warnings_are_marked_as_such(tmp_path: Path) -> None:
         run.warn("embeddings_differ", keys=["a"])
     assert " WARNING embeddings_differ | keys=a" in (run.log_dir / "log.log").read_text()
     assert LOGGER.level == logging.INFO
+
+
+def test_a_rank_that_does_not_see_the_run_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accelerate.utils.broadcast_object_list", lambda outcome, **_: None)
+    answers: list[str | None] = [None, None, None]
+    monkeypatch.setattr("accelerate.utils.gather_object", lambda own: [*own, *answers[1:]])
+    three = OneProcess(num_processes=3)
+    check_shared(three, tmp_path, "run_config.output_dir")
+    answers[2] = "node9"
+    said = rf"rank 2 on node9 does not see {tmp_path}, .*set run_config.output_dir to a directory"
+    with pytest.raises(UserError, match=said):
+        check_shared(three, tmp_path, "run_config.output_dir")
+    assert list(tmp_path.iterdir()) == []
+    # One process alone asks nobody.
+    check_shared(OneProcess(), tmp_path / "missing", "run_config.output_dir")
+
+
+def test_a_rank_says_that_it_does_not_see_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On its own disk there is no file that rank 0 has just written."""
+    elsewhere = [str(tmp_path / "elsewhere")]
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.setattr("socket.gethostname", lambda: "node5")
+
+    def receive(outcome: list[object], **_: object) -> None:
+        outcome[0] = Path(elsewhere[0])
+
+    monkeypatch.setattr("accelerate.utils.broadcast_object_list", receive)
+    monkeypatch.setattr("accelerate.utils.gather_object", lambda own: [None, *own])
+    second = OneProcess(num_processes=2, process_index=1, is_main_process=False)
+    with pytest.raises(UserError, match="rank 1 on node5 does not see"):
+        check_shared(second, tmp_path, "run_config.output_dir")

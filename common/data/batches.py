@@ -9,7 +9,7 @@ half the batch size, see the same global batches in the same order.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,13 +17,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from common.config import TrainingConfig
 from common.config_data import DataloaderConfig, SamplingConfig
 from common.data.negatives import Resampling, cycle
 from common.errors import UserError
-from common.pausing import outlive_signals
 
 if TYPE_CHECKING:  # They import file libraries that batches do not need.
     from common.data.embeddings.store import Store
@@ -61,11 +60,11 @@ class PairBatch:
 
     def to(self, device: torch.device) -> Self:
         """Copy the batch to a device; the host does not wait for copies from pinned memory."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        return self.change(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Self:
         """Copy the batch to page-locked memory (`DataLoader` calls this)."""
-        return self._map(Tensor.pin_memory)
+        return self.change(Tensor.pin_memory)
 
     def keep(self, rows: Rows) -> Self:
         """Reduce the batch to the pairs with these row numbers, and to their proteins.
@@ -94,7 +93,8 @@ class PairBatch:
             names=tuple(self.names[protein] for protein in used),
         )
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
+    def change(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """Apply a function to every tensor."""
         tensors: dict[str, Any] = {
             field.name: change(value)
             for field in fields(self)
@@ -309,20 +309,10 @@ class RankBatches(Dataset[PairBatch]):
             return self.data.collate(rows[:1], total=len(rows), stand_in=True)
         return self.data.collate(own, total=len(rows))
 
-
-def load_batches(
-    batches: RankBatches, settings: DataloaderConfig, first: int = 0
-) -> Iterator[PairBatch]:
-    """Iterate over a rank's batches from round `first` on, with the configured workers."""
-    loader: DataLoader[PairBatch] = DataLoader(
-        batches,
-        batch_size=None,
-        sampler=range(first, len(batches)),
-        num_workers=settings.num_workers,
-        worker_init_fn=outlive_signals,
-        pin_memory=settings.pin_memory and torch.cuda.is_available(),
-        # Drawing the workers' seeds from the global generator would make a resumed run differ from
-        # an uninterrupted one.
-        generator=torch.Generator(),
-    )
-    return iter(loader)
+    def bytes_of_rounds(self, first: int) -> Rows:
+        """How many bytes the rows of the proteins take in each of this rank's batches."""
+        pairs, lengths = self.data.table.pairs, self.data.protein_lengths
+        own = [rows[self.rank :: self.processes] for rows in self.rounds[first:]]
+        residues = [lengths[np.unique(pairs[rows])].sum() for rows in own]
+        row = self.data.store[self.data.table.proteins[0]][:1]
+        return np.array(residues, np.int64) * row.nbytes

@@ -17,7 +17,8 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from common.csv_log import EpochRow
-from common.data.batches import BatchPlanner, PairBatch, PairData, RankBatches, Rows, load_batches
+from common.data.batches import BatchPlanner, PairBatch, PairData, RankBatches, Rows
+from common.data.loading import load_batches
 from common.errors import UserError
 from common.memory import FreedMemory
 from common.models.base import PairModel

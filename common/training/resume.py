@@ -66,6 +66,7 @@ IGNORED_KEYS = {
         "training_config.logging.heartbeat_every_n_steps",
         "run_config.trackers",
     ),
+    "how long the ranks wait for one that is lost": ("run_config.rank_timeout_seconds",),
     "what only evaluate.py reads": (
         "evaluate.metrics",
         "evaluate.tasks",

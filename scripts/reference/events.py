@@ -32,6 +32,7 @@ EVENTS = {
     "embeddings_waiting": "Another run embeds the remaining proteins; this one waits for it.",
     "epoch_complete": "An epoch has ended; the fields are the columns of `training_step.csv`.",
     "epoch_start": "An epoch begins.",
+    "fewer_workers": "Shared memory has no room for all of the data loader's workers.",
     "file_fetched": "A file of the benchmark has been downloaded.",
     "held_out_proteins_seen": "The model has been trained on proteins that validate it now.",
     "interactions_prepared": "A benchmark has been prepared; the fields count pairs and proteins.",

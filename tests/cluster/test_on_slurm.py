@@ -18,7 +18,7 @@ from tests.tiny_benchmark import TinyProject, make_project
 
 BATCH, PIPELINE = "scripts/slurm/v3.sbatch", "scripts/slurm/pipeline.sh"
 # Long enough for three interruptions, of which the time limit is looked at every half minute.
-EPOCHS = 30
+EPOCHS = 60
 CPU = {"ACCELERATE": "--mixed_precision no"}
 
 
@@ -62,12 +62,19 @@ def log_of(project: TinyProject, run_id: str, stage: str = "pretrain") -> str:
     return path.read_text() if path.exists() else ""
 
 
-def wait_for_log(job: Job, project: TinyProject, run_id: str, text: str) -> None:
-    """Until the last launch of a run has logged this."""
+def wait_for_log(job: Job, project: TinyProject, run_id: str, launch: int, text: str) -> None:
+    """Until this launch of a run, counted from 1, has logged this."""
     deadline = time.monotonic() + PATIENCE
-    while text not in log_of(project, run_id).rpartition("pipeline_bootstrap")[2]:
+    while text not in "".join(log_of(project, run_id).split("pipeline_bootstrap")[launch:]):
         assert time.monotonic() < deadline, job.output()
         time.sleep(0.1)
+
+
+def resume_now(job: Job, restarts: int) -> None:
+    """Wait until a job is queued again, and let it start at once instead of in two minutes."""
+    job.wait_until(lambda facts: facts["Restarts"] == str(restarts))
+    job.wait_until(lambda facts: facts["JobState"] == "PENDING")
+    job.slurm.on("scontrol", "update", f"JobId={job.number}", "StartTime=now", "TimeLimit=30")
 
 
 def pipeline(slurm: Slurm, project: TinyProject, run_id: str, nodes: int, **more: str) -> list[Job]:
@@ -101,21 +108,20 @@ def test_an_interrupted_job_is_queued_again_and_ends_the_same(
         "--time=30", "--signal=USR1@60", BATCH, "pretrain.py", str(project.config), "cut",
         nodes=2, **CPU,
     )  # fmt: skip
-    wait_for_log(job, project, "cut", "step | epoch=3")
+    wait_for_log(job, project, "cut", 1, "step | epoch=3")
     slurm.on("scancel", "--signal=USR1", job.number)
-    job.wait_until(lambda facts: facts["Restarts"] == "1")
+    resume_now(job, 1)
     assert "stage_paused | stage=pretrain | reason=in epoch" in log_of(project, "cut")
 
-    wait_for_log(job, project, "cut", "epoch_complete")
+    wait_for_log(job, project, "cut", 2, "epoch_complete")
     urgent = slurm.submit("--partition=urgent", "--exclusive", "--wrap=hostname", nodes=4)
-    job.wait_until(lambda facts: facts["Restarts"] == "2")
+    resume_now(job, 2)
     assert urgent.end() == "COMPLETED"
     assert log_of(project, "cut").count("stage_paused | stage=pretrain | reason=in epoch") == 2
 
-    wait_for_log(job, project, "cut", "epoch_complete")
+    wait_for_log(job, project, "cut", 3, "epoch_complete")
     slurm.on("scontrol", "update", f"JobId={job.number}", "TimeLimit=1")
-    job.wait_until(lambda facts: facts["Restarts"] == "3")
-    slurm.on("scontrol", "update", f"JobId={job.number}", "TimeLimit=30")
+    resume_now(job, 3)
     assert log_of(project, "cut").count("stage_paused | stage=pretrain | reason=in epoch") == 3
     assert job.end() == "COMPLETED", job.output()
     assert_same_run(models_of(project, "cut"), models_of(project, "two"), EPOCHS)
@@ -142,7 +148,7 @@ def test_a_pipeline_with_a_wrong_configuration_is_not_submitted(
 
 
 def test_an_array_over_seeds_shares_one_embedding_cache(slurm: Slurm, project: TinyProject) -> None:
-    fresh = f"data_config.embeddings.cache_dir={project.folder / 'fresh'} training_config.epochs=1"
+    fresh = f"data_config.embeddings.cache_dir={project.folder / 'fresh'} training_config.epochs=3"
     array = slurm.submit(
         "--array=1-3", BATCH, "pretrain.py", str(project.config), "seeds", nodes=1, **CPU, SET=fresh
     )

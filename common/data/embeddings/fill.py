@@ -45,7 +45,8 @@ from common.data.embeddings.store_lock import lock_store
 from common.errors import UserError
 from common.long_work import LongWork
 from common.memory import explain_out_of_memory
-from common.run import LOGGER, OneProcess, format_event, on_main_process
+from common.ranks import OneProcess, check_shared
+from common.run import LOGGER, format_event, on_main_process
 
 # On a CPU, padding costs time, and small batches already use all cores: this is twice as
 # fast as 8,192 (`benchmarks/embedding.py`). A GPU needs larger batches (not measured yet).
@@ -111,6 +112,7 @@ def fill_store(cache: Cache, requests: Sequence[Request]) -> tuple[list[Shard], 
     """
     accelerator, directory = cache.accelerator, cache.directory
     on_main_process(accelerator, lambda: create_store_directory(directory, cache.identity))
+    check_shared(accelerator, directory.parent, "data_config.embeddings.cache_dir")
     with Claim(directory) as claim:
         # Identical sequences are computed once, for the first protein that has them.
         wanted = {request.sequence_hash: request for request in reversed(requests)}

@@ -1,0 +1,33 @@
+"""Explain errors that libraries raise anywhere in a run when a process beside this one is gone."""
+
+from __future__ import annotations
+
+import re
+
+from common.errors import UserError
+from common.rank_watch import RankLostError, explain_lost_rank
+
+# PyTorch raises it from a signal handler, so anywhere in the main thread.
+_LOST_WORKER = re.compile(
+    r"DataLoader worker \(pid(?:\(s\))? (?P<pid>[\d, ]+)\)"
+    r"(?: (?P<how>is killed by signal: [\w ]+|exited unexpectedly[^.]*))?"
+)
+
+
+def explain_failure(error: BaseException) -> UserError | RankLostError | None:
+    """Return an error of one sentence for a lost worker or rank, or None for any other error."""
+    return explain_lost_worker(error) or explain_lost_rank(error)
+
+
+def explain_lost_worker(error: BaseException) -> UserError | None:
+    """Explain that a data loader's worker process has died."""
+    found = _LOST_WORKER.search(str(error)) if isinstance(error, RuntimeError) else None
+    if found is None:
+        return None
+    how = (found["how"] or "has died").replace("is killed", "was killed").strip()
+    return UserError(
+        f"the data loader's worker process {found['pid']} {how}; if the system ran out of memory or"
+        " shared memory (/dev/shm), lower data_config.dataloader.num_workers or"
+        " training_config.batch_size, then resume the run with --resume",
+        own=True,
+    )
