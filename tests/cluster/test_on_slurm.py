@@ -105,7 +105,7 @@ def test_an_interrupted_job_is_queued_again_and_ends_the_same(
 ) -> None:
     """A signal, a more urgent job, and the time limit: all three save in mid-epoch."""
     job = slurm.submit(
-        "--time=30", "--signal=USR1@60", BATCH, "pretrain.py", str(project.config), "cut",
+        "--time=30", "--signal=USR1@110", BATCH, "pretrain.py", str(project.config), "cut",
         nodes=2, **CPU,
     )  # fmt: skip
     wait_for_log(job, project, "cut", 1, "step | epoch=3")
@@ -120,7 +120,9 @@ def test_an_interrupted_job_is_queued_again_and_ends_the_same(
     assert log_of(project, "cut").count("stage_paused | stage=pretrain | reason=in epoch") == 2
 
     wait_for_log(job, project, "cut", 3, "epoch_complete")
-    slurm.on("scontrol", "update", f"JobId={job.number}", "TimeLimit=1")
+    # The limit is in whole minutes, and the notice of almost two has begun by then.
+    limit = int(job.facts()["RunTime"].split(":")[1]) + 2
+    slurm.on("scontrol", "update", f"JobId={job.number}", f"TimeLimit={limit}")
     resume_now(job, 3)
     assert log_of(project, "cut").count("stage_paused | stage=pretrain | reason=in epoch") == 3
     assert job.end() == "COMPLETED", job.output()
