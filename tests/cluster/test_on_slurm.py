@@ -125,8 +125,9 @@ def test_an_interrupted_job_is_queued_again_and_ends_the_same(
     slurm.on("scontrol", "update", f"JobId={job.number}", f"TimeLimit={limit}")
     resume_now(job, 3)
     assert log_of(project, "cut").count("stage_paused | stage=pretrain | reason=in epoch") == 3
-    assert job.end() == "COMPLETED", job.output()
-    assert_same_run(models_of(project, "cut"), models_of(project, "two"), EPOCHS)
+    whole = slurm.submit(BATCH, "pretrain.py", str(project.config), "whole", nodes=2, **CPU)
+    assert [job.end(), whole.end()] == ["COMPLETED"] * 2, job.output() + whole.output()
+    assert_same_run(models_of(project, "cut"), models_of(project, "whole"), EPOCHS)
 
 
 def test_a_stage_that_fails_ends_the_chain_and_says_why(slurm: Slurm, project: TinyProject) -> None:
