@@ -78,7 +78,8 @@ def test_without_the_store_nobody_but_rank_0_is_blamed(
     ranks: tuple[Board, list[RankWatch]],
 ) -> None:
     """Behind a cut cable all others are silent, and may be well."""
-    board, (_, one, _) = ranks
+    board, (zero, one, _) = ranks
+    pass_time(board, 20, zero, one)
     board.now += 301.0
     lost = one.find_lost(300.0)
     assert lost is not None
