@@ -111,18 +111,18 @@ def test_numbers_are_those_of_the_csv_files(
         with (logs / f"{name}.csv").open(newline="") as file:
             assert page.tables[name] == list(csv.reader(file)), name
     header, *rows = page.tables["headline"]
-    assert header == ["metric", "better", "predictions", "from", "to", "random", "degree"]
+    assert header == ["metric", "predictions", "from", "to", "random", "degree", "better"]
     with (logs / "baselines.csv").open(newline="") as file:
         compared = {row.pop("method"): row for row in csv.DictReader(file)}
-    for metric, _, own, low, high, chance, degree in rows:
+    for metric, own, low, high, chance, degree, _ in rows:
         assert [own, chance, degree] == [
             compared[name][metric] for name in ("predictions", "random", "degree")
         ]
         assert not low or float(low) <= float(own) <= float(high)
     document = json.loads((logs / "evaluate_intervals.json").read_text())
     found = document["splits"]["test"]["metrics"]["auroc"]
-    assert rows[0][1] == "higher"
-    assert rows[0][2:5] == [repr(found[name]) for name in ("value", "low", "high")]
+    assert rows[0][6] == "higher"
+    assert rows[0][1:4] == [repr(found[name]) for name in ("value", "low", "high")]
     functional = json.loads((logs / "functional.json").read_text())
     shown = dict(page.tables["complexes"][1:])
     assert shown["pathway_recall"] == repr(functional["complexes"]["pathway_recall"])

@@ -27,7 +27,7 @@ def show_mistakes(judged: Judged) -> Iterator[Section]:
         chosen = ranked[(wrong & (table.labels == label))[ranked]][:MOST]
         for row in chosen.tolist():
             first, second = (table.proteins[end] for end in table.pairs[row])
-            called = "an interaction" if label == 0 else "none"
+            called = 1 - label
             rows.append({"protein_a": first, "protein_b": second, "label": label,
                          "called": called, "score": float(scores[row])})  # fmt: skip
     if rows:

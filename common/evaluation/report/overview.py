@@ -68,11 +68,12 @@ def _headline(judged: Judged) -> Iterator[dict[str, Cell]]:
     others = comparison.tables["baselines.csv"].rows[1:] if comparison else ()
     for task, result in results.items():
         for name, value in () if task == COMPARISON else result.compared.items():
-            row: dict[str, Cell] = {"metric": name, "better": tasks[task].direction(name)}
+            row: dict[str, Cell] = {"metric": name, own: value}
             interval = Interval.of(result.resampled[name]) if name in result.resampled else None
             low, high = (interval.low, interval.high) if interval else (None, None)
-            row |= {own: value, "from": low, "to": high}
-            yield row | {str(other["method"]): other.get(name) for other in others}
+            row |= {"from": low, "to": high}
+            row |= {str(other["method"]): other.get(name) for other in others}
+            yield row | {"better": tasks[task].direction(name)}
 
 
 def show_warnings(judged: Judged) -> Iterator[Section]:
