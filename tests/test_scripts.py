@@ -51,6 +51,7 @@ def test_pretraining_leaves_what_the_contract_says(pretrained: tuple[TinyProject
     _, best = pretrained
     logs = log_dir_of(best)
     assert sorted(p.name for p in best.iterdir()) == [
+        "README.md",
         "config.json",
         "config.yaml",
         "decision.json",
