@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.hosts import Hosts, Launched, launched, running_hosts, why_not
+from tests import faults
+from tests.cluster.hosts import PATIENCE, Hosts, Launched, launched, running_hosts, why_not
 from tests.faults import (
     Launch,
     Training,
@@ -76,7 +77,8 @@ def report(fault: str, launch: Launched, since: float, bits: str = "the same") -
 
 
 @pytest.fixture
-def stage(workshop: Workshop) -> Training:
+def stage(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> Training:
+    monkeypatch.setattr(faults, "PATIENCE", PATIENCE)
     return Training(workshop.project, Launch(2), settings=SETTINGS)
 
 
@@ -88,7 +90,7 @@ def test_two_hosts_give_the_bits_of_one(
     if case.startswith("5 %"):
         hosts.do("lose", "host2", "5")
     if case.startswith("a clock"):
-        before = ((), ("faketime", "-f", "-1h"))
+        before = ((), ("faketime", "--exclude-monotonic", "-f", "-1h"))
     name = f"hosts-{case.replace(' ', '-').replace('%', 'percent')}"
     began = time.monotonic()
     with on_two_hosts(hosts, stage, name, before=before) as launch:
