@@ -56,8 +56,6 @@ def fill_card(run: Run, checkpoint: Checkpoint, judgement: Judgement) -> None:
             write_atomically(path, str(card))
     except (UserError, OSError, ValueError, yaml.YAMLError) as error:
         run.warn("card_not_updated", path=path, reason=error)
-    else:
-        run.event("csv_written", path=path)
 
 
 @contextlib.contextmanager
