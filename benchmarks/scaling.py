@@ -5,10 +5,10 @@
 
 The first three take models with random weights and random means of 320 dimensions (ESM-2 8M), so
 embedding is not counted: `factorised` keeps the 100 best partners of each protein, `products`
-computes the products of matrices alone, `pooled` keeps the pairs above a threshold among some of
-the proteins, and says how long all would take. `command` runs evaluate.py on generated sequences,
-once to the end, once until it is killed after `--kill_at` percent of that time, and to its end
-again; `--options` are further options. The first of its runs also embeds.
+computes the products of matrices alone, `pooled` keeps the pairs of a `--part`-th of the proteins
+with all that reach a threshold, and says how long all pairs would take. `command` runs evaluate.py
+on generated sequences, once to the end, once until it is killed after `--kill_at` percent of that
+time, and to its end again; `--options` are further options. The first of its runs also embeds.
 """
 
 from __future__ import annotations
@@ -44,14 +44,15 @@ HEADS = {"factorised": (512,), "pooled": (256, 64)}
 RESIDUES = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
 
 
-def select(name: str, proteins: int, wish: Wish) -> Row:
-    """Score all pairs of random means in this process, and select the wanted ones."""
+def select(name: str, proteins: int, rows: int, wish: Wish) -> Row:
+    """Score random means, the first ones with all, in this process; select the wanted pairs."""
     torch.manual_seed(0)
     head = MlpHeadConfig(hidden_dims=HEADS[name])
     model = build_model(ModelConfig(model=name, d_model=WIDTH, mlp_head=head), DIM)
     data = make_pairs(np.ones(proteins, np.int64), np.empty((0, 2), np.int64), DIM)
     job = ScoringJob(model, data, ScoringConfig(), Accelerator(cpu=True), name)
-    grid = PairGrid.all_against_all(proteins)
+    every = np.arange(proteins)
+    grid = PairGrid(proteins, every[:rows], every)
     selection, kept = select_of_grid(wish, grid), 0
 
     def stream() -> None:
@@ -75,8 +76,8 @@ def select(name: str, proteins: int, wish: Wish) -> Row:
 
 
 def measure_pooled(proteins: int, part: int) -> Row:
-    """Measure the pairs of every `part`-th protein, and extrapolate to those of all."""
-    row = select("pooled", proteins // part, Wish(threshold=0.6))
+    """Measure the pairs of a `part`-th of the proteins with all; extrapolate to all pairs."""
+    row = select("pooled", proteins, proteins // part, Wish(threshold=0.6))
     every = PairGrid.all_against_all(proteins).count
     return {**row, f"CPU for {proteins}, min": every / row["pairs/s of CPU"] / 60}
 
@@ -146,7 +147,7 @@ def write_sequences(path: Path, count: int) -> None:
 
 
 WORKERS: dict[str, Callable[..., Row]] = {
-    "factorised": lambda proteins: select("factorised", proteins, Wish(top_k=PARTNERS)),
+    "factorised": lambda proteins: select("factorised", proteins, proteins, Wish(top_k=PARTNERS)),
     "products": measure_products,
     "pooled": measure_pooled,
 }
@@ -175,7 +176,7 @@ def main() -> None:
             "command": measure_command,
         },
         proteins=20_000,
-        part=10,
+        part=100,
         checkpoint="",
         prefilter="",
         share="0.001",

@@ -61,22 +61,21 @@ def test_the_sample_is_random_but_the_same_for_a_seed_and_any_stripes() -> None:
     assert (sample(1, 47) != sample(1, 48)).any()
 
 
-def test_recall_is_counted_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten sampled pairs of twenty; the model's best two are its pairs 8 and 9.
+def test_recall_is_counted_by_hand() -> None:
+    """Ten sampled pairs of twenty; the model's best two are its pairs 1 and 8.
 
-    The prefilter's list has pair 9 only. By its ranks pair 8 is sixth, so that 0.6 of the pairs,
-    three times its share, contain it.
+    The prefilter's list has pair 1, which is third in the sample: this has three of the four listed
+    pairs. By its ranks pair 8 is sixth, so that 0.6 of the pairs, three times its share, have it.
     """
-    monkeypatch.setattr(cascade, "FEWEST", 1)
     pairs = np.stack([np.zeros(10, np.int64), np.arange(1, 11)], axis=1)
     ranks = np.array([6, 5, 4, 3, 1, 0, 1, 0, 2, 9], np.float32)
-    listed = np.concatenate([pairs[[0, 9]], [[1, 2], [1, 3]]])
+    listed = np.concatenate([pairs[[0, 1, 9]], [[1, 8]]])
     found = Shortlist(PrefilterConfig(checkpoint="fast", share=0.2), listed, pairs, ranks, 20)
-    measured = found.measure(np.arange(10, dtype=np.float32))
-    assert measured.recalls == (Recall(0.2, 2, 1), Recall(3 * 0.2, 2, 2))
+    measured = found.measure(np.array([0, 2, 0, 0, 0, 0, 0, 0, 1, 0], np.float32))
+    assert measured.recalls == (Recall(2, 1, {3 * 0.2: 2}),)
     text = measured.describe()
     assert text.startswith("Only the 4 pairs (a share of 0.2) that fast ranks highest of all 20")
-    assert text.endswith("best pairs: 1 of 2 (50%) at 0.2; 2 of 2 (100%) at 0.6.")
+    assert text.endswith("1 of the model's own best 2 (50%; at a share of 0.6: 100%).")
 
 
 def test_chosen_pairs_are_handed_on_by_rows_in_their_order(
@@ -141,7 +140,7 @@ def test_the_fast_models_best_pairs_are_written_with_the_models_scores(
     kept = len(set(best) & set(found))
     said = capsys.readouterr()
     expected = f"Only the 20 pairs (a share of 0.3) that {fast} ranks highest of all 66 pairs"
-    recall = f"best pairs: {kept} of 20 ({kept / 20:.0%}) at 0.3; "
+    recall = f"{kept} of the model's own best 20 ({kept / 20:.0%}; at a share of 0.9: "
     first, _, third = said.out.splitlines()
     assert first.startswith("12 proteins, 20 pairs scored, 20 written to")
     assert third.startswith(expected)

@@ -7,7 +7,7 @@ all pairs is scored by both models, which shows how many of the model's own best
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,20 +31,24 @@ _PLACES = 1 << 22  # of the grid, in a piece of pairs that are handed on
 
 @dataclass(frozen=True)
 class Recall:
-    """How many of the model's best pairs of the sample have a rank that lets them be scored.
+    """How many of the model's best pairs of the sample a prefilter lets be scored.
 
     Attributes:
-        share: The share of all pairs that is scored.
         best: The number of best pairs.
         found: How many of them are scored.
+        wider: How many would be at larger shares, by share.
     """
 
-    share: float
     best: int
     found: int
+    wider: Mapping[float, int]
 
     def __str__(self) -> str:
-        return f"{self.found} of {self.best} ({self.found / self.best:.0%}) at {self.share:.3g}"
+        shares = [f"{at:.3g}: {found / self.best:.0%}" for at, found in self.wider.items()]
+        found = f"{self.found / self.best:.0%}"
+        if shares:
+            found += f"; at a share of {', at '.join(shares)}"
+        return f"{self.found} of the model's own best {self.best} ({found})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,26 +78,24 @@ class Shortlist:
             logits: (M,) the model's logits of the sample.
         """
         share, count = self.settings.share, len(logits)
-        finds = {share: np.isin(_number(self.sample), _number(self.pairs))}
-        for wider in (share * times for times in WIDER if share * times < 1):
-            finds[wider] = _mark_best(self.ranks, round(wider * count))
-        sizes = [max(1, round(share * count)), round(share * count / 10)]
-        recalls = [
-            Recall(at, size, int((found & _mark_best(logits, size)).sum()))
-            for size in sizes[: 2 if sizes[1] >= FEWEST else 1]
-            for at, found in finds.items()
-        ]
-        return replace(self, recalls=tuple(recalls))
+        scored = np.isin(_number(self.sample), _number(self.pairs))
+        shares = [share * times for times in WIDER if share * times < 1]
+        wider = {at: _mark_best(self.ranks, round(at * count)) for at in shares}
+        recalls = []
+        for size in (max(1, round(share * count)), round(share * count / 10)):
+            best = _mark_best(logits, size)
+            found = {at: int((best & marked).sum()) for at, marked in wider.items()}
+            recalls.append(Recall(size, int((best & scored).sum()), found))
+        return replace(self, recalls=tuple(recalls[: 2 if recalls[1].best >= FEWEST else 1]))
 
     def describe(self) -> str:
-        """Say in two sentences which pairs are scored, and how many of the best are lost."""
-        found = "; ".join(map(str, self.recalls))
+        """Say in two sentences which pairs are scored, and how many of the best are."""
+        found = " and ".join(map(str, self.recalls))
         return (
             f"Only the {len(self.pairs)} pairs (a share of {self.settings.share:.3g}) that"
             f" {self.settings.checkpoint} ranks highest of all {self.total} pairs are scored and"
-            " can be written. In a random sample of"
-            f" {len(self.sample)} pairs, the share that is scored contains this many of the"
-            f" model's own best pairs: {found}."
+            " can be written. Of a random sample of"
+            f" {len(self.sample)} pairs, these contain {found}."
         )
 
     def split(self, logits: Scores, grid: PairGrid) -> Iterator[ScoredPairs]:
