@@ -86,6 +86,7 @@ def stage(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> Training:
 def test_two_hosts_give_the_bits_of_one(
     case: str, hosts: Hosts, stage: Training, workshop: Workshop
 ) -> None:
+    stage.settings = ()  # nobody is lost, however slowly this machine starts
     before: tuple[Sequence[str], Sequence[str]] = ((), ())
     if case.startswith("5 %"):
         hosts.do("lose", "host2", "5")
