@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from common.evaluation.judging import used_pairs
 from common.evaluation.report.blocks import Facts, Judged, Section
-
-ROOT = Path(__file__).parents[3]
+from common.provenance import commit
 
 
 @dataclass(frozen=True)
@@ -24,7 +20,7 @@ class Origin:
     Attributes:
         command: The command line.
         date: When it was made.
-        commit: The commit of the program, if it runs from a Git checkout.
+        commit: The commit of the program; `+` if files have changed since.
     """
 
     command: str
@@ -35,24 +31,7 @@ class Origin:
     def now(cls) -> Origin:
         """The origin of a report that this process makes now."""
         date = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
-        return cls(shlex.join(["python", *sys.argv]), date, find_commit(ROOT))
-
-
-def find_commit(checkout: Path) -> str:
-    """Return the commit of a Git checkout, and whether files differ from it."""
-    if not (checkout / ".git").exists():
-        return "unknown: the program does not run from a Git checkout"
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        commit = _ask_git(checkout, "rev-parse", "HEAD")
-        changed = _ask_git(checkout, "status", "--porcelain", "--untracked-files=no")
-        return f"{commit} with uncommitted changes" if changed else commit
-    return "unknown: Git does not answer"
-
-
-def _ask_git(checkout: Path, *question: str) -> str:
-    command = ["git", "-C", str(checkout), *question]
-    asked = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    return asked.stdout.strip()
+        return cls(shlex.join(["python", *sys.argv]), date, commit() or "unknown")
 
 
 def show_origin(judged: Judged, origin: Origin) -> Section:
