@@ -142,6 +142,12 @@ def test_a_table_of_another_first_strategy(tmp_path: Path) -> None:
     assert row["relative_density_RANDOM_WALK"] == "1.25"
 
 
+def test_a_metric_that_one_seed_lacks_has_no_mean(board: Path) -> None:
+    next(board.glob("factorised/seed48/logs/*/evaluate/run/topology.human.DFS.csv")).unlink()
+    render(board)
+    assert [row["graph_sim_DFS"] for row in rows_of(board)][:5] == ["0.3", "", "", "", ""]
+
+
 def test_a_run_that_is_not_judged_has_no_row(board: Path) -> None:
     for judged in board.glob("*/seed*/logs/*/evaluate/run/config.yaml"):
         if "pooled" not in judged.parts:
