@@ -223,10 +223,6 @@ def format_tables(standings: Sequence[Standing], published: Sequence[Mapping[str
     network = _format(["method", *ratios, *uses], [cells.network() for cells in ours])
     places = _format(["method", "hardware", "date", "commit"], [cells.facts() for cells in ours])
     notes = [f"- *{row['method']}*: {row['source']}. {row['not_comparable']}" for row in published]
-    elsewhere = _format(
-        ["method", "species", "AUROC", "AUPRC, 95 % by protein", "… without self-pairs", *networks],
-        [row for cells in ours for row in cells.transfer()],
-    )
     return "\n".join([
         compact,
         "Means over the seeds, in parentheses their range. Densities are relative to the true"
@@ -234,9 +230,17 @@ def format_tables(standings: Sequence[Standing], published: Sequence[Mapping[str
         "\n## Pairs, with intervals by protein (of the first seed)\n", pairs,
         "## Networks and their uses\n", network,
         "MMD ratios are those of degrees / clustering / spectra over the true network's own.\n",
-        "## Transfer to other species (of the first seed, with its own threshold)\n", elsewhere,
+        *format_transfer(ours, networks),
         "## Where and when\n", places,
     ])  # fmt: skip
+
+
+def format_transfer(ours: Sequence[Cells], networks: Sequence[str]) -> list[str]:
+    """The table of other species, if models were judged on any."""
+    rows = [row for cells in ours for row in cells.transfer()]
+    header = ["method", "species", "AUROC", "AUPRC, 95 % by protein", "… without self-pairs"]
+    title = "## Transfer to other species (of the first seed, with its own threshold)\n"
+    return [title, _format([*header, *networks], rows)] if rows else []
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,7 @@ say() { echo "== $(date +%H:%M) $1" >&2; }
 
 run_model() { # METHOD SEED
   local folder="$output/$1/seed$2" logs="$output/$1/seed$2/logs/$1" resume=()
+  local checkpoint="$folder/models/$1/pretrain/run/best_model"
   if ! grep -qs " stage_complete " "$logs/pretrain/run/log.log"; then
     say "$1, seed $2: trains"
     if [[ -f "$logs/pretrain/run/config.yaml" ]]; then resume=(--resume); fi
@@ -110,12 +111,12 @@ run_model() { # METHOD SEED
   fi
   if ! is_judged "$folder"; then
     say "$1, seed $2: is judged"
-    stage evaluate.py "$folder" "$1" "$2" -- "$(baselines "$1" "$2")"
+    stage evaluate.py "$folder" "$1" "$2" --checkpoint "$checkpoint" -- "$(baselines "$1" "$2")"
   fi
   for species in $transfer; do
     if [[ "$2" == "$first" ]] && ! is_judged "$folder" "$species"; then
       say "$1, seed $2: is judged on $species"
-      stage evaluate.py "$folder" "$1" "$2" --tasks pairs topology -- \
+      stage evaluate.py "$folder" "$1" "$2" --checkpoint "$checkpoint" --tasks pairs topology -- \
         "data_config.benchmark.species=$species" "run_config.eval_run_id=$species"
     fi
   done
