@@ -67,8 +67,9 @@ def file_order(sequences: Sequence[str]) -> list[list[str]]:
 def ours(sequences: Sequence[str], budget: int, special_tokens: int) -> list[list[str]]:
     """Cut sequences into the batches of `common.data.embeddings.plan`."""
     numbered = {str(number): text for number, text in enumerate(sequences)}
-    requests = make_requests(numbered, max(map(len, sequences)))
-    batches = plan_batches(requests, budget, special_tokens)
+    longest = max(map(len, sequences))
+    requests = make_requests(numbered, longest)
+    batches = plan_batches(requests, budget, special_tokens, longest)
     return [[request.residues for request in batch] for batch in batches]
 
 

@@ -97,6 +97,8 @@ class EmbeddingsConfig(Section):
     """The number format of stored embeddings."""
     layer: int = -1
     """The layer of the language model whose states are used; -1 is the last."""
+    long: Literal["truncate", "windows"] = "truncate"
+    """Proteins longer than `max_sequence_length` are cut, or embedded in overlapping windows."""
     tokens_per_batch: Count | Literal["auto"] = "auto"
     """The number of residues that are embedded at a time; `auto` depends on the device."""
     shard_mib: Count = 256
@@ -212,6 +214,11 @@ class DataConfig(Section):
     validation: ValidationConfig = ValidationConfig()
     audit: Literal["off", "warn", "strict"] = "warn"
     """Whether splits are compared, and whether leaks between them cause a warning or an error."""
+
+    @property
+    def cut_length(self) -> int | None:
+        """Residues after which sequences are cut; None if windows cover them to their ends."""
+        return self.max_sequence_length if self.embeddings.long == "truncate" else None
 
     @model_validator(mode="after")
     def _interactions_are_given(self) -> DataConfig:

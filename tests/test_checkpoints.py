@@ -62,6 +62,12 @@ def test_a_checkpoint_brings_back_model_config_and_decision(run: Run) -> None:
     assert [entry.name for entry in run.model_dir.iterdir()] == [BEST_MODEL]
 
 
+def test_loaded_weights_begin_where_products_do_not_depend_on_it(run: Run) -> None:
+    """They lay in the mapped file at odd multiples of 4 bytes, and gave other last bits there."""
+    model = load_checkpoint(save_model(run, model_of(run.config), DECISION)).model
+    assert {tensor.data_ptr() % 64 for tensor in model.state_dict().values()} == {0}
+
+
 def test_a_checkpoint_lists_its_training_pairs_if_it_knows_them(run: Run) -> None:
     """Checkpoints of before the list load as before."""
     hashes = np.array([3, 2**63 + 1], np.uint64)

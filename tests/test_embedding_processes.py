@@ -168,7 +168,7 @@ def test_two_processes_fill_the_cache_like_one(
         assert report["states"] == {name: alone[name].tobytes().hex() for name in SEQUENCES}
     requests = make_requests(SEQUENCES, MAX_LENGTH)
     assert isinstance(settings.tokens_per_batch, int)
-    batches = plan_batches(requests, settings.tokens_per_batch, special_tokens=2)
+    batches = plan_batches(requests, settings.tokens_per_batch, 2, MAX_LENGTH)
     assert len(shards_in(tmp_path / "two")) == len(batches)
     # The build that failed on rank 1 kept what rank 0 had computed of the same piece.
     kept = shards_in(tmp_path / "two-failing")

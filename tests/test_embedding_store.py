@@ -240,6 +240,7 @@ def test_identity_decides_the_directory() -> None:
         {"layer": 33},
         {"dtype": "float32"},
         {"max_length": 999},
+        {"long": "windows"},
     ]
     names = {dataclasses.replace(identity, **change).directory_name for change in changes}  # type: ignore[arg-type]
     assert len(names | {identity.directory_name}) == len(changes) + 1

@@ -284,7 +284,7 @@ def test_a_lower_budget_holds_for_what_a_cut_off_run_left(
         patch.setattr(
             fill,
             "_embed_batch",
-            lambda model, batch, dtype: sizes.append(len(batch)) or embed(model, batch, dtype),  # type: ignore[func-returns-value]
+            lambda *given: sizes.append(len(given[-1])) or embed(*given),  # type: ignore[func-returns-value]
         )
         lower = changed(settings, tokens_per_batch=60)
         assert set(prepare_store(SEQUENCES, lower, MAX_LENGTH, accelerator)) == set(SEQUENCES)
@@ -406,11 +406,11 @@ def test_pieces_grow_until_they_last_half_a_minute_or_fill_a_shard(
     settings: EmbeddingsConfig, tmp_path: Path
 ) -> None:
     two: Any = SimpleNamespace(num_processes=2, device=torch.device("cpu"))
-    float32: Any = SimpleNamespace(dtype="float32")
+    float32: Any = SimpleNamespace(dtype="float32", max_length=MAX_LENGTH)
     small = changed(settings, tokens_per_batch=100, shard_mib=1)
     requests = make_requests(SEQUENCES, MAX_LENGTH)
     lengths = {request.sequence_hash: len(request.residues) for request in requests}
-    planned = [[r.sequence_hash for r in batch] for batch in plan_batches(requests, 100, 2)]
+    planned = [[r.sequence_hash for r in batch] for batch in plan_batches(requests, 100, 2, 100)]
 
     def cut(dim: int, seconds: float) -> list[list[list[str]]]:
         found = pieces(Cache(tmp_path, float32, float32, small, two), dim, seconds)
@@ -428,7 +428,7 @@ def test_pieces_grow_until_they_last_half_a_minute_or_fill_a_shard(
 
 def test_batches_keep_to_the_token_budget() -> None:
     requests = make_requests(SEQUENCES, MAX_LENGTH)
-    batches = plan_batches(requests, tokens_per_batch=200, special_tokens=2)
+    batches = plan_batches(requests, tokens_per_batch=200, special_tokens=2, window=100)
     lengths = [len(request.residues) for batch in batches for request in batch]
     assert lengths == sorted(map(len, SEQUENCES.values()), reverse=True)
     for batch in batches:
@@ -436,5 +436,5 @@ def test_batches_keep_to_the_token_budget() -> None:
         assert len(batch) * width <= 200
         # Full: one more would not fit.
         assert (len(batch) + 1) * width > 200 or batch is batches[-1]
-    assert plan_batches(requests[::-1], 200, 2) == batches
-    assert [len(batch) for batch in plan_batches(requests[:3], 1, 2)] == [1, 1, 1]
+    assert plan_batches(requests[::-1], 200, 2, 100) == batches
+    assert [len(batch) for batch in plan_batches(requests[:3], 1, 2, 100)] == [1, 1, 1]

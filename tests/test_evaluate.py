@@ -254,6 +254,7 @@ def test_own_pairs_may_be_called_by_another_threshold(
     [
         ("data_config.max_sequence_length=20", r"max_sequence_length is 20, but .* with 60"),
         ("data_config.embeddings.layer=1", r"embeddings\.layer is 1, but .* trained with -1"),
+        ("data_config.embeddings.long=windows", r"is windows, but .* trained with truncate"),
         ("evaluate.decision_threshold={mode: fixed, value: 50.0}", r"value is 50\.0, but a model"),
     ],
 )

@@ -27,7 +27,7 @@ NEAR_IDENTICAL = 0.9
 def audit_splits(
     tables: Mapping[str, PairTable],
     sequences: Mapping[str, str],
-    max_length: int,
+    max_length: int | None,
     identity: float = NEAR_IDENTICAL,
     method: Method | None = "k-mers",
 ) -> Audit:
@@ -36,7 +36,7 @@ def audit_splits(
     Args:
         tables: The pairs by split, training first.
         sequences: The sequences by protein; proteins without a sequence are not compared.
-        max_length: `data_config.max_sequence_length`.
+        max_length: Residues to which sequences are cut, if they are.
         identity: The least identity at which sequences of two splits count as nearly identical.
         method: How similar sequences are found. At high identities, k-mers take seconds and miss
             hardly any; None uses MMseqs2 if it is installed.
@@ -98,13 +98,13 @@ class _Numbered:
 
 
 def _describe(
-    split: _Numbered, training: _Numbered, lengths: NDArray[np.int64], max_length: int
+    split: _Numbered, training: _Numbered, lengths: NDArray[np.int64], max_length: int | None
 ) -> SplitFacts:
     codes, counts = np.unique(encode_pairs(split.pairs, len(lengths)), return_counts=True)
     positive, negative = split.codes(1), split.codes(0)
     both = np.intersect1d(positive, negative, assume_unique=True)
     itself = split.labels[split.pairs[:, 0] == split.pairs[:, 1]]
-    present, cut = split.present(), lengths > max_length
+    present, cut = split.present(), lengths > (np.inf if max_length is None else max_length)
     degrees = training.degrees()[split.pairs]
     seen = np.bincount(training.present()[split.pairs].sum(1), minlength=3)
     return SplitFacts(

@@ -59,7 +59,7 @@ class SplitFacts:
         self_positive: Self-pairs labelled 1.
         self_negative: Self-pairs labelled 0.
         negative_only: Proteins without a positive pair in this split or in training.
-        cut_proteins: Proteins longer than `max_sequence_length`.
+        cut_proteins: Proteins whose ends are cut off.
         cut_pairs: Pairs with such a protein.
         longest: Residues of the longest protein.
         seen: The numbers of pairs with 0, 1 and 2 proteins that occur in training.
@@ -113,7 +113,7 @@ class Audit:
         shared: The facts of each two splits, by their names.
         identity: The least identity at which sequences count as nearly identical.
         method: How such sequences were found.
-        max_length: `max_sequence_length`.
+        max_length: Residues to which sequences are cut, if they are.
         trained_on: By species, the test pairs that the evaluated checkpoint was trained on.
     """
 
@@ -121,7 +121,7 @@ class Audit:
     shared: Mapping[tuple[str, str], SharedFacts]
     identity: float
     method: Method
-    max_length: int
+    max_length: int | None
     trained_on: Mapping[str, Count] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -170,8 +170,8 @@ class Audit:
         yield from facts.repeated.find("repeated", "warning", pair, "listed more than once")
         words = f"only in negative pairs, out of {facts.proteins:,}"
         yield from facts.negative_only.find("negative_only", "info", protein, words)
-        words = f"cut to {self.max_length:,} residues, which affects {facts.cut_pairs:,} pairs; the"
-        words += f" longest has {facts.longest:,}"
+        words = f"cut to {self.max_length or 0:,} residues, which affects {facts.cut_pairs:,} pairs"
+        words += f"; the longest has {facts.longest:,}"
         yield from facts.cut_proteins.find("cut", "info", protein, words)
         if selves := facts.self_positive + facts.self_negative:
             words = f"{facts.self_positive:,} of {selves:,} {name} self-pairs are positive"

@@ -51,9 +51,9 @@ def audit_benchmark(
 def _audit(run: Run, judged: Sequence[Benchmark], trained_on: Hashes | None) -> None:
     data, benchmark = run.config.data, judged[0]
     tables = {str(name): benchmark.pairs(name) for name in SPLITS if benchmark.has(name)}
-    audit = Audit({}, {}, NEAR_IDENTICAL, "k-mers", data.max_sequence_length)
+    audit = Audit({}, {}, NEAR_IDENTICAL, "k-mers", data.cut_length)
     if "train" in tables:
-        audit = audit_splits(tables, benchmark.sequences(), data.max_sequence_length)
+        audit = audit_splits(tables, benchmark.sequences(), data.cut_length)
     if trained_on is not None:
         audit = replace(audit, trained_on=_count_trained_on(judged, trained_on))
     if audit.splits or audit.trained_on:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import excerpt
+from common.evaluation.export.base import Proteins
 from common.evaluation.own_writing import NetworkFile
 from common.inference.calibration import Calibration
 from common.inference.cascade import Shortlist
@@ -13,6 +17,8 @@ from common.inference.pair_metrics import pair_metrics
 from common.inference.predictor import Predictor
 from common.registry import THRESHOLD_MODES
 from common.run import LOGGER, format_event
+
+FEW = 5  # names in a sentence
 
 
 def describe_metrics(
@@ -28,7 +34,7 @@ def describe_metrics(
 def summarize(
     file: NetworkFile, predictor: Predictor, total: int, shortlist: Shortlist | None
 ) -> list[str]:
-    """Say what was written, which model it comes from, and what a prefilter has lost.
+    """Say what was written, which model it comes from, what was cut and what a prefilter lost.
 
     Args:
         file: The written network.
@@ -51,8 +57,21 @@ def summarize(
         f"The model {predictor.checkpoint.path} was trained on {source} ({benchmark.species},"
         f" {benchmark.split_strategy}); its probabilities are"
         f" {_describe_calibration(predictor.calibration)}. {path} opens in {file.kind.opens_with}.",
+        *_describe_cut(file.proteins, predictor.config.data.cut_length),
         *lost,
     ]
+
+
+def _describe_cut(proteins: Proteins, cut_length: int | None) -> Iterator[str]:
+    if cut_length is None:
+        return
+    cut = np.flatnonzero(proteins.lengths > cut_length)
+    if len(cut):
+        names = ", ".join(excerpt(proteins.ids[row]) for row in cut[:FEW])
+        yield (
+            f"Of {len(cut)} of the proteins, the model saw only the first {cut_length} residues, as"
+            f" in its training: {names}{', …' if len(cut) > FEW else ''}."
+        )
 
 
 def _describe_calibration(calibration: Calibration | None) -> str:

@@ -238,7 +238,18 @@ def load_weights(path: Path, name: str) -> PairModel:
                 f"the checkpoint {path} does not fit the model '{name}': {len(info[kind])}"
                 f" {kind.replace('_', ' ')}, the first is {first}"
             )
+    _move_to_aligned_memory(model)
     return model
+
+
+def _move_to_aligned_memory(model: PairModel) -> None:
+    """Copy the weights, which are views of the file, wherever in it they begin.
+
+    On a CPU, matrix products of weights that do not begin at a multiple of 16 bytes differ in the
+    last bit from those of the same weights elsewhere, such as in the process that trained them.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone()
 
 
 def _check_is_of(model: type[PairModel], found: object, path: Path) -> None:

@@ -53,7 +53,7 @@ def check_fits(checkpoint: Checkpoint, config: Config, store: Store) -> list[str
         )
     differing = [
         f"data_config.embeddings.{key}"
-        for key in ("model_name", "revision", "layer", "dtype")
+        for key in ("model_name", "revision", "layer", "dtype", "long")
         if getattr(trained.embeddings, key) != getattr(given.embeddings, key)
     ]
     if trained.max_sequence_length != given.max_sequence_length:
@@ -101,6 +101,7 @@ def check_same_embeddings(checkpoint: Checkpoint, config: Config) -> None:
     trained, given = checkpoint.config.data, config.data
     for key, was, now in (
         ("embeddings.layer", trained.embeddings.layer, given.embeddings.layer),
+        ("embeddings.long", trained.embeddings.long, given.embeddings.long),
         ("max_sequence_length", trained.max_sequence_length, given.max_sequence_length),
     ):
         if was != now:

@@ -210,7 +210,8 @@ class Predictor:
         table = PairTable(tuple(sorted(sequences)), *none)
         data = PairData(table, read_for_model(store, self.checkpoint.config, self.accelerator))
         # The language model and these settings identify a cache, the sequence an embedding in it.
-        made = (settings.embeddings.dtype, settings.embeddings.layer, settings.max_sequence_length)
+        how = settings.embeddings
+        made = (how.dtype, how.layer, how.long, settings.max_sequence_length)
         digest = xxhash.xxh3_128(repr((store.language_model, made)).encode())
         for name in table.proteins:
             digest.update(f"{name}\t{sequences[name]}\n".encode())

@@ -33,13 +33,15 @@ from common.data.embeddings.model_files import (
     residue_limit,
 )
 from common.data.embeddings.plan import Request, make_requests
-from common.data.embeddings.shards import Shard, StoreIdentity, read_shards
+from common.data.embeddings.shards import TRUNCATED, Shard, StoreIdentity, read_shards
 from common.data.embeddings.store import EmbeddingStore, stored_hashes
+from common.data.embeddings.windows import OVERLAP
 from common.errors import UserError, excerpt
 from common.run import LOGGER, OneProcess, format_event, on_main_process
 
 __all__ = ["EmbeddingStore", "StoreIdentity", "prepare_store"]
 
+FEW = 5  # names in a message
 NUCLEOTIDES = re.compile(r"[ACGTUN]{30,}", re.I)  # no long protein has only these
 
 
@@ -57,16 +59,18 @@ def prepare_store(
     Args:
         sequences: Protein id to sequence, in upper or lower case.
         settings: The model, and where and how its states are stored.
-        max_sequence_length: Longer sequences are cut to this many residues.
+        max_sequence_length: Longer sequences are cut to this many residues, or embedded in windows
+            of this many, as `settings.long` says.
         accelerator: Device, precision and processes to compute with.
 
     Raises:
         UserError: The model cannot be found or used, the disk is too small, a state is not finite.
     """
     started = time.perf_counter()
-    requests = make_requests(sequences, max_sequence_length)
+    windows = settings.long == "windows"
+    requests = make_requests(sequences, None if windows else max_sequence_length)
     cache = _find_cache(settings, max_sequence_length, accelerator)
-    _warn_of_odd_sequences(requests, residue_limit(cache.files.config()))
+    _warn_of_odd_sequences(requests, max_sequence_length, residue_limit(cache.files.config()))
     shards = on_main_process(accelerator, lambda: _find_complete(cache.directory, requests))
     computed = 0
     if shards is None:
@@ -78,23 +82,35 @@ def prepare_store(
             proteins=len(requests),
             computed=computed,
             residues=residues_in(requests),
-            truncated=sum(len(text) > max_sequence_length for text in sequences.values()),
+            **_describe_long(sequences, max_sequence_length, windows),
             seconds=round(time.perf_counter() - started, 1),
         )
     )
     return store
 
 
-def _warn_of_odd_sequences(requests: Sequence[Request], limit: int | None) -> None:
+def _describe_long(
+    sequences: Mapping[str, str], max_sequence_length: int, windows: bool
+) -> dict[str, object]:
+    """Count the sequences that were cut or embedded in windows, and name the first few."""
+    long = sorted(name for name, text in sequences.items() if len(text) > max_sequence_length)
+    counts = {"truncated": 0, "in_windows": len(long)} if windows else {"truncated": len(long)}
+    return {**counts, "such_as": [excerpt(name) for name in long[:FEW]]} if long else {**counts}
+
+
+def _warn_of_odd_sequences(
+    requests: Sequence[Request], max_sequence_length: int, limit: int | None
+) -> None:
     """Warn about sequences that a language model accepts but was not trained on."""
     dna = [request.protein for request in requests if NUCLEOTIDES.fullmatch(request.residues)]
     if dna:
         fields = {"sequences": len(dna), "such_as": excerpt(min(dna))}
         LOGGER.warning(format_event("sequences_look_like_dna", **fields))
-    long = [r for r in requests if limit is not None and len(r.residues) > limit]
+    # At most a window is read at once.
+    lengths = [min(len(request.residues), max_sequence_length) for request in requests]
+    long = [length for length in lengths if limit is not None and length > limit]
     if long:
-        longest = max(len(request.residues) for request in long)
-        fields = {"sequences": len(long), "longest": longest, "trained_up_to": limit}
+        fields = {"sequences": len(long), "longest": max(long), "trained_up_to": limit}
         LOGGER.warning(format_event("sequences_longer_than_trained_on", **fields))
 
 
@@ -132,6 +148,7 @@ def _identify(
         layer=settings.layer,
         dtype=settings.dtype,
         max_length=max_sequence_length,
+        long=f"windows, overlap {OVERLAP}" if settings.long == "windows" else TRUNCATED,
     )
 
 

@@ -42,6 +42,7 @@ from common.data.embeddings.shards import (
 )
 from common.data.embeddings.store import stored_hashes
 from common.data.embeddings.store_lock import lock_store
+from common.data.embeddings.windows import states_of_long
 from common.errors import UserError
 from common.long_work import LongWork
 from common.memory import explain_out_of_memory
@@ -214,7 +215,8 @@ class Foreman:
             if not self._missing <= claimed:
                 self._survey(others)
             free = self._requests(self._missing - claimed)
-            plan = plan_batches(free, self._cache.tokens_per_batch, model.special_tokens)
+            tokens, window = self._cache.tokens_per_batch, self._cache.identity.max_length
+            plan = plan_batches(free, tokens, model.special_tokens, window)
             batches = [[r.sequence_hash for r in batch] for batch in self._cut(plan, model.dim)]
             if batches or self._claimed:
                 self._claim.replace(key for batch in batches for key in batch)
@@ -293,7 +295,7 @@ def _embed(
     with ShardWriter(cache.directory, piece.owner) as shard:
         for hashes in piece.batches[rank::processes]:
             batch = [wanted[key] for key in hashes]
-            shard.add(_embed_batch(model, batch, cache.dtype))
+            shard.add(_embed_batch(cache, model, batch))
             work.advance(residues_in(batch))
 
 
@@ -302,12 +304,11 @@ def residues_in(requests: Sequence[Request]) -> int:
     return sum(len(request.residues) for request in requests)
 
 
-def _embed_batch(model: LanguageModel, batch: Sequence[Request], dtype: torch.dtype) -> list[Row]:
+def _embed_batch(cache: Cache, model: LanguageModel, batch: Sequence[Request]) -> list[Row]:
     lengths = np.array([len(request.residues) for request in batch])
     remedy = "lower data_config.embeddings.tokens_per_batch or data_config.max_sequence_length"
     with explain_out_of_memory("embedding", lengths, remedy):
-        states = model.residue_states([request.residues for request in batch])
-        stored = torch.cat(states).to(dtype)
+        stored = torch.cat(_states_of(cache, model, batch)).to(cache.dtype)
         finite = bool(stored.isfinite().all())
     parts = np.split(stored.cpu().numpy(), np.cumsum(lengths)[:-1])
     rows = [
@@ -321,3 +322,11 @@ def _embed_batch(model: LanguageModel, batch: Sequence[Request], dtype: torch.dt
             " set data_config.embeddings.dtype to float32, or if it already is, check the model"
         )
     return rows
+
+
+def _states_of(cache: Cache, model: LanguageModel, batch: Sequence[Request]) -> list[torch.Tensor]:
+    window = cache.identity.max_length
+    texts = [request.residues for request in batch]
+    if len(texts[0]) <= window:
+        return model.residue_states(texts)
+    return [states_of_long(model, text, window, cache.tokens_per_batch) for text in texts]

@@ -89,7 +89,8 @@ def check_residue_limit(files: ModelFiles, model_name: str, max_sequence_length:
     if limit is not None and max_sequence_length > limit and not rotary:
         raise UserError(
             f"data_config.max_sequence_length is {max_sequence_length}, but {model_name} takes at"
-            f" most {limit} residues; lower it to {limit} or choose another {KEY}"
+            f" most {limit} residues; lower it to {limit} (data_config.embeddings.long: windows"
+            f" still covers whole proteins then), or choose another {KEY}"
         )
 
 

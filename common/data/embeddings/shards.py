@@ -30,6 +30,8 @@ from common.files import explain_disk_errors, hash_file, write_atomically
 
 Embedding = NDArray[np.floating[Any]]
 
+TRUNCATED = "truncate"
+
 SCHEMA = pa.schema(
     {
         "id": pa.string(),
@@ -50,7 +52,9 @@ class StoreIdentity:
         weights_hash: Hash of the model's weights, configuration and tokenizer.
         layer: Index into the hidden states; -1 is the last one.
         dtype: `float16` or `float32`.
-        max_length: Residues after which a sequence is cut.
+        max_length: Residues of which the model sees the states together: the length to which
+            sequences are cut, or of a window.
+        long: What happens to longer sequences; how windows overlap is a part of it.
     """
 
     model_name: str
@@ -59,12 +63,16 @@ class StoreIdentity:
     layer: int
     dtype: str
     max_length: int
+    long: str = TRUNCATED
 
     @property
     def directory_name(self) -> str:
         """The name of the store's directory: a readable part and a hash of all attributes."""
         slug = re.sub(r"[^A-Za-z0-9]+", "-", self.model_name).strip("-").lower()[-48:]
-        key = xxhash.xxh3_64_hexdigest(json.dumps(asdict(self), sort_keys=True).encode())
+        facts = asdict(self)
+        if self.long == TRUNCATED:  # Stores of before there were windows keep their names.
+            del facts["long"]
+        key = xxhash.xxh3_64_hexdigest(json.dumps(facts, sort_keys=True).encode())
         return f"{slug}-{key}"
 
 

@@ -56,7 +56,7 @@ def score_named_checkpoint(run: Run, side: TestSide) -> Iterator[dict[str, Predi
 
 def _as_trained(config: Config, trained: Config) -> Config:
     """Return `config` with the model and embedding settings of the checkpoint's training."""
-    keys = ("model_name", "revision", "layer")
+    keys = ("model_name", "revision", "layer", "long")
     as_trained = {key: getattr(trained.data.embeddings, key) for key in keys}
     embeddings = config.data.embeddings.model_copy(update=as_trained)
     length = trained.data.max_sequence_length

@@ -1,9 +1,10 @@
 """PSI-MITAB 2.7, the 42 tab-separated columns in which interaction databases exchange their data.
 
-The columns are those of HUPO-PSI, https://github.com/HUPO-PSI/miTab: the interactors' ids, the
-detection method `MI:0063` (interaction prediction), the type `MI:1110` (predicted interaction), the
-confidence `relic-probability`, and the type of both interactors `MI:0326` (protein); unknown values
-are `-`.
+The columns are those of HUPO-PSI (https://github.com/HUPO-PSI/miTab, PSI-MITAB27Format.md): the
+interactors' ids, the detection method `MI:0063` (interaction prediction), the type `MI:1110`
+(predicted interaction), the confidence `relic-probability`, and the type of both interactors
+`MI:0326` (protein). As the format recommends, what has a term for "unknown" or "unspecified" gets
+it: the organisms (-3) and the roles (`MI:0499`). The host is "in silico" (-5). The rest is `-`.
 """
 
 from __future__ import annotations
@@ -31,11 +32,19 @@ COLUMNS = (
 _METHOD = 'psi-mi:"MI:0063"(interaction prediction)'
 _TYPE = 'psi-mi:"MI:1110"(predicted interaction)'
 _PROTEIN = 'psi-mi:"MI:0326"(protein)'
+_NO_ROLE = 'psi-mi:"MI:0499"(unspecified role)'
+_ORGANISM, _HOST = "taxid:-3(unknown)", "taxid:-5(in silico)"
+# The same in all lines, by the number of the column from 0.
+_CONSTANT = {
+    6: _METHOD, 9: _ORGANISM, 10: _ORGANISM, 11: _TYPE,
+    16: _NO_ROLE, 17: _NO_ROLE, 18: _NO_ROLE, 19: _NO_ROLE, 20: _PROTEIN, 21: _PROTEIN,
+    28: _HOST, 35: "false",
+}  # fmt: skip
 # https://www.uniprot.org/help/accession_numbers, with the number of an isoform.
 _ACCESSION = re.compile(
     r"([OPQ]\d[A-Z0-9]{3}\d|[A-NR-Z]\d([A-Z][A-Z0-9]{2}\d){1,2})(-\d+)?", re.ASCII
 )
-_RESERVED = re.compile(r'[|():"\t]')
+_RESERVED = re.compile(r'[|():"\t]')  # and the quote itself
 
 
 class MitabWriter:
@@ -43,23 +52,16 @@ class MitabWriter:
 
     def __init__(self, output: Output, proteins: Proteins) -> None:
         self._ids = [identify(name) for name in proteins.ids]
+        self._cells = [_CONSTANT.get(column, "-") for column in range(len(COLUMNS))]
         self._file = output.create()
         self._file.write(("#" + "\t".join(COLUMNS) + "\n").encode())
 
     def write(self, rows: Rows) -> None:
         """Add interactions."""
         for a, b, probability, _ in zip(*(column.tolist() for column in rows), strict=True):
-            known = {
-                0: self._ids[a],
-                1: self._ids[b],
-                6: _METHOD,
-                11: _TYPE,
-                14: f"relic-probability:{probability!r}",
-                20: _PROTEIN,
-                21: _PROTEIN,
-                35: "false",
-            }
-            cells = [known.get(column, "-") for column in range(len(COLUMNS))]
+            cells = self._cells.copy()
+            cells[0], cells[1] = self._ids[a], self._ids[b]
+            cells[14] = f"relic-probability:{probability!r}"
             self._file.write(("\t".join(cells) + "\n").encode())
 
     def close(self) -> None:
