@@ -80,7 +80,8 @@ def test_a_task_of_one_file_is_judged_written_and_printed(
         "a note of the toy",
     ]
     written = [line.split("path=")[1] for line in log.splitlines() if "csv_written" in line]
-    assert [Path(path).name for path in written] == ["toy.csv", "functional.json"]
+    assert [Path(path).name for path in written] == ["toy.csv"]
+    assert "| also_written=functional.json" in log.splitlines()[-1]
 
 
 def test_pairs_that_only_the_toy_asks_for_are_used(toy: TinyProject) -> None:

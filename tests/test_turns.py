@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +16,9 @@ import pytest
 from common.data import preparation
 from common.data.benchmarks.demo import generate
 from common.data.turns import in_turn
+from common.errors import UserError
 from tests.test_own_interactions import inputs, pairs, settings_of  # noqa: F401 (fixtures)
+from tests.tiny_benchmark import ROOT
 from tests.tiny_demo import MINIATURE
 from tests.tiny_esm import record_log
 
@@ -59,6 +64,32 @@ def test_a_benchmark_that_another_process_prepares_is_waited_for(
         generate.ensure_demo(tmp_path / "demo", spec=MINIATURE)
 
     assert run_two(prepare_demo, monkeypatch, generate, "_generate") == 1
+
+
+HOLDER = """
+import sys; from pathlib import Path; from common.data.turns import hold
+hold(Path(sys.argv[1])); print("held", flush=True); sys.stdin.read()
+"""
+
+
+def test_a_benchmark_that_another_process_uses_is_not_replaced(
+    tmp_path: Path,
+    inputs: dict[str, Path],  # noqa: F811
+) -> None:
+    """Two jobs with different settings replaced each other's benchmark."""
+    root, own = tmp_path / "own", settings_of(inputs)
+    preparation.ensure_prepared(root, "mine", own, 47)
+    command = [sys.executable, "-c", HOLDER, str(root / preparation.MARKER)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        preparation.ensure_prepared(root, "mine", own, 47)
+        with pytest.raises(UserError, match=r"own\) contains .* another process is using"):
+            preparation.ensure_prepared(root, "mine", own, 48)
+        other.communicate()
+    preparation.ensure_prepared(root, "mine", own, 48)
+    assert json.loads((root / preparation.MARKER).read_text())["seed"] == 48
 
 
 def test_a_turn_ends_with_an_error(tmp_path: Path) -> None:

@@ -198,7 +198,9 @@ class Audit:
         words = f"of a {first} protein and a different {second} protein with"
         same = f"{words} the same sequence"
         yield from facts.same_sequence.find("same_sequence", similar, "pair", same)
-        near = f"{words} at least {self.identity:.0%} identity"
+        near = f"{words} at least {self.identity:.0%} identity, so that remembering one helps with"
+        near += " the other; data_config.interactions.max_identity keeps them on one side where you"
+        near += " split, and the rows test_identity_* of evaluate.csv show the effect"
         yield from facts.near_identical.find("near_identical", similar, "pair", near)
 
     @property

@@ -36,7 +36,7 @@ from common.data.tables.interactions.base import (
 )
 from common.data.tables.interactions.reading import read_interactions
 from common.data.tables.meeting_ids import known_ids, meet, read_id_map, read_organisms
-from common.data.turns import in_turn
+from common.data.turns import hold, in_turn, is_held_elsewhere
 from common.errors import UserError
 from common.files import hash_file, new_directory
 from common.run import LOGGER, format_event
@@ -99,15 +99,16 @@ def ensure_prepared(root: Path, species: str, settings: InteractionsConfig, seed
 
     Raises:
         UserError: The input cannot be read, or no benchmark can be made of it; or `root` holds
-            something else.
+            something else, or a benchmark of other settings that another process uses.
     """
     identity = {"version": VERSION, "species": species, "seed": seed} | _describe_input(settings)
     identity = json.loads(json.dumps(identity))
-    if _is_prepared(root, identity):
-        return
-    with in_turn(root):
-        if not _is_prepared(root, identity):  # by the process that had the turn before
-            _prepare(root, species, settings, seed, identity)
+    if not _is_prepared(root, identity):
+        with in_turn(root):
+            if not _is_prepared(root, identity):  # by the process that had the turn before
+                _refuse_if_used(root)
+                _prepare(root, species, settings, seed, identity)
+    hold(root / MARKER)
 
 
 def _prepare(
@@ -134,6 +135,15 @@ def _prepare(
             _write_text(directory / "proteins_without_sequence.txt", names)
     across = {f"{name}_dropped_across_sides": each["dropped"] for name, each in splits.items()}
     LOGGER.info(format_event("interactions_prepared", directory=root, seed=seed, **across))
+
+
+def _refuse_if_used(root: Path) -> None:
+    if is_held_elsewhere(root / MARKER):
+        raise UserError(
+            f"data_config.benchmark.root_dir ({root}) contains a benchmark that was prepared from"
+            " other input or settings than these, and that another process is using; choose another"
+            " directory, or wait until that process has ended"
+        )
 
 
 def _is_prepared(root: Path, identity: Mapping[str, Any]) -> bool:

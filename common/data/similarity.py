@@ -15,7 +15,6 @@ searches by shared k-mers. That is approximate: it misses pairs, more of them at
 from __future__ import annotations
 
 import shutil
-import subprocess
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -29,7 +28,9 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from common.children import run_child
 from common.errors import UserError, excerpt
+from common.long_work import LongWork
 
 Method = Literal["mmseqs2", "k-mers"]
 Numbers = NDArray[np.int64]
@@ -191,7 +192,7 @@ def _run_mmseqs(
             *("--max-seqs", str(max(300, len(targets)))),
             *("--format-output", f"query,target,{columns}"),
         ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = run_child(command)
         if done.returncode:
             words = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
             raise UserError(
@@ -291,18 +292,28 @@ def _estimate_identity(
     diagonal = np.where(swap, -diagonal, diagonal)
     matches = np.zeros(len(a), np.int16)
     order = np.argsort(lengths[a], kind="stable")
-    for start in range(0, len(a), _BATCH):
-        rows = order[start : start + _BATCH]
-        longest = int(lengths[a[rows]].max())
-        places = np.arange(longest + 2 * _BAND)[:, None]
-        shorter = _gather(residues, lengths, a[rows], places[:longest], -2)
-        other = _gather(residues, lengths, b[rows], places - diagonal[rows] - _BAND, -3)
-        best = np.zeros((2 * _BAND + 1, len(rows)), np.int16)
-        for place in range(longest):
-            best += other[place : place + len(best)] == shorter[place]
-            np.maximum(best, best.max(0) - np.int16(_SWITCH), out=best)
-        matches[rows] = best.max(0)
+    with LongWork("aligning", len(a), "pairs") as work:
+        for start in range(0, len(a), _BATCH):
+            rows = order[start : start + _BATCH]
+            matches[rows] = _align(residues, lengths, a[rows], b[rows], diagonal[rows])
+            work.advance(len(rows))
     return matches / lengths[a]
+
+
+def _align(
+    residues: NDArray[np.int8], lengths: Numbers, a: Numbers, b: Numbers, diagonal: Numbers
+) -> NDArray[np.int16]:
+    """Identical residues of some pairs, a being the shorter one; see `_estimate_identity`."""
+    longest = int(lengths[a].max())
+    places = np.arange(longest + 2 * _BAND)[:, None]
+    shorter = _gather(residues, lengths, a, places[:longest], -2)
+    other = _gather(residues, lengths, b, places - diagonal - _BAND, -3)
+    best = np.zeros((2 * _BAND + 1, len(a)), np.int16)
+    for place in range(longest):
+        best += other[place : place + len(best)] == shorter[place]
+        np.maximum(best, best.max(0) - np.int16(_SWITCH), out=best)
+    matches: NDArray[np.int16] = best.max(0)
+    return matches
 
 
 def _gather(

@@ -12,6 +12,7 @@ from common.evaluation.comparison import Scored
 from common.evaluation.judging import Judgement
 from common.evaluation.network_summary import NETWORK_FILE, describe_networks, tabulate_networks
 from common.evaluation.results import format_results, format_table, write_results
+from common.evaluation.tasks.base import Remark
 from common.evaluation.test_side import TestSide
 from common.files import write_atomically
 from common.run import Run
@@ -29,11 +30,17 @@ def conclude(run: Run, side: TestSide, scored: Scored, judgement: Judgement) -> 
         judgement: What was found.
     """
     for note in judgement.notes:
-        run.warn("prediction_note", note=note)
-    for path in write_results(judgement.results, run.log_dir, scored.subject(side)):
-        run.event("csv_written", path=path)
-    for path in write_documents(judgement, run.log_dir):
-        run.event("csv_written", path=path)
+        if isinstance(note, Remark):
+            run.event("prediction_note", note=note)
+        else:
+            run.warn("prediction_note", note=note)
+    files = [*write_results(judgement.results, run.log_dir, scored.subject(side))]
+    files += write_documents(judgement, run.log_dir)
+    for path in files:
+        if path.suffix == ".csv":
+            run.event("csv_written", path=path)
+    documents = [path.name for path in files if path.suffix != ".csv"]
+    more: dict[str, object] = {"also_written": documents} if documents else {}
     if run.config.evaluate.report:
         # Imported here: a run without a report does not need the template engine.
         from common.evaluation.report.blocks import Judged
@@ -45,7 +52,7 @@ def conclude(run: Run, side: TestSide, scored: Scored, judgement: Judgement) -> 
     run.begin(_resolve(run.config, judgement.threshold.value))
     print(format_judgement(judgement))  # noqa: T201 (the result on stdout)
     networks = {f"{one.species}_network": one.sentence() for one in judgement.networks}
-    run.event("stage_complete", directory=run.log_dir, **networks)
+    run.event("stage_complete", directory=run.log_dir, **more, **networks)
 
 
 def write_documents(judgement: Judgement, directory: Path) -> Iterator[Path]:

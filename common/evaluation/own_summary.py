@@ -77,7 +77,10 @@ def _describe_cut(proteins: Proteins, cut_length: int | None) -> Iterator[str]:
 def _describe_calibration(calibration: Calibration | None) -> str:
     if calibration is None:
         return "not calibrated (evaluate.calibration: none)"
-    return f"calibrated to pairs of which a share of {calibration.prevalence:.3g} interacts"
+    return (
+        f"calibrated (temperature {calibration.temperature:.3g}) to pairs of which a share of"
+        f" {calibration.prevalence:.3g} interacts"
+    )
 
 
 def _describe_threshold(file: NetworkFile, predictor: Predictor) -> str:

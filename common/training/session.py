@@ -180,8 +180,9 @@ class Session:
         epoch = validation.decision.epoch
         if improved:
             path = self._save_model(validation)
-            metric = self.run.config.training.monitor_metric
-            self.run.event("best_saved", epoch=epoch, metric=metric, path=path)
+            decision, metric = validation.decision, self.run.config.training.monitor_metric
+            chosen = {"threshold": decision.threshold, "threshold_mode": decision.mode}
+            self.run.event("best_saved", epoch=epoch, metric=metric, **chosen, path=path)
         if not self.run.config.run.save_best_only:
             self._save_model(validation, name=f"epoch_{epoch:03d}")
         self.write_curves()

@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 import sklearn
+from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from common.data.similarity import number_residues
@@ -23,7 +24,7 @@ from common.evaluation.test_side import TestSide
 from common.long_work import LongWork
 from common.run import LOGGER, format_event
 
-TREES = 200
+TREES, STEP = 200, 50
 MOST_TRAINING_PAIRS = 200_000  # 1.3 GB of features
 BLOCK_PAIRS = 20_000  # 134 MB of features
 _LETTERS = 20
@@ -53,9 +54,8 @@ def score_composition(
         train = train.select(np.sort(rows))
     if len(np.unique(train.labels)) < 2:
         return np.full(len(table), float(train.labels.mean()))
-    trees = HistGradientBoostingClassifier(max_iter=TREES, early_stopping=False, random_state=seed)
     fractions = compositions([sequences[name] for name in train.proteins])
-    trees.fit(pair_features(fractions, train.pairs), train.labels)
+    trees = _fit_trees(pair_features(fractions, train.pairs), train.labels, seed)
     fractions = compositions([sequences[name] for name in table.proteins])
     scores = np.empty(len(table))
     with LongWork("composition", total=len(table), unit="pairs") as work:
@@ -65,6 +65,18 @@ def score_composition(
             scores[block] = trees.predict_proba(features)[:, 1]
             work.advance(len(features))
     return scores
+
+
+def _fit_trees(
+    features: FloatArray, labels: NDArray[np.int8], seed: int
+) -> HistGradientBoostingClassifier:
+    """Fit in steps, which give the same trees as a single one, to show progress."""
+    trees = HistGradientBoostingClassifier(early_stopping=False, random_state=seed, warm_start=True)
+    with LongWork("fitting", total=TREES, unit="trees") as work:
+        for count in range(STEP, TREES + 1, STEP):
+            trees.set_params(max_iter=count).fit(features, labels)
+            work.advance(STEP)
+    return trees
 
 
 def compositions(sequences: Sequence[str]) -> FloatArray:

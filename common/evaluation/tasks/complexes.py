@@ -18,7 +18,7 @@ from common.data.benchmarks.pickles import load_graphs
 from common.data.tables.fasta import read_sequences
 from common.evaluation.networks import Network
 from common.evaluation.predictions import Predictions
-from common.evaluation.tasks.base import PairSet, Task, TaskResult
+from common.evaluation.tasks.base import PairSet, Remark, Task, TaskResult
 
 if TYPE_CHECKING:
     from common.evaluation.test_side import TestSet
@@ -70,7 +70,8 @@ class Complexes(Task):
         predicted = predictions.edges(threshold).on(members)
         plain = predicted.without_self_pairs()
         dropped = len(predicted.edges) - len(plain.edges)
-        notes = [f"{dropped} predicted self-pairs do not count inside complexes"] if dropped else []
+        sentence = f"{dropped} predicted self-pairs do not count inside complexes"
+        notes = [Remark(sentence)] if dropped else []
         return TaskResult(vars(compare_complexes(plain, self.complexes)), notes=notes)
 
 

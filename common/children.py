@@ -1,0 +1,38 @@
+"""Runs another program that ends when this process does, whatever ends it.
+
+A program that starts others, as MMseqs2 does, would outlive a killed parent with all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+
+# The shell leads a group of its own, to which all that the program starts belongs. It waits for the
+# end of a pipe that this process holds open, and then kills the group.
+_SCRIPT = """
+exec 3<&0
+(cat <&3; kill -KILL 0) >/dev/null 2>&1 &
+"$@" </dev/null 3<&-
+code=$?
+kill $!
+exit $code
+"""
+
+
+def run_child(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, and return its exit code and what it printed."""
+    reading, writing = os.pipe()
+    try:
+        return subprocess.run(
+            ["sh", "-c", _SCRIPT, "sh", *command],
+            stdin=reading,
+            capture_output=True,
+            text=True,
+            check=False,
+            start_new_session=True,
+        )
+    finally:
+        os.close(writing)
+        os.close(reading)
