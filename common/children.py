@@ -13,7 +13,7 @@ from collections.abc import Sequence
 # end of a pipe that this process holds open, and then kills the group.
 _SCRIPT = """
 exec 3<&0
-(cat <&3; kill -KILL 0) >/dev/null 2>&1 &
+(read -r end <&3; kill -KILL 0) >/dev/null 2>&1 &
 "$@" </dev/null 3<&-
 code=$?
 kill $!
@@ -26,7 +26,7 @@ def run_child(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     reading, writing = os.pipe()
     try:
         return subprocess.run(
-            ["sh", "-c", _SCRIPT, "sh", *command],
+            ["/bin/sh", "-c", _SCRIPT, "sh", *command],
             stdin=reading,
             capture_output=True,
             text=True,
