@@ -21,7 +21,7 @@ def test_a_program_gives_its_code_and_what_it_printed() -> None:
 def lives(process: int) -> bool:
     """Whether a process runs; a dead one may wait for its parent to notice."""
     try:
-        return str(psutil.Process(process).status()) != psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(process).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 

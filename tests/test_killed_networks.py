@@ -66,7 +66,7 @@ def killed(pretrained: Shared, tmp_path_factory: pytest.TempPathFactory) -> Kill
     whole = write(pretrained, here / "whole.tsv", fasta, pretrained[1])
     folder = here / ".net.tsv.partial"
     command = [sys.executable, "-c", SLOW, *arguments(here / "net.tsv", fasta, pretrained[1])]
-    with subprocess.Popen(command, cwd=ROOT, env=environment_of()) as process:
+    with subprocess.Popen(command, cwd=ROOT, env=environment_of(), text=True) as process:
         while not any(file.stat().st_size > 1000 for file in folder.glob("*.scores")):
             assert process.poll() is None
             time.sleep(0.01)
