@@ -69,8 +69,9 @@ def _describe_cut(proteins: Proteins, cut_length: int | None) -> Iterator[str]:
     if len(cut):
         names = ", ".join(excerpt(proteins.ids[row]) for row in cut[:FEW])
         yield (
-            f"Of {len(cut)} of the proteins, the model saw only the first {cut_length} residues, as"
-            f" in its training: {names}{', …' if len(cut) > FEW else ''}."
+            f"{len(cut)} of the proteins {'was' if len(cut) == 1 else 'were'} cut to the first"
+            f" {cut_length} residues, as in the model's training: {names}"
+            f"{', …' if len(cut) > FEW else ''}."
         )
 
 
