@@ -81,11 +81,11 @@ class _Numbered:
         return np.unique(encode_pairs(pairs, len(self.proteins)))
 
     def degrees(self) -> NDArray[np.int64]:
-        """The number of positive pairs of each protein; a self-pair counts twice."""
+        """Return the number of positive pairs of each protein; a self-pair counts twice."""
         return np.bincount(self.pairs[self.labels == 1].ravel(), minlength=len(self.proteins))
 
     def present(self) -> NDArray[np.bool_]:
-        """Which proteins occur in the table, (P,)."""
+        """Return which proteins occur in the table, (P,)."""
         return np.bincount(self.pairs.ravel(), minlength=len(self.proteins)) > 0
 
     def name_pairs(self, codes: NDArray[np.int64]) -> Count:

@@ -125,7 +125,7 @@ class Audit:
     trained_on: Mapping[str, Count] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """All facts and findings, for audit.json."""
+        """Return all facts and findings, for audit.json."""
         return {
             "identity": self.identity,
             "method": self.method,
@@ -208,7 +208,7 @@ class Audit:
         return next(iter(self.splits))
 
     def table(self) -> str:
-        """The facts as two tables: one column for each split, and one for each pair of splits."""
+        """Return the facts as two tables, with a column for each split or each pair of splits."""
         rows = [
             ["", *self.splits],
             *([label, *map(show, self.splits.values())] for label, show in _SPLIT_ROWS),

@@ -223,7 +223,7 @@ class BatchPlanner:
         )
 
     def at(self, epoch: int) -> PairData:
-        """The pairs of an epoch; the row numbers in its rounds refer to them."""
+        """Return the pairs of an epoch; the row numbers in its rounds refer to them."""
         if self.resampling is None:
             return self.data
         return self.data.with_table(self.resampling.at(epoch))
@@ -233,11 +233,11 @@ class BatchPlanner:
         return self.sampling.strategy == "ohem" and epoch >= self.sampling.warmup_epochs
 
     def updates(self, epoch: int) -> int:
-        """The number of optimizer updates in an epoch."""
+        """Return the number of optimizer updates in an epoch."""
         return len(self._round_sizes(epoch)) // self.accumulation
 
     def rounds(self, epoch: int) -> list[Rows]:
-        """The rows of each global batch of an epoch, sorted by length within the batch."""
+        """Return the rows of each global batch of an epoch, sorted by length within the batch."""
         data, rng = self.at(epoch), np.random.default_rng((self.seed, epoch))
         sizes = np.asarray(self._round_sizes(epoch))
         if self.sampling.strategy == "ohem" and not self.mines(epoch):
@@ -251,7 +251,7 @@ class BatchPlanner:
         return [_sort_by_length(data, np.concatenate(part)) for part in zip(*parts, strict=True)]
 
     def _round_sizes(self, epoch: int) -> list[int]:
-        """How many pairs each round has; the last update's rounds split the rest evenly."""
+        """Return how many pairs each round has; the last update's rounds split the rest evenly."""
         size = self.round_pairs
         if self.mines(epoch):
             size *= self.sampling.pool_multiplier

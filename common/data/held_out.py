@@ -67,7 +67,7 @@ class HeldOut:
 
 
 def find_held_out(train: PairTable, validation: PairTable) -> HeldOut | None:
-    """The proteins of the validation pairs as one set, if no training pair contains any of them."""
+    """Return the validation proteins as one set, if no training pair contains any of them."""
     if overlap(train, validation):
         return None
     edges = np.unique(np.sort(validation.pairs[validation.labels == 1], axis=1), axis=0)
@@ -114,7 +114,7 @@ def set_aside(
 
 
 def join_positives(tables: Sequence[PairTable]) -> tuple[tuple[str, ...], Places]:
-    """The proteins of all positive pairs, sorted, and these pairs, (E, 2), each once."""
+    """Return the proteins of all positive pairs, sorted, and these pairs, (E, 2), each once."""
     named = [table.select(table.labels == 1) for table in tables]
     proteins = tuple(sorted(set().union(*(table.proteins for table in named))))
     pairs = [places_of(table.proteins, proteins)[table.pairs] for table in named]
@@ -128,7 +128,7 @@ def _draw_walks(
     strategy: Strategy,
     rng: np.random.Generator,
 ) -> list[Places]:
-    """The proteins of each set, sorted: a walk over what the walks before it have left."""
+    """Return the proteins of each set, sorted: a walk over what the walks before it have left."""
     size = round(settings.fraction * count / settings.walks)
     if size < _FEWEST:
         raise UserError(
@@ -148,7 +148,7 @@ def _draw_walks(
 def _draw_set(
     walk: Places, edges: Places, known: Places, rng: np.random.Generator
 ) -> tuple[Places, NDArray[np.int8]]:
-    """All edges among some proteins, as many pairs that are not known to interact, and labels."""
+    """Return all edges among some proteins, as many pairs not known to interact, and labels."""
     positives, taken = _within(edges, walk), encode_pairs(_within(known, walk), len(walk))
     source = Negatives(len(walk), positives, np.sort(taken))
     count = min(len(positives), source.free)
@@ -167,12 +167,12 @@ def _check_set(labels: NDArray[np.int8], number: int, settings: ValidationConfig
 
 
 def _within(edges: Places, members: Places) -> Places:
-    """The edges whose two proteins are both in `members` (sorted), as indices into it."""
+    """Return the edges whose two proteins are both in `members` (sorted), as indices into it."""
     return np.searchsorted(members, edges[np.isin(edges, members).all(axis=1)])
 
 
 def _without(train: PairTable, proteins: Sequence[str]) -> PairTable:
-    """The pairs that contain none of these proteins."""
+    """Return the pairs that contain none of these proteins."""
     kept: NDArray[np.bool_] = np.all(places_of(train.proteins, proteins)[train.pairs] < 0, axis=1)
     if not kept.any():
         raise UserError(

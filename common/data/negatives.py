@@ -38,7 +38,7 @@ _DENSE = 0.25
 
 
 def encode_pairs(pairs: Pairs, proteins: int) -> Codes:
-    """One number for each unordered pair of protein numbers below `proteins`."""
+    """Return one number for each unordered pair of protein numbers below `proteins`."""
     codes: Codes = pairs.min(1) * proteins + pairs.max(1)
     return codes
 
@@ -63,7 +63,7 @@ class Negatives:
     def of_table(
         cls, table: PairTable, others: Iterable[PairTable] = (), self_pairs: bool = False
     ) -> Negatives:
-        """The negatives of a table's proteins: no positive of it or of the others is drawn."""
+        """Prepare to draw negatives for a table; no positive of any given table is drawn."""
         known = [positive_codes(other, table.proteins) for other in (table, *others)]
         positives = table.pairs[table.labels == 1]
         return cls(len(table.proteins), positives, np.unique(np.concatenate(known)), self_pairs)
@@ -153,7 +153,7 @@ class Negatives:
         return np.delete(codes, left)
 
     def _usable(self, codes: Codes, taken: Codes) -> NDArray[np.bool_]:
-        """Which codes are free and appear for the first time."""
+        """Return which codes are free and appear for the first time."""
         # Each code carries its place: sorting numbers is several times faster than `argsort`.
         ordered, order = np.divmod(np.sort(codes * len(codes) + np.arange(len(codes))), len(codes))
         bad = np.zeros(len(codes), np.bool_)
@@ -226,11 +226,11 @@ class Resampling:
         return max(1, round(self.settings.per_positive * len(self.negatives.positives)))
 
     def __len__(self) -> int:
-        """How many pairs an epoch has."""
+        """Return how many pairs an epoch has."""
         return len(self.negatives.positives) + self.count
 
     def at(self, epoch: int) -> PairTable:
-        """The pairs of an epoch: the positives, then its negatives."""
+        """Return the pairs of an epoch: the positives, then its negatives."""
         if epoch not in self._latest:
             # The third number keeps these draws apart from those of the order of the pairs.
             rng = np.random.default_rng((self.seed, epoch, 1))
@@ -243,7 +243,7 @@ class Resampling:
 
 
 def contains(ordered: Codes, codes: Codes) -> NDArray[np.bool_]:
-    """Which of `codes` are among the `ordered` ones."""
+    """Return which of `codes` are among the `ordered` ones."""
     if not len(ordered):
         return np.zeros(len(codes), np.bool_)
     place = np.minimum(np.searchsorted(ordered, codes), len(ordered) - 1)
@@ -258,6 +258,6 @@ def cycle(rng: np.random.Generator, rows: Pairs, count: int) -> Pairs:
 
 
 def positive_codes(table: PairTable, proteins: Sequence[str]) -> Codes:
-    """The codes of a table's positives between `proteins`, numbered in their order."""
+    """Return the codes of a table's positives between `proteins`, numbered in their order."""
     pairs = places_of(table.proteins, proteins)[table.pairs[table.labels == 1]].reshape(-1, 2)
     return np.unique(encode_pairs(pairs[(pairs >= 0).all(1)], len(proteins)))

@@ -103,7 +103,7 @@ def _sample_size(
 
 
 def _label(held_out: HeldOut, codes: Places) -> PairTable:
-    """The table of these pairs of held-out proteins."""
+    """Return the table of these pairs of held-out proteins."""
     count = len(held_out.proteins)
     labels = contains(np.sort(encode_pairs(held_out.edges, count)), codes).astype(np.int8)
     return PairTable(held_out.proteins, np.stack(np.divmod(codes, count), axis=1), labels)

@@ -31,7 +31,7 @@ def digest_pairs(table: PairTable) -> str:
 
 
 def find_hashed(table: PairTable, hashes: Hashes) -> NDArray[np.bool_]:
-    """Which pairs of a table are among those that `hash_pairs` hashed, (N,)."""
+    """Return which pairs of a table are among those that `hash_pairs` hashed, (N,)."""
     return np.isin(_hash_each(table), hashes)
 
 

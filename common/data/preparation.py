@@ -60,7 +60,7 @@ class Part:
     labels: npt.NDArray[np.int8]
 
     def count(self) -> dict[str, int]:
-        """The numbers of positive pairs, negative pairs and proteins."""
+        """Return the numbers of positive pairs, negative pairs and proteins."""
         positives = int(self.labels.sum())
         negatives = len(self.labels) - positives
         proteins = len(np.unique(self.pairs))
@@ -82,7 +82,7 @@ class Material:
     missing: tuple[str, ...]
 
     def numbers(self, table: Interactions, pairs: Numbers) -> Numbers:
-        """The pairs of a table, with each protein's number among the sequences."""
+        """Return the pairs of a table, with each protein's number among the sequences."""
         places = {name: number for number, name in enumerate(self.sequences)}
         found: Numbers = np.array([places[name] for name in table.ids], np.int64)[pairs]
         return found.reshape(-1, 2)
@@ -208,7 +208,7 @@ def read_material(settings: InteractionsConfig) -> Material:
 
 
 def _find_groups(material: Material, settings: InteractionsConfig) -> tuple[Numbers, str]:
-    """The group of similar sequences that each protein is in, and how they were found."""
+    """Return the group of similar sequences that each protein is in, and how they were found."""
     if settings.max_identity is None or settings.splits.train is not None:
         return np.arange(len(material.sequences)), "none"
     similar = find_similar(material.sequences, settings.max_identity)

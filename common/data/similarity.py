@@ -97,7 +97,7 @@ class Matches:
 def find_similar(
     sequences: Mapping[str, str], identity: float, method: Method | None = None
 ) -> Similarity:
-    """The pairs of sequences that are similar at an identity.
+    """Return the pairs of sequences that are similar at an identity.
 
     Args:
         sequences: By id.
@@ -151,7 +151,7 @@ def best_method() -> Method:
 
 
 def _find_equal(texts: Sequence[str]) -> Numbers:
-    """All pairs of the same sequence."""
+    """Return all pairs of the same sequence."""
     rows: dict[str, list[int]] = {}
     for row, text in enumerate(texts):
         rows.setdefault(text, []).append(row)
@@ -207,7 +207,7 @@ def _run_mmseqs(
 
 
 def _search_kmers(texts: Sequence[str], identity: float) -> Numbers:
-    """Pairs that share seeds near one diagonal, and there enough identical residues."""
+    """Return the pairs with common seeds near one diagonal and enough identical residues there."""
     residues, lengths = number_residues(texts)
     seed = _LONG_SEED if identity >= _LONG_FROM else _SEED
     a, b, diagonal = _find_candidates(residues, lengths, seed)
@@ -228,7 +228,7 @@ def _match_kmers(
 
 
 def number_residues(texts: Sequence[str]) -> tuple[NDArray[np.int8], Numbers]:
-    """The residues of all sequences, one after the other, -1 for an unusual one; the lengths."""
+    """Return the residues of all sequences end to end (-1 if unusual), and the lengths."""
     letters = np.full(256, -1, np.int8)
     letters[np.frombuffer(_LETTERS, np.uint8)] = np.arange(len(_LETTERS))
     residues = letters[np.frombuffer("".join(texts).encode("latin-1", "replace"), np.uint8)]

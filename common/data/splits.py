@@ -180,7 +180,7 @@ def check_tables(
 
 
 def read_for_model(store: EmbeddingStore, config: Config, accelerator: Accelerator) -> Store:
-    """The embeddings as the configured model reads them: all residues, or only their means."""
+    """Return the embeddings that the configured model reads: all residues, or their means."""
     if MODELS.get(config.model.model).reads_means:
         return open_means(store, accelerator)
     return store

@@ -93,7 +93,7 @@ def draw_sides(
 
 
 def neighbours_of(edges: Pairs, members: Pairs) -> list[list[int]]:
-    """The neighbours of every member among the members, by their places in `members`."""
+    """Return the neighbours of every member among the members, by their indices in `members`."""
     places = np.full(max(edges.max(initial=0), members.max(initial=0)) + 1, -1)
     places[members] = np.arange(len(members))
     neighbours: list[list[int]] = [[] for _ in members]
@@ -158,7 +158,7 @@ def draw_node_sets(
 
 
 def list_neighbours(binds: Matrix) -> list[list[int]]:
-    """The numbers of each node's neighbours, without the node itself."""
+    """Return the numbers of each node's neighbours, without the node itself."""
     return [[int(b) for b in np.flatnonzero(row) if b != a] for a, row in enumerate(binds)]
 
 

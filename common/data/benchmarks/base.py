@@ -75,24 +75,24 @@ class Benchmark(abc.ABC):
 
     @abc.abstractmethod
     def pairs(self, split: Split) -> PairTable:
-        """The labelled pairs of a split.
+        """Return the labelled pairs of a split.
 
         `all_test` is every unordered pair of the test proteins, self-pairs included.
         """
 
     @abc.abstractmethod
     def sequences(self) -> dict[str, str]:
-        """The amino-acid sequence of every protein of the species."""
+        """Return the amino-acid sequence of every protein of the species."""
 
     @abc.abstractmethod
     def test_graph(self) -> nx.Graph:
-        """The interactions among the test proteins, self-loops included."""
+        """Return the interactions among the test proteins, self-loops included."""
 
     @abc.abstractmethod
     def node_sets(
         self, strategies: Sequence[Strategy] = ()
     ) -> dict[Strategy, dict[int, list[frozenset[str]]]]:
-        """The sampled subsets of the test proteins by strategy and size.
+        """Return the sampled subsets of the test proteins by strategy and size.
 
         Only strategies that sample this same test network are returned, the configured one first.
 
@@ -104,7 +104,7 @@ class Benchmark(abc.ABC):
         """
 
     def files(self) -> Mapping[str, Path]:
-        """The files that the benchmark is read from, by their content."""
+        """Return the files that the benchmark is read from, by their content."""
         return {}
 
     def has(self, content: str) -> bool:
@@ -113,7 +113,7 @@ class Benchmark(abc.ABC):
         return content in files or not files
 
     def functional_file(self, name: str, task: str) -> Path:
-        """A file of the functional data: complexes, GO terms, essential proteins.
+        """Return a file of the functional data: complexes, GO terms, essential proteins.
 
         Args:
             name: The file's name.

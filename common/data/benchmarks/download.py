@@ -165,7 +165,7 @@ class Downloads:
         return target.relative_to(self.folder).as_posix()
 
     def _entry(self, name: str, url: str) -> Entry:
-        """What is recorded of a file, if it came from this URL."""
+        """Return the recorded entry of a file, if the file came from this URL."""
         entry = self._read_record().get(name, {})
         return entry if entry.get("url") == url else {"url": url}
 
@@ -198,7 +198,7 @@ def _reason(error: requests.RequestException, part: Path) -> str:
 
 
 def _validator(answer: requests.Response) -> str:
-    """The server's identifier of this state of the file, for the header `If-Range`."""
+    """Return the server's identifier of this state of the file, for the header `If-Range`."""
     etag = answer.headers.get("ETag", "")
     return answer.headers.get("Last-Modified", "") if etag[:2] in ("", "W/") else etag
 

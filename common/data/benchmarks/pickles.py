@@ -286,7 +286,7 @@ def _to_graph(record: object, content: _Content) -> nx.Graph:
 
 
 def _shown(mapping: object, content: _Content) -> dict[Any, Any] | None:
-    """The entries of a dict, or those that a filtered view of one shows; None for anything else."""
+    """Return the entries of a dict, or of a filtered view of one; None for anything else."""
     if isinstance(mapping, dict):
         content.count(mapping)
         return mapping

@@ -98,23 +98,23 @@ class Pring(Benchmark):
             _fetch_functional(settings, functional)
 
     def pairs(self, split: Split) -> PairTable:
-        """The labelled pairs of a split; `all_test` may be derived from the test graph."""
+        """Return the labelled pairs of a split; `all_test` may be derived from the test graph."""
         if split == "all_test" and split not in self._files:
             return all_pairs(self.test_graph())
         return read_pairs(self.path(split), self.cache_dir)
 
     def sequences(self) -> dict[str, str]:
-        """The amino-acid sequence of every protein of the species."""
+        """Return the amino-acid sequence of every protein of the species."""
         return read_sequences(self.path("sequences"), self.cache_dir)
 
     def test_graph(self) -> nx.Graph:
-        """The interactions among the test proteins, self-loops included."""
+        """Return the interactions among the test proteins, self-loops included."""
         return load_graph(self.path("test_graph"))
 
     def node_sets(
         self, strategies: Sequence[Strategy] = ()
     ) -> dict[Strategy, dict[int, list[frozenset[str]]]]:
-        """The sampled subsets of the test proteins by strategy and size.
+        """Return the sampled subsets of the test proteins by strategy and size.
 
         Where each strategy has a split, and so a test network, of its own, only the configured
         strategy counts; a species that is only tested on (the flat layout) has one network and
@@ -138,7 +138,7 @@ class Pring(Benchmark):
         return found
 
     def files(self) -> Mapping[str, Path]:
-        """The files that exist, by their content."""
+        """Return the files that exist, by their content."""
         return {str(kind): path for kind, path in self._files.items()}
 
     def path(self, kind: FileKind) -> Path:
@@ -158,14 +158,14 @@ class Pring(Benchmark):
 
 
 def find_species(settings: BenchmarkConfig) -> Path | None:
-    """The folder of the configured species below the root, if there is one."""
+    """Return the folder of the configured species below the root, if there is one."""
     species, strategy = settings.species, settings.split_strategy
     folders = [path for path in _species_folders(Path(settings.root_dir)) if path.name == species]
     return max(folders, key=lambda path: len(match_files(path, species, strategy)), default=None)
 
 
 def _species_folders(root: Path) -> list[Path]:
-    """The folders that look like species folders, wherever a release has put them."""
+    """Return the folders that look like species folders, in any layout of a release."""
     holders = [root / holder for holder in HOLDERS if (root / holder).is_dir()]
     folders = [folder for holder in holders for folder in sorted(holder.iterdir())]
     return [folder for folder in folders if folder.is_dir() and _is_species(folder)]
@@ -177,7 +177,7 @@ def _is_species(folder: Path) -> bool:
 
 
 def _list_files(folder: Path) -> set[str]:
-    """The files of a species' folder and of the splits in it, relative to the folder."""
+    """Return the files of a species' folder and of the splits in it, relative to the folder."""
     splits = [file for strategy in STRATEGIES for file in folder.glob(f"{strategy}/*")]
     files = [file for file in (*folder.glob("*"), *splits) if file.is_file()]
     return {file.relative_to(folder).as_posix() for file in files}
@@ -188,7 +188,7 @@ def _is_nested(files: Collection[str]) -> bool:
 
 
 def match_files(folder: Path, species: str, strategy: Strategy) -> dict[FileKind, Path]:
-    """The files of a species' folder, by their content.
+    """Return the files of a species' folder, by their content.
 
     The layouts are not mixed: where both occur in one folder, they belong to different splits.
     """
@@ -199,7 +199,7 @@ def match_files(folder: Path, species: str, strategy: Strategy) -> dict[FileKind
 
 
 def file_names(kind: FileKind, species: str, strategy: Strategy, nested: bool) -> list[str]:
-    """What a file may be called in its species' folder, in one of the two layouts."""
+    """Return the names that a file may have in its species' folder, in one of the two layouts."""
     place = _PLACES[kind][0 if nested else 1]
     name = place.format(species=species, strategy=strategy)
     return [name] if name.endswith(".pkl") else [name, f"{name}.gz"]
@@ -225,7 +225,7 @@ def _explain_absence(settings: BenchmarkConfig) -> str:
 
 
 def _find_root_near(root: Path) -> Path | None:
-    """The folder above or below that the user probably meant, or None."""
+    """Return the folder above or below that the user probably meant, or None."""
     if not root.is_dir():
         return None
     if _is_species(root):

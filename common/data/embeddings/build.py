@@ -153,7 +153,7 @@ def _identify(
 
 
 def _find_complete(directory: Path, requests: Sequence[Request]) -> list[Shard] | None:
-    """The store's shards, if they contain everything requested and none of them is damaged."""
+    """Return the shards if none is damaged and together they contain everything requested."""
     shards, broken = read_shards(directory)
     if broken or not stored_hashes(shards) >= {request.sequence_hash for request in requests}:
         return None

@@ -55,7 +55,7 @@ class Claim:
         write_atomically(self._file.with_suffix(".claim"), "\n".join(hashes))
 
     def others(self) -> dict[str, set[str]]:
-        """The sequences that other living runs have claimed, by owner; void claims are removed."""
+        """Return the sequences claimed by other living runs, by owner; remove void claims."""
         found = {}
         for lock in set(claim_locks(self._file.parent)) - {self._file}:
             try:
@@ -67,7 +67,7 @@ class Claim:
 
 
 def claim_locks(directory: Path) -> list[Path]:
-    """The lock files of the runs that are filling a store, or that left it unfinished."""
+    """Return the lock files of the runs that are filling a store, or that left it unfinished."""
     return list(directory.glob(".*.lock"))
 
 

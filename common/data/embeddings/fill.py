@@ -228,7 +228,7 @@ class Foreman:
         self._missing = self.wanted.keys() - stored_hashes(shards)
 
     def _cut(self, plan: Sequence[Sequence[Request]], dim: int) -> Sequence[Sequence[Request]]:
-        """The first batches of the plan: for each process a share of at most one shard."""
+        """Return the first batches of the plan: for each process a share of at most one shard."""
         processes = self._cache.accelerator.num_processes
         residues = np.cumsum([residues_in(batch) for batch in plan])
         shard_bytes = self._cache.settings.shard_mib * 2**20
@@ -300,7 +300,7 @@ def _embed(
 
 
 def residues_in(requests: Sequence[Request]) -> int:
-    """How many residues these requests have together."""
+    """Return how many residues these requests have together."""
     return sum(len(request.residues) for request in requests)
 
 

@@ -69,7 +69,7 @@ class LanguageModel:
 
     @torch.inference_mode()
     def residue_states(self, sequences: Sequence[str]) -> list[Tensor]:
-        """The states of sequences in upper case, computed as one padded batch.
+        """Return the states of sequences in upper case, computed as one padded batch.
 
         Returns:
             For each sequence a (length, dim) tensor on the model's device, special tokens

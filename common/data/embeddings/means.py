@@ -44,17 +44,17 @@ class MeanStore:
         self._means = (self._sums[:, :1] / counts[:, None, None]).astype(np.float32)
 
     def __getitem__(self, protein: str) -> Embedding:
-        """The mean state of a protein, (1, dim)."""
+        """Return the mean state of a protein, (1, dim)."""
         mean: Embedding = self._means[self._places[protein]]
         return mean
 
     def gather(self, proteins: Sequence[str]) -> Embedding:
-        """The mean states of some proteins, (proteins, dim)."""
+        """Return the mean states of some proteins, (proteins, dim)."""
         means: Embedding = self._means[[self._places[protein] for protein in proteins], 0]
         return means
 
     def length(self, protein: str) -> int:
-        """How many rows a protein has: one."""
+        """Return how many rows a protein has: one."""
         return 1
 
     def residues(self, protein: str) -> int:
@@ -95,12 +95,12 @@ def _fill(shards: Sequence[StoredShard]) -> None:
 
 
 def _add_up(shard: StoredShard) -> Sums:
-    """The sums of each protein of a shard, (rows, 2, D)."""
+    """Return the sums of each protein of a shard, (rows, 2, D)."""
     return np.stack([add_up(states) for states in shard.states])
 
 
 def _load(shard: StoredShard) -> Sums | None:
-    """The stored sums of a shard; None if they are missing or damaged."""
+    """Return the stored sums of a shard; None if they are missing or damaged."""
     for path in shard.path.parent.glob(_path_of(shard, "*").name):
         with suppress(OSError, ValueError):
             content = path.read_bytes()

@@ -41,7 +41,7 @@ class ModelFiles:
     weights: tuple[Path, ...]
 
     def config(self) -> dict[str, Any]:
-        """The model's own configuration.
+        """Return the model's own configuration.
 
         Raises:
             UserError: It is missing or not JSON.
@@ -95,7 +95,7 @@ def check_residue_limit(files: ModelFiles, model_name: str, max_sequence_length:
 
 
 def residue_limit(config: dict[str, Any]) -> int | None:
-    """The most residues that a model has positions for; None if unlimited or unknown.
+    """Return how many residues a model has positions for; None if unlimited or unknown.
 
     ESM-2: 1026 positions, of which 2 precede the first token (padding index 1) and 2 are taken by
     <cls> and <eos>: 1022.
@@ -109,7 +109,7 @@ def residue_limit(config: dict[str, Any]) -> int | None:
 
 
 def hash_model(files: ModelFiles, cache_dir: Path) -> str:
-    """One hash of weights, configuration and tokenizer.
+    """Return one hash of weights, configuration and tokenizer.
 
     The weights' hashes are remembered in `cache_dir` by path, size and time stamp, so that
     gigabytes need not be read at every start.
@@ -147,7 +147,7 @@ def _remembered_hash(path: Path, cache_dir: Path) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; empty where the file is missing or damaged."""
+    """Return a JSON object; empty where the file is missing or damaged."""
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -156,7 +156,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _weight_files(directory: Path) -> tuple[Path, ...]:
-    """The files that transformers would load the weights from; none if one is missing."""
+    """Return the files that transformers would load the weights from; none if one is missing."""
     for name in WEIGHT_FILES:
         if (directory / name).is_file():
             return (directory / name,)
@@ -192,7 +192,7 @@ def _download(settings: EmbeddingsConfig) -> ModelFiles:
 
 
 def _snapshot(settings: EmbeddingsConfig, weights: str, offline: bool = False) -> ModelFiles | None:
-    """The hub's copy on this machine, downloaded unless offline; None if it is not complete."""
+    """Return the local copy of a hub model, downloaded unless offline; None if incomplete."""
     directory = Path(
         snapshot_download(
             settings.model_name,

@@ -217,7 +217,7 @@ def create_store_directory(directory: Path, identity: StoreIdentity) -> None:
 
 
 def read_shards(directory: Path) -> tuple[list[Shard], dict[Path, str]]:
-    """The shards that may be used, and the broken ones with the reason.
+    """Return the shards that may be used, and the broken ones with the reason.
 
     Shards without a sidecar are in neither: another run may be about to write it.
     """
@@ -267,7 +267,7 @@ def discard_broken_shards(
 
 
 def _check_shard(path: Path) -> Shard | str:
-    """The shard, or what is wrong with it."""
+    """Return the shard, or what is wrong with it."""
     try:
         shard = Shard.from_sidecar(path)
     except (OSError, ValueError, TypeError, RecursionError):

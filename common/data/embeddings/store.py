@@ -35,16 +35,16 @@ class Store(Protocol):
     language_model: str
 
     def __getitem__(self, protein: str) -> Embedding:
-        """The rows of a protein, (rows, dim)."""
+        """Return the rows of a protein, (rows, dim)."""
 
     def gather(self, proteins: Sequence[str]) -> Embedding:
-        """The rows of some proteins, laid end to end: a new array (R, dim)."""
+        """Return the rows of some proteins, laid end to end: a new array (R, dim)."""
 
     def length(self, protein: str) -> int:
-        """How many rows a protein has."""
+        """Return how many rows a protein has."""
 
     def residues(self, protein: str) -> int:
-        """How many residues the rows stand for."""
+        """Return how many residues the rows stand for."""
 
     def sums(self, protein: str) -> Sums:
         """Sums over the residues, of their states and of the squares: (2, dim)."""
@@ -96,21 +96,21 @@ class EmbeddingStore:
         self._hashes = dict(hashes)
 
     def __getitem__(self, protein: str) -> Embedding:
-        """The states of a protein: a read-only (length, dim) view in the store's dtype."""
+        """Return the states of a protein: a read-only (length, dim) view in the store's dtype."""
         part, first, end = self._places[protein]
         return self._values[part][first:end].reshape(-1, self.dim)
 
     def gather(self, proteins: Sequence[str]) -> Embedding:
-        """The states of some proteins, laid end to end: a new array (R, dim)."""
+        """Return the states of some proteins, laid end to end: a new array (R, dim)."""
         return np.concatenate([self[protein] for protein in proteins])
 
     def length(self, protein: str) -> int:
-        """How many residues of a protein are stored; its sequence may have been cut."""
+        """Return how many residues of a protein are stored; its sequence may have been cut."""
         _, first, end = self._places[protein]
         return (end - first) // self.dim
 
     def residues(self, protein: str) -> int:
-        """How many residues of a protein are stored, like `length`."""
+        """Return how many residues of a protein are stored, like `length`."""
         return self.length(protein)
 
     def sums(self, protein: str) -> Sums:
@@ -118,7 +118,7 @@ class EmbeddingStore:
         return add_up(self[protein])
 
     def shards(self) -> Iterator[StoredShard]:
-        """The content of each shard."""
+        """Yield the content of each shard."""
         for path in self._paths:
             batches = _map_batches([path])
             values = [_flat_values(batch, self._dtype) for batch in batches]
@@ -153,7 +153,7 @@ def add_up(states: Embedding) -> Sums:
 
 
 def stored_hashes(shards: Sequence[Shard]) -> set[str]:
-    """The sequence hashes of all rows in these shards."""
+    """Return the sequence hashes of all rows in these shards."""
     batches = _map_batches([shard.path for shard in shards])
     return {key for batch in batches for key in batch.column("sequence_hash").to_pylist()}
 
@@ -167,13 +167,13 @@ def _map_batches(paths: Sequence[Path]) -> list[pa.RecordBatch]:
 
 
 def _flat_values(batch: pa.RecordBatch, dtype: str) -> Embedding:
-    """All values of a record batch in one array, which keeps the mapping alive."""
+    """Return all values of a record batch in one array, which keeps the mapping alive."""
     _, _, values = batch.column("embedding").buffers()
     return np.frombuffer(values, np.dtype(dtype))
 
 
 def _row_places(batches: Sequence[pa.RecordBatch], dtype: str) -> Iterator[tuple[str, Place]]:
-    """Every row's sequence hash and place; converted in bulk, no embedding is touched."""
+    """Yield every row's sequence hash and index; hashes are converted in bulk."""
     for number, batch in enumerate(batches):
         column = batch.column("embedding")
         offsets = np.frombuffer(column.buffers()[1], np.int64)[column.offset :]

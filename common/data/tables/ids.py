@@ -1,4 +1,4 @@
-"""Protein ids: UniProt's way to write them, and their places in a list of proteins."""
+"""Protein ids: UniProt's way to write them, and their indices in a list of proteins."""
 
 from __future__ import annotations
 

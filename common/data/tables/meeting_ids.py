@@ -65,7 +65,7 @@ def read_id_map(path: str | Path) -> dict[str, tuple[str, ...]]:
 
 
 def read_organisms(path: str | Path) -> dict[str, int]:
-    """The organism of each protein by its id, from the `OX=9606` of UniProt's FASTA headers.
+    """Return the organism of each protein by its id, from the `OX=9606` of UniProt's FASTA headers.
 
     Raises:
         UserError: The file cannot be read.
@@ -75,7 +75,7 @@ def read_organisms(path: str | Path) -> dict[str, int]:
 
 
 def plain_id(name: str) -> str:
-    """The accession of a name with bars (`sp|P12345|NAME`, `gi|5|ref|NP_1.1|`), else the name."""
+    """Return the accession in a name with bars (`sp|P12345|NAME`), or else the name."""
     parts = name.split("|")
     if parts[0] == "gi" and len(parts) > 3:
         parts = parts[2:]
@@ -85,7 +85,7 @@ def plain_id(name: str) -> str:
 
 
 def known_ids(sequences: Iterable[str], id_map: IdMap | None = None) -> frozenset[str]:
-    """Every form of id by which a sequence can be found."""
+    """Return every form of id by which a sequence can be found."""
     forms = {text for name in sequences for _, text in _forms(name)}
     return frozenset(forms.union(id_map or ()))
 
@@ -127,7 +127,7 @@ def meet(
 
 
 def _forms(name: str) -> Iterator[tuple[str, str]]:
-    """The forms of an id, with the parts that were cut off: prefix and version."""
+    """Yield the forms of an id, with the parts that were cut off: prefix and version."""
     plain = plain_id(name)
     stems = [("", plain)]
     if prefix := _PREFIX.match(plain):
@@ -158,7 +158,7 @@ class _Finder:
                     self.forms[cut][text] = None
 
     def find(self, name: str) -> str | None:
-        """The id of the matching sequence; None if no sequence or more than one matches."""
+        """Return the id of the matching sequence; None if no sequence or more than one matches."""
         for target in self.id_map.get(plain_id(name), ()):
             hit = self._find(target)
             if hit:
@@ -174,7 +174,7 @@ class _Finder:
         return hit or None
 
     def _find(self, name: str) -> str | None:
-        """The id of the matching sequence; empty if several match, None if none does."""
+        """Return the id of the matching sequence; empty if several match, None if none does."""
         if name in self.sequences:
             return name
         several = False
@@ -188,7 +188,7 @@ class _Finder:
         return "" if several else None
 
     def _combinations(self, name: str) -> list[tuple[str, str]]:
-        """Each form of the id, with the parts that may be cut off the ids of the sequences."""
+        """Return each form of the id and the parts that may be cut off the ids of sequences."""
         allowed = [
             (len(own) + len(cut), text, cut)
             for own, text in _forms(name)

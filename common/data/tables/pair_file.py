@@ -152,7 +152,7 @@ def _find_layout(path: Path, form: PairFormat) -> _Layout | None:
 
 
 def _split_first(line: str, form: PairFormat) -> tuple[list[str], bool]:
-    """The columns of the first line, and whether commas separate them.
+    """Return the columns of the first line, and whether commas separate them.
 
     Names of columns may contain spaces if tabs or commas separate them; ids may contain commas if
     white space separates them.
@@ -169,7 +169,7 @@ def _split_first(line: str, form: PairFormat) -> tuple[list[str], bool]:
 
 
 def _split(line: str, comma: bool) -> list[str]:
-    """The columns of a line; none of a blank line or a comment."""
+    """Return the columns of a line; none of a blank line or a comment."""
     fields = [part.strip() for part in line.split(",")] if comma else line.split()
     return fields if line.strip() and fields[0][:1] != "#" else []
 
@@ -255,7 +255,7 @@ def _arrow_blocks(path: Path, layout: _Layout, ids: _Ids) -> Iterator[_Block]:
 
 
 def _encode(column: Any, ids: _Ids) -> NDArray[np.int32]:
-    """The codes of a dictionary-encoded Arrow column of ids."""
+    """Return the codes of a dictionary-encoded Arrow column of ids."""
     names = column.dictionary.to_pylist()
     # The space is the only white space that is printable.
     if not all(name and name.isprintable() and " " not in name for name in names):
@@ -281,7 +281,7 @@ def _patient_blocks(path: Path, layout: _Layout, ids: _Ids) -> Iterator[_Block]:
 def _parse_line(
     path: Path, number: int, line: str, layout: _Layout, ids: _Ids
 ) -> tuple[float, ...] | None:
-    """The codes and numbers of a line; None for a blank line or a comment."""
+    """Return the codes and numbers of a line; None for a blank line or a comment."""
     form, fields = layout.form, _split(line, layout.comma)
     if not fields:
         return None

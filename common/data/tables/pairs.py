@@ -125,7 +125,7 @@ def _parse_pairs(path: Path) -> pa.Table:
 
 
 def all_pairs(graph: nx.Graph) -> PairTable:
-    """Every unordered pair of a graph's nodes, self-pairs included, labelled by its edges.
+    """Return every unordered pair of a graph's nodes, self-pairs included, labelled by its edges.
 
     Pairs come in the order of the sorted ids: (0, 0), (0, 1), …, (n - 1, n - 1).
     """

@@ -90,7 +90,7 @@ class TextFile:
         self.foreign = 0
 
     def lines(self) -> Iterator[tuple[int, str]]:
-        """All lines with their numbers."""
+        """Yield all lines with their numbers."""
         number = 0
         for block in self.text_blocks():
             for line in block.decode().split("\n")[:-1]:
@@ -98,7 +98,7 @@ class TextFile:
                 yield number, line
 
     def text_blocks(self) -> Iterator[bytes]:
-        """The whole text as UTF-8, in blocks of whole lines.
+        """Yield the whole text as UTF-8, in blocks of whole lines.
 
         Raises:
             UserError: The file cannot be read, or is not text.

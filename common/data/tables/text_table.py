@@ -56,7 +56,7 @@ class Names(NamedTuple):
     written: list[str]
 
     def or_else(self, other: Names) -> Names:
-        """The ids of `other` in the rows where this column has none."""
+        """Return the ids of `other` in the rows where this column has none."""
         empty = np.array([not value for value in self.values], bool)[self.codes]
         codes = np.where(empty, other.codes + np.int32(len(self.values)), self.codes)
         return Names([*self.values, *other.values], codes, [*self.written, *other.written])
@@ -93,12 +93,12 @@ class Layout:
     quoted: bool = False
 
     def split(self, line: str) -> list[str]:
-        """The values of a line."""
+        """Return the values of a line."""
         return split_line(line, self.delimiter, self.quoted)
 
 
 def split_line(line: str, delimiter: str | None, quoted: bool = False) -> list[str]:
-    """The values of a line, as Arrow separates them."""
+    """Return the values of a line, as Arrow separates them."""
     if delimiter is None:
         line, delimiter = re.sub(r"[ \t]+", "\t", line.strip(" \t")), "\t"
     if not quoted:
@@ -152,13 +152,13 @@ class Block:
     def array(
         self, column: str, convert: Callable[[str], float], dtype: type[Scalar]
     ) -> npt.NDArray[Scalar]:
-        """The values of a column, converted, as an array (R,)."""
+        """Return the values of a column, converted, as an array (R,)."""
         values, codes = self.convert(column, convert)
         found: npt.NDArray[Scalar] = np.array(values, dtype)[codes]
         return found
 
     def names(self, column: str, convert: Callable[[str], str]) -> Names:
-        """The ids of a column; `convert` gives the id that is meant, or an empty string."""
+        """Return the ids of a column; `convert` gives the id that is meant, or an empty string."""
         values, codes = self.convert(column, convert)
         return Names(values, codes, self.columns[column].dictionary.to_pylist())
 
@@ -177,7 +177,7 @@ class TextTable(TextFile):
         self.head = self._read_head()
 
     def blocks(self, layout: Layout) -> Iterator[Block]:
-        """All rows, in blocks.
+        """Yield all rows, in blocks.
 
         Raises:
             UserError: The file cannot be read, or a line has a different number of columns.
@@ -245,7 +245,7 @@ class TextTable(TextFile):
         return ((n, line) for n, line in self.lines() if not _SKIPPED_LINE.match(line))
 
     def _data_blocks(self, delimiter: str | None) -> Iterator[bytes]:
-        """The lines that hold data."""
+        """Yield the lines that hold data."""
         for block in self.text_blocks():
             if b"#" in block or block[:1] in b" \t\n" or re.search(rb"\n[ \t\n]", block):
                 block = _SKIPPED.sub(b"", b"\n" + block)[1:]

@@ -60,7 +60,7 @@ def _count_links(network: nx.Graph, name: str, group: Iterable[str]) -> int:
 def label_complex_pairs(
     network: nx.Graph, complexes: Sequence[Sequence[str]]
 ) -> list[tuple[str, str, int]]:
-    """Every pair of two proteins of a complex, once, with its label in the network."""
+    """Return every pair of two proteins of a complex, once, with its label in the network."""
     pairs = {pair: None for group in complexes for pair in combinations(sorted(group), 2)}
     return [(a, b, int(network.has_edge(a, b))) for a, b in pairs]
 
@@ -107,7 +107,7 @@ def _draw_terms(
 
 
 def rank_by_degree(network: nx.Graph) -> tuple[list[str], list[str]]:
-    """The proteins with most partners (essential), and as many with fewest; both sorted by id."""
+    """Return the proteins with most partners (essential) and as many with fewest, sorted by id."""
     partners = {name: sum(partner != name for partner in network[name]) for name in network}
     order = sorted(network, key=lambda name: (-partners[name], name))
     number = min(MOST_ESSENTIAL, len(order) // 2)

@@ -126,7 +126,7 @@ def draw_proteins(
 def draw_unlabelled(
     spec: DemoSpec, families: Families, count: int, rng: np.random.Generator
 ) -> list[str]:
-    """Short sequences rich in domains, of no species, for a language model to learn from.
+    """Draw short sequences of no species, rich in domains, to train a language model.
 
     Each has three domains and little background, so that a training step shows the model more
     domains than whole proteins would.
@@ -145,7 +145,7 @@ def draw_network(
     mean_degree: float,
     rng: np.random.Generator,
 ) -> Network:
-    """The interactions of a species.
+    """Draw the interactions of a species.
 
     A pair that can bind does so with probability min(1, c * w_a * w_b), after Chung and Lu (2002);
     the sociability w is Pareto distributed and c gives the mean degree. In addition, there are the

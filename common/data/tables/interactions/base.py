@@ -86,7 +86,7 @@ class Interactions:
         return f"Interactions({len(self)} pairs of {len(self.ids)} proteins)"
 
     def record(self) -> dict[str, int]:
-        """The counts by step, and how many pairs are left."""
+        """Return the counts by step, and how many pairs are left."""
         return {count.step: count.number for count in self.counts} | {LEFT: len(self)}
 
 
@@ -159,7 +159,7 @@ class Tally:
             self._counts[step] = Count(step, known.number + number, shown)
 
     def counts(self) -> tuple[Count, ...]:
-        """All counts."""
+        """Return all counts."""
         return tuple(self._counts.values())
 
 
@@ -232,7 +232,7 @@ def settle(
 def _sort_names(
     names: Sequence[str], pairs: npt.NDArray[np.integer]
 ) -> tuple[tuple[str, ...], Pairs]:
-    """The names that the pairs use, sorted, and the pairs by their numbers among these."""
+    """Return the names that the pairs use, sorted, and the pairs by their numbers among these."""
     used = np.flatnonzero(np.bincount(pairs.ravel(), minlength=len(names)))
     order = sorted(used.tolist(), key=lambda place: names[place])
     rank = np.zeros(len(names), np.int64)
@@ -260,7 +260,7 @@ def _pair_texts(ids: Sequence[str], pairs: Pairs) -> list[str]:
 
 
 def format_counts(interactions: Interactions) -> list[str]:
-    """The lines of a table of what was read, dropped and kept, with examples."""
+    """Return the lines of a table of what was read, dropped and kept, with examples."""
     counts = (*interactions.counts, Count(LEFT, len(interactions)))
     width = max(len(count.step) for count in counts)
     digits = max(len(str(count.number)) for count in counts)

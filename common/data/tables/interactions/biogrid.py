@@ -29,7 +29,7 @@ _TREMBL = "trembl accessions interactor"
 
 
 def _header(head: Head) -> tuple[list[str], bool]:
-    """The lower-case names of the columns, and whether they come from a header line."""
+    """Return the lower-case names of the columns, and whether they come from a header line."""
     for text, is_line in ((head.comment, False), (head.lines[0], True)):
         names = [name.strip().lower() for name in text.split("\t")]
         if _SYSTEM_TYPE in names and f"{_NAMINGS['systematic']} a" in names:
@@ -121,7 +121,7 @@ def _is_physical(text: str) -> bool:
 
 
 def _score(text: str) -> float:
-    """The score that the publication gives, on its own scale; NaN if it is not a number."""
+    """Return the score that the publication gives, on its own scale; NaN if it is not a number."""
     try:
         return float(text)
     except ValueError:

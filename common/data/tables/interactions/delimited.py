@@ -39,7 +39,7 @@ def _recognizes(head: Head) -> bool:
 
 
 def _split_first(head: Head) -> tuple[list[str], str | None, bool]:
-    """The values of the first line, what separates them, and whether quotes are used."""
+    """Return the values of the first line, what separates them, and whether quotes are used."""
     quoted = any('"' in text for text in head.lines[:10])
     delimiter = _find_delimiter(head, quoted)
     fields = split_line(head.lines[0], delimiter, quoted)
@@ -47,7 +47,7 @@ def _split_first(head: Head) -> tuple[list[str], str | None, bool]:
 
 
 def _find_delimiter(head: Head, quoted: bool) -> str | None:
-    """The first delimiter that divides all first lines into the same two or three columns."""
+    """Find the first delimiter that divides all first lines into the same 2 or 3 columns."""
     marks = [*(mark for mark in "\t,;" if mark in head.lines[0]), None]
     for mark in marks:
         widths = {len(split_line(line, mark, quoted)) for line in head.lines[:100]}
@@ -59,7 +59,7 @@ def _find_delimiter(head: Head, quoted: bool) -> str | None:
 def read_rows(
     table: TextTable, options: ReadOptions, check: Callable[[str], str] = check_id
 ) -> Iterator[Rows]:
-    """The rows of a file of two or three columns.
+    """Yield the rows of a file of two or three columns.
 
     Args:
         table: The file.

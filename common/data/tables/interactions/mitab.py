@@ -105,7 +105,7 @@ def _names(block: Block, side: str, options: ReadOptions) -> Names:
 
 
 def _identifiers(text: str) -> list[tuple[str, str]]:
-    """The database and the id of every identifier, such as `uniprotkb:P12346|ensembl:ENSP01`."""
+    """Return database and id of every identifier, as in `uniprotkb:P12346|ensembl:ENSP01`."""
     parts = (part.strip().partition(":") for part in text.split("|"))
     named = [
         (database.strip('"'), rest.partition("(")[0].strip('"')) for database, _, rest in parts

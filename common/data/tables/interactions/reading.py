@@ -55,7 +55,7 @@ def read_interactions(
 
 
 def _rows_by_head(table: TextTable, options: ReadOptions) -> Iterator[Rows]:
-    """The rows of a file by the first reader that recognizes it."""
+    """Return the rows of a file by the first reader that recognizes it."""
     for name in READERS.names():
         reader: Reader = READERS.get(name)
         if reader.recognizes(table.head):
@@ -133,7 +133,7 @@ class _Gathered:
         return found
 
     def settle(self, files: Sequence[str | Path]) -> Interactions:
-        """All interactions, each once."""
+        """Return all interactions, each once."""
         self.tally.add(PARENTS, len(self.reduced), list(self.reduced)[:EXAMPLES])
         if not any(len(labels) for _, labels, _ in self.parts):
             raise UserError(self._explain_nothing(files))

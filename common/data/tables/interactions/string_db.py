@@ -34,7 +34,7 @@ def _recognizes(head: Head) -> bool:
 
 
 def _find_layout(head: Head) -> Layout | None:
-    """The layout by the header, which is a comment in the website's export."""
+    """Return the layout by the header, which is a comment in the website's export."""
     for text, header in ((head.lines[0], True), (head.comment, False)):
         delimiter = next((mark for mark in "\t," if mark in text), None)
         names = [name.strip().lower() for name in split_line(text, delimiter)]
