@@ -117,11 +117,40 @@ def test_the_demos_logs_tell_the_golden_events_in_order(tmp_path: Path) -> None:
     """On a miniature of its benchmark, which takes seconds instead of minutes."""
     demo = ensure_demo(tmp_path / "mini", 47, MINIATURE)
     settings = [*settings_for(demo, tmp_path), "data_config.benchmark.name=pring"]
-    run_script(
-        str(ROOT / "scripts" / "v3.sh"), "full_pipeline", "configs/demo.yaml",
+    story = run_script(
+        str(ROOT / "scripts" / "demo.sh"),
         settings=settings, folder=ROOT, accelerate="--config_file accelerate_configs/cpu.yaml",
     )  # fmt: skip
     check_artifacts(tmp_path / "runs", "v3")
+    check_artifacts(tmp_path / "runs", "pooled")
+    check_story(story, tmp_path / "runs")
+
+
+def check_story(story: str, runs: Path) -> None:
+    """The demo is told on a screen, says once that its data are made up, and names what exists."""
+    assert len(story.splitlines()) <= 40
+    assert story.count("SYNTHETIC") == 1
+    assert story.replace("\n", "").isprintable()
+    named = [Path(word) for word in story.split() if word.startswith(str(runs))]
+    assert len(named) >= 6
+    assert all(path.exists() for path in named)
+    with (runs / "demo" / "compare.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["model"] for row in rows] == ["v3 (finetune)", "pooled (pretrain)"]
+    assert f"{float(rows[0]['auroc']):.4f}" in story
+
+
+def test_the_demo_explains_itself_and_takes_no_arguments() -> None:
+    script = str(ROOT / "scripts" / "demo.sh")
+    told = run_script(script, "--help", settings=[], folder=ROOT, accelerate=None)
+    assert "scripts/demo.sh --help" in told
+    assert "set -euo" not in told
+    refused = subprocess.run(
+        ["bash", script, "--fast"], capture_output=True, text=True, timeout=10, check=False
+    )
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert "it takes no arguments; see scripts/demo.sh --help" in refused.stderr
 
 
 @pytest.mark.skipif("RELIC_RUN_HPC_E2E" not in os.environ, reason="RELIC_RUN_HPC_E2E is not set")
@@ -139,11 +168,12 @@ def test_the_pipeline_runs_under_the_machines_accelerate_config(tmp_path: Path) 
 )
 def test_the_demo_in_full_learns_and_beats_the_baseline(tmp_path: Path) -> None:
     demo = tmp_path / "demo"
-    run_script(
+    story = run_script(
         str(ROOT / "scripts" / "demo.sh"),
         settings=settings_for(demo, tmp_path), folder=ROOT, accelerate=None,
     )  # fmt: skip
     runs = tmp_path / "runs"
+    check_story(story, runs)
     aurocs = {}
     for model in ("v3", "pooled"):
         check_artifacts(runs, model)
