@@ -16,7 +16,8 @@ from common.config import Config
 from common.data.pair_hashes import digest_pairs
 from common.data.tables.pairs import PairTable
 from common.errors import UserError
-from common.evaluation.runs.comparing import compare_runs, group_runs, label_runs
+from common.evaluation.runs.comparing import compare_runs
+from common.evaluation.runs.grouping import group_runs, label_runs
 from common.evaluation.runs.judged import JudgedRun, Side, find_runs, read_run
 from tests.tiny_benchmark import ROOT, TinyProject, call_main, run_command
 
@@ -78,7 +79,11 @@ def test_a_run_is_one_row(tmp_path: Path) -> None:
     )
     assert "language_model" not in header  # since all rows have the same
     assert next(row.split()[0] for row in rows if row) == "one"
-    assert parts[-1] == f"Table: {tmp_path / 'compare.csv'}"
+    assert parts[-1] == f"Table   {tmp_path / 'compare.csv'}\nReport  {tmp_path / 'compare.html'}"
+    page = (tmp_path / "compare.html").read_text()
+    assert f"No curves of one: its predictions ({folder / 'predictions.txt.gz'}) are not" in page
+    assert "v3 (finetune)" in page
+    assert "<svg" not in page
 
 
 def test_a_judged_file_is_named_and_has_no_language_model(tmp_path: Path) -> None:
@@ -204,9 +209,9 @@ def test_runs_of_the_same_id_are_told_apart(tmp_path: Path) -> None:
 def test_an_older_table_is_not_replaced_silently(tmp_path: Path) -> None:
     folder = leave_run(tmp_path / "evaluate" / "one")
     assert "replaced" not in compare_runs([folder], tmp_path / "mine.csv")[-1]
-    assert compare_runs([folder], tmp_path / "mine.csv")[-1].endswith(
-        "mine.csv (an older file was replaced)"
-    )
+    again = compare_runs([folder], tmp_path / "mine.csv")[-1]
+    assert again.count("(an older file was replaced)") == 2
+    assert f"{tmp_path / 'mine.html'} (an" in again
     for wrong in ("mine.txt", "nowhere/mine.csv"):
         with pytest.raises(UserError, match=r"--output .* must be an existing folder, or a file"):
             compare_runs([folder], tmp_path / wrong)
@@ -217,7 +222,7 @@ def test_comparing_needs_no_torch(tmp_path: Path) -> None:
     code = (
         f"import sys, runpy; sys.argv = ['evaluate.py', '--compare', {str(folder)!r}]\n"
         f"try: runpy.run_path({str(ROOT / 'evaluate.py')!r}, run_name='evaluate')['main']()\n"
-        "finally: assert not {'torch', 'transformers', 'datasets'} & set(sys.modules)"
+        "finally: assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     finished = run_command([sys.executable, "-c", code], tmp_path, PYTHONPATH=str(ROOT))
     assert finished.code == 0, finished.stderr
@@ -270,5 +275,24 @@ def test_real_runs_are_grouped_by_the_files_that_they_were_judged_on(
     assert "1. pring tiny BFS, test pairs (pairs " in shown
     assert "2. pring tiny BFS, test pairs (pairs " in shown
     assert {row["auroc"] for row in read_rows(tmp_path / "compare.csv")} == {"1.0"}
+    page = (tmp_path / "compare.html").read_text()
+    assert page.count("<svg") == 2  # the curves of the third run alone
+    assert "theirs.tsv, third, 1.000" in page
+    assert "No curves of first: the test pairs have changed since." in page
+    assert page.count("No curves of") == 2
+    test.write_text("".join(lines))
+    call_main(project, "evaluate.py", "--compare", str(project.output), "--output", str(tmp_path),
+              config=False)  # fmt: skip
+    page = (tmp_path / "compare.html").read_text()
+    assert page.count("<svg") == 2  # the ROC and the precision-recall curve of two runs
+    assert "theirs.tsv, first, 1.000" in page
+    assert "theirs.tsv, second, 1.000" in page
+    assert "No curves of third" in page
+    file.write_text(file.read_text().replace("1\n", "0\n", 1))
+    call_main(project, "evaluate.py", "--compare", str(project.output), "--output", str(tmp_path),
+              config=False)  # fmt: skip
+    assert (
+        "No curves of first: its AUROC is 1.0, but 0.9" in (tmp_path / "compare.html").read_text()
+    )
     with pytest.raises(UserError, match="--compare reads what runs have left and takes no --set"):
         call_main(project, "evaluate.py", "--compare", "x", "--set", "a.b=1", config=False)

@@ -1,64 +1,26 @@
-"""Put runs of evaluate.py into tables, one for each test side, and write them to a CSV file."""
+"""Compare runs of evaluate.py: one table for each test side, as text, CSV and HTML."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from common.csv_log import Cell, Table, write_records
+from common.csv_log import write_records
 from common.errors import UserError
-from common.evaluation.results import fold, format_table
-from common.evaluation.runs.judged import JudgedRun, Side, find_runs, read_run
+from common.evaluation.runs.grouping import HEADER, Group, group_runs
+from common.evaluation.runs.judged import JudgedRun, find_runs, read_run
+from common.evaluation.runs.page import write_page
 
 FILE = "compare.csv"
-WIDTH = 110  # characters in a line of the console
-HEADER = (
-    "test_side", "run", "model", "data", "split", "language_model", "auroc", "auprc",
-    "auroc_without_self_pairs", "graph_similarity", "relative_density", "threshold_mode", "commit",
-    "date", "directory",
-)  # fmt: skip
-# The console's columns; those of the second kind are named in the heading if all rows agree.
-SHOWN = ("run", "model", "auroc", "auprc", "auroc_without_self_pairs", "graph_similarity",
-         "relative_density", "date")  # fmt: skip
-SHARED = ("language_model", "threshold_mode", "commit")
-
-Row = Mapping[str, Cell]
-
-
-@dataclass(frozen=True, eq=False)
-class Group:
-    """Runs that were judged on the same test side.
-
-    Attributes:
-        side: The test side.
-        runs: The runs, in the order in which they were found.
-        rows: Their rows of `compare.csv`.
-    """
-
-    side: Side
-    runs: Sequence[JudgedRun]
-    rows: Sequence[Row]
-
-    def format(self, number: int) -> str:
-        """The console's table, with its heading."""
-        rows = [_shorten(row) for row in self.rows]
-        values = {name: {row[name] for row in rows} for name in SHARED}
-        alike = {name: found.pop() for name, found in values.items() if len(found) == 1}
-        heading = [f"{number}. {self.side.heading()}"]
-        heading += [f"{name.replace('_', ' ')} {value}" for name, value in alike.items() if value]
-        columns = [*SHOWN[:-1], *(name for name in SHARED if name not in alike), SHOWN[-1]]
-        table = Table(columns, rows, "; ".join(heading))
-        return "\n\n".join(map(format_table, fold(table, WIDTH)))
 
 
 def compare_runs(places: Sequence[Path], output: Path | None) -> list[str]:
-    """Compare runs, write `compare.csv`, and return what to print, part by part.
+    """Compare runs, write `compare.csv` and `compare.html`, and return what to print, in parts.
 
     Args:
         places: Folders of runs, or folders above such folders.
-        output: The CSV file to write, or the folder for it; by default the current directory.
+        output: The CSV file to write, or the folder for it; by default the current directory. The
+            HTML file is beside it.
 
     Raises:
         UserError: A place has no runs, none of the runs can be read, or the file cannot be written.
@@ -70,45 +32,13 @@ def compare_runs(places: Sequence[Path], output: Path | None) -> list[str]:
     rows = [
         {"test_side": number, **row} for number, group in enumerate(groups, 1) for row in group.rows
     ]
-    replaced = " (an older file was replaced)" if path.exists() else ""
-    write_records(path, HEADER, rows)
+    warning = explain_groups(groups)
     notes = [f"Left out: {reason}." for reason in left_out]
-    return [*explain_groups(groups), *tables, *notes, f"Table: {path}{replaced}"]
-
-
-def group_runs(runs: Sequence[JudgedRun]) -> list[Group]:
-    """Group runs by their test side, in the order of the first run of each."""
-    groups: list[list[JudgedRun]] = []
-    for run in runs:
-        for group in groups:
-            if all(run.side.same(other.side) for other in group):
-                group.append(run)
-                break
-        else:
-            groups.append([run])
-    labels = label_runs(runs)
-    return [
-        # A run that used the network knows its digest.
-        Group(
-            max((run.side for run in group), key=lambda side: side.network),
-            group,
-            [{"run": labels[run.directory], **_describe(run)} for run in group],
-        )
-        for group in groups
-    ]
-
-
-def label_runs(runs: Sequence[JudgedRun]) -> dict[Path, str]:
-    """Label runs by their ids or, where ids repeat, by what distinguishes their folders."""
-    paths = {run.directory: run.directory.resolve() for run in runs}
-    if len({path.name for path in paths.values()}) == len(paths):
-        return {folder: path.name for folder, path in paths.items()}
-    above = os.path.commonpath(paths.values())
-    parts = {folder: path.relative_to(above).parts for folder, path in paths.items()}
-    return {
-        folder: "/".join(part for part in own if part not in ("logs", "evaluate"))
-        for folder, own in parts.items()
-    }
+    page = path.with_suffix(".html")
+    written = [f"{name}  {_announce(file)}" for name, file in (("Table ", path), ("Report", page))]
+    write_records(path, HEADER, rows)
+    write_page(page, groups, [*warning, *notes])
+    return [*warning, *tables, *notes, "\n".join(written)]
 
 
 def explain_groups(groups: Sequence[Group]) -> list[str]:
@@ -134,32 +64,6 @@ def _read_all(folders: Sequence[Path]) -> tuple[list[JudgedRun], list[str]]:
     return runs, reasons
 
 
-def _describe(run: JudgedRun) -> dict[str, Cell]:
-    settings = run.config.data.benchmark
-    test, plain = (run.metrics.get(name, {}) for name in ("test", "test_without_self_pairs"))
-    return {
-        "model": run.model,
-        "data": f"{settings.name} {settings.species}",
-        "split": settings.split_strategy,
-        "language_model": run.language_model,
-        "auroc": test.get("auroc"),
-        "auprc": test.get("auprc"),
-        "auroc_without_self_pairs": plain.get("auroc"),
-        "graph_similarity": run.topology.get("graph_sim"),
-        "relative_density": run.topology.get("relative_density"),
-        "threshold_mode": run.mode,
-        "commit": run.events.get("pipeline_bootstrap", {}).get("commit"),
-        "date": run.started,
-        "directory": str(run.directory),
-    }
-
-
-def _shorten(row: Row) -> dict[str, Cell]:
-    """A row for the console: of the language model its name alone, of the date no seconds."""
-    named = str(row["language_model"]).rpartition("/")[2] if row["language_model"] else None
-    return {**row, "language_model": named, "date": str(row["date"])[:16] or None}
-
-
 def _choose_output(output: Path | None) -> Path:
     path = output or Path()
     path = path / FILE if path.is_dir() else path
@@ -168,3 +72,7 @@ def _choose_output(output: Path | None) -> Path:
             f"--output {path} must be an existing folder, or a file in one whose name ends in .csv"
         )
     return path
+
+
+def _announce(path: Path) -> str:
+    return f"{path} (an older file was replaced)" if path.exists() else str(path)

@@ -1,0 +1,95 @@
+"""`compare.html`: the tables of compared runs, and their curves on top of each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.charts import Chart
+from common.csv_log import Table
+from common.data.benchmarks.registry import open_benchmark
+from common.data.pair_hashes import digest_pairs
+from common.errors import UserError
+from common.evaluation.intervals import ScoredPairs
+from common.evaluation.prediction_file import read_predictions
+from common.evaluation.ranking_plots import chart_ranking
+from common.evaluation.report.blocks import Block, Drawings, Numbers, Section, Sentences
+from common.evaluation.report.page import Page, render
+from common.evaluation.runs.grouping import HEADER, Group
+from common.evaluation.runs.judged import PREDICTIONS_FILE, JudgedRun
+from common.evaluation.tasks.pairs import scores_of_table
+from common.evaluation.test_side import TestSet
+from common.files import write_atomically
+from common.inference.pair_metrics import RANKINGS, pair_metrics
+from common.long_work import LongWork
+from common.plot_style import COLOURS
+
+SAME = 1e-9  # an AUROC that differs by less is the recorded one, but for its last digits
+
+
+def write_page(path: Path, groups: Sequence[Group], notes: Sequence[str]) -> None:
+    """Write the report of a comparison.
+
+    Args:
+        path: The HTML file.
+        groups: The compared runs by their test sides.
+        notes: Sentences about all of them.
+    """
+    sections = [Section("Notes", [Sentences(notes)])] if notes else []
+    count = sum(len(group.runs) for group in groups)
+    with LongWork("reading predictions", count, "runs") as work:
+        sections += [_show(number, group, work) for number, group in enumerate(groups, 1)]
+    write_atomically(path, render(Page("Comparison of runs", f"{count} runs", sections)))
+
+
+def _show(number: int, group: Group, work: LongWork) -> Section:
+    """The table of a test side, and the curves of those runs whose predictions are there."""
+    table = Table([name for name in HEADER if name != "test_side"], group.rows)
+    blocks: list[Block] = [Numbers(table, f"compare_{number}")]
+    charts: dict[str, Chart] = {}
+    missing: list[str] = []
+    for row, run in zip(group.rows, group.runs, strict=True):
+        try:
+            charts[f"{row['model']}, {row['run']}"] = chart_run(run)
+        except UserError as error:
+            missing.append(f"No curves of {row['run']}: {error}.")
+        work.advance()
+    names = list(charts)
+    drawn = {}
+    for start in range(0, len(names), len(COLOURS)):
+        first, *others = names[start : start + len(COLOURS)]
+        chart = charts[first].beside(first, {name: charts[name] for name in others})
+        drawn[f"ranking_{number}_{start}"] = chart
+    blocks += [Drawings(drawn)] if drawn else []
+    blocks += [Sentences(missing)] if missing else []
+    return Section(f"{number}. {group.side.heading()}", blocks)
+
+
+def chart_run(run: JudgedRun) -> Chart:
+    """Draw a run's ROC and precision-recall curves from its file of predictions.
+
+    Raises:
+        UserError: The file or the test pairs are not there, or are not those that were judged.
+    """
+    file = run.directory / PREDICTIONS_FILE
+    file = Path(run.predictions) if run.predictions is not None else file
+    if not file.is_file():
+        raise UserError(f"its predictions ({file}) are not there")
+    table = TestSet(open_benchmark(run.config.data.benchmark)).table
+    if run.side.pairs not in ("", digest_pairs(table)):
+        raise UserError("the test pairs have changed since")
+    predictions = read_predictions(file, table.proteins)
+    threshold = run.config.evaluate.decision_threshold.value
+    scores, _ = scores_of_table(table, predictions, threshold)
+    metrics = pair_metrics(scores, table.labels, threshold, tuple(RANKINGS), warn=False)
+    recorded, found = run.metrics.get("test", {}).get("auroc"), metrics["auroc"]
+    if recorded is None or found is None or not math.isclose(recorded, found, abs_tol=SAME):
+        raise UserError(
+            f"its AUROC is {recorded}, but {found} when measured again, so {file} or the test"
+            " pairs have changed since"
+        )
+    scored = ScoredPairs(table.pairs, table.labels, scores, threshold)
+    chart = chart_ranking(scored, metrics, run.side.species)
+    assert chart is not None, "an AUROC needs both classes"
+    return chart
