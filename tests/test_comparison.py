@@ -220,7 +220,10 @@ def test_only_the_named_baselines_are_compared_and_their_names_are_checked(
     assert list(table_of(logs)) == ["predictions", "toy", "self_pairs"]
     assert not (logs / "evaluate_intervals.json").exists()
     out = capsys.readouterr().out
-    assert "\nEach baseline calls its best pairs: as many as the predictions," in out
+    heading = " on tiny BFS, test side of pring"
+    assert f"{heading}: Each baseline calls its best pairs: as many as the predictions," in out
+    *tables, _closing = out.strip().split("\n\n")
+    assert all(heading in table.splitlines()[0] for table in tables)
     assert "\nmethod       pairs_called   auroc" in out
     assert "minus" not in out
     with pytest.raises(UserError, match=r"evaluate\.baselines.*did you mean 'degree'"):

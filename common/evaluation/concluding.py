@@ -11,7 +11,7 @@ from common.evaluation.calibration_report import CALIBRATION_FILE
 from common.evaluation.comparison import Scored
 from common.evaluation.judging import Judgement
 from common.evaluation.network_summary import NETWORK_FILE, describe_networks, tabulate_networks
-from common.evaluation.results import format_results, format_table, write_results
+from common.evaluation.results import entitle, format_results, format_table, write_results
 from common.evaluation.tasks.base import Remark
 from common.evaluation.test_side import TestSide
 from common.files import write_atomically
@@ -50,7 +50,8 @@ def conclude(run: Run, side: TestSide, scored: Scored, judgement: Judgement) -> 
         path = write_report(Judged(run, side, scored, judgement), Origin.now())
         run.event("report_written", path=path)
     run.begin(_resolve(run.config, judgement.threshold.value))
-    print(format_judgement(judgement))  # noqa: T201 (the result on stdout)
+    subject = f"{scored.subject(side)}, test side of {side.sets[0].benchmark.name}"
+    print(format_judgement(judgement, subject))  # noqa: T201 (the result on stdout)
     networks = {f"{one.species}_network": one.sentence() for one in judgement.networks}
     run.event("stage_complete", directory=run.log_dir, **more, **networks)
 
@@ -67,11 +68,17 @@ def write_documents(judgement: Judgement, directory: Path) -> Iterator[Path]:
         yield directory / name
 
 
-def format_judgement(judgement: Judgement) -> str:
-    """Format the console output: the tasks' tables, the networks' sizes and a closing sentence."""
-    parts = [format_results(judgement.results)]
+def format_judgement(judgement: Judgement, subject: str) -> str:
+    """Format the console output: the tasks' tables, the networks' sizes and a closing sentence.
+
+    Args:
+        judgement: What was found.
+        subject: What was judged on what, for the heading of every table.
+    """
+    parts = [format_results(judgement.results, subject)]
     if judgement.networks:
-        parts.append(format_table(tabulate_networks(judgement.networks, judgement.threshold)))
+        networks = tabulate_networks(judgement.networks, judgement.threshold)
+        parts.append(format_table(entitle(networks, subject)))
     calibration = judgement.calibration
     closing = [calibration and calibration.sentence(), judgement.closing()]
     return "\n\n".join([*parts, *(sentence for sentence in closing if sentence)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,16 @@ def write_results(
         save_chart(chart, subject, directory / name)
 
 
-def format_results(results: Mapping[str, TaskResult]) -> str:
+def format_results(results: Mapping[str, TaskResult], subject: str = "") -> str:
     """The tables for the console, one after the other."""
     tables = [table for item in results.items() for table in summary_tables(*item)]
-    return "\n\n".join(map(format_table, tables))
+    return "\n\n".join(format_table(entitle(table, subject)) for table in tables)
+
+
+def entitle(table: Table, subject: str) -> Table:
+    """Say above a table what was judged on what, so that it can be read alone."""
+    caption = ": ".join(part for part in (subject, table.caption) if part)
+    return replace(table, caption=caption)
 
 
 def summary_tables(task: str, result: TaskResult) -> Sequence[Table]:
