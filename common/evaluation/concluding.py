@@ -47,8 +47,7 @@ def conclude(run: Run, side: TestSide, scored: Scored, judgement: Judgement) -> 
         from common.evaluation.report.build import write_report
         from common.evaluation.report.origin import Origin
 
-        path = write_report(Judged(run, side, scored, judgement), Origin.now())
-        run.event("report_written", path=path)
+        more["report"] = write_report(Judged(run, side, scored, judgement), Origin.now())
     run.begin(_resolve(run.config, judgement.threshold.value))
     subject = f"{scored.subject(side)}, test side of {side.sets[0].benchmark.name}"
     print(format_judgement(judgement, subject))  # noqa: T201 (the result on stdout)

@@ -42,6 +42,7 @@ FOLDERS = {
     },
     "The current directory, or the folder that `--output` names beside `--compare`": {
         "compare.csv": "The metrics of the compared runs, one row for each run.",
+        "compare.html": "The same as a page, with the ROC and precision-recall curves of the runs.",
     },
     "`{output_dir}/models/{model}/{stage}/{run_id}/best_model/` (also `epoch_*`)": {
         "config.json": "The sizes of the model, for `from_pretrained`.",

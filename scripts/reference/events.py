@@ -47,7 +47,6 @@ EVENTS = {
     "prefiltered": "The fast model of `prefilter` has ranked all pairs; the best are scored.",
     "progress": "How far a long piece of work has come, at least once a minute.",
     "queries_left_out": "Queries without a sequence were left out, as `--skip-unknown` asks.",
-    "report_written": "All results are on this page.",
     "scoring_resumed": "Scores of an interrupted run are used instead of being computed again.",
     "sequences_look_like_dna": "Sequences consist of A, C, G and T; they may be no proteins.",
     "sequences_longer_than_trained_on": "The language model has never seen sequences this long.",

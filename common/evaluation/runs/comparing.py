@@ -11,7 +11,7 @@ from common.evaluation.runs.grouping import HEADER, Group, group_runs
 from common.evaluation.runs.judged import JudgedRun, find_runs, read_run
 from common.evaluation.runs.page import write_page
 
-FILE = "compare.csv"
+FILE, PAGE = "compare.csv", "compare.html"
 
 
 def compare_runs(places: Sequence[Path], output: Path | None) -> list[str]:
@@ -34,7 +34,7 @@ def compare_runs(places: Sequence[Path], output: Path | None) -> list[str]:
     ]
     warning = explain_groups(groups)
     notes = [f"Left out: {reason}." for reason in left_out]
-    page = path.with_suffix(".html")
+    page = path.with_suffix(Path(PAGE).suffix)
     written = [f"{name}  {_announce(file)}" for name, file in (("Table ", path), ("Report", page))]
     write_records(path, HEADER, rows)
     write_page(page, groups, [*warning, *notes])
