@@ -173,7 +173,7 @@ def read_functional(judged: Path) -> Iterator[tuple[str, float]]:
 
 def read_epoch_seconds(run: Path) -> list[float]:
     """The wall time of every training epoch, validation included."""
-    files = run.glob("logs/*/pretrain/run/training_step.csv")
+    files = run.glob("logs/*/pretrain/*/training_step.csv")
     return [float(row["Epoch Time"]) for file in files for row in _read_rows(file)]
 
 

@@ -53,6 +53,7 @@ while (($#)); do
 done
 
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+source "scripts/refit.sh"
 config="${config:-configs/human_bfs.yaml}" output="${output:-runs/leaderboard}"
 first="${seeds%% *}"
 launch=(python)
@@ -72,6 +73,7 @@ settings() {
         echo "model_config.d_model=64 model_config.n_heads=4 model_config.encoder_layers=1"
         echo "model_config.cross_attn_layers=1 model_config.mlp_head.hidden_dims=[64]"
         echo "data_config.max_sequence_length=256 training_config.epochs=4"
+        echo "training_config.batch_size=32"
       fi ;;
   esac
 }
@@ -100,24 +102,32 @@ baselines() { # METHOD SEED: what it is compared with
 }
 say() { echo "== $(date +%H:%M) $1" >&2; }
 
+train() { # FOLDER METHOD SEED RUN [KEY=VALUE ...]: unless that is complete
+  local logs="$1/logs/$2/pretrain/$4" resume=()
+  if is_complete "$logs/log.log"; then return; fi
+  say "$2, seed $3: trains ($4)"
+  if [[ -f "$logs/config.yaml" ]]; then resume=(--resume); fi
+  python -m benchmarks.leaderboard note "$1" "$2"
+  stage pretrain.py "$1" "$2" "$3" ${resume[@]+"${resume[@]}"} -- \
+    "run_config.pretrain_run_id=$4" "${@:5}" >/dev/null
+}
+
 run_model() { # METHOD SEED
-  local folder="$output/$1/seed$2" logs="$output/$1/seed$2/logs/$1" resume=()
-  local checkpoint="$folder/models/$1/pretrain/run/best_model"
-  if ! grep -qs " stage_complete " "$logs/pretrain/run/log.log"; then
-    say "$1, seed $2: trains"
-    if [[ -f "$logs/pretrain/run/config.yaml" ]]; then resume=(--resume); fi
-    python -m benchmarks.leaderboard note "$folder" "$1"
-    stage pretrain.py "$folder" "$1" "$2" ${resume[@]+"${resume[@]}"} >/dev/null
-  fi
+  local folder="$output/$1/seed$2" run=run refit checkpoint
+  train "$folder" "$1" "$2" choice
+  mapfile -t refit < <(refit_settings "$folder/models/$1/pretrain/choice/best_model")
+  if ((${#refit[@]})); then train "$folder" "$1" "$2" run "${refit[@]}"; else run=choice; fi
+  checkpoint="$folder/models/$1/pretrain/$run/best_model"
   if ! is_judged "$folder"; then
     say "$1, seed $2: is judged"
-    stage evaluate.py "$folder" "$1" "$2" --checkpoint "$checkpoint" -- "$(baselines "$1" "$2")"
+    stage evaluate.py "$folder" "$1" "$2" --checkpoint "$checkpoint" -- \
+      ${refit[@]+"${refit[@]}"} "$(baselines "$1" "$2")"
   fi
   for species in $transfer; do
     if [[ "$2" == "$first" ]] && ! is_judged "$folder" "$species"; then
       say "$1, seed $2: is judged on $species"
       stage evaluate.py "$folder" "$1" "$2" --checkpoint "$checkpoint" --tasks pairs topology -- \
-        "data_config.benchmark.species=$species" "run_config.eval_run_id=$species"
+        ${refit[@]+"${refit[@]}"} "data_config.benchmark.species=$species" "run_config.eval_run_id=$species"
     fi
   done
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A model of real human interactions in one command, on a laptop with a connection. It fetches the
 # benchmark PRING and the language model ESM-2 8M, embeds 10,000 proteins, trains the two towers of
-# configs/human_bfs.yaml, judges them, and scores a few proteins with the checkpoint. About half an
+# configs/human_bfs.yaml twice (see scripts/refit.sh), judges them, and scores a few proteins with the checkpoint. About half an
 # hour on two quiet cores. Started again, it continues where it stopped.
 #
 #   scripts/real.sh [OPTIONS] [KEY=VALUE ...]      (KEY=VALUE replaces a value of the configuration)
@@ -49,42 +49,55 @@ done
 started=$SECONDS
 say() { echo "== $((SECONDS - started)) s: $1" >&2; }
 
-say "1 of 4: the Python environment (a minute or two if packages are missing, otherwise no time)"
+say "1 of 5: the Python environment (a minute or two if packages are missing, otherwise no time)"
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+source "scripts/refit.sh"
 output="${output:-runs/real}"
-overrides+=("run_config.output_dir=$output" "run_config.pretrain_run_id=real"
-  "run_config.eval_run_id=real")
+overrides+=("run_config.output_dir=$output" "run_config.eval_run_id=real")
 launch=(python)
 if [[ -n "${ACCELERATE:-}" ]]; then
   read -ra options <<<"$ACCELERATE"
   launch=(accelerate launch --quiet "${options[@]}")
 fi
-stage() { "${launch[@]}" "$1" --config configs/human_bfs.yaml "${@:2}" --set "${overrides[@]}"; }
-logs="$output/logs/factorised"
-checkpoint="$output/models/factorised/pretrain/real/best_model"
+stage() { "${launch[@]}" "$1" --config configs/human_bfs.yaml "${@:2}"; }
+logs="$output/logs/factorised" models="$output/models/factorised/pretrain"
+checkpoint="$models/real/best_model"
+train() { # RUN [KEY=VALUE ...]
+  local resume=()
+  if is_complete "$logs/pretrain/$1/log.log"; then return; fi
+  if [[ -f "$logs/pretrain/$1/config.yaml" ]]; then resume=(--resume); fi
+  stage pretrain.py ${resume[@]+"${resume[@]}"} --set "${overrides[@]}" \
+    "run_config.pretrain_run_id=$1" "${@:2}" >/dev/null
+}
 
-if grep -qs " stage_complete " "$logs/pretrain/real/log.log"; then
-  say "2 of 4: training is complete already"
+if is_complete "$logs/pretrain/real/log.log"; then
+  say "2 of 5: the threshold is chosen already"
 else
-  say "2 of 4: fetches 10 MB of the benchmark and 30 MB of the language model, embeds 8,000 proteins\
- (about 12 minutes on two quiet cores, once), trains (about 4 minutes)"
-  resume=()
-  if [[ -f "$logs/pretrain/real/config.yaml" ]]; then resume=(--resume); fi
-  stage pretrain.py ${resume[@]+"${resume[@]}"} >/dev/null
+  say "2 of 5: fetches 10 MB of the benchmark and 30 MB of the language model, embeds 8,000 proteins\
+ (about 12 minutes on two quiet cores, once), trains without the proteins that choose the threshold\
+ (about 3 minutes)"
+  train choice
+fi
+mapfile -t refit < <(refit_settings "$models/choice/best_model")
+if is_complete "$logs/pretrain/real/log.log"; then
+  say "3 of 5: training is complete already"
+else
+  say "3 of 5: trains the model that is kept, on all training pairs (about 3 minutes)"
+  train real "${refit[@]}"
 fi
 
 if [[ -f "$logs/evaluate/real/config.yaml" ]]; then
-  say "3 of 4: the model is judged already"
+  say "4 of 5: the model is judged already"
 else
-  say "3 of 4: embeds the 2,000 test proteins (about 3 minutes), scores their 2 million pairs\
+  say "4 of 5: embeds the 2,000 test proteins (about 3 minutes), scores their 2 million pairs\
  (seconds), judges them by five tasks (about 5 minutes)"
-  stage evaluate.py --checkpoint "$checkpoint"
+  stage evaluate.py --checkpoint "$checkpoint" --set "${overrides[@]}" "${refit[@]}"
 fi
 
 if [[ -f "$output/example.tsv" ]]; then
-  say "4 of 4: the example is scored already"
+  say "5 of 5: the example is scored already"
 else
-  say "4 of 4: scores the made-up proteins of examples/own_proteins, all against all (seconds)"
+  say "5 of 5: scores the made-up proteins of examples/own_proteins, all against all (seconds)"
   python evaluate.py --checkpoint "$checkpoint" --output "$output/example.tsv" \
     --fasta examples/own_proteins/proteins.fasta
 fi

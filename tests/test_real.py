@@ -60,21 +60,26 @@ def test_from_an_empty_folder_to_scored_proteins_and_only_once(tmp_path: Path) -
         again = real(folder, *command, **online)
         # Nothing was fetched, embedded, trained, judged or scored twice.
         assert (len(repository.asked), len(hub.sent)) == (asked, sent)
-    assert steps(finished) == ["1 of 4", "2 of 4", "3 of 4", "4 of 4", "done"]
+    assert steps(finished) == ["1 of 5", "2 of 5", "3 of 5", "4 of 5", "5 of 5", "done"]
     assert again.stdout == ""
     told = [line for line in again.stderr.splitlines() if "already" in line]
     assert [line[line.index(":") + 2 :] for line in told] == [
-        "2 of 4: training is complete already",
-        "3 of 4: the model is judged already",
-        "4 of 4: the example is scored already",
+        "2 of 5: the threshold is chosen already",
+        "3 of 5: training is complete already",
+        "4 of 5: the model is judged already",
+        "5 of 5: the example is scored already",
     ]
     # All that it left is where it was asked to be.
     assert sorted(path.name for path in folder.iterdir()) == ["functional", "kept", "mine", "pring"]
     best = folder / "mine/models/factorised/pretrain/real/best_model"
     assert f"--checkpoint {best} --fasta proteins.fasta" in again.stderr
-    assert yaml.safe_load((best / "config.yaml").read_text())["data_config"]["validation"] == {
-        "mode": "protein_disjoint", "fraction": 0.3, "walks": 1,
-    }  # fmt: skip
+    # What is kept was trained on all pairs, and takes over the threshold of what was not.
+    choice = best.parents[1] / "choice" / "best_model"
+    modes, decisions = zip(*((read_mode(each), read_decision(each)) for each in (choice, best)), strict=True)
+    assert modes == ("protein_disjoint", "benchmark")
+    assert decisions[0]["mode"] == "match_density"
+    assert decisions[1]["mode"] == "fixed"
+    assert decisions[0]["threshold"] == decisions[1]["threshold"]
     judged = folder / "mine/logs/factorised/evaluate/real"
     assert list(json.loads((judged / "functional.json").read_text())) == [
         "complexes", "go_modules", "essential_proteins",
@@ -95,6 +100,18 @@ def test_mistakes_and_help_are_answered_before_any_work(tmp_path: Path) -> None:
     finished = real(tmp_path, "--help")
     assert finished.code == 0
     assert "--language-model NAME" in finished.stdout
+
+
+def read_mode(checkpoint: Path) -> str:
+    """How the training of a checkpoint was validated."""
+    config = yaml.safe_load((checkpoint / "config.yaml").read_text())
+    return str(config["data_config"]["validation"]["mode"])
+
+
+def read_decision(checkpoint: Path) -> dict[str, object]:
+    """The mode and value of a checkpoint's threshold."""
+    decision: dict[str, object] = json.loads((checkpoint / "decision.json").read_text())
+    return decision
 
 
 def steps(finished: Finished) -> list[str]:
