@@ -75,7 +75,9 @@ def test_from_an_empty_folder_to_scored_proteins_and_only_once(tmp_path: Path) -
     assert f"--checkpoint {best} --fasta proteins.fasta" in again.stderr
     # What is kept was trained on all pairs, and takes over the threshold of what was not.
     choice = best.parents[1] / "choice" / "best_model"
-    modes, decisions = zip(*((read_mode(each), read_decision(each)) for each in (choice, best)), strict=True)
+    modes, decisions = zip(
+        *((read_mode(each), read_decision(each)) for each in (choice, best)), strict=True
+    )
     assert modes == ("protein_disjoint", "benchmark")
     assert decisions[0]["mode"] == "match_density"
     assert decisions[1]["mode"] == "fixed"
