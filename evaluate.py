@@ -16,20 +16,19 @@ checked the command line and the configuration.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.command_line import add_checkpoint, given_path, global_rank, run_script, stage_parser
-from common.config_file import check_model_directory, keys_of, load_config
+from common.command_line import add_checkpoint, global_rank, run_script, stage_parser
+from common.config_file import keys_of
 from common.errors import UserError
+from common.evaluation.configuring import configure_judging, refuse_prefilter
+from common.evaluation.options import add_options, prefilter_of
 from common.evaluation.uses import Use, choose_use
-from common.registry import BASELINES, TASKS, WRITERS
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from common.config import Config
     from common.run import OneProcess
 
 
@@ -112,20 +111,6 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
         print(push_checkpoint(checkpoint.path, arguments.push_to_hub, arguments.public))
 
 
-def refuse_prefilter(config: Config) -> None:
-    """Reject a judgement of pairs that a model would not score.
-
-    Raises:
-        UserError: A prefilter is configured.
-    """
-    if config.evaluate.scoring.prefilter.checkpoint is not None:
-        raise UserError(
-            "evaluate.scoring.prefilter leaves most pairs without a score, so the metrics would not"
-            " be the model's; set evaluate.scoring.prefilter.checkpoint=null to judge the model, or"
-            " judge the file that --fasta with --prefilter wrote with --predictions"
-        )
-
-
 def judge_file(arguments: argparse.Namespace) -> None:
     """Judge a file of predictions, on one process; only a baseline can need a model."""
     config, file = configure_judging(arguments), Path(arguments.predictions)
@@ -198,17 +183,6 @@ def predict(arguments: argparse.Namespace) -> None:
             print(sentence)
 
 
-def prefilter_of(arguments: argparse.Namespace) -> list[str]:
-    """Return the options of the prefilter as `--set` takes them."""
-    given = {"checkpoint": arguments.prefilter, "share": arguments.share}
-    return [
-        # JSON quotes what YAML would read as something else than a string.
-        f"evaluate.scoring.prefilter.{key}={json.dumps(value)}"
-        for key, value in given.items()
-        if value is not None
-    ]
-
-
 def compare(arguments: argparse.Namespace) -> None:
     """Put finished runs of this script beside each other; this needs no torch."""
     if arguments.overrides:
@@ -220,24 +194,6 @@ def compare(arguments: argparse.Namespace) -> None:
 
     output = None if arguments.output is None else Path(arguments.output)
     print("\n\n".join(compare_runs([Path(place) for place in arguments.compare], output)))
-
-
-def configure_judging(arguments: argparse.Namespace) -> Config:
-    """Load the configuration of a judgement, with the command line's tasks and baselines."""
-    overrides = list(arguments.overrides)
-    if arguments.tasks:
-        overrides.append(f"evaluate.tasks=[{','.join(arguments.tasks)}]")
-    config = load_config(arguments.config, "evaluate", overrides)
-    if arguments.with_baselines and not config.evaluate.baselines:
-        # Beside a file, nothing is embedded unless the configuration names this baseline.
-        left_out = {"kernel"} if arguments.predictions else set()
-        names = [name for name in BASELINES.names() if name not in left_out]
-        overrides.append(f"evaluate.baselines=[{','.join(names)}]")
-        config = load_config(arguments.config, "evaluate", overrides)
-    if config.evaluate.baseline_checkpoint is not None:
-        named = Path(config.evaluate.baseline_checkpoint)
-        check_model_directory(named, "evaluate.baseline_checkpoint")
-    return config
 
 
 JUDGING, SHARING = ("tasks", "with_baselines"), ("push_to_hub", "public")
@@ -260,92 +216,13 @@ USES = (
         takes=("checkpoint", *JUDGING, *SHARING),
     ),
 )
-FILES = {
-    "predictions": "judge this file instead of a model; its lines are 'protein_a protein_b"
-    " score_or_label', or 'protein_a protein_b label p_negative p_positive'; .gz is unpacked",
-    "output": "the file to write; its suffix chooses the format:"
-    f" {', '.join(f'.{name}' for name in WRITERS.names())}; with --compare, a .csv file, or a"
-    " folder for compare.csv",
-    "pairs": "score these pairs, lines 'protein_a protein_b'; with labels 0 and 1 in a third column"
-    " also compute metrics; without --pairs, --query and --bipartite, all pairs are scored",
-    "plot": "also draw the network (up to 300 proteins) as this PNG file",
-}
-LIMITS = {
-    "top-k": (int, "N", "write only the N best pairs of each query protein (without queries, of"
-              " each protein of the first FASTA; with --pairs, the N best of all)"),
-    "threshold": (float, "T", "write only pairs of at least this probability; all count as"
-                  " interactions"),
-    "share": (float, "S", "the share of all pairs that the prefilter leaves to be scored (0.01)"),
-    "density": (float, "D", "write only the best pairs, this share of all; all count as"
-                " interactions"),
-}  # fmt: skip
-SWITCHES = {
-    "bipartite": "score all proteins of the first FASTA with all of the second",
-    "skip-unknown": "leave out pairs and queries of proteins that have no sequence",
-    "self-pairs": "pair each protein with itself as well",
-}
-
-
-def add_predict_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `predict`, besides those of `FILES`."""
-    parser.add_argument(
-        "--fasta",
-        metavar="FILE",
-        type=given_path,
-        action="append",
-        help="predict pairs of these proteins; needs no config and no benchmark; twice with"
-        " --bipartite",
-    )
-    parser.add_argument(
-        "--query",
-        metavar="ID[,ID...]|FILE",
-        type=given_path,
-        help="score these proteins of the FASTA (or of a file of ids) with all others",
-    )
-    parser.add_argument(
-        "--prefilter",
-        metavar="DIR",
-        type=given_path,
-        help="a fast model (factorised) that ranks all pairs; only the best are scored and written",
-    )
-    for name, (kind, metavar, meaning) in LIMITS.items():
-        parser.add_argument(f"--{name}", type=kind, metavar=metavar, help=meaning)
-    for name, meaning in SWITCHES.items():
-        parser.add_argument(f"--{name}", action="store_true", help=meaning)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Create the parser of the command line."""
     parser = stage_parser("evaluate.py", "Judge predictions, or predict new pairs.", False)
     add_checkpoint(parser, "the model; by default finetune.py's newest, or else pretrain.py's")
-    parser.add_argument("--tasks", nargs="+", choices=TASKS.names(), help="replace evaluate.tasks")
-    parser.add_argument(
-        "--with-baselines",
-        action="store_true",
-        help="compare with the baselines of evaluate.baselines or, if it is empty, with all:"
-        f" {', '.join(BASELINES.names())}",
-    )
-    parser.add_argument(
-        "--push-to-hub",
-        metavar="USER/REPO",
-        type=given_path,
-        help="after judging a model, push its checkpoint and card to the Hugging Face hub, with the"
-        " token in HF_TOKEN",
-    )
-    parser.add_argument(
-        "--public", action="store_true", help="let everybody read a model that --push-to-hub makes"
-    )
-    for name, meaning in FILES.items():
-        parser.add_argument(f"--{name}", metavar="FILE", type=given_path, help=meaning)
-    add_predict_options(parser)
-    parser.add_argument(
-        "--compare",
-        metavar="RUN_DIR",
-        type=given_path,
-        nargs="+",
-        help="put runs of this script beside each other in one table; a folder such as runs/ stands"
-        " for all runs below it",
-    )
+    add_options(parser)
     return parser
 
 
