@@ -36,7 +36,8 @@ from common.evaluation.prediction_file import read_predictions, write_prediction
 from common.evaluation.predictions import Predictions
 from common.evaluation.test_side import open_test_side
 from common.files import explain_disk_errors, write_atomically
-from common.run import OneProcess, find_commit, log_to_console
+from common.provenance import commit
+from common.run import OneProcess, log_to_console
 
 NOTE_FILE, PREDICTIONS_FILE = "leaderboard.json", "predictions.txt.gz"
 
@@ -46,7 +47,7 @@ def note(folder: Path, method: str, **fields: object) -> None:
     content = {
         "method": method,
         "hardware": describe_hardware(),
-        "commit": find_commit() or "unknown",
+        "commit": commit() or "unknown",
         "date": datetime.date.today().isoformat(),
         **fields,
     }

@@ -21,7 +21,6 @@ import logging
 import os
 import platform
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -35,6 +34,7 @@ from common.errors import UserError
 from common.failures import explain_failure
 from common.files import explain_disk_errors, write_atomically
 from common.pausing import Paused
+from common.provenance import commit
 from common.rank_watch import RankLostError
 from common.ranks import OneProcess as OneProcess
 from common.ranks import check_shared
@@ -267,7 +267,7 @@ def _announce(run: Run) -> None:
         run_id=run.run_id,
         seed=run.config.run.seed,
         resume=run.resuming,
-        commit=find_commit() or "unknown",
+        commit=commit() or "unknown",
         python=platform.python_version(),
         **{name: importlib.metadata.version(name) for name in ("torch", "transformers")},
     )
@@ -277,20 +277,6 @@ def _announce(run: Run) -> None:
         processes=run.accelerator.num_processes,
         mixed_precision=run.accelerator.mixed_precision,
     )
-
-
-def find_commit() -> str | None:
-    """The commit of this checkout, with a `+` if files differ from it; None without git."""
-    checkout = Path(__file__).parents[1]
-    if not (checkout / ".git").exists():  # it may lie in a checkout of something else
-        return None
-    # Tags are ignored, so that the name is always a commit's.
-    options = ("--always", "--dirty=+", "--exclude=*", "--abbrev=10")
-    command = ["git", "-C", str(checkout), "describe", *options]
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-        return done.stdout.strip() or None
-    return None
 
 
 def _log_failure(run: Run, error: BaseException) -> None:
