@@ -89,7 +89,7 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
             threshold=threshold,
             threshold_mode=config.evaluate.decision_threshold.mode,
         )
-        # Beside this run, whose id may be new: an interrupted run may have left scores there.
+        # Beside the run's own folder: an interrupted run of another id may have left scores there.
         folder = run.model_dir.parent / model.PARTIAL_SCORES
         with (
             model.scored(checkpoint, data, config, accelerator, folder) as scores,
@@ -177,14 +177,14 @@ def predict(arguments: argparse.Namespace) -> None:
 
     accelerator = start_accelerator(config)
     with log_to_console(accelerator):
-        # The model on the hub may have changed between two processes' looks at it.
+        # All processes use rank 0's copy: the hub's model may change between their look-ups.
         best = Path(on_main_process(accelerator, lambda: name))
         for sentence in predict_network(best, request, overrides, accelerator):
             print(sentence)
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    """Put finished runs of this script beside each other; this needs no torch."""
+    """Compare finished runs of this script; this needs no torch."""
     if arguments.overrides:
         raise UserError("--compare reads what runs have left and takes no --set; leave it out")
     if global_rank() != 0:

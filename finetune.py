@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def finetune(config: Config, arguments: argparse.Namespace) -> None:
-    """Train a pretrained model further and save that of the best epoch."""
+    """Train a pretrained model further and save its best epoch."""
     # Imported here: torch and transformers take 4 seconds, and a wrong configuration must be
     # rejected before that.
     from common.data.benchmark_audit import audit_benchmark

@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def pretrain(stages: Mapping[Stage, Config], arguments: argparse.Namespace) -> None:
-    """Train a new model and save that of the best epoch; later stages are only checked."""
+    """Train a new model and save its best epoch; for later stages, check the configuration only."""
     # Imported here: torch and transformers take 4 seconds, and a wrong configuration must be
     # rejected before that.
     from accelerate.utils import set_seed

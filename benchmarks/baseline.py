@@ -4,7 +4,7 @@
 - Every protein of every pair is read from a file of its own (`torch.save`) and encoded again.
 - Attention is `nn.MultiheadAttention`, which returns its weights.
 
-The numbers are those of `common.models.v3`: `NaiveV3` copies that model's weights.
+The results are those of `common.models.v3`: `NaiveV3` copies that model's weights.
 """
 
 from __future__ import annotations

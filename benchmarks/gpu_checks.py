@@ -130,7 +130,7 @@ class Training:
         self.loss = PairLoss(bench.config.training.loss)
 
     def batches(self, count: int) -> list[PairBatch]:
-        """Distinct batches of random pairs, in page-locked memory where there is a GPU."""
+        """Make distinct batches of random pairs, in page-locked memory where there is a GPU."""
         data, rng = self.bench.pairs(self.bench.sizes.proteins), np.random.default_rng(1)
         size = self.bench.config.training.batch_size
         rows = [rng.choice(len(data), size, replace=False) for _ in range(count)]
@@ -164,7 +164,7 @@ def measure_peak(bench: Bench) -> float:
 
 
 def distance(found: Tensor, exact: Tensor) -> float:
-    """‖found - exact‖ / ‖exact‖."""
+    """Compute ‖found - exact‖ / ‖exact‖."""
     found, exact = found.detach().double().cpu(), exact.detach().double().cpu()
     return float((found - exact).norm() / exact.norm())
 

@@ -7,8 +7,8 @@
 `predict` scores pairs without training a model, with a baseline or, for the method `ensemble`, with
 the mean of the ranks that the models of `--like` give to a pair: ranks need no common scale, and
 are not dominated by the most confident model. It writes `predictions.txt.gz` and prints the
-threshold: as many pairs are called as by the models of `--like` on average, whose thresholds were
-chosen on validation proteins. No test label is used.
+threshold: it predicts as many interactions as the models of `--like` on average, whose thresholds
+were chosen on validation proteins. No test label is used.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def describe_hardware() -> str:
 
 
 def _models(files: Iterable[Path], key: str) -> list[str]:
-    """The values of a key in files of lines `key : value`; files that do not exist have none."""
+    """Return the values of a key in files of lines `key : value`; missing files have none."""
     lines = [line for file in files if file.is_file() for line in file.read_text().splitlines()]
     parts = [line.partition(":") for line in lines]
     return [value.strip() for name, _, value in parts if name.strip() == key]
@@ -83,8 +83,8 @@ def predict(folder: Path, method: str, config: str, overrides: Sequence[str], li
         method: A baseline, or `ensemble`.
         config: The configuration file.
         overrides: Its `KEY=VALUE` overrides.
-        like: Runs of models: the threshold calls as many pairs as they do on average, and an
-            ensemble consists of them.
+        like: Runs of models. The threshold predicts as many interactions as these models do on
+            average, and an ensemble consists of them.
 
     Raises:
         UserError: One of these runs has not been judged, or they scored different pairs.
@@ -133,7 +133,7 @@ def _threshold(run: Path) -> float:
 
 
 def _judged_file(run: Path, name: str) -> Path:
-    """A file of the run's evaluation, or of the run itself."""
+    """Return the path of a file of the run's evaluation, or of the run itself."""
     found = [*run.glob(f"logs/*/evaluate/run/{name}"), *run.glob(name)]
     if not found:
         raise UserError(f"{run} has no {name}; run scripts/leaderboard.sh for its method first")
@@ -141,7 +141,7 @@ def _judged_file(run: Path, name: str) -> Path:
 
 
 def main() -> None:
-    """Do one step."""
+    """Run the step that the command line names."""
     parser = argparse.ArgumentParser(prog="leaderboard", description=__doc__)
     parser.add_argument("step", choices=["note", "predict", "render"])
     parser.add_argument("folder", type=Path)

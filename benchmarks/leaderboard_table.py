@@ -70,7 +70,7 @@ class Standing:
         return self.entries[0]
 
     def over_seeds(self, statistic: Callable[[Sequence[float]], float]) -> Values:
-        """A statistic of every metric that all seeds have."""
+        """Compute a statistic of every metric that all seeds have."""
         names = [n for n in METRICS if all(n in entry.metrics for entry in self.entries)]
         return {n: statistic([entry.metrics[n] for entry in self.entries]) for n in names}
 
@@ -91,7 +91,7 @@ def render(root: Path) -> str:
 
 
 def rank(entries: Sequence[Entry]) -> list[Standing]:
-    """The methods, best first by their mean AUPRC without self-pairs."""
+    """Return the methods, best first by their mean AUPRC without self-pairs."""
     methods = dict.fromkeys(entry.method for entry in entries)
     found = [Standing([e for e in entries if e.method == method]) for method in methods]
     return sorted(found, key=lambda each: -each.over_seeds(fmean).get(PLAIN, 0.0))
@@ -122,7 +122,7 @@ def read_entry(run: Path) -> Entry | None:
 
 
 def read_transfer(evaluations: Path) -> Iterator[tuple[str, Values]]:
-    """The metrics on other species, whose evaluations are named after them."""
+    """Read the metrics on other species, whose evaluations are named after them."""
     for file in sorted(evaluations.glob("*/config.yaml")):
         if file.parent.name != "run":
             network = read_network(file.parent, read_resolved_config(file))
@@ -130,7 +130,7 @@ def read_transfer(evaluations: Path) -> Iterator[tuple[str, Values]]:
 
 
 def read_pairs(judged: Path) -> Iterator[tuple[str, float]]:
-    """AUROC and AUPRC with their intervals, and the difference from composition."""
+    """Read AUROC and AUPRC with their intervals, and the difference from composition."""
     intervals = _read_json(judged / "evaluate_intervals.json")
     for split, end in (("test", ""), ("test_without_self_pairs", "_without_self_pairs")):
         found = intervals.get("splits", {}).get(split, {}).get("metrics", {})
@@ -147,7 +147,7 @@ def _with_interval(name: str, found: Mapping[str, float] | None) -> Iterator[tup
 
 
 def read_network(judged: Path, config: Config) -> Iterator[tuple[str, float]]:
-    """Graph similarity, relative density and the ratios of MMDs, by kind of node set."""
+    """Read graph similarity, relative density and the ratios of MMDs, by kind of node set."""
     chosen, benchmark = config.evaluate.strategies, config.data.benchmark
     first = benchmark.split_strategy
     if chosen != "all" and first not in chosen:
@@ -164,7 +164,7 @@ def read_network(judged: Path, config: Config) -> Iterator[tuple[str, float]]:
 
 
 def read_functional(judged: Path) -> Iterator[tuple[str, float]]:
-    """The metrics of complexes, GO modules and essential proteins."""
+    """Read the metrics of complexes, GO modules and essential proteins."""
     content = _read_json(judged / "functional.json")
     for task, names in FUNCTIONAL.items():
         found = content.get(task, {})
@@ -172,13 +172,13 @@ def read_functional(judged: Path) -> Iterator[tuple[str, float]]:
 
 
 def read_epoch_seconds(run: Path) -> list[float]:
-    """The wall time of every training epoch, validation included."""
+    """Read the wall time of every training epoch, validation included."""
     files = run.glob("logs/*/pretrain/*/training_step.csv")
     return [float(row["Epoch Time"]) for file in files for row in _read_rows(file)]
 
 
 def list_rows(standings: Sequence[Standing]) -> Iterator[dict[str, Any]]:
-    """The rows of `leaderboard.csv`."""
+    """Yield the rows of `leaderboard.csv`."""
     for place, standing in enumerate(standings, 1):
         first = standing.first
         named = {
@@ -192,12 +192,12 @@ def list_rows(standings: Sequence[Standing]) -> Iterator[dict[str, Any]]:
 
 
 def read_published() -> list[dict[str, str]]:
-    """The published rows."""
+    """Read the published rows."""
     return _read_rows(PUBLISHED)
 
 
 def format_tables(standings: Sequence[Standing], published: Sequence[Mapping[str, str]]) -> str:
-    """The tables for people: pairs, networks, what the networks are good for, and where it ran."""
+    """Format the tables for people: pairs, networks, uses of the networks, and hardware."""
     ours = [Cells(place, each) for place, each in enumerate(standings, 1)]
     networks = [f"graph similarity (density), {strategy}" for strategy in STRATEGIES]
     compact = _format(
@@ -236,7 +236,7 @@ def format_tables(standings: Sequence[Standing], published: Sequence[Mapping[str
 
 
 def format_transfer(ours: Sequence[Cells], networks: Sequence[str]) -> list[str]:
-    """The table of other species, if models were judged on any."""
+    """Format the table of other species, if models were judged on any."""
     rows = [row for cells in ours for row in cells.transfer()]
     header = ["method", "species", "AUROC", "AUPRC, 95 % by protein", "… without self-pairs"]
     title = "## Transfer to other species (of the first seed, with its own threshold)\n"
@@ -251,21 +251,21 @@ class Cells:
     standing: Standing
 
     def compact(self) -> list[str]:
-        """The cells of the first table."""
+        """Return the cells of the first table."""
         first = self.standing.first
         named = [str(self.place), first.method, first.language_model]
         metrics = [self.spread("auprc"), self.spread(PLAIN), *self.similarities()]
         return [*named, *metrics, format_seconds(self.mean("seconds"))]
 
     def pairs(self) -> list[str]:
-        """The cells of the table of pairs."""
+        """Return the cells of the table of pairs."""
         seeds = " ".join(str(entry.seed) for entry in self.standing.entries)
         return [self.standing.first.method, seeds, self.spread("auroc"),
                 self.spread("auroc_without_self_pairs"), self.interval("auprc"),
                 self.interval(PLAIN), self.interval(MINUS, "+.3f")]  # fmt: skip
 
     def transfer(self) -> Iterator[list[str]]:
-        """The rows of the table of other species."""
+        """Yield the rows of the table of other species."""
         first = self.standing.first
         for species, metrics in first.transfer.items():
             other = Cells(0, Standing([replace(first, metrics=metrics)]))
@@ -273,7 +273,7 @@ class Cells:
             yield [first.method, species, *ranked, *other.similarities()]
 
     def network(self) -> list[str]:
-        """The cells of the table of networks."""
+        """Return the cells of the table of networks."""
         ratios = [[f"{mmd}_ratio_{strategy}" for mmd in MMDS] for strategy in STRATEGIES]
         return [
             self.standing.first.method,
@@ -282,12 +282,12 @@ class Cells:
         ]
 
     def facts(self) -> list[str]:
-        """Where and when the first seed ran."""
+        """Return where and when the first seed ran."""
         first = self.standing.first
         return [first.method, *(first.facts[name] for name in FACTS)]
 
     def similarities(self) -> list[str]:
-        """Graph similarity and relative density of each kind of node set."""
+        """Return graph similarity and relative density of each kind of node set."""
         found = []
         for strategy in STRATEGIES:
             density = self.mean(f"relative_density_{strategy}")
@@ -296,11 +296,11 @@ class Cells:
         return found
 
     def mean(self, name: str) -> float | None:
-        """The mean over the seeds, if all have this metric."""
+        """Return the mean over the seeds, if all have this metric."""
         return self.standing.over_seeds(fmean).get(name)
 
     def spread(self, name: str) -> str:
-        """The mean and the range over the seeds."""
+        """Format the mean and the range over the seeds."""
         mean = self.mean(name)
         if mean is None:
             return UNDEFINED
@@ -310,7 +310,7 @@ class Cells:
         return f"{mean:.3f} ({low:.3f} to {high:.3f})"
 
     def interval(self, name: str, form: str = ".3f") -> str:
-        """The first seed's value with its interval by protein."""
+        """Format the first seed's value with its interval by protein."""
         found = self.standing.first.metrics
         if f"{name}_low" not in found:
             return UNDEFINED
@@ -318,7 +318,7 @@ class Cells:
         return f"{value:{form}} [{low:{form}}, {high:{form}}]"
 
     def joined(self, names: Sequence[str], form: str) -> str:
-        """Means of several metrics, separated by slashes."""
+        """Join the means of several metrics, separated by slashes."""
         means = [self.mean(name) for name in names]
         return " / ".join(UNDEFINED if mean is None else f"{mean:{form}}" for mean in means)
 
@@ -334,7 +334,7 @@ def _published_cells(row: Mapping[str, str]) -> list[str]:
 
 
 def format_seconds(seconds: float | None) -> str:
-    """A duration in the unit that suits it."""
+    """Format a duration in the unit that suits it."""
     if not seconds:
         return UNDEFINED
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

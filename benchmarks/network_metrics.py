@@ -60,7 +60,7 @@ def read_case(pring: Path, reference: Path) -> tuple[Network, Network, NodeSets]
 
 
 def time_reference(pring: Path, reference: Path, repeats: int) -> Row:
-    """Reads and computes one of the benchmark's cases: ten sizes of 50 node sets."""
+    """Time reading and computing one of the benchmark's cases: ten sizes of 50 node sets."""
     case, reading = fastest(lambda: read_case(pring, reference), repeats)
     _, computing = fastest(lambda: topology(*case), repeats)
     return row(f"{reference.stem}, 500 node sets", reading, computing)
@@ -73,7 +73,7 @@ def random_network(rng: np.random.Generator) -> Network:
 
 
 def time_synthetic(count: int, size: int, repeats: int) -> Row:
-    """Computes on `count` random node sets of one size."""
+    """Time the metrics on `count` random node sets of one size."""
     rng = np.random.default_rng(47)
     predicted, true = random_network(rng), random_network(rng)
     sets = {size: [rng.choice(true.nodes, size, replace=False).tolist() for _ in range(count)]}
@@ -82,7 +82,7 @@ def time_synthetic(count: int, size: int, repeats: int) -> Row:
 
 
 def time_intervals(pring: Path, repeats: int) -> Row:
-    """Reads the human test pairs and computes all metrics on 1,000 resamples of their proteins."""
+    """Time reading the human test pairs and computing metrics on 1,000 resamples of proteins."""
     with tempfile.TemporaryDirectory() as cache:
         path = pring / "human" / "human_test_ppi.txt"
         table, reading = fastest(lambda: read_pairs(path, cache), repeats)
@@ -93,7 +93,7 @@ def time_intervals(pring: Path, repeats: int) -> Row:
 
 
 def time_prediction_files(folder: Path, repeats: int) -> list[Row]:
-    """Reads a score for every pair of the synthetic network's proteins, two million lines.
+    """Time reading a score for every pair of the synthetic network's proteins, two million lines.
 
     Three cases: the file as it is written; a file with one space too many, which makes it
     irregular; and tasks that need one protein in five.
@@ -120,7 +120,7 @@ def time_prediction_files(folder: Path, repeats: int) -> list[Row]:
 
 
 def main() -> None:
-    """Times everything, prints the table and writes the rows as JSON."""
+    """Time everything, print the table and write the rows as JSON."""
     parser = argparse.ArgumentParser(description="Time the network metrics.")
     parser.add_argument("--pring", type=Path, required=True, help="folder of the species folders")
     parser.add_argument("--reference", type=Path, required=True, help="folder of the references")

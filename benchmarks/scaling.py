@@ -45,7 +45,7 @@ RESIDUES = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
 
 
 def select(name: str, proteins: int, rows: int, wish: Wish) -> Row:
-    """Score random means, the first ones with all, in this process; select the wanted pairs."""
+    """Score random means, the first `rows` with all, in this process; select the wanted pairs."""
     torch.manual_seed(0)
     head = MlpHeadConfig(hidden_dims=HEADS[name])
     model = build_model(ModelConfig(model=name, d_model=WIDTH, mlp_head=head), DIM)
@@ -162,7 +162,7 @@ def measure(name: str, *values: int) -> list[Row]:
 
 
 def main() -> None:
-    """Measure, or be a worker of a measurement."""
+    """Measure, or act as the worker of a measurement."""
     if sys.argv[1:2] == ["--worker"]:
         name, *values = sys.argv[2:]
         print(json.dumps(WORKERS[name](*map(int, values))))

@@ -181,7 +181,7 @@ def work(order: Row) -> None:
 
 
 def main() -> None:
-    """Measure, or be a worker of a measurement."""
+    """Measure, or act as the worker of a measurement."""
     if sys.argv[1:2] == ["--worker"]:
         work(json.loads(sys.argv[2]))
         return

@@ -130,7 +130,7 @@ def measure_ratio(shape: Shape, dropout: float, runs: int) -> list[Row]:
 
 
 def planner(data: PairData, **sampling: Any) -> BatchPlanner:
-    """Plan the rounds of an epoch, with 32 pairs each."""
+    """Create a planner of rounds of 32 pairs each."""
     loading = DataloaderConfig(sampling=SamplingConfig(**sampling))
     return BatchPlanner.from_settings(data, loading, TrainingConfig(batch_size=PAIRS), 1, 47)
 

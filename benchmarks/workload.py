@@ -1,4 +1,4 @@
-"""The data that the model's benchmarks run on, and how they take times and report them."""
+"""The data that the model's benchmarks run on, and how they measure times and report them."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def make_pairs(lengths: NDArray[np.int64], pairs: NDArray[np.int64], dim: int) -
 
 
 def draw_lengths(count: int, seed: int = 0) -> NDArray[np.int64]:
-    """Lengths like those of human proteins: lognormal, median 367, mean about 430, at most 1000."""
+    """Draw human-like protein lengths: lognormal, median 367, mean about 430, at most 1000."""
     drawn = np.random.default_rng(seed).lognormal(math.log(MEDIAN_LENGTH), LENGTH_SPREAD, count)
     return drawn.clip(SHORTEST, LONGEST).astype(np.int64)
 

@@ -44,14 +44,14 @@ class Panel(abc.ABC):
 
     @abc.abstractmethod
     def describe(self) -> str:
-        """What the drawing shows, for those who cannot see it."""
+        """Describe what the drawing shows, for those who cannot see it."""
 
     @abc.abstractmethod
     def tabulate(self) -> Table:
-        """The numbers behind the drawing."""
+        """Return the numbers behind the drawing."""
 
     def beside(self, own: str, others: Mapping[str, Panel]) -> Panel:
-        """This panel with the judged predictions, now called `own`, and those of others."""
+        """Return this panel with `others` added and the judged predictions named `own`."""
         return self
 
 
@@ -61,9 +61,9 @@ class Series:
 
     Attributes:
         name: Its name in the legend. The series without a name is that of the judged predictions.
-        x: Places; of areas, the N + 1 borders of the bins.
+        x: Positions on the x axis; for areas, the N + 1 borders of the bins.
         y: Heights; NaN leaves a gap.
-        kind: How they are drawn.
+        kind: How the points are drawn.
         value: A number that sums the series up, for the legend.
     """
 
@@ -80,7 +80,7 @@ class Series:
         return ", ".join(part for part in (self.name, number) if part)
 
     def describe(self) -> str:
-        """Where the series begins, ends, and is highest."""
+        """Describe where the series begins, ends, and is highest."""
         known = np.flatnonzero(np.isfinite(self.y))
         if not len(known):
             return f"{self.label}: no points" if self.label else "no points"
@@ -93,7 +93,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Reference:
-    """A line to compare with: at a height `y`, at a place `x`, or without either the diagonal."""
+    """A line to compare with: at a height `y`, at a position `x`, or else the diagonal."""
 
     label: str
     y: float | None = None
@@ -117,8 +117,8 @@ class Plot(Panel):
 
     Attributes:
         title: What is shown.
-        x_label: The x axis.
-        y_label: The y axis.
+        x_label: The label of the x axis.
+        y_label: The label of the y axis.
         series: The points.
         references: Lines to compare with.
         better: Which direction is better, such as `higher is better`.
@@ -159,14 +159,14 @@ class Plot(Panel):
             axes.legend(loc="best")
 
     def describe(self) -> str:
-        """What the axes are, and where each series begins, ends and is highest."""
+        """Describe the axes, and where each series begins, ends and is highest."""
         better = f" {self.better[0].upper()}{self.better[1:]}." if self.better else ""
         lines = "; ".join(series.describe() for series in self.series)
         references = "".join(f"; line: {reference.label}" for reference in self.references)
         return f"{self.title}: {self.y_label} against {self.x_label}.{better} {lines}{references}."
 
     def tabulate(self) -> Table:
-        """One row for each x if all series share them, or else one for each point."""
+        """Return one row for each x if all series have the same x, or else one for each point."""
         first = self.series[0]
         shared = all(np.array_equal(first.x, each.x) for each in self.series)
         if shared and len({each.name for each in self.series}) == len(self.series):
@@ -186,7 +186,7 @@ class Plot(Panel):
         return Table(header, [dict(zip(header, row, strict=True)) for row in zip(*columns)])  # noqa: B905 (areas have one border more)
 
     def beside(self, own: str, others: Mapping[str, Panel]) -> Panel:
-        """Add the series of others' predictions, if this panel has one of judged predictions."""
+        """Add the series of other predictions, if this panel shows judged predictions."""
         if not self.series or self.series[0].name:
             return self
         added = [
@@ -211,7 +211,7 @@ class Chart:
     panels: Sequence[Panel]
 
     def beside(self, own: str, others: Mapping[str, Chart]) -> Chart:
-        """This chart with other predictions' series, for comparison, by their names."""
+        """Return this chart with the series of other predictions, by name, for comparison."""
         panels = [
             panel.beside(own, {name: chart.panels[number] for name, chart in others.items()})
             for number, panel in enumerate(self.panels)
@@ -223,12 +223,12 @@ def thin(x: Values, y: Values, tolerance: float = 5e-4) -> NDArray[np.int64]:
     """Choose the points of a curve that its drawing needs (Ramer 1972; Douglas and Peucker 1973).
 
     Args:
-        x: (N,) places on axes of about the length 1.
+        x: (N,) positions on an axis of about the length 1.
         y: (N,) heights.
         tolerance: How far any point left out may be from the drawn curve.
 
     Returns:
-        The places of the kept points, ascending; the first and the last are kept.
+        The indices of the kept points, ascending; the first and the last are kept.
     """
     kept = {0, len(x) - 1}
     todo = [(0, len(x) - 1)]
@@ -249,7 +249,7 @@ def thin(x: Values, y: Values, tolerance: float = 5e-4) -> NDArray[np.int64]:
 
 
 def _cells(values: Values) -> list[Cell]:
-    """Numbers for a table; an undefined one is an empty cell."""
+    """Convert numbers to the cells of a table; an undefined number is an empty cell."""
     return [value if np.isfinite(value) else None for value in np.asarray(values).tolist()]
 
 

@@ -1,6 +1,6 @@
-"""Runs another program that ends when this process does, whatever ends it.
+"""Run another program that ends when this process ends, for whatever reason.
 
-A program that starts others, as MMseqs2 does, would outlive a killed parent with all of them.
+Otherwise a program such as MMseqs2, and all that it starts, would outlive a killed parent.
 """
 
 from __future__ import annotations

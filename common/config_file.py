@@ -85,7 +85,7 @@ def check_model_directory(path: Path, named: str) -> None:
 
 
 def check_teacher(config: Config) -> None:
-    """Reject a teacher that is not there, before any work starts.
+    """Reject a teacher that does not exist, before any work starts.
 
     Raises:
         UserError: `training_config.loss.teacher` is not a model's directory.
@@ -205,7 +205,7 @@ def _validate(
 
 
 def _is_assigned(key: tuple[str, ...], assigned: set[tuple[str, ...]]) -> bool:
-    """Whether `--set` assigned this key, a section that contains it, or a key below it."""
+    """Return whether `--set` assigned this key, a section that contains it, or a key below it."""
     return any(
         given[: len(key)] == key[: len(given)] for given in assigned if key and key[0] == given[0]
     )

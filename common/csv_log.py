@@ -26,7 +26,7 @@ class Table:
 
     header: Sequence[str]
     rows: Sequence[Mapping[str, Cell]]
-    caption: str = ""  # a sentence above it, on the console
+    caption: str = ""  # a sentence above the table on the console
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class EpochRow:
         val_loss: Mean over the validation pairs.
         val_metrics: Metrics by name (`auroc`); None where undefined.
         learning_rate: The learning rate of the epoch's last update.
-        pairs_per_second: How many training pairs all processes together did in a second.
+        pairs_per_second: How many training pairs all processes together processed per second.
         sets: The epoch's rows of `validation.csv`; none if there is one set of validation pairs.
     """
 
@@ -66,7 +66,7 @@ def write_training_csv(path: str | Path, rows: Sequence[EpochRow], metrics: Sequ
     Args:
         path: The file.
         rows: All epochs so far, in order.
-        metrics: The `validation_metrics`; the cell of one that is undefined stays empty.
+        metrics: The `validation_metrics`; the cell of an undefined metric stays empty.
     """
     write_records(path, training_header(metrics), [epoch_cells(row, metrics) for row in rows])
 

@@ -8,7 +8,7 @@ class UserError(Exception):
     defect of this program and keeps its traceback.
 
     Attributes:
-        own: Whether only this process has met the mistake; it then reports it whatever its rank.
+        own: Whether only this process has met the mistake, and so reports it whatever its rank.
     """
 
     def __init__(self, sentence: str, own: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Explain errors that libraries raise anywhere in a run when a process beside this one is gone."""
+"""Explain errors that libraries raise anywhere in a run when another of its processes is gone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from common.errors import UserError
 from common.rank_watch import RankLostError, explain_lost_rank
 
-# PyTorch raises it from a signal handler, so anywhere in the main thread.
+# PyTorch raises this error from a signal handler, so it can occur anywhere in the main thread.
 _LOST_WORKER = re.compile(
     r"DataLoader worker \(pid(?:\(s\))? (?P<pid>[\d, ]+)\)"
     r"(?: (?P<how>is killed by signal: [\w ]+|exited unexpectedly[^.]*))?"

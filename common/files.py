@@ -33,7 +33,7 @@ def write_atomically(path: str | Path, data: bytes | str) -> None:
         data: The content; text is written as UTF-8.
 
     Raises:
-        UserError: The file cannot be written (disk full, no permission, …); an older file is
+        UserError: The file cannot be written (the disk is full, for example); an older file is
             left unchanged.
     """
     path = Path(path)
@@ -50,7 +50,7 @@ def write_atomically(path: str | Path, data: bytes | str) -> None:
 
 
 def publish_files(moves: Mapping[Path, Path]) -> None:
-    """Flush complete files to the disk and move each to its place, in this order.
+    """Flush complete files to the disk and move each to its destination, in this order.
 
     Args:
         moves: The destination of each file, on the same file system; a link is followed.
@@ -119,7 +119,7 @@ def replace_directory(temporary: str | Path, final: str | Path) -> None:
         final: Its destination.
 
     Raises:
-        UserError: It cannot be moved; the older directory is still in its place.
+        UserError: The new directory cannot be moved; the older one is still in its place.
     """
     temporary, final = Path(temporary), Path(final)
     aside = _aside(final)
@@ -138,7 +138,7 @@ def replace_directory(temporary: str | Path, final: str | Path) -> None:
 
 
 def recover_directory(final: str | Path) -> bool:
-    """Clean up after a killed process; call it in one process, before reading `final`.
+    """Clean up after a killed process; call this in one process, before reading `final`.
 
     The older directory returns to its place if the new one did not reach it; otherwise what is left
     of the older one is deleted. Unfinished new directories are deleted.

@@ -45,7 +45,7 @@ def start_accelerator(config: Config) -> Accelerator:
             cpu=not torch.cuda.is_available(),
             gradient_accumulation_steps=config.training.gradient_accumulation_steps,
             log_with=list(config.run.trackers) or None,  # an empty list makes accelerate warn
-            # Some trackers need a directory already here; each run sets its own.
+            # Some trackers need a directory at this point already; each run sets its own.
             project_dir=config.run.output_dir,
             kwargs_handlers=[
                 InitProcessGroupKwargs(timeout=PATIENCE),
@@ -102,12 +102,12 @@ class Agreement:
         self._together = accelerator.num_processes > 1
         self._group: torch.distributed.ProcessGroup | None = None
         if self._together and torch.distributed.get_backend() != "gloo":
-            # A group of the hosts beside that of the GPUs.
+            # A process group over the host network, beside the group of the GPUs.
             self._group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
             hold_group(self._group)
 
     def any(self, own: bool) -> bool:
-        """Whether `own` is true on any process; every process must call this."""
+        """Return whether `own` is true on any process; every process must call this."""
         if not self._together:
             return own
         answer = torch.tensor([int(own)])

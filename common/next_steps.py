@@ -1,7 +1,7 @@
-"""How a run ends on the console: where everything lies, and which commands may follow.
+"""The end of a run on the console: where its results are, and which commands may follow.
 
-The commands can be pasted: they have the options of the command that ran, as far as they concern
-the next stage as well.
+The commands can be pasted: they repeat those options of the command just run that also apply to the
+next stage.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def end_training(run: Run, arguments: argparse.Namespace, model: Path) -> None:
 
     Args:
         run: The run of the stage.
-        arguments: Its command line.
-        model: The directory of its best model.
+        arguments: The stage's command line.
+        model: The directory of the stage's best model.
     """
     overrides = [text for text in arguments.overrides if not _of_one_stage(text)]
     options = ["--config", arguments.config, "--checkpoint", str(model)]
@@ -56,7 +56,7 @@ def end_training(run: Run, arguments: argparse.Namespace, model: Path) -> None:
 
 
 def end_judging(run: Run, model: Path | None = None) -> None:
-    """Show where a judgement is, and what can be done with the model and the results.
+    """Show where an evaluation's results are, and what can be done with the model and the results.
 
     Args:
         run: The run of evaluate.py.
@@ -107,12 +107,12 @@ def _of_one_stage(override: str) -> bool:
 
 
 def name_command(launcher: Sequence[str], script: str, options: Sequence[str]) -> str:
-    """The command that runs another of the scripts, quoted for a shell."""
+    """Return the command that runs another of the scripts, quoted for a shell."""
     return shlex.join([*launcher, str(Path(sys.argv[0]).parent / script), *options])
 
 
 def find_launcher() -> list[str]:
-    """The words before a script: `python`, or the `accelerate launch ...` that started this one."""
+    """Return the words before a script: `python`, or the `accelerate launch` of this process."""
     with contextlib.suppress(OSError, UnicodeError):
         words = Path(f"/proc/{os.getppid()}/cmdline").read_text().split("\0")
         options = list(_launch_options(words, Path(sys.argv[0]).name))
@@ -122,7 +122,7 @@ def find_launcher() -> list[str]:
 
 
 def _launch_options(words: Sequence[str], script: str) -> Iterator[str]:
-    """`accelerate launch` and its options, if these are the words of such a command."""
+    """Yield `accelerate launch` and its options, if these are the words of such a command."""
     names = [Path(word).name for word in words]
     for start, name in enumerate(names):
         if script in names[start:] and (

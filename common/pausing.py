@@ -32,7 +32,7 @@ class Paused(BaseException):
 
 @dataclass
 class PauseRequest:
-    """Whether a signal has asked this process to stop.
+    """Records whether a signal has asked this process to stop.
 
     Attributes:
         heard: The first signal's name.
@@ -47,15 +47,15 @@ class PauseRequest:
     hanging: str | None = None
 
     def listen(self) -> None:
-        """Handle, from now on, those of the signals that the system has."""
+        """Install handlers for those of the signals that the system has."""
         _handle(self._hear)
 
     @contextlib.contextmanager
     def waiting_for(self, thing: str) -> Iterator[None]:
-        """Give up waiting within this block a while after a signal, which is remembered.
+        """Limit how long this block waits for a thing after a signal, which is remembered.
 
         Raises:
-            Paused: The thing has not come.
+            Paused: The thing did not arrive in time.
         """
         self.hanging = thing
         try:
@@ -101,7 +101,7 @@ class PauseRequest:
         if self.hanging is not None:
             self._hurry()
         if self.interrupted and os.environ.get("RANK", "0") == "0":
-            # Not by sys.stderr, whose buffer the interrupted code may be writing.
+            # Not through sys.stderr, whose buffer the interrupted code may be writing.
             os.write(2, b"saving after this step; Ctrl-C again stops at once, without saving\n")
 
 

@@ -4,7 +4,7 @@ A collective operation waits for all ranks, for hours if one of them has long wo
 ranks themselves can tell such work from a host that is gone: each has a thread that renews a sign
 of life in the launcher's key-value store, on rank 0's host, and reads those of the others. If one
 is not renewed within `run_config.rank_timeout_seconds`, the process ends with a sentence that names
-the rank. A rank that fails leaves its reason there, so that the others can tell it.
+the rank. A rank that fails leaves its reason in the store, so that the others can report it.
 
 This module does not import torch before a watch starts.
 """
@@ -43,7 +43,7 @@ class Signs(Protocol):
         """Store a value."""
 
     def check(self, keys: list[str]) -> bool:
-        """Whether all these keys have values."""
+        """Return whether all these keys have values."""
 
     def get(self, key: str) -> bytes:
         """Return a value."""
@@ -83,13 +83,13 @@ class RankWatch:
         return min(max(1.0, self.ranks / 16), self.limit / 10)
 
     def start(self) -> None:
-        """Start the two threads: one may hang in a broken connection, the other one judges."""
+        """Start two threads: one exchanges signs and may hang on the network, the other judges."""
         self.forgive()
         for work in (self._exchange_forever, self._judge_forever):
             threading.Thread(target=work, name="rank watch", daemon=True).start()
 
     def forgive(self) -> None:
-        """Count the silence of all ranks from now on."""
+        """Measure the silence of all ranks anew, from now on."""
         now = self.clock()
         self.answered = now
         self.seen = {rank: now for rank in range(self.ranks) if rank != self.rank}
@@ -148,7 +148,7 @@ class RankWatch:
             try:
                 store = store or self.connect()
                 self.exchange(store)
-            except Exception:  # whatever it is: without answers the judge speaks
+            except Exception:  # any error: without answers, `_judge_forever` ends the run
                 store = None
             self.wake.wait(timeout=self.interval)
 

@@ -34,7 +34,7 @@ class OneProcess:
     is_local_main_process: bool = True
 
     def end_training(self) -> None:
-        """There is nothing to end."""
+        """Do nothing: without trackers there is nothing to end."""
 
 
 def on_main_process(accelerator: Accelerator | OneProcess, action: Callable[[], Result]) -> Result:
@@ -61,7 +61,7 @@ def check_shared(accelerator: Accelerator | OneProcess, directory: Path, key: st
 
     Args:
         accelerator: The processes.
-        directory: It exists on rank 0, which may write there.
+        directory: A directory that exists on rank 0, which may write there.
         key: The configuration key that names it.
 
     Raises:
@@ -91,7 +91,7 @@ def _leave_mark(directory: Path) -> Path:
 
 
 def _appears(path: Path) -> bool:
-    """Whether a file exists; a network file system may show it a moment later."""
+    """Return whether a file exists; a network file system may show it a moment later."""
     for _ in range(50):
         if path.exists():
             return True

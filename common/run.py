@@ -5,9 +5,9 @@
 
 writes `{output_dir}/logs/{model}/{stage}/{run_id}/log.log` and names the directory of the run's
 checkpoints, `{output_dir}/models/{model}/{stage}/{run_id}/`. A run exists once its `config.yaml` is
-written (`Run.begin`); a start that failed before that may be repeated under the same id. It leaves
-its log if work had begun, and else nothing: what was wrong is on stderr. This module does not
-import torch, so that work on files alone starts at once.
+written (`Run.begin`); a start that failed before that may be repeated under the same id. A failed
+start leaves its log if work had begun, and otherwise nothing but the message on stderr. This module
+does not import torch, so that work on files alone starts at once.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def open_run(
 
 
 def run_directory(kind: str, stage: Stage, config: Config) -> Path:
-    """`{output_dir}/{logs|models}/{model}/{stage}`, which has one directory per run."""
+    """Return `{output_dir}/{logs|models}/{model}/{stage}`, which has one directory per run."""
     return Path(config.run.output_dir) / kind / config.model.model / stage
 
 
@@ -290,7 +290,7 @@ def _log_failure(run: Run, error: BaseException) -> None:
         LOGGER.error(text)
         return
     record = LOGGER.makeRecord(LOGGER.name, logging.ERROR, "", 0, text, (), None)
-    # An error of logging must not hide the failure itself; a log that rank 0 has deleted stays so.
+    # A logging error must not hide the failure itself; a log that rank 0 deleted stays deleted.
     with contextlib.suppress(OSError):
         handle = os.open(run.log_dir / LOG_FILE, os.O_WRONLY | os.O_APPEND)
         with os.fdopen(handle, "w") as log:
@@ -314,6 +314,6 @@ def _discard_stub(run: Run, error: BaseException) -> None:
 
 
 def _remove_if_empty(directory: Path) -> None:
-    """Remove the directory of a stub; called last, when its files are closed."""
+    """Remove the directory of a failed start; called last, when its files are closed."""
     with contextlib.suppress(OSError):
         directory.rmdir()

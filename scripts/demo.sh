@@ -40,7 +40,7 @@ step() {
   fi
   printf '%5d s   %s\n' $((SECONDS - started)) "$log"
 }
-# What the log of a step says last: told LOG 'text before\(wanted\)text after'
+# Prints the last match in the log of a step: told LOG 'text before\(wanted\)text after'
 told() { sed -n "s/.*$2.*/\1/p" "$output/demo/$1.log" | tail -n 1; }
 model_of() { told "$1" ' stage_complete | .*checkpoint=\(.*best_model\)'; }
 folder_of() { told "$1" ' csv_written | path=\(.*\)\/evaluate.csv'; }

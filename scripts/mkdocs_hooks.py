@@ -40,7 +40,7 @@ SECTIONS = {
 
 
 def on_config(config: Any) -> Any:
-    """Set the navigation: the pages above that exist, then those that nobody has placed."""
+    """Set the navigation: the pages above that exist, then all others."""
     docs = Path(config["docs_dir"])
     rest = {path.relative_to(docs).as_posix() for path in docs.rglob("*.md")}
     navigation = []

@@ -1,8 +1,8 @@
 # Sourced by scripts that train with proteins set aside, and then once more with all of them.
 #
-# Proteins that are set aside choose the threshold, but a model that has not seen them is worse: a
-# walk visits the densest parts of the network. So the model that is kept is trained on all pairs,
-# and takes over the threshold.
+# The threshold is chosen on proteins that are set aside. But a model that has not seen them is
+# worse, because the walk that selects them visits the densest parts of the network. So the model
+# that is kept is trained on all pairs, and takes over the threshold.
 
 # is_complete LOG_FILE: whether a training has ended.
 is_complete() { grep -qs " stage_complete " "$1"; }

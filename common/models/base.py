@@ -83,18 +83,18 @@ class PairOutput(ModelOutput):
 
 
 class PairModel(PreTrainedModel):
-    """Base of all pair models: input standardisation, the composition of encode and interact."""
+    """Base of all pair models: it standardises inputs and composes `encode` and `interact`."""
 
     config_class = PairModelConfig
     base_model_prefix = ""
     main_input_name = "proteins"
     pools_residues: ClassVar[bool] = False
-    # Whether many proteins with many others are scored faster than as listed pairs.
+    # Whether a grid of many by many proteins is scored faster than its pairs in a list.
     scores_grids: ClassVar[bool] = False
     # Whether a protein's mean residue alone gives the same states as all its residues.
     reads_means: ClassVar[bool] = False
-    # Methods, by module class, that treat each row alone whatever the number of rows. Compiled with
-    # that number left open, they serve batches of all shapes.
+    # Methods, by module class, that treat each row alone. Compiled for a variable number of rows,
+    # they serve batches of all shapes.
     row_wise: ClassVar[Mapping[type[nn.Module], tuple[str, ...]]] = {}
 
     input_mean: Tensor
@@ -113,17 +113,17 @@ class PairModel(PreTrainedModel):
         return self.input_mean.dtype
 
     def attention_path(self, device: torch.device, dtype: torch.dtype) -> AttentionPath:
-        """How attention is computed on a device in a dtype; `none` if the model has none."""
+        """Return how attention is computed on a device in a dtype; `none` if the model has none."""
         return "none"
 
     def encode(self, proteins: Tensor, lengths: Tensor) -> Tensor:
-        """States (U, S, d), zero where padded, of padded residue embeddings (U, L, D)."""
+        """Encode padded residue embeddings (U, L, D) as states (U, S, d), zero where padded."""
         counts = on_host(lengths)
         rows = self.encode_rows(pack(proteins, counts), counts)
         return pad(rows, self.state_lengths(counts))
 
     def encode_rows(self, residues: Tensor, lengths: HostInts) -> Tensor:
-        """State rows (R', d) of U proteins whose residues (R, D) are laid end to end."""
+        """Encode U proteins, whose residues (R, D) are laid end to end, as state rows (R', d)."""
         states = self.encode(pad(residues, lengths), to_device(lengths, residues.device))
         return pack(states, self.state_lengths(lengths))
 
@@ -186,7 +186,7 @@ class PairModel(PreTrainedModel):
             lengths: (U,) residues of each protein. Shapes are planned on the host: give a NumPy
                 array or a CPU tensor; a GPU tensor makes the host wait.
             pairs: (B, 2) indices of proteins, also on the host.
-            labels: (B,) to compute the mean loss too.
+            labels: (B,) labels; if they are given, the mean loss is computed too.
         """
         counts, numbers = on_host(lengths), on_host(pairs)
         residues = pack(proteins, counts) if proteins.dim() == 3 else proteins
@@ -211,7 +211,7 @@ class PairModel(PreTrainedModel):
         self.input_scale.copy_(1.0 / deviation.clamp_min(1e-6))
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Xavier weights, zero biases; norms and standardisation start as the identity.
+        """Draw Xavier weights and zero the biases; norms and standardisation start as the identity.
 
         The usual standard deviation of 0.02 suits a width near 640, but in a model 32 wide it makes
         attention start flat, and the model learns nothing for many epochs.

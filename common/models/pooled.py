@@ -41,8 +41,8 @@ class PooledModel(MeanModel):
     def interact_grid(self, rows: Tensor, first: int) -> Tensor:
         """Score the first h proteins with each of the w others, (h, w).
 
-        The first layer is linear, and |u - v| = 2 max(u, v) - u - v. So what it makes of u + v, and
-        of the sum in |u - v|, is computed once per protein instead of once per pair.
+        The first layer is linear, and |u - v| = 2 max(u, v) - u - v. So the terms that are linear
+        in u and v are computed once per protein instead of once per pair.
         """
         means = rows.to(self.parameter_dtype)
         layer = cast(nn.Linear, self.head.layers[0])

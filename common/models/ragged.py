@@ -30,7 +30,7 @@ KERNEL_CAPABILITY = (8, 0)  # Ampere; older GPUs lack the kernel
 
 @dataclass(eq=False)
 class Layout:
-    """How rows divide into N sequences; the tensors that a device needs for it are made once.
+    """How rows divide into N sequences; the tensors that describe this on a device are made once.
 
     Attributes:
         lengths: Number of rows of each sequence.
@@ -128,7 +128,7 @@ def pad(rows: Tensor, lengths: HostInts) -> Tensor:
 
 
 def cut(sizes: HostInts, limit: int) -> list[slice]:
-    """Cut into consecutive slices of a size of at most `limit`, or of a single item."""
+    """Cut items into consecutive slices whose sizes sum to at most `limit`, or of a single item."""
     ends = np.cumsum(sizes)
     pieces, start = [], 0
     while start < len(sizes):
@@ -148,7 +148,7 @@ class Links:
 
     @classmethod
     def to_itself(cls, count: int) -> Links:
-        """Link every sequence of queries to the context of the same number."""
+        """Link every sequence of queries to the context with the same index."""
         return cls(tuple(range(count)), tuple(range(count)))
 
     @classmethod
@@ -159,7 +159,7 @@ class Links:
 
 
 def attention_path(device: torch.device, dtype: torch.dtype, width: int) -> AttentionPath:
-    """How `attend` computes for heads of this width in this dtype on this device.
+    """Return how `attend` computes for heads of this width in this dtype on this device.
 
     Returns:
         `varlen`: One kernel call for sequences of all lengths. It needs float16 or bfloat16, an
@@ -177,7 +177,7 @@ def attention_path(device: torch.device, dtype: torch.dtype, width: int) -> Atte
 
 
 def takes_all_lengths_at_once(queries: Tensor) -> bool:
-    """Whether one kernel call serves queries (Q, heads, width) of sequences of all lengths."""
+    """Return whether one kernel call handles queries (Q, heads, width) of all lengths."""
     dtype = computing_dtype(queries.device, queries.dtype)
     return attention_path(queries.device, dtype, queries.shape[-1]) == "varlen"
 
@@ -189,7 +189,7 @@ def computing_dtype(device: torch.device, default: torch.dtype) -> torch.dtype:
 
 
 def attend(queries: Ragged, contexts: Ragged, links: Links, scale: float | None = None) -> Tensor:
-    """Scaled-dot-product attention along links.
+    """Compute scaled-dot-product attention along links.
 
     Args:
         queries: Rows (Q, heads, width).

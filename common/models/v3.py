@@ -65,7 +65,7 @@ class V3Config(PairModelConfig):
 
     @classmethod
     def own_settings(cls, settings: ModelConfig) -> dict[str, Any]:
-        """Depths, width, heads and the dropout rates that only v3 has.
+        """Return the depths, width, heads and the dropout rates that only v3 has.
 
         Raises:
             UserError: The width cannot be divided among the heads.
@@ -103,7 +103,7 @@ class Attention(nn.Module):
         self.output = nn.Linear(width, width)
 
     def project(self, states: Tensor) -> Tensor:
-        """Queries, keys and values side by side, (R, 3 d), of rows (R, d)."""
+        """Project rows (R, d) to queries, keys and values side by side, (R, 3 d)."""
         weight = torch.cat([self.query.weight, self.key_value.weight])
         return linear(states, weight, torch.cat([self.query.bias, self.key_value.bias]))
 
@@ -182,7 +182,7 @@ class EncoderLayer(nn.Module):
         return self.transform(states, read.flatten(1), self.draw_survival(layout))
 
     def project(self, states: Tensor) -> Tensor:
-        """Queries, keys and values (R, 3 d) of the normed rows."""
+        """Project the normed rows to queries, keys and values (R, 3 d)."""
         return self.attention.project(self.attention_norm(states))
 
     def transform(self, states: Tensor, read: Tensor, survival: Tensor | None) -> Tensor:
@@ -194,7 +194,7 @@ class EncoderLayer(nn.Module):
         return transformed
 
     def draw_survival(self, layout: Layout) -> Tensor | None:
-        """Factors (2, R, 1) of the branches: 0 where a protein skips one (stochastic depth)."""
+        """Draw the branches' factors (2, R, 1): 0 where a protein skips one (stochastic depth)."""
         if not self.training or self.drop_rate == 0.0:
             return None
         keep = 1.0 - self.drop_rate
@@ -224,7 +224,7 @@ class CrossBlock(nn.Module):
 
         Args:
             sides: The 2 B sides, (R, d), those of a pair next to each other.
-            cls: (B, d).
+            cls: The states (B, d) of the CLS tokens.
             queries: The heads' queries, in sequences that `links` refers to.
             contexts: The heads' keys and values, likewise.
             links: For each side, its own sequence and its partner's.
@@ -240,7 +240,7 @@ class CrossBlock(nn.Module):
         return self.cross_attention.project(self.cross_norm(states))
 
     def transform_sides(self, states: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the sides' next states (R, d) from what their heads have read; also normed."""
+        """Compute the sides' next states (R, d), also normed, from what their heads have read."""
         rows = self._transform(states + self.dropout(self.cross_attention.merge(read)))
         return rows, self.sides_norm(rows)
 
@@ -278,11 +278,11 @@ class V3Model(PairModel):
         self.post_init()  # type: ignore[no-untyped-call]
 
     def attention_path(self, device: torch.device, dtype: torch.dtype) -> AttentionPath:
-        """How attention is computed on a device in a dtype; see `ragged.attention_path`."""
+        """Return how attention is computed on a device in a dtype; see `ragged.attention_path`."""
         return attention_path(device, dtype, self.config.d_model // self.config.n_heads)
 
     def encode_rows(self, residues: Tensor, lengths: HostInts) -> Tensor:
-        """State rows (R, d_model) of U proteins' residues (R, D)."""
+        """Compute the state rows (R, d_model) of U proteins' residues (R, D)."""
         pieces = cut(lengths, rows_at_a_time(residues.device, self.config.d_model))
         sizes = [int(lengths[piece].sum()) for piece in pieces]
         encoded = [
@@ -354,7 +354,7 @@ class V3Model(PairModel):
 def rows_at_a_time(device: torch.device, width: int) -> int:
     """Choose how many rows of a width to take through the layers together.
 
-    On a CPU, few enough to stay in its caches, where each layer finds the last one's output; on any
-    other device, all.
+    A CPU takes few enough to stay in its caches, where each layer finds the output of the layer
+    before; any other device takes all rows.
     """
     return max(1, CPU_CELLS // width) if device.type == "cpu" else sys.maxsize

@@ -1,1 +1,1 @@
-"""How a pair model is trained: the loop's mechanics, losses, mining, resuming."""
+"""How a pair model is trained: helpers of the loop, losses, mining and resuming."""

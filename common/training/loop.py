@@ -164,7 +164,7 @@ class EpochRecord:
     def mean_loss(self) -> float:
         """Return the mean loss of all processes' pairs; every process must call this.
 
-        It ends the epoch's training, so it also notes how many pairs a second were done.
+        This call ends the epoch's training, so it also records the pairs per second.
         """
         loss, count = self.run.accelerator.reduce(self.sums, reduction="sum").tolist()
         self.pairs_per_second = count / max(self.seconds, 1e-9)
@@ -208,8 +208,8 @@ class FiniteCheck:
             norm: The norm of the update's gradients, a scalar.
 
         Raises:
-            UserError: Names the proteins of the pairs that caused it, in this update or, if
-                deferred, in the last one.
+            UserError: A loss or gradient is not finite, in this update or, if deferred, in the last
+                one; the message names the proteins of the pairs that caused it.
         """
         rounds, self.rounds = self.rounds, []
         self.settle()
@@ -232,7 +232,7 @@ class FiniteCheck:
             self._refuse(rounds)
 
     def _judge(self, norm: Tensor, rounds: list[Round]) -> Tensor:
-        """Whether the update is bad: a boolean on the device, the same on all ranks."""
+        """Return whether the update is bad: a boolean on the device, the same on all ranks."""
         if not self._scales:
             return ~torch.isfinite(norm)
         # Scaled gradients overflow now and then, and the scaler skips the step; a loss must not.
@@ -245,7 +245,7 @@ class FiniteCheck:
         return str(self.accelerator.mixed_precision) == "fp16"
 
     def _send(self, wrong: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
-        """Send a verdict to the optimizer and the host; the event marks its arrival there."""
+        """Send a verdict to the optimizer and the host; the event marks its arrival on the host."""
         if self.deferred and not self._scales:
             # How gradient scalers make fused optimizers skip a step.
             self.optimizer.found_inf = wrong.float()  # type: ignore[attr-defined]

@@ -26,7 +26,7 @@ class PairLoss:
         """Compute the loss (B,) of each pair, in float32."""
         smoothing = self.settings.label_smoothing
         targets = labels.float() * (1 - smoothing) + smoothing / 2
-        # Created on the device: copied there, it would make the host wait.
+        # Created on the device, because copying it there would make the host wait.
         weight = torch.full((), self.settings.pos_weight, device=logits.device)
         return binary_cross_entropy_with_logits(
             logits.float(), targets, pos_weight=weight, reduction="none"
@@ -40,9 +40,9 @@ class PairLoss:
 def share_of_global_mean(losses: Tensor, batch: PairBatch, accelerator: Accelerator) -> Tensor:
     """Scale this rank's loss so that the gradients of all ranks average to the global mean's.
 
-    DDP averages gradients over processes. Multiplied by their number and divided by the global
-    count, the local sums average to the mean over all pairs of the round, however unequal the
-    ranks' shares are.
+    DDP averages gradients over processes. Multiplied by the number of processes and divided by the
+    number of pairs on all of them, the local sums average to the mean over all pairs of the round,
+    however unequal the ranks' shares are.
 
     Args:
         losses: (B,) of this rank's pairs.

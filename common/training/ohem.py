@@ -2,8 +2,8 @@
 
 Every step draws a pool of `pool_multiplier` x batch_size pairs at the natural class ratio, scores
 it without gradients, and keeps the `keep_ratio` x batch_size hardest over all processes. Every rank
-gathers all losses and makes the same choice, so two processes train on the pairs that one would.
-An epoch of pools still visits every pair once, in `pool_multiplier` times fewer steps.
+gathers all losses and makes the same choice, so two processes train on the same pairs as one
+process. An epoch of pools still visits every pair once, in `pool_multiplier` times fewer steps.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Miner:
     def _gather_losses(
         self, pool: PairBatch, losses: Tensor
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Row numbers and losses of the whole pool, sorted by row, the same on every rank."""
+        """Gather the whole pool's row numbers and losses, sorted by row and equal on every rank."""
         # Shares differ by at most one pair; the shorter ones are filled up with stand-ins.
         size = max(-(-pool.total // self.accelerator.num_processes), 1)
         rows = np.full(size, STAND_IN, dtype=np.float64)
@@ -94,7 +94,7 @@ def choose_hardest(
         losses: (N,) loss of each pair of the pool. NaN counts as the hardest: the run trains on it
             and stops, instead of leaving it out silently.
         pairs: (N, 2) the proteins of each pair.
-        count: How many to keep.
+        count: How many pairs to keep.
         settings: `cap_protein` and `min_keep`.
     """
     hardest = np.argsort(-np.nan_to_num(losses, nan=np.inf), kind="stable")

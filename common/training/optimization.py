@@ -41,8 +41,8 @@ def build_optimizer(model: nn.Module, settings: OptimizerConfig) -> AdamW:
 def build_scheduler(optimizer: AdamW, settings: TrainingConfig, updates: int) -> LRScheduler:
     """Create the learning-rate schedule for `updates` optimizer updates.
 
-    The schedule is not handed to accelerate: a prepared one steps once per process and would run
-    past its end on two. It is stepped once per update instead.
+    The schedule is not handed to accelerate: a prepared schedule steps once per process, so on two
+    processes it would run past its end. The loop steps it once per update instead.
     """
     schedule: SchedulerConfig = settings.scheduler
     if schedule.type == "constant":
@@ -60,7 +60,7 @@ def build_scheduler(optimizer: AdamW, settings: TrainingConfig, updates: int) ->
         div_factor=schedule.div_factor,
         final_div_factor=schedule.final_div_factor,
         anneal_strategy=schedule.anneal_strategy,
-        # The configuration's beta1 holds throughout.
+        # beta1 keeps its configured value throughout.
         cycle_momentum=False,
     )
 
@@ -78,10 +78,10 @@ def current_lr(scheduler: LRScheduler) -> float:
 class StagedUnfreezing:
     """Which parameters stay frozen until `unfreeze_epoch`.
 
-    Frozen parameters lose their gradients before each update instead of `requires_grad`: DDP
+    Frozen parameters keep `requires_grad` but lose their gradients before each update: DDP
     fixes its set of parameters when it wraps the model and would never synchronise those that
     join later. AdamW skips parameters without a gradient and starts their moments when they join;
-    the schedule runs on.
+    the schedule is not affected.
     """
 
     frozen: tuple[nn.Parameter, ...]

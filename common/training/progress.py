@@ -15,8 +15,8 @@ class EpochPart:
 
     Attributes:
         rounds: How many rounds are done.
-        seconds: How long they took.
-        lr: The learning rate of the last of them.
+        seconds: How long these rounds took.
+        lr: The learning rate of the last of these rounds.
         sums: For each process, the sum of its pairs' weighted losses and of their weights.
     """
 
@@ -67,7 +67,7 @@ class Progress:
         return True
 
     def stalled(self, patience: int | None) -> bool:
-        """Whether nothing has improved for `patience` epochs."""
+        """Return whether nothing has improved for `patience` epochs."""
         return patience is not None and self.epoch - self.best_epoch >= patience
 
 

@@ -1,8 +1,9 @@
 """The state that `--resume` loads: all that a run needs to continue as if it had never stopped.
 
 `last_state/` holds what accelerate saves (weights, optimizer, random states) and progress.json:
-how far the run has come, on how many processes, and the checksum of every file. It is written
-aside and moved into place as a whole; a run that was killed meanwhile has the previous state.
+how far the run has come, on how many processes, and the checksum of every file. The folder is
+written under a temporary name and renamed as a whole; a run that is killed meanwhile keeps the
+previous state.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ IGNORED_KEYS = {
         "run_config.load_checkpoint_path",
         "run_config.save_best_only",
     ),
-    # Progress holds a digest of the data, so other data in the new place are noticed.
+    # Progress contains a digest of the data, so different data at a new path are noticed.
     "where the data are, how they get there, and whether they are audited": (
         "data_config.benchmark.root_dir",
         "data_config.benchmark.functional_dir",
@@ -145,7 +146,7 @@ def find_state(run: Run) -> dict[str, Any] | None:
     Raises:
         UserError: The same as in `load_state`.
     """
-    # One process reads for all: on a shared file system each may see the files of another moment.
+    # One process reads for all: on a shared file system each could see files of a different moment.
     return on_main_process(run.accelerator, partial(_find_state, run))
 
 
@@ -167,7 +168,7 @@ def _find_state(run: Run) -> dict[str, Any] | None:
 
 
 def _launch_of(run: Run) -> dict[str, Any]:
-    """Describe the launch, which the numbers depend on as they do on the configuration."""
+    """Describe the launch: results depend on it just as they depend on the configuration."""
     accelerator = run.accelerator
     return {
         "processes": accelerator.num_processes,
@@ -214,7 +215,7 @@ def _damaged(path: Path, how: str) -> UserError:
 
 
 def check_same_config(run: Run) -> None:
-    """Refuse to resume with another value of a key that the numbers depend on."""
+    """Refuse to resume with another value of a key that the results depend on."""
     path = run.log_dir / CONFIG_FILE
     before = flat_values(read_resolved_config(path))
     now = flat_values(run.config)

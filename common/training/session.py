@@ -66,7 +66,7 @@ class Session:
         loss: The loss of pairs, in training and validation.
         validator: Gives metrics and threshold after each epoch.
         unfreezing: The parameters that stay frozen at first.
-        finite: Stops before an optimizer step on losses or gradients that are not finite.
+        finite: Stops the run before an optimizer step if a loss or gradient is not finite.
         agreement: Lets the ranks pause after the same update.
         progress: How far the stage has come.
         training_pairs: The hashes of all pairs that the model is trained on, also before this

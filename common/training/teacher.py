@@ -1,8 +1,8 @@
-"""Distillation: a trained model's probabilities are mixed into the labels of another one's pairs.
+"""Distillation: a trained model's probabilities are mixed into the labels of another model's pairs.
 
 With the label y, the teacher's probability t and the weight w, a pair's label becomes
 (1 - w) y + w t (Hinton et al. 2015, at temperature 1). Cross-entropy is linear in the label, so the
-loss is the same mixture of the losses against both.
+loss is the same mixture of the losses against y and against t.
 
 The teacher scores all pairs of an epoch before the first step: each protein is encoded once and not
 in every batch, and the scores are the same on any number of processes.
@@ -34,7 +34,7 @@ from common.run import Run
 
 @dataclass
 class Teacher:
-    """A trained model that another one learns from.
+    """A trained model that another model learns from.
 
     Attributes:
         run: The stage's run.
@@ -55,7 +55,7 @@ class Teacher:
         """Load the configured teacher; None if there is none.
 
         Raises:
-            UserError: It is damaged, or was trained on other embeddings than this run's.
+            UserError: The teacher is damaged, or was trained on other embeddings than this run's.
         """
         named = run.config.training.loss.teacher
         if named is None:
@@ -73,18 +73,18 @@ class Teacher:
 
     @property
     def identity(self) -> str:
-        """The checksums of its files."""
+        """The checksums of the teacher's files."""
         return "".join(checksums_of(self.checkpoint.path).values())
 
     def teach(self, batch: PairBatch, epoch: int) -> PairBatch:
         """Mix the teacher's probabilities into the labels; every process must call this."""
         weight = self.run.config.training.loss.teacher_weight
-        # A stand-in takes the last pair's; it has no weight.
+        # A stand-in takes the probability of the last pair; its weight is zero.
         taught = to_device(self._probabilities(epoch)[batch.rows], batch.labels.device)
         return replace(batch, labels=(1 - weight) * batch.labels + weight * taught)
 
     def _probabilities(self, epoch: int) -> NDArray[np.float32]:
-        """Score the pairs (N,) of an epoch; those of a file are the same in all epochs."""
+        """Score the pairs (N,) of an epoch; pairs of a file have the same scores in all epochs."""
         if self.planner.resampling is None:
             epoch = 0
         if epoch != self._epoch:

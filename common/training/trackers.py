@@ -19,7 +19,7 @@ def check_trackers(config: Config) -> None:
     """Reject a tracker whose package is not installed, before any work starts.
 
     Raises:
-        UserError: Names the packages to install. (accelerate would leave the tracker out.)
+        UserError: A package is missing. (accelerate would silently leave the tracker out.)
     """
     missing = [name for name in config.run.trackers if importlib.util.find_spec(name) is None]
     if missing:
@@ -34,8 +34,8 @@ def start_trackers(run: Run, first_epoch: int) -> None:
 
     Args:
         run: The run, which has begun. TensorBoard writes below its log directory.
-        first_epoch: The epoch that starts now, counted from 1. What TensorBoard has of it and of
-            later ones was never saved in the run's state, and is hidden.
+        first_epoch: The epoch that starts now, counted from 1. TensorBoard hides its entries of
+            this and later epochs, which the run's saved state does not include.
 
     Raises:
         UserError: A tracker cannot start, for example without a login.

@@ -1,4 +1,4 @@
-"""A model's metrics on the validation pairs, and the decision threshold chosen there."""
+"""A model's metrics on the validation pairs, and the decision threshold chosen on them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Measured:
 
     @classmethod
     def mean(cls, sets: Sequence[Measured]) -> Measured:
-        """Average over sets of equal weight; a metric, over the sets where it is defined."""
+        """Average over sets of equal weight; average each metric over the sets that define it."""
         found = {name: [each.metrics[name] for each in sets] for name in sets[0].metrics}
         defined = {name: [v for v in values if v is not None] for name, values in found.items()}
         metrics = {name: float(np.mean(v)) if v else None for name, v in defined.items()}
@@ -62,8 +62,8 @@ class Validation:
         loss: The loss; the mean over the sets if there are several.
         metrics: The metrics by name, averaged like the loss; None where undefined.
         decision: The threshold, chosen on the pairs of all sets.
-        sets: The results by name, if held-out proteins are monitored: of each set of them, their
-            mean, and of the benchmark's own pairs.
+        sets: The results by name, if held-out proteins are monitored: for each set of these
+            proteins, for the mean over the sets, and for the benchmark's own pairs.
     """
 
     loss: float
@@ -186,7 +186,7 @@ def check_validation(config: Config, data: PairData) -> None:
     """Reject validation pairs that leave the monitored metric or the threshold undefined.
 
     Raises:
-        UserError: They are of one class only.
+        UserError: The pairs are of one class only.
     """
     monitor = config.training.monitor_metric
     check_classes(config.evaluate, data.table.labels)

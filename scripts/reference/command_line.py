@@ -16,7 +16,7 @@ ACCELERATE = (
 
 
 def command_line_page() -> str:
-    """Return the page of the scripts' options, each script with the story of its docstring."""
+    """Return the page of the scripts' options, each script with the text of its docstring."""
     parts = []
     for script in SCRIPTS:
         parser, story = load_script(script)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Submits pretraining, finetuning and evaluation to SLURM. Each starts from the model of the one
-# before, when that has succeeded; if one fails, those after it are cancelled.
+# Submits pretraining, finetuning and evaluation to SLURM. Each stage starts from the model of the
+# previous stage, once that has succeeded; if a stage fails, the later ones are cancelled.
 #
 #   scripts/slurm/pipeline.sh configs/v3.yaml my_run --nodes=2 --gpus-per-node=4 --account=lab
 #
