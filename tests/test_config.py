@@ -254,12 +254,6 @@ def test_device_settings_are_sent_to_accelerate(tmp_path: Path, given: str) -> N
     assert "`accelerate config` or accelerate_configs/*.yaml" in message
 
 
-@pytest.mark.parametrize("key", ["run_config.trackers"])
-def test_what_a_later_issue_brings_is_refused_until_then(tmp_path: Path, key: str) -> None:
-    section, name = key.split(".")
-    assert f"unknown key '{key}'" in refusal(tmp_path, f"{section}:\n  {name}: warn\n")
-
-
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot read the config .*none.yaml: No such file.*--con"):
         load_config(tmp_path / "none.yaml", "pretrain")

@@ -50,8 +50,10 @@ def test_full_pipeline_passes_each_model_on_by_its_path(
     assert finished.code == 0, finished.stderr
     assert f"checkpoint={only_run(project, 'pretrain')}" in log_of_newest(project, "finetune")
     assert f"checkpoint={only_run(project, 'finetune')}" in log_of_newest(project, "evaluate")
-    # What it prints is the table of figures and nothing else.
-    assert finished.stdout.split()[:2] == ["split", "pairs"]
+    # It prints the tables of metrics under their heading, and nothing else.
+    heading, head, *_ = finished.stdout.splitlines()
+    assert heading.startswith("v3 on tiny BFS")
+    assert head.split()[:2] == ["split", "pairs"]
 
 
 def test_pretrain_only_prints_the_model(project: TinyProject) -> None:

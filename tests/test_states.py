@@ -257,10 +257,12 @@ IGNORED: dict[str, dict[str, Any]] = {
             "embeddings": {"cache_dir": "other", "shard_mib": 1},
         }
     },
-    "how fast batches arrive, and how often a step is logged": {
+    "how fast batches arrive, how often a step is logged, and where to": {
+        "run_config": {"trackers": ["tensorboard"]},
         "data_config": {"dataloader": {"num_workers": 2, "pin_memory": True}},
         "training_config": {"logging": {"heartbeat_every_n_steps": 3}},
     },
+    "how long the ranks wait for one that is lost": {"run_config": {"rank_timeout_seconds": 7}},
     "what only evaluate.py reads": {
         "evaluate": {"metrics": ["f1"], "tasks": ["topology"], "cross_species": ["yeast"]}
     },

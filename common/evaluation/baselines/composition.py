@@ -73,9 +73,9 @@ def _fit_trees(
     """Fit in steps, which give the same trees as a single one, to show progress."""
     trees = HistGradientBoostingClassifier(early_stopping=False, random_state=seed, warm_start=True)
     with LongWork("fitting", total=TREES, unit="trees") as work:
-        for count in range(STEP, TREES + 1, STEP):
+        for count in (*range(STEP, TREES, STEP), TREES):
             trees.set_params(max_iter=count).fit(features, labels)
-            work.advance(STEP)
+            work.advance(count - work.done)
     return trees
 
 
