@@ -57,7 +57,7 @@ class CalibrationReport:
         return cls(applied, share, at)
 
     def describe(self) -> dict[str, Any]:
-        """The content of `calibration.json`."""
+        """Return the content of `calibration.json`."""
         names = ("at_the_prevalence", "at_the_test_pairs_own_prevalence")
         pairs = zip(names, (self.calibration.prevalence, self.share), strict=True)
         return {

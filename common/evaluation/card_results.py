@@ -68,7 +68,7 @@ def _locked(file: Path) -> Iterator[None]:
 
 
 def _read_card(path: Path, checkpoint: Checkpoint) -> str:
-    """The card, or a new one for a checkpoint that was saved before there were cards."""
+    """Read the card, or compose one for a checkpoint that was saved before cards existed."""
     if path.is_file():
         return path.read_text(encoding="utf-8-sig")
     parameters = checkpoint.model.num_parameters()

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from common.csv_log import Cell
 from common.evaluation.network_summary import NetworkSummary
 
-CLOSE = 0.02  # an AUROC that differs by less is about the same
-ABOUT = 0.1  # a ratio of two numbers of interactions that is nearer to 1 is about 1
+CLOSE = 0.02  # AUROCs that differ by less are called about the same
+ABOUT = 0.1  # two numbers of interactions are called about equal if their ratio is nearer to 1
 GUIDE = "docs/reading_results.md says what good values are."
 
 Rows = Sequence[Mapping[str, Cell]]

@@ -1,8 +1,9 @@
 """Compare predictions with baselines: the same pairs, tasks and metrics, in one table.
 
-A score without a comparison means little: self-pairs alone, or the composition of both sequences,
-may reach it. Baselines have no validation pairs and so no threshold of their own; each calls as
-many pairs as the judged predictions do, those that it ranks highest. This uses no test label.
+A metric without a comparison means little: self-pairs alone, or the composition of both sequences,
+may reach the same value. Baselines have no validation pairs and so no threshold of their own; each
+calls as many pairs as the judged predictions do, those that it ranks highest. This uses no test
+label.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Scored:
     source: Path | None = None
 
     def subject(self, side: TestSide) -> str:
-        """What was judged on what, in a few words."""
+        """Say in a few words what was judged, and on which test side."""
         benchmark = side.sets[0].benchmark
         return f"{self.title or self.name} on {benchmark.species} {benchmark.strategy}"
 
@@ -66,7 +67,7 @@ class Method:
 
     Attributes:
         name: Its name in the table.
-        called: How many of the pairs that tasks look at are called interactions.
+        called: How many of the pairs that tasks use are called interactions.
         results: The results by task.
     """
 
@@ -75,7 +76,7 @@ class Method:
     results: Mapping[str, TaskResult]
 
     def compared(self) -> dict[str, float | None]:
-        """The metrics of all tasks by which methods are compared."""
+        """Return the metrics of all tasks by which methods are compared."""
         results = self.results.values()
         return {name: value for result in results for name, value in result.compared.items()}
 
@@ -132,7 +133,7 @@ def judge_beside_baselines(
 
 
 def _chart_together(methods: Sequence[Method]) -> dict[str, TaskResult]:
-    """The first method's results, with the curves of the others in its charts."""
+    """Return the first method's results, with the other methods' curves in its charts."""
     first, *others = methods
     results = {}
     for task, result in first.results.items():
@@ -208,7 +209,7 @@ def _show_differences(
 
 
 def _header(rows: Sequence[Mapping[str, Cell]]) -> tuple[str, ...]:
-    """The columns of all rows, in the order of their first occurrence."""
+    """List the columns of all rows, in the order of their first occurrence."""
     return tuple(dict.fromkeys(name for row in rows for name in row))
 
 

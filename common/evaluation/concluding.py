@@ -72,7 +72,7 @@ def format_judgement(judgement: Judgement, subject: str) -> str:
 
     Args:
         judgement: What was found.
-        subject: What was judged on what, for the heading of every table.
+        subject: What was judged, and on which test side, for the heading of every table.
     """
     parts = [format_results(judgement.results, subject)]
     if judgement.networks:
@@ -84,7 +84,7 @@ def format_judgement(judgement: Judgement, subject: str) -> str:
 
 
 def _resolve(config: Config, threshold: float) -> Config:
-    """The configuration with the threshold that was used, and without the run's id.
+    """Return the configuration with the threshold that was used, and without the run's id.
 
     With this configuration, the run's prediction file gives the same metrics in another run.
     """

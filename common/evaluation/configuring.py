@@ -18,7 +18,7 @@ def configure_judging(arguments: argparse.Namespace) -> Config:
         overrides.append(f"evaluate.tasks=[{','.join(arguments.tasks)}]")
     config = load_config(arguments.config, "evaluate", overrides)
     if arguments.with_baselines and not config.evaluate.baselines:
-        # Beside a file, nothing is embedded unless the configuration names this baseline.
+        # To judge a file, no protein is embedded unless the configuration names this baseline.
         left_out = {"kernel"} if arguments.predictions else set()
         names = [name for name in BASELINES.names() if name not in left_out]
         overrides.append(f"evaluate.baselines=[{','.join(names)}]")

@@ -7,7 +7,7 @@ names from here and never write `import evaluate`.
 
 The package's `__init__` imports transformers' model classes, which takes 5 s. It does not run here:
 the two modules that a metric needs take 0.02 s after `datasets`. It runs when any code first uses
-another name or module of the package, so that whoever needs the whole package gets it. (Modules
+another name or module of the package, so that the whole package is there when needed. (Modules
 within `evaluate.utils` do not trigger this: import `evaluate` before them.)
 """
 
@@ -54,7 +54,7 @@ def _find_spec() -> ModuleSpec:
 
 
 def _is_package(spec: ModuleSpec | None) -> bool:
-    """False for a script, and for a mere directory of that name (a run's logs have one)."""
+    """Return False for a script, and for a mere directory of that name (a run's logs have one)."""
     return spec is not None and spec.has_location and spec.submodule_search_locations is not None
 
 

@@ -1,6 +1,6 @@
 """Intervals for metrics of labelled pairs, from a bootstrap that draws proteins.
 
-The pairs of one protein are alike, so a test of 7,000 pairs of 400 proteins says less than 7,000
+Pairs that share a protein are alike, so a test of 7,000 pairs of 400 proteins says less than 7,000
 independent pairs would. Therefore proteins are drawn with replacement, as many as there are, and a
 pair counts as often as the product of its two proteins' multiplicities: the "pigeonhole" bootstrap
 (Owen, Annals of Applied Statistics 1, 2007, 386–411). A self-pair is the observation of one
@@ -32,7 +32,7 @@ from common.data.tables.pairs import PairTable
 from common.inference.pair_metrics import Ranking, Values
 
 LEVEL = 0.95
-_AT_A_TIME = 1 << 18  # weights of pairs, which fit a processor's cache
+_AT_A_TIME = 1 << 18  # this many weights of pairs fit into a processor's cache
 
 Measured = Mapping[str, Values]  # (R,) values of each metric, NaN where it is undefined
 
@@ -57,7 +57,7 @@ class ScoredPairs:
         return len(self.labels)
 
     def select(self, rows: NDArray[np.bool_]) -> ScoredPairs:
-        """The pairs under a mask; proteins keep their row numbers."""
+        """Return the pairs under a mask; proteins keep their row numbers."""
         return ScoredPairs(self.pairs[rows], self.labels[rows], self.scores[rows], self.threshold)
 
 
@@ -77,7 +77,7 @@ class Interval:
 
     @classmethod
     def of(cls, values: Values) -> Interval | None:
-        """The interval of values over the resamples, (R,); None if all are undefined (NaN)."""
+        """Compute the interval of values over resamples, (R,); None if all are undefined (NaN)."""
         defined = values[~np.isnan(values)]
         if not len(defined):
             return None
@@ -91,7 +91,7 @@ class Resamples:
     """Draws of proteins with replacement.
 
     Attributes:
-        counts: (R, P + 1) integers: how often each resample has each of P proteins; last, a 1.
+        counts: (R, P + 1) how often each resample has each of P proteins; the last column is 1.
     """
 
     counts: NDArray[np.integer]
@@ -108,7 +108,7 @@ class Resamples:
         return cls(np.pad(drawn, [(0, 0), (0, 1)], constant_values=1).astype(kind))
 
     def measure(self, scored: ScoredPairs) -> Measured:
-        """Every metric of some of the table's pairs on every resample, (R,) by name."""
+        """Compute every metric of some of the table's pairs on every resample, (R,) by name."""
         if not len(scored):
             return {name: np.full(len(self.counts), np.nan) for name in METRIC_NAMES}
         ranking = Ranking.of(scored.scores, scored.labels, scored.threshold)

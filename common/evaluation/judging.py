@@ -26,9 +26,9 @@ class Judgement:
         results: The results by task.
         notes: One sentence each.
         threshold: The score from which pairs are called.
-        networks: The predicted networks of which some task looked at all pairs.
+        networks: The predicted networks of all species for which some task uses all pairs.
         validation: The model's metrics on its validation pairs, if a model was judged.
-        baselines: The test AUROC of each baseline that was judged beside it.
+        baselines: The test AUROC of each baseline that was judged beside the model.
         calibration: How good the model's probabilities are, if they are calibrated.
     """
 
@@ -41,11 +41,11 @@ class Judgement:
     calibration: CalibrationReport | None = None
 
     def closing(self) -> str | None:
-        """The closing sentence; None if there is nothing to compare."""
+        """Return the closing sentence; None if there is nothing to compare."""
         return closing_sentence(self._compare())
 
     def verdict(self) -> list[str]:
-        """The closing sentence as at most three sentences."""
+        """Return the closing comparison as at most three sentences."""
         return verdict(self._compare())
 
     def _compare(self) -> list[str]:
@@ -89,7 +89,7 @@ def describe_unused(side: TestSide, predictions: Predictions) -> list[str]:
 
 
 def used_pairs(side: TestSide, predictions: Predictions) -> NDArray[np.bool_]:
-    """Find which of the predicted pairs some task looks at, (P,)."""
+    """Find which of the predicted pairs are used by a task, (P,)."""
     used: NDArray[np.bool_] = np.zeros(len(predictions.pairs), dtype=np.bool_)
     for pairs in side.pair_sets:
         used |= pairs.among(predictions)

@@ -1,4 +1,4 @@
-"""A checkpoint's predictions, for the pairs that tasks look at or for the user's own pairs."""
+"""A checkpoint's predictions, for the pairs that tasks use or for the user's own pairs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def open_model(run: Run, named: str | None) -> tuple[Run, Checkpoint]:
 
 
 def embed_needed_pairs(run: Run, side: TestSide, checkpoint: Checkpoint) -> PairData:
-    """Embed the proteins of the pairs that tasks look at."""
+    """Embed the proteins of the pairs that tasks use."""
     tables = {"scored": side.needed_pairs()}
     parts, notes = embed_tables(run.config, tables, side.sequences(), run.accelerator)
     data = parts["scored"]
@@ -56,7 +56,7 @@ def embed_needed_pairs(run: Run, side: TestSide, checkpoint: Checkpoint) -> Pair
 def scored(
     checkpoint: Checkpoint, data: PairData, config: Config, accelerator: Accelerator, folder: Path
 ) -> Iterator[NDArray[np.float64]]:
-    """Probabilities (N,) of an interaction for each pair, complete on every process.
+    """Yield the probability of an interaction of each pair, (N,), complete on every process.
 
     Args:
         checkpoint: The checkpoint, with its model on the accelerator's device.

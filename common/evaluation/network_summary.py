@@ -17,8 +17,8 @@ from common.evaluation.predictions import Predictions
 from common.evaluation.test_side import TestSide
 
 NETWORK_FILE = "network.json"
-# A warning is given above so many times the true number of interactions. `match_density` calls two
-# to three times as many where they are denser in the sampled node sets (`docs/evaluation.md`).
+# A warning is given above this ratio of called to true interactions. `match_density` reaches two to
+# three where the sampled node sets are denser than the whole network (`docs/evaluation.md`).
 TOO_DENSE = 4.0
 
 
@@ -53,7 +53,7 @@ class Density:
 
     @property
     def times_true(self) -> float | None:
-        """The number of called pairs over the number of true ones; None where nothing is true."""
+        """The number of called pairs over the number of true ones; None if none is true."""
         return self.called / self.true if self.true else None
 
     @property
@@ -62,7 +62,7 @@ class Density:
         return self.density / self.train if self.train else None
 
     def describe(self) -> dict[str, Any]:
-        """The entry of `network.json`."""
+        """Return the entry of `network.json`."""
         return {
             "called": self.called,
             "possible": self.possible,
@@ -108,7 +108,7 @@ class NetworkSummary:
         return cls(species, count, every, plain)
 
     def describe(self) -> dict[str, Any]:
-        """The entry of `network.json`."""
+        """Return the entry of `network.json`."""
         return {
             "proteins": self.proteins,
             "with_self_pairs": self.every.describe(),
@@ -124,7 +124,7 @@ class NetworkSummary:
         return text
 
     def warnings(self) -> list[str]:
-        """One sentence if the network has many more interactions than the true one."""
+        """Return one sentence if the network has many more interactions than the true one."""
         times = self.every.times_true
         if times is None or times <= TOO_DENSE:
             return []
@@ -135,7 +135,7 @@ class NetworkSummary:
 
 
 def possible(proteins: int, self_pairs: bool) -> int:
-    """The number of possible pairs of so many proteins."""
+    """Return the number of possible pairs among this number of proteins."""
     return proteins * (proteins + (1 if self_pairs else -1)) // 2
 
 
@@ -147,7 +147,7 @@ def _density(network: Network | None, self_pairs: bool) -> float | None:
 
 
 def train_network(benchmark: Benchmark) -> Network | None:
-    """The network of the training positives among all training proteins, if there is one."""
+    """Return the network of the positive pairs of all training proteins, if there is one."""
     if not benchmark.has("train"):
         return None
     table = benchmark.pairs("train")
@@ -157,7 +157,7 @@ def train_network(benchmark: Benchmark) -> Network | None:
 def summarize_networks(
     side: TestSide, predictions: Predictions, threshold: float
 ) -> list[NetworkSummary]:
-    """Summarise the network of every species of which some task looks at all pairs.
+    """Summarise the network of every species for which some task uses all pairs.
 
     Only the configured species is compared with the train network.
     """
@@ -170,7 +170,7 @@ def summarize_networks(
 
 
 def describe_networks(summaries: Sequence[NetworkSummary], threshold: Threshold) -> dict[str, Any]:
-    """The content of `network.json`."""
+    """Return the content of `network.json`."""
     return {
         "threshold": threshold.value,
         "threshold_mode": threshold.mode,
@@ -179,7 +179,7 @@ def describe_networks(summaries: Sequence[NetworkSummary], threshold: Threshold)
 
 
 def tabulate_networks(summaries: Sequence[NetworkSummary], threshold: Threshold) -> Table:
-    """The console's table."""
+    """Build the table for the console."""
     title = f"network, called from {threshold.value:.4g} ({threshold.mode})"
     header = (title, "proteins", "called", "possible", "density", "true", "times_true",
               "times_train")  # fmt: skip

@@ -47,7 +47,7 @@ class Network:
 
     @classmethod
     def from_pairs(cls, pairs: Iterable[tuple[str, str]], nodes: Iterable[str] = ()) -> Network:
-        """Builds the network from pairs of ids; `nodes` adds proteins that no pair names."""
+        """Build the network from pairs of ids; `nodes` adds proteins that no pair names."""
         pairs = list(pairs)
         ends = [end for pair in pairs for end in pair]
         names = tuple(sorted({*nodes, *ends}))
@@ -55,7 +55,7 @@ class Network:
 
     @classmethod
     def from_graph(cls, graph: nx.Graph) -> Network:
-        """Builds the network from a networkx graph whose nodes are protein ids."""
+        """Build the network from a networkx graph whose nodes are protein ids."""
         return cls.from_pairs(graph.edges(), graph.nodes())
 
     @cached_property
@@ -64,7 +64,7 @@ class Network:
         return {name: i for i, name in enumerate(self.nodes)}
 
     def without_self_pairs(self) -> Network:
-        """This network without the edges from a protein to itself."""
+        """Return this network without the edges from a protein to itself."""
         return Network(self.nodes, self.edges[self.edges[:, 0] != self.edges[:, 1]])
 
     def on(self, nodes: Collection[str]) -> Network:
@@ -74,18 +74,18 @@ class Network:
         return Network.from_indices(names, ends[(ends >= 0).all(axis=1)])
 
     def adjacency(self, dtype: type[np.generic] = np.float64) -> NDArray[Any]:
-        """The dense symmetric (N, N) adjacency of zeros and ones; self-pairs on the diagonal."""
+        """Build the dense symmetric (N, N) adjacency of 0 and 1; self-pairs are on the diagonal."""
         matrix = np.zeros((len(self.nodes), len(self.nodes)), dtype=dtype)
         matrix[self.edges[:, 0], self.edges[:, 1]] = 1
         matrix[self.edges[:, 1], self.edges[:, 0]] = 1
         return matrix
 
     def degrees(self) -> IntArray:
-        """The degree of every node, (N,) int64; a self-pair counts twice, as in networkx."""
+        """Count the degree of every node, (N,) int64; a self-pair counts twice, as in networkx."""
         return np.bincount(self.edges.ravel(), minlength=len(self.nodes)).astype(np.int64)
 
     def neighbours(self) -> dict[str, set[str]]:
-        """The neighbours of every protein; a protein with a self-pair is its own neighbour."""
+        """Find each protein's neighbours; a protein with a self-pair is its own neighbour."""
         near: dict[str, set[str]] = {name: set() for name in self.nodes}
         for a, b in self.edges.tolist():
             near[self.nodes[a]].add(self.nodes[b])
@@ -93,7 +93,7 @@ class Network:
         return near
 
     def is_connected(self) -> bool:
-        """Whether every protein can be reached from every other; a single protein is connected."""
+        """Return whether every protein can be reached from every other (true for one protein)."""
         near = self.neighbours()
         reached, todo = set(self.nodes[:1]), list(self.nodes[:1])
         while todo:
@@ -106,7 +106,7 @@ class Network:
 def pair_keys(
     first: NDArray[np.integer[Any]], second: NDArray[np.integer[Any]], count: int
 ) -> IntArray:
-    """One number per undirected pair of indices below `count`: smaller × count + larger."""
+    """Number each undirected pair of indices below `count`: smaller × count + larger."""
     first, second = first.astype(np.int64), second.astype(np.int64)
     keys: IntArray = np.minimum(first, second) * count + np.maximum(first, second)
     return keys

@@ -124,7 +124,7 @@ def embed_grid(
             f"{sequences} leaves no pair to score; give at least two proteins, or --self-pairs"
         )
     embedded = predictor.embed(sequences.all)
-    # In a network of all against all, a protein without a partner is a result and stays a node.
+    # If all proteins are paired with all, one without interactions is a result and stays a node.
     everything = queries is None and len(sequences.parts) == 1
     proteins = _describe(sequences, embedded, grid.rows if everything else grid.rows[:0])
     return Task(proteins, embedded, grid)

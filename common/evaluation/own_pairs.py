@@ -107,7 +107,7 @@ def read_own_pairs(path: Path, sequences: OwnSequences, skip_unknown: bool) -> O
 
 
 def _has_labels(path: Path) -> bool:
-    """Whether the first pair has exactly three columns, the third of which is 0 or 1."""
+    """Return whether the first pair has exactly three columns, the third of which is 0 or 1."""
     with open_text(path) as file:
         for line in file:
             fields = line.replace(",", " ").split()
@@ -147,7 +147,7 @@ def _no_sequence(unknown: Sequence[str], sequences: OwnSequences, affected: str,
 
 
 def _line_of(name: str, path: Path) -> int:
-    """The number of the first line that names this protein, or 0 if none does."""
+    """Return the number of the first line that names this protein, or 0 if none does."""
     with open_text(path) as file:
         for number, line in enumerate(file, 1):
             fields = line.replace(",", " ").split()[:2]
@@ -191,7 +191,7 @@ def make_grid(
     """Make the grid of all against all, queries against all, or the first file against the second.
 
     Args:
-        sequences: The sequences; of two files, each is one side.
+        sequences: The sequences; if they come from two files, each file is one side.
         ids: All proteins, sorted.
         queries: The query proteins, if there are any.
         with_self: Whether a protein is paired with itself.

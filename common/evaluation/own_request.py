@@ -19,7 +19,7 @@ class Request:
     """The user's request, as the command line makes it.
 
     Attributes:
-        fastas: The FASTA files, two for one against the other.
+        fastas: The FASTA files; with two, the proteins of one are paired with those of the other.
         output: The file to write.
         pairs: The file of listed pairs, if any.
         query: Ids or a file of ids, if any.
@@ -27,7 +27,7 @@ class Request:
         skip_unknown: Whether unknown proteins are left out.
         self_pairs: Whether proteins are paired with themselves.
         plot: The picture to draw, if any.
-        share: The share of the pairs that the prefilter leaves, if one is given.
+        share: The share of the pairs that the prefilter keeps, if a share is given.
     """
 
     fastas: tuple[Path, ...]
@@ -44,7 +44,7 @@ class Request:
         """Reject a request that a prefilter cannot serve.
 
         Raises:
-            UserError: The pairs are listed, or more pairs are wanted than the prefilter leaves.
+            UserError: The pairs are listed, or more pairs are wanted than the prefilter keeps.
         """
         self.wish.check_prefilter(settings)
         if settings.checkpoint is None and self.share is not None:

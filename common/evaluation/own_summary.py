@@ -34,13 +34,13 @@ def describe_metrics(
 def summarize(
     file: NetworkFile, predictor: Predictor, total: int, shortlist: Shortlist | None
 ) -> list[str]:
-    """Say what was written, which model it comes from, what was cut and what a prefilter lost.
+    """Report what was written, by which model, what was truncated and what a prefilter lost.
 
     Args:
         file: The written network.
         predictor: The model.
         total: How many pairs were asked for.
-        shortlist: Those of them that were scored, if not all.
+        shortlist: The pairs that were scored, if a prefilter chose them.
     """
     count, path = file.count, file.request.output
     scored = total if shortlist is None else len(shortlist.pairs)

@@ -1,4 +1,4 @@
-"""Writes a network of the user's own proteins while its pairs are scored."""
+"""Write a network of the user's own proteins while its pairs are scored."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class NetworkFile:
                 writer.write(rows)
 
     def close(self) -> None:
-        """Complete the files and move them to their places."""
+        """Complete the files and move them to their final paths."""
         with explain_disk_errors(self.request.output):
             for writer in self.writers:
                 writer.close()

@@ -78,7 +78,7 @@ def _number_columns(first: list[str]) -> tuple[int, ...] | None:
 
 
 def _scores(numbers: FloatArray) -> FloatArray:
-    """The score of every line, (N,) float64, from its (1, N) or (2, N) numbers."""
+    """Compute every line's score, (N,) float64, from its one or two numbers, (1 or 2, N)."""
     if len(numbers) == 1:
         score: FloatArray = numbers[0]
         return score
@@ -112,7 +112,7 @@ def _notes(rows: PairRows) -> list[str]:
 
 
 def _explain_foreign(path: Path, foreign: str, asked: Collection[str]) -> str:
-    """Explain that the file uses other ids: it would be judged as one that predicts nothing."""
+    """Explain that the file uses other ids, so that it would count as predicting nothing."""
     marked = any(mark in foreign for mark in ",;\"'")
     return (
         f"no line of {path} names two of the {len(asked)} proteins that the tasks use: its ids look"

@@ -6,7 +6,7 @@ However the pairs were listed, they are brought to one form, with a note about e
 - of several scores of a pair the highest counts, as the benchmark adds an edge if any line says so;
 - the score NaN, like a pair that is not listed, means "not predicted".
 
-`prediction_file` reads and writes files of them.
+`prediction_file` reads and writes files of predictions.
 """
 
 from __future__ import annotations

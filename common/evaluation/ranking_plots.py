@@ -11,11 +11,11 @@ from common.evaluation.intervals import ScoredPairs
 from common.inference.pair_metrics import Metrics
 
 BINS, CALIBRATION_BINS = 40, 15
-DIGITS = 5  # of the curves' points
+DIGITS = 5  # decimals of the curves' points
 
 
 def chart_pairs(scored: ScoredPairs, metrics: Metrics, data: str) -> dict[str, Chart]:
-    """Chart scored, labelled pairs; the charts by the name of their PNG file."""
+    """Chart scored, labelled pairs; return the charts by the name of their PNG file."""
     charts = {
         "ranking.png": chart_ranking(scored, metrics, data),
         "calibration.png": chart_calibration(scored, data),
@@ -33,7 +33,7 @@ def chart_ranking(scored: ScoredPairs, metrics: Metrics, data: str) -> Chart | N
     Args:
         scored: The pairs.
         metrics: Their metrics, for the legends.
-        data: What the pairs are called.
+        data: The name of the pairs.
     """
     if len(np.unique(scored.labels)) < 2:
         return None
@@ -68,7 +68,7 @@ def chart_calibration(scored: ScoredPairs, data: str) -> Chart | None:
     scores, labels = scored.scores, scored.labels
     if not len(scores) or scores.min() < 0 or scores.max() > 1:
         return None
-    # Bins of as many pairs each; none of them is empty.
+    # The bins have equally many pairs, and none of them is empty.
     parts = np.array_split(np.argsort(scores, kind="stable"), min(CALIBRATION_BINS, len(scores)))
     means = np.array([scores[part].mean() for part in parts])
     shares = np.array([labels[part].mean() for part in parts])
@@ -83,7 +83,7 @@ def chart_calibration(scored: ScoredPairs, data: str) -> Chart | None:
 
 def chart_scores(scored: ScoredPairs, data: str) -> Chart | None:
     """Show how the scores of interacting and of other pairs are distributed, and the threshold."""
-    usual = scored.scores[np.abs(scored.scores) < 1e300]  # infinite scores have no place
+    usual = scored.scores[np.abs(scored.scores) < 1e300]  # infinite scores cannot be drawn
     if not len(usual):
         return None
     low, high = float(usual.min()), float(usual.max())

@@ -44,13 +44,13 @@ def write_results(
 
 
 def format_results(results: Mapping[str, TaskResult], subject: str = "") -> str:
-    """The tables for the console, one after the other."""
+    """Format the tables for the console, one after the other."""
     tables = [table for item in results.items() for table in summary_tables(*item)]
     return "\n\n".join(format_table(entitle(table, subject)) for table in tables)
 
 
 def entitle(table: Table, subject: str) -> Table:
-    """Say above a table what was judged on what, so that it can be read alone."""
+    """Add what was judged to a table's title, so that the table can be read alone."""
     caption = ": ".join(part for part in (subject, table.caption) if part)
     return replace(table, caption=caption)
 
@@ -61,7 +61,7 @@ def summary_tables(task: str, result: TaskResult) -> Sequence[Table]:
 
 
 def _metrics_table(task: str, metrics: Mapping[str, Any]) -> Table:
-    """One row of all numeric metrics."""
+    """Build a table with one row of all numeric metrics."""
     row: dict[str, Any] = {
         "task": task,
         **{k: v for k, v in metrics.items() if not isinstance(v, str)},
@@ -99,7 +99,7 @@ def fold(table: Table, width: int) -> list[Table]:
 
 
 def _widths(table: Table) -> list[int]:
-    """The width of each column."""
+    """Compute the width of each column."""
     return [
         max(len(name), *(len(format_cell(row.get(name))) for row in table.rows))
         for name in table.header

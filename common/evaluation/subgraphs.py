@@ -27,10 +27,10 @@ CLUSTERING_EDGES = np.linspace(0.0, 1.0, 101)
 SPECTRUM_EDGES = np.linspace(-1e-5, 2.0, 201)  # the many eigenvalues 0 and 1 lie inside bins
 EDGE_SHARE = 0.5  # how much an eigenvalue 2, on the histogram's edge, counts
 EDGE_TOLERANCE = 1e-9  # rounding errs by 1e-14; the next eigenvalue is 1e-8 away at 800 nodes
-BATCH_ELEMENTS = 2_000_000  # of one (S, n, n) batch: 16 MB in float64, whatever the node sets
+BATCH_ELEMENTS = 2_000_000  # in one batch (S, n, n): 16 MB in float64, whatever the node sets
 WITHOUT_SELF_PAIRS = "_without_self_pairs"
 HALVINGS = 10
-SAME = 1e-12  # a discrepancy below it is rounding: the two populations are the same
+SAME = 1e-12  # a smaller discrepancy is a rounding error between equal populations
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,15 +54,15 @@ class Comparison:
         return len(self.means["graph_sim"])
 
     def mean(self, name: str) -> float:
-        """The mean of a metric over the node sets."""
+        """Return the mean of a metric over the node sets."""
         return float(self.means[name].mean())
 
     def discrepancies(self) -> dict[str, float]:
-        """The MMDs between the predicted and the true subgraphs, by name."""
+        """Compute the MMDs between the predicted and the true subgraphs, by name."""
         return {name: mmd(*pair) for name, pair in self.histograms.items()}
 
     def ratios(self) -> dict[str, float | None]:
-        """The MMDs over those of the true subgraphs against themselves; None where these are 0."""
+        """Compute each MMD over that of the true subgraphs against themselves; None if it is 0."""
         baseline = {name: halves_mmd(true) for name, (_, true) in self.histograms.items()}
         return {
             name: found / baseline[name] if baseline[name] > SAME else None
@@ -121,7 +121,7 @@ def adjacency_batches(
 
 
 def graph_similarity(predicted: Adjacencies, true: Adjacencies) -> FloatArray:
-    """The share of adjacency entries in common: 1 - Σ|Â - A| / (ΣÂ + ΣA), (S,) in [0, 1].
+    """Compute the share of common adjacency entries, 1 - Σ|Â - A| / (ΣÂ + ΣA), (S,) in [0, 1].
 
     A pair of proteins has two entries, a self-pair one. Two empty subgraphs are equal: 1.
     """
@@ -132,7 +132,7 @@ def graph_similarity(predicted: Adjacencies, true: Adjacencies) -> FloatArray:
 
 
 def relative_density(predicted: Adjacencies, true: Adjacencies) -> FloatArray:
-    """Predicted over true number of edges, (S,); 1 is right, self-pairs are edges.
+    """Compute the ratio of predicted to true edges, (S,); 1 is best, self-pairs are edges.
 
     As in the benchmark, an empty true subgraph gives 1 if the predicted one is empty as well and
     infinity if not.
@@ -149,18 +149,18 @@ def _edge_counts(adjacency: Adjacencies) -> FloatArray:
 
 
 def without_self_pairs(adjacency: Adjacencies) -> Adjacencies:
-    """The adjacencies (S, n, n) with zeros on the diagonal."""
+    """Return the adjacencies (S, n, n) with zeros on the diagonal."""
     return adjacency * (1 - np.eye(adjacency.shape[1], dtype=np.float32))
 
 
 def degree_histograms(adjacency: Adjacencies, width: int) -> FloatArray:
-    """Counts the nodes by degree, (S, width); a self-pair counts twice."""
+    """Count the nodes by degree, (S, width); a self-pair counts twice."""
     degrees = adjacency.sum(axis=2) + np.diagonal(adjacency, axis1=1, axis2=2)
     return _counted(degrees.astype(np.int64), width)
 
 
 def clustering_coefficients(adjacency: Adjacencies) -> FloatArray:
-    """Triangles through a node over pairs of its neighbours, 2T / (d(d - 1)), (S, n) in [0, 1].
+    """Compute each node's triangles per pair of neighbours, 2T / (d(d - 1)), (S, n) in [0, 1].
 
     Self-pairs are ignored; nodes with fewer than two neighbours have 0.
     """
@@ -173,10 +173,10 @@ def clustering_coefficients(adjacency: Adjacencies) -> FloatArray:
 
 
 def laplacian_eigenvalues(adjacency: Adjacencies) -> FloatArray:
-    """Eigenvalues of the normalised Laplacian D^-1/2 (D - A) D^-1/2, (S, n), in ascending order.
+    """Compute eigenvalues of the normalised Laplacian D^-1/2 (D - A) D^-1/2, (S, n), ascending.
 
-    They lie in [0, 2] up to rounding. An isolated node has the eigenvalue 0; every connected part
-    that is bipartite has one eigenvalue 2.
+    The eigenvalues lie in [0, 2] up to rounding. An isolated node has the eigenvalue 0; every
+    connected part that is bipartite has one eigenvalue 2.
     """
     degrees = adjacency.sum(axis=2, dtype=np.float64)
     linked = degrees > 0
@@ -188,7 +188,7 @@ def laplacian_eigenvalues(adjacency: Adjacencies) -> FloatArray:
 
 
 def spectrum_histograms(adjacency: Adjacencies) -> FloatArray:
-    """The share of eigenvalues by bin, (S, 200), with one rule for those on the edge 2.
+    """Compute the share of eigenvalues in each bin, (S, 200); those on the edge 2 count half.
 
     The benchmark's histogram ends at exactly 2.0 and drops what rounding puts beyond, so whether an
     eigenvalue 2 counts depends there on the order of the nodes, hence on Python's hash seed: that
@@ -203,7 +203,7 @@ def spectrum_histograms(adjacency: Adjacencies) -> FloatArray:
 
 
 def spectrum_counts(adjacency: Adjacencies) -> tuple[FloatArray, IntArray]:
-    """The eigenvalues by bin, (S, 200), without those on the edge 2, and how many are on it, (S,).
+    """Count eigenvalues by bin, (S, 200), and separately those on the edge 2, (S,).
 
     An eigenvalue is on the edge if it equals 2 up to rounding; the last bin does not count it.
     """
@@ -215,13 +215,13 @@ def spectrum_counts(adjacency: Adjacencies) -> tuple[FloatArray, IntArray]:
 
 
 def _binned(values: FloatArray, edges: FloatArray) -> FloatArray:
-    """Counts (S, n) values by bin, (S, bins): [low, high), the last bin with its upper edge."""
+    """Count (S, n) values by bin, (S, bins): [low, high), the last bin with its upper edge."""
     bins = np.searchsorted(edges, values, side="right") - 1
     return _counted(np.minimum(bins, len(edges) - 2), len(edges) - 1)
 
 
 def _counted(values: IntArray, width: int) -> FloatArray:
-    """Counts the integers 0 … width-1 in every row of (S, n), (S, width)."""
+    """Count the integers 0 … width-1 in every row of (S, n), (S, width)."""
     rows = len(values)
     offsets = np.arange(rows)[:, None] * width
     counts = np.bincount((values + offsets).ravel(), minlength=rows * width)
@@ -229,7 +229,7 @@ def _counted(values: IntArray, width: int) -> FloatArray:
 
 
 def mmd(predicted: FloatArray, true: FloatArray) -> float:
-    """The squared maximum mean discrepancy between two populations of histograms.
+    """Compute the squared maximum mean discrepancy of two populations of histograms.
 
     mean k(x, x') + mean k(y, y') - 2 mean k(x, y) over all pairs, a graph with itself included,
     where k(x, y) = exp(-TV(x, y)² / 2) and TV is half the L1 distance of the histograms, each
@@ -244,7 +244,7 @@ def mmd(predicted: FloatArray, true: FloatArray) -> float:
 
 
 def halves_mmd(true: FloatArray) -> float:
-    """The squared MMD of a population against itself: odd against even subgraphs.
+    """Compute the squared MMD of a population against itself: odd against even subgraphs.
 
     The subgraphs (S, bins) are divided into odd and even ones, first as they are listed and then in
     shuffled orders (always the same ones); the result is the mean over these `HALVINGS` divisions.
@@ -261,7 +261,7 @@ def halves_mmd(true: FloatArray) -> float:
 
 
 def _kernel(samples: FloatArray) -> FloatArray:
-    """The kernel between all histograms (N, bins), (N, N)."""
+    """Compute the kernel (N, N) between all histograms (N, bins)."""
     # Imported when needed: it takes about a second.
     from scipy.spatial.distance import cdist
 
@@ -271,6 +271,6 @@ def _kernel(samples: FloatArray) -> FloatArray:
 
 
 def _discrepancy(kernel: FloatArray, first: slice | IntArray, second: slice | IntArray) -> float:
-    """The squared MMD between two parts of the samples of a kernel matrix."""
+    """Compute the squared MMD between two parts of the samples of a kernel matrix."""
     within = kernel[first][:, first].mean() + kernel[second][:, second].mean()
     return float(within - 2 * kernel[first][:, second].mean())

@@ -1,7 +1,7 @@
 """The data that predictions are judged on: test sets of one or more species, and the tasks.
 
 `open_test_side` reads what the tasks need and nothing else. `TestSide.needed_pairs` are the pairs
-that a model has to score for them, each once, however many tasks look at it.
+that a model has to score for them, each once, however many tasks use it.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class TestSet:
         return PairSet(self.network_name, self.network.nodes)
 
     def describe(self) -> dict[str, object]:
-        """How many test pairs and interactions have been read, by species."""
+        """Return how many test pairs and interactions have been read, by species."""
         parts, described = [], {}
         if "_checked_table" in vars(self):
             parts.append(f"{len(self.table)} test pairs")
@@ -87,7 +87,7 @@ class TestSet:
         return {self.species: ", ".join(parts) or "not used", **described}
 
     def digests(self) -> dict[str, str]:
-        """Digests of the pairs and of the network, node sets included, as far as they were read."""
+        """Return digests of the pairs and of the network with its node sets, if they were read."""
         found = {}
         if "_checked_table" in vars(self):
             found["pairs_digest"] = digest_pairs(self.table)
@@ -114,7 +114,7 @@ class TestSet:
         """Check that at least one of the proteins is of this species.
 
         Raises:
-            UserError: The species' sequences have none of them.
+            UserError: The species' sequences contain none of the proteins.
         """
         if not self.benchmark.has("sequences"):  # A prediction file needs none.
             return
@@ -143,17 +143,17 @@ class TestSide:
         return list({pairs.name: pairs for pairs in asked}.values())
 
     def whole_networks(self) -> list[TestSet]:
-        """The test sets of which some task looks at all pairs."""
+        """Return the test sets of which some task uses all pairs."""
         asked = {pairs.name for pairs in self.pair_sets if pairs.pairs is None}
-        # A network that no task looks at need not have a file, so it is not opened here.
+        # A network that no task uses need not have a file, so it is not opened here.
         return [each for each in self.sets if each.network_name in asked]
 
     def proteins(self) -> set[str]:
-        """The proteins of all pairs that some task looks at."""
+        """Return the proteins of all pairs that tasks use."""
         return set().union(*(pairs.proteins for pairs in self.pair_sets))
 
     def needed_pairs(self) -> PairTable:
-        """Every pair that some task looks at, once, with the label 0."""
+        """Return every pair that tasks use, once, with the label 0."""
         names = tuple(sorted(self.proteins()))
         keys = []
         for pairs in self.pair_sets:
@@ -163,7 +163,7 @@ class TestSide:
         return PairTable(names, rows, np.zeros(len(rows), dtype=np.int8))
 
     def describe(self) -> dict[str, object]:
-        """The fields of the event `data_ready`."""
+        """Return the fields of the event `data_ready`."""
         described: dict[str, object] = {"strategy": self.sets[0].benchmark.strategy}
         parts: list[TestSet | Task] = [*self.sets, *self.tasks.values()]
         for part in parts:
@@ -171,7 +171,7 @@ class TestSide:
         return described | self.sets[0].digests()
 
     def sequences(self) -> dict[str, str]:
-        """The sequence of every protein that the files contain.
+        """Return the sequence of every protein that the files contain.
 
         Raises:
             UserError: Two files have different sequences of one protein.
@@ -193,7 +193,7 @@ class TestSide:
 
 
 def open_test_side(config: Config, accelerator: Accelerator | OneProcess | None = None) -> TestSide:
-    """Read what the configured tasks are judged on; rank 0 provides what is missing first.
+    """Read the data of the configured tasks; rank 0 first provides missing files.
 
     Raises:
         UserError: A file is missing or wrong, or data do not fit the test proteins.

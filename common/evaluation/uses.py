@@ -16,7 +16,7 @@ class Use:
         run: The function that does it.
         marks: The options each of which selects this use.
         needs: The options that are needed.
-        takes: The options that may be given as well.
+        takes: Further options that may be given.
     """
 
     purpose: str

@@ -28,7 +28,7 @@ from common.config import Config
 from common.inference.thresholds import Evidence
 
 BINS = 15  # as in Guo et al. (2017)
-COLDEST, HOTTEST = 0.01, 100.0  # temperatures; for uninformative scores there is no best one
+COLDEST, HOTTEST = 0.01, 100.0  # temperatures; for uninformative scores none is best
 
 Values = NDArray[np.float64]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -61,7 +61,7 @@ class Calibration:
         return moved
 
     def apply_at(self, probabilities: ArrayLike, prevalence: float) -> Values:
-        """Calibrate the model's own probabilities for another prevalence than the stored one."""
+        """Calibrate the model's own probabilities for a prevalence other than the stored one."""
         return shift_prior(
             expit(logit(np.asarray(probabilities, np.float64)) / self.temperature),
             self.validation_share,
@@ -161,7 +161,7 @@ def expected_calibration_error(probabilities: Values, labels: Values, weights: V
     Σ_b |Σ w (y - p)| / Σ w over the pairs of each of `BINS` bins (Naeini et al. 2015). Guo et al.
     (2017) cut the probabilities into bins of equal width; bins of equal weight are never
     empty (Nixon et al. 2019), which matters where nearly all probabilities are small. Pairs with
-    equal probabilities share a bin: that of the middle of their weight.
+    equal probabilities share a bin: the one in which the middle of their weight lies.
     """
     _, places = np.unique(probabilities, return_inverse=True)
     level = np.bincount(places, weights)

@@ -1,8 +1,9 @@
 """The model card: `README.md` of a checkpoint, for a stranger who finds it, here or on the hub.
 
-The head of the file is the metadata of the Hugging Face hub (YAML). Below, all that is known when
-the model is saved; `evaluate.py` adds the results on test proteins (`common.evaluation.card`).
-People may edit the file: what they write is kept, and nothing else depends on it.
+The head of the file is the metadata of the Hugging Face hub (YAML). Below it is all that is known
+when the model is saved; `evaluate.py` adds the results on test proteins
+(`common.evaluation.card_results`). People may edit the file: what they write is kept, and nothing
+else depends on it.
 """
 
 from __future__ import annotations
@@ -144,7 +145,7 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _metadata(config: Config, decision: Decision) -> ModelCardData:
-    """The head of the card. The license is left to whoever publishes the model."""
+    """Return the head of the card. The license is left to whoever publishes the model."""
     language_model = config.data.embeddings.model_name
     # A directory's name would be taken for a model of the hub.
     base = language_model if is_hub_name(language_model) else None
@@ -186,7 +187,7 @@ def _describe_training(config: Config, data: Mapping[str, object]) -> str:
 
 
 def _last_part(name: str | None) -> str | None:
-    """A hub's name as it is; of a path its end, since the rest says nothing to others."""
+    """Return a hub's name as it is, or the last part of a path, whose rest tells others nothing."""
     if name is None or is_hub_name(name):
         return name
     parts = Path(name).parts

@@ -22,21 +22,21 @@ from common.inference.selection import Best
 from common.models.ragged import HostInts
 from common.run import on_main_process
 
-# For how many times the configured share the recall is estimated as well.
+# The recall is also estimated for these multiples of the configured share.
 WIDER = (3, 10)
-# Fewer of the best pairs of the sample than this say too little about a smaller share.
+# A share is not estimated from fewer than this many of the best pairs of the sample.
 FEWEST = 10
-_PLACES = 1 << 22  # of the grid, in a piece of pairs that are handed on
+_PLACES = 1 << 22  # positions of the grid that one yielded piece covers
 
 
 @dataclass(frozen=True)
 class Recall:
-    """How many of the model's best pairs of the sample a prefilter lets be scored.
+    """How many of the model's best pairs of the sample pass the prefilter.
 
     Attributes:
         best: The number of best pairs.
-        found: How many of them are scored.
-        wider: How many would be at larger shares, by share.
+        found: How many of the best pairs are scored.
+        wider: How many of the best pairs would be scored at larger shares, by share.
     """
 
     best: int
@@ -56,12 +56,12 @@ class Shortlist:
     """The pairs of a grid that a prefilter has chosen, and the sample.
 
     Attributes:
-        settings: The prefilter's.
+        settings: The prefilter's settings.
         pairs: (N, 2) the proteins of the chosen pairs, in the order of the grid.
         sample: (M, 2) the proteins of some random pairs of the grid.
         ranks: (M,) the prefilter's logits of the sample.
         total: How many pairs the grid has.
-        recalls: What the prefilter finds, once the model has scored the sample.
+        recalls: The prefilter's recalls, once the model has scored the sample.
     """
 
     settings: PrefilterConfig
@@ -72,7 +72,7 @@ class Shortlist:
     recalls: tuple[Recall, ...] = ()
 
     def measure(self, logits: Scores) -> Shortlist:
-        """Add the recalls.
+        """Return the shortlist with its recalls.
 
         Args:
             logits: (M,) the model's logits of the sample.
@@ -89,7 +89,7 @@ class Shortlist:
         return replace(self, recalls=tuple(recalls[: 2 if recalls[1].best >= FEWEST else 1]))
 
     def describe(self) -> str:
-        """Say in two sentences which pairs are scored, and how many of the best are."""
+        """Say in two sentences which pairs are scored, and how many of the best are among them."""
         found = " and ".join(map(str, self.recalls))
         return (
             f"Only the {len(self.pairs)} pairs (a share of {self.settings.share:.3g}) that"
@@ -99,7 +99,7 @@ class Shortlist:
         )
 
     def split(self, logits: Scores, grid: PairGrid) -> Iterator[ScoredPairs]:
-        """Yield the chosen pairs with their logits (N,), some neighbouring rows at a time."""
+        """Yield the chosen pairs with their logits (N,), some rows of the grid at a time."""
         first, second = self.pairs.T
         piece = grid.row_places[first] // max(1, _PLACES // len(grid.columns))
         ends = [0, *(np.flatnonzero(np.diff(piece)) + 1).tolist(), len(piece)]
@@ -117,11 +117,11 @@ def choose_pairs(
 ) -> Shortlist:
     """Choose the best pairs and a sample of all of them, the same on every process.
 
-    Pairs of equal scores are ranked by their place in the grid.
+    Pairs of equal scores are ranked by their position in the grid.
 
     Args:
         ranked: All pairs of a grid with the logits of the fast model, on the main process.
-        total: How many pairs that is, at least one.
+        total: The number of these pairs, at least one.
         settings: How many pairs are kept, and how many are sampled.
         seed: Determines the sample.
         accelerator: The processes.
@@ -146,7 +146,7 @@ def choose_pairs(
 
 
 def _draw(total: int, count: int, seed: int) -> HostInts:
-    """Draw distinct places (count,) of pairs, in rising order; all if there are not more."""
+    """Draw distinct indices (count,) of pairs, in rising order; all if there are no more."""
     if count >= total:
         return np.arange(total)
     return np.sort(np.random.default_rng(seed).choice(total, count, replace=False, shuffle=False))

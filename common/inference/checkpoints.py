@@ -60,7 +60,7 @@ _UNREADABLE = (
 
 @dataclass(frozen=True)
 class Decision:
-    """The decision threshold, and the validation metrics of the epoch it was chosen after.
+    """The decision threshold, and the validation metrics of the epoch after which it was chosen.
 
     Attributes:
         threshold: The lowest probability that is called an interaction.
@@ -136,7 +136,7 @@ def save_model(
         decision: Its threshold and validation metrics.
         name: The directory's name.
         training_pairs: The hashes of all pairs that it was trained on, if they are known.
-        data: Notes on these data for people, by name, for the model card.
+        data: Notes on the training data for people, by name, for the model card.
     """
     final = run.model_dir / name
 
@@ -243,7 +243,7 @@ def load_weights(path: Path, name: str) -> PairModel:
 
 
 def _move_to_aligned_memory(model: PairModel) -> None:
-    """Copy the weights, which are views of the file, wherever in it they begin.
+    """Copy the weights to aligned memory; as views of the file they may begin anywhere in it.
 
     On a CPU, matrix products of weights that do not begin at a multiple of 16 bytes differ in the
     last bit from those of the same weights elsewhere, such as in the process that trained them.

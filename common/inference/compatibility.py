@@ -35,7 +35,7 @@ def check_same_language_model(checkpoint: Checkpoint, config: Config, store: Sto
 
 
 def check_fits(checkpoint: Checkpoint, config: Config, store: Store) -> list[str]:
-    """Refuse embeddings of another width than the checkpoint's model takes.
+    """Refuse embeddings whose width is not that of the checkpoint's model.
 
     Returns:
         The key paths of the embedding settings that differ from those of the training.
@@ -96,7 +96,7 @@ def check_same_embeddings(checkpoint: Checkpoint, config: Config) -> None:
     The dtype of the stored numbers may differ, because it only rounds them.
 
     Raises:
-        UserError: Names the first such setting.
+        UserError: A setting differs; the message names the first one.
     """
     trained, given = checkpoint.config.data, config.data
     for key, was, now in (
@@ -115,7 +115,7 @@ def continue_model(checkpoint: Checkpoint, config: Config) -> PairModel:
     """Load the checkpoint's weights into the configured model, whose dropout may differ.
 
     Raises:
-        UserError: Names the first key of `model_config` that describes another model.
+        UserError: A key of `model_config` describes another model; the message names the first.
     """
     trained = flat_values(checkpoint.config.model)
     for key, value in flat_values(config.model).items():

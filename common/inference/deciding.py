@@ -27,7 +27,7 @@ from common.inference.thresholds import (
     needs_network,
 )
 
-# Where a benchmark is, not which one it is.
+# The settings that say where a benchmark is, not which one it is.
 _PLACES = ("root_dir", "functional_dir", "cache_dir", "download", "download_url")
 _IDENTITY = ("name", "species", "split_strategy")
 
@@ -98,7 +98,7 @@ def gather_evidence(checkpoint: Checkpoint, config: Config, accelerator: Acceler
 
 
 def choose_calibration(checkpoint: Checkpoint, config: Config) -> Calibration | None:
-    """Return the checkpoint's calibration, for own pairs, if the configuration asks for one.
+    """Return the calibration for the user's own pairs, if the configuration asks for one.
 
     Raises:
         UserError: The checkpoint has no calibration.
@@ -129,7 +129,7 @@ def choose_threshold(
     overrides: Sequence[str],
     calibration: Calibration | None = None,
 ) -> float:
-    """Return the checkpoint's threshold, unless `--set` gives one, or a mode without validation.
+    """Return the checkpoint's threshold, unless `--set` gives a value or a mode without validation.
 
     With a calibration, the threshold applies to calibrated probabilities: one that is given is
     taken as it is, and the checkpoint's is converted, so that the same pairs are called.
@@ -167,14 +167,14 @@ def configure_as_trained(trained: Config, config: Config) -> Config:
 
 
 def _is_stored(checkpoint: Checkpoint, config: Config) -> bool:
-    """Whether training chose the checkpoint's threshold as the configuration asks for it."""
+    """Return whether training chose the checkpoint's threshold as this configuration asks."""
     before, now = (_request(each) for each in (checkpoint.config, config))
     chosen = checkpoint.decision.mode == config.evaluate.decision_threshold.mode
     return chosen and before == now
 
 
 def _request(config: Config) -> list[object]:
-    """Return what the threshold depends on in this mode, besides the model and its data."""
+    """List the settings on which the threshold depends in this mode."""
     evaluate, settings = config.evaluate, config.evaluate.decision_threshold
     mode = mode_of(settings)
     network = [evaluate.prevalence, evaluate.strategies] if mode.needs_network else []

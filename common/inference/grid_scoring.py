@@ -26,7 +26,7 @@ from common.inference.scoring_job import ScoringJob
 from common.long_work import LongWork
 from common.models.ragged import HostInts, cut
 
-# How many times larger blocks are if the model scores whole grids.
+# Blocks are larger by this factor if the model scores whole grids.
 GRIDS = 4
 
 
@@ -34,8 +34,8 @@ class ScoredPairs(NamedTuple):
     """Some scored pairs.
 
     Attributes:
-        first: (M,) the first protein of each.
-        second: (M,) the second.
+        first: (M,) the first protein of each pair.
+        second: (M,) the second protein.
         logits: (M,) the model's outputs.
     """
 
@@ -63,14 +63,14 @@ def score_grid(job: ScoringJob, grid: PairGrid, journal: ScoreJournal) -> Iterat
             yield ScoredPairs(*grid.pairs(piece), logits)
         for piece, logits in _score_stripes(job, grid, stripes, journal.stripes):
             work.advance(len(logits))
-            check_finite(logits)  # on every process, so that all of them end
+            check_finite(logits)  # on every process, so that all of them stop
             if main:
                 journal.append(logits)
                 yield ScoredPairs(*grid.pairs(piece), logits)
 
 
 def plan_stripes(job: ScoringJob, grid: PairGrid) -> list[slice]:
-    """Cut the rows into stripes, so high that each block of a stripe is about square."""
+    """Cut the rows into stripes of such a height that each block of a stripe is about square."""
     lengths = job.state_lengths
     if not len(grid.rows) or not len(grid.columns):
         return []
@@ -97,7 +97,7 @@ def _score_stripes(
         turns = stripes[first : first + processes]
         own: list[Scores] = []
         if rank < len(turns):
-            # Not around the whole loop: the receiver's code runs between the stripes.
+            # Not around the whole loop, because the caller's code runs between the stripes.
             with job.inferring():
                 own = [_score_stripe(job, states, grid, turns[rank])]
         scored = gather_object(own) if processes > 1 else own

@@ -20,12 +20,12 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 
 def is_hub_name(name: str) -> bool:
-    """Whether a name can be that of a model on the hub: `user/repo`, and no local directory."""
+    """Return whether a name can be a model's on the hub: `user/repo`, and no local directory."""
     return bool(_HUB_NAME.fullmatch(name)) and not Path(name).is_dir()
 
 
 def is_hub_copy(directory: Path) -> bool:
-    """Whether a directory is in the hub's cache, and therefore is not ours to change."""
+    """Return whether a directory is in the hub's cache, and so must not be changed."""
     snapshots = directory.absolute().parent
     return snapshots.name == "snapshots" and snapshots.parent.name.startswith("models--")
 
@@ -66,9 +66,9 @@ def fetch_checkpoint(name: str | Path, revision: str | None = None) -> Path:
 
 
 def pin_checkpoint(name: str) -> str:
-    """Return a hub's name with the commit that it stands for now; a path stays as it is.
+    """Return a hub's name with its present commit; a path is returned unchanged.
 
-    With it, all processes load the same commit, and so does a run that is resumed later.
+    With the commit, all processes load the same model, and so does a run that is resumed later.
     """
     if not is_hub_name(name):
         return name
@@ -132,7 +132,7 @@ def push_checkpoint(directory: Path, repo: str, public: bool) -> str:
             allow_patterns=[*CHECKPOINT_FILES],
             commit_message="Add a checkpoint of RELIC",
         )
-    except Exception as error:  # As in `fetch_checkpoint`.
+    except Exception as error:  # for the reason given in `fetch_checkpoint`
         raise UserError(
             f"{directory} cannot be pushed to {repo} on the Hugging Face hub ({_reason(error)});"
             f" its results are saved, so push it later with `hf upload {repo} {directory}`"

@@ -52,13 +52,13 @@ def load_own_config(checkpoint: Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def leave_to_prefilter(overrides: Sequence[str]) -> list[str]:
-    """Return those of the overrides that hold for the prefilter's own configuration too."""
+    """Return those of the overrides that also apply to the prefilter's own configuration."""
     shared = [text for text in overrides if text.startswith(("data_config.", "evaluate.scoring."))]
     return [*shared, f"{PREFILTER}.checkpoint=null"]
 
 
 def _find_above(model_name: str, checkpoint: Path) -> Path | None:
-    """Find the nearest directory above the checkpoint that has the model, if that is needed."""
+    """Find the nearest directory above the checkpoint with the language model, if needed."""
     if Path(model_name).expanduser().is_dir():
         return None
     above = checkpoint.resolve().parents

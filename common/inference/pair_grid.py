@@ -1,8 +1,8 @@
 """All pairs of the proteins of one list with those of another, without a list of the pairs.
 
-The rows and the columns of a grid are proteins. The same proteins in both mean all against all;
-rows that are a few of the columns, one or some against all; two separate lists, bait against prey
-or host against virus. Every undirected pair is taken once, in the row that comes first.
+The rows and the columns of a grid are proteins. If both are the same, all proteins are paired with
+all; if the rows are some of the columns, these few with all; if the two are separate lists, bait
+with prey or host with virus. Every undirected pair occurs once, in the first of its rows.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class PairGrid:
 
     @property
     def count(self) -> int:
-        """How many pairs there are."""
+        """The number of pairs."""
         both = int((self.row_places[self.columns] < len(self.rows)).sum())
         twice = both * (both - 1) // 2 + (0 if self.with_self else both)
         return len(self.rows) * len(self.columns) - twice

@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# Imported at the top, because importing it draws from the global random state, which a resumed run
-# must find as it was saved.
+# Imported at the top: importing scikit-learn draws from the global random state, which must not
+# change after a resumed run has restored it.
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from common.config_data import METRIC_NAMES
@@ -57,7 +57,7 @@ def pair_metrics(
         labels: (N,) zeros and ones.
         threshold: The lowest probability that is called an interaction.
         names: The metrics wanted, of `METRIC_NAMES`, in the order of the result.
-        warn: Whether to log a warning; not where pairs of one class are to be expected.
+        warn: Whether to log a warning; False where pairs of one class are to be expected.
 
     Returns:
         Each metric by its name; None where the module's table says undefined.
@@ -131,7 +131,7 @@ class Calls:
         }
 
     def _correlate(self) -> Values:
-        """Matthews' correlation coefficient (Matthews 1975): the phi of the 2 × 2 table."""
+        """Compute Matthews' correlation coefficient (Matthews 1975): the phi of the 2 × 2 table."""
         # In float64: the product of the four margins of a million pairs is beyond int64.
         margins = self.called * self.positives * self.negatives * (self.tn + self.fn)
         return _divide(self.tp * self.tn - self.fp * self.fn, np.sqrt(margins))

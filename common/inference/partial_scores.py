@@ -23,7 +23,7 @@ from common.run import on_main_process
 
 Scores = NDArray[np.float32]
 
-# Files of other scorings that are older are deleted.
+# Files of other scorings are deleted if they are older than this.
 ABANDONED_AFTER = 7 * 24 * 3600.0  # seconds
 
 
@@ -59,7 +59,7 @@ class PartialScores:
         """Replace this process's file: (count,) scores, NaN where not known.
 
         Raises:
-            UserError: It cannot be written.
+            UserError: The file cannot be written.
         """
         content = scores.tobytes()
         content = xxhash.xxh3_128_digest(content) + content
@@ -69,13 +69,13 @@ class PartialScores:
             write_atomically(path, content)
         except UserError:
             # Another evaluation of this model may have removed the empty folder. If the cause is
-            # another one, this fails too.
+            # a different one, this fails too.
             self._make_folder()
             write_atomically(path, content)
 
     def clear(self) -> None:
         """Delete the files of this scoring, once its scores have been written elsewhere."""
-        # The hidden ones are files that a killed process was writing.
+        # Hidden files are those that a killed process was writing.
         for pattern in (f"{self.identity}.*.f32", f".{self.identity}.*.tmp"):
             for path in self.folder.glob(pattern):
                 path.unlink(missing_ok=True)

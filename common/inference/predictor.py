@@ -77,8 +77,7 @@ class Predictor:
         accelerator: The processes; all of them call the same methods.
         threshold: The lowest probability that is called an interaction.
         calibration: Converts the model's own probabilities to those of all pairs of new proteins.
-        prefilter: The fast model that chooses the pairs of a grid which are scored, if there is
-            one.
+        prefilter: The fast model that chooses which pairs of a grid are scored, if there is one.
     """
 
     checkpoint: Checkpoint
@@ -171,7 +170,7 @@ class Predictor:
         Raises:
             UserError: A query has no sequence, or the limits contradict one another.
         """
-        # Imported here: evaluate.py streams to files and does not need it.
+        # Imported here: evaluate.py streams to files and does not need networkx.
         import networkx as nx
 
         wish = Wish(top_k, threshold, density)
@@ -244,7 +243,7 @@ class Predictor:
     def shortlist(
         self, proteins: Embedded, grid: PairGrid, folder: Path | None = None
     ) -> Shortlist | None:
-        """Let the prefilter choose pairs, and log what is lost; None if there is no prefilter.
+        """Let the prefilter choose pairs, and log its recall; None if there is no prefilter.
 
         Args:
             proteins: The proteins that the grid's numbers stand for.

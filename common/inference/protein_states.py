@@ -29,7 +29,7 @@ class ProteinStates:
 
     Attributes:
         rows: (R, width) on the model's device, or in a mapped file.
-        starts: (P,) first row of each protein; -1 if it is not held.
+        starts: (P,) the first row of each protein; -1 if the protein is not held.
         lengths: (P,) rows of each protein.
         prepared: Whether `PairModel.prepare` has been applied to the rows.
         file: The mapping, if there is one.
@@ -64,7 +64,7 @@ class ProteinStates:
         self._release()
 
     def gather(self, proteins: HostInts, model: PairModel) -> Tensor:
-        """Prepared rows of these proteins, laid end to end, in the model's dtype and device."""
+        """Return these proteins' prepared rows, end to end, in the model's dtype, on its device."""
         starts, lengths = self.starts[proteins], self.lengths[proteins]
         if self.rows.is_cuda or (lengths == 1).all():
             index = to_device(row_index(starts, lengths), self.rows.device)
@@ -83,7 +83,7 @@ class ProteinStates:
 
 
 def encode_proteins(job: ScoringJob, proteins: HostInts, unscored: HostInts) -> ProteinStates:
-    """Encode proteins, each on one process, and hold them on all.
+    """Encode proteins, each on one process, and hold their states on all processes.
 
     Args:
         job: The scoring, whose model is in eval mode.
@@ -94,7 +94,7 @@ def encode_proteins(job: ScoringJob, proteins: HostInts, unscored: HostInts) -> 
     residues = job.data.protein_lengths
     by_length = proteins[np.argsort(-residues[proteins], kind="stable")]
     batches = [by_length[piece] for piece in cut(residues[by_length], job.tile_residues)]
-    # Over all proteins too: whether prepared states fit must not depend on what is left.
+    # For all proteins: whether prepared states fit must not depend on how many are left.
     states = ProteinStates.make_room(job, by_length)
     needed = [batch for batch in batches if np.isin(batch, unscored).any()]
     processes, rank = job.accelerator.num_processes, job.accelerator.process_index

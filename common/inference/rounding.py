@@ -27,7 +27,7 @@ def lowest_written(threshold: float) -> float:
     exact = Decimal(repr(threshold))
     place = exact.adjusted()
     if exact == Decimal(1).scaleb(place):
-        place -= 1  # the numbers below a power of ten are written with a finer unit
+        place -= 1  # numbers just below a power of ten have one more decimal
     lowest = float(exact - Decimal(5).scaleb(place - DIGITS))
     while _round(lowest) < threshold:
         lowest = math.nextafter(lowest, 1)

@@ -50,7 +50,7 @@ def score_pairs(
         accelerator: The processes, the device and the precision.
         describe: The name of the work in progress bars and `progress` events.
         partial: Where to save the scores of finished tiles, every minute and when a signal ends
-            the scoring; a later call with the same model and pairs continues from there.
+            the scoring; a later call with the same model and pairs resumes from the saved scores.
     """
     job = ScoringJob(model, data, settings, accelerator, describe)
     tiles = plan_tiles(data.table.pairs, job.state_lengths, job.tile_residues)
@@ -171,7 +171,7 @@ class ScoreSheet:
             self.save()
 
     def save(self) -> None:
-        """Save the logits that this process has added, if there is a place for them."""
+        """Save the logits that this process has added, if `partial` is set."""
         if self.partial is None:
             return
         added = self.added.cpu().numpy()
@@ -181,7 +181,7 @@ class ScoreSheet:
         self.unsaved, self.saved_at = [], time.monotonic()
 
     def complete(self, unscored: Sequence[int]) -> Scores:
-        """(M,) the logits of all processes; every process must call this."""
+        """Return the logits of all processes, (M,); every process must call this."""
         self.save()
         # Every pair was scored by one process and is zero on the others, so their sum is exact.
         total = self.accelerator.reduce(self.added, reduction="sum").cpu().numpy()

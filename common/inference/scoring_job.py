@@ -22,7 +22,7 @@ from common.models.ragged import HostInts
 GIB = 2**30
 CPU_MEMORY_GIB = 4.0
 GPU_SHARE = 0.8
-# Large enough to fill a device, small enough to show progress and to keep the work's memory low.
+# Large enough to use a device fully, small enough to show progress and to need little memory.
 CPU_TILE, GPU_TILE = 2**14, 2**16
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 

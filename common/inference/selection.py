@@ -26,7 +26,7 @@ from common.models.ragged import HostInts
 Keys = NDArray[np.uint64]
 
 _LOW = np.uint64(0xFFFFFFFF)
-# How many pairs are handed on at a time by a selection that has collected them.
+# The number of pairs that a selection which has collected them yields at a time.
 _PIECE = 1 << 20
 _SPARE = 1 << 20
 
@@ -71,7 +71,7 @@ class Best:
     _lowest: float = -math.inf
 
     def take(self, pairs: ScoredPairs) -> Iterator[ScoredPairs]:
-        """Hold those that may be among the best."""
+        """Hold those pairs that may be among the best."""
         if self.threshold is not None:
             pairs = select_called(pairs, self.threshold)
         self.hold(pairs)
@@ -83,13 +83,13 @@ class Best:
             yield from _pieces(self.best())
 
     def hold(self, pairs: ScoredPairs) -> None:
-        """Hold those that may be among the best."""
+        """Hold those pairs that may be among the best."""
         self._held.append(pairs.select(pairs.logits > self._lowest))
         if sum(len(piece.logits) for piece in self._held) > self.count + _SPARE:
             self.best()
 
     def best(self) -> ScoredPairs:
-        """Leave only the best of what is held, in the order in which it came, and return it."""
+        """Drop all held pairs but the best; return these in the order in which they came."""
         pairs = ScoredPairs(*map(np.concatenate, zip(*self._held, strict=True)))
         surplus = len(pairs.logits) - self.count
         if surplus > 0:
@@ -120,7 +120,7 @@ class BestPartners:
         self.lowest: Keys = np.zeros(len(grid.rows), np.uint64)
 
     def take(self, pairs: ScoredPairs) -> Iterator[ScoredPairs]:
-        """Hold those that are among the best of either protein."""
+        """Hold those pairs that are among the best of either protein."""
         if self.threshold is not None:
             pairs = select_called(pairs, self.threshold)
         if len(pairs.logits):
@@ -149,8 +149,8 @@ class BestPartners:
         self._merge(owners[has_row], block.T[has_row])
 
     def _merge(self, rows: HostInts, block: Keys) -> None:
-        """Add candidates (n, m) to what these n rows hold; zero stands for none."""
-        # After some stripes hardly any is better than what a protein holds, so these are few.
+        """Merge candidates (n, m) into the best partners of these n rows; 0 means no candidate."""
+        # After a few stripes, hardly any candidate is better than the held ones, so few are left.
         row, column = np.nonzero(block > self.lowest[rows, None])
         if not len(row):
             return
@@ -186,7 +186,7 @@ def select_of_grid(wish: Wish, grid: PairGrid) -> Selection:
 
 
 def select_of_list(wish: Wish, count: int) -> Selection:
-    """Create the selection of the wanted pairs among this many listed ones."""
+    """Create the selection of the wanted pairs among `count` listed ones."""
     if wish.top_k is not None:
         return Best(wish.top_k, wish.threshold)
     if wish.density is not None:
@@ -214,7 +214,7 @@ def _to_ordered(logits: Scores) -> Keys:
 
 
 def _from_ordered(keys: Keys) -> Scores:
-    """Return the logits that `_to_ordered` was given."""
+    """Convert the integers of `_to_ordered` back to logits."""
     ordered = (keys >> np.uint64(32)).astype(np.uint32)
     positive = ordered >> 31 == 1
     bits = np.where(positive, ordered & np.uint32((1 << 31) - 1), ~ordered)

@@ -59,7 +59,8 @@ def plan_tiles(pairs: HostInts, lengths: HostInts, tile_residues: int) -> Tiles:
 
     Proteins are ranked by length. A stripe is a few proteins of neighbouring rank, as the longer
     partner; along a stripe the shorter partner's rank rises. Where all pairs of a set are wanted,
-    a tile is thus a square of a few proteins by a few; else its proteins at least are alike long.
+    a tile is thus a square of a few proteins by a few; else its proteins are at least of similar
+    length.
 
     Args:
         pairs: (N, 2) protein numbers; pairs may repeat, in either order.

@@ -13,9 +13,9 @@ class Wish:
     """Which of the scored pairs are wanted; without any limit, all are.
 
     Attributes:
-        top_k: How many best partners of each protein; of listed pairs, how many best in all.
-        threshold: The lowest probability.
-        density: The share of the scored pairs, best first.
+        top_k: The number of best partners of each protein, or of best pairs among listed ones.
+        threshold: The lowest probability of a wanted pair.
+        density: The share of the scored pairs that is wanted, best first.
     """
 
     top_k: int | None = None
@@ -35,10 +35,10 @@ class Wish:
             raise UserError(f"top-k {self.top_k} is not at least 1; choose a larger one")
 
     def check_prefilter(self, settings: PrefilterConfig) -> None:
-        """Reject a density that needs more pairs than a prefilter leaves.
+        """Reject a density that needs more pairs than a prefilter keeps.
 
         Raises:
-            UserError: Names both shares.
+            UserError: The density is too high; the message names both shares.
         """
         if settings.checkpoint is not None and (self.density or 0) > settings.share:
             raise UserError(

@@ -16,7 +16,7 @@ from common.registry import BASELINES
 
 
 class BaselineLeftOutError(UserError):
-    """The baseline cannot be run on this test side, so it is left out and a note says why."""
+    """Raised by a baseline that cannot be run on this test side; a note then says why."""
 
 
 Baseline = Callable[[TestSide, int], Predictions]

@@ -19,7 +19,7 @@ _PARTIAL_SCORES = "partial_baseline_scores"
 
 @contextlib.contextmanager
 def score_named_checkpoint(run: Run, side: TestSide) -> Iterator[dict[str, Predictions]]:
-    """Yield the named model's predictions under its architecture's name; nothing if none is named.
+    """Yield the named model's predictions by its architecture's name, or {} if none is named.
 
     Sequences are embedded as they were for its training. Scores from before an interruption are
     reused; they are deleted when the block ends without an error.

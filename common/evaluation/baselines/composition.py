@@ -40,13 +40,13 @@ def predict_composition(side: TestSide, seed: int) -> Predictions:
 def score_composition(
     train: PairTable, table: PairTable, sequences: Mapping[str, str], seed: int = 0
 ) -> FloatArray:
-    """The probability of an interaction for every pair, (N,).
+    """Compute the probability of an interaction for every pair, (N,).
 
     Args:
         train: Labelled pairs; at most `MOST_TRAINING_PAIRS` of them, drawn at random, are used.
         table: The pairs to score.
         sequences: The sequences of the proteins in both tables.
-        seed: The seed of that draw and of the trees.
+        seed: The seed of the drawn pairs and of the trees.
     """
     if len(train) > MOST_TRAINING_PAIRS:
         LOGGER.info(format_event("composition_draws", pairs=MOST_TRAINING_PAIRS, of=len(train)))
@@ -70,7 +70,7 @@ def score_composition(
 def _fit_trees(
     features: FloatArray, labels: NDArray[np.int8], seed: int
 ) -> HistGradientBoostingClassifier:
-    """Fit in steps, which give the same trees as a single one, to show progress."""
+    """Fit the trees in several steps to show progress; a single step would give the same trees."""
     trees = HistGradientBoostingClassifier(early_stopping=False, random_state=seed, warm_start=True)
     with LongWork("fitting", total=TREES, unit="trees") as work:
         for count in (*range(STEP, TREES, STEP), TREES):
@@ -80,7 +80,7 @@ def _fit_trees(
 
 
 def compositions(sequences: Sequence[str]) -> FloatArray:
-    """Fractions of the 20 amino acids and of the 400 dipeptides of each sequence, (P, 420).
+    """Compute the fractions of amino acids (20) and dipeptides (400) of each sequence, (P, 420).
 
     Unusual letters, and dipeptides that contain one, do not count.
     """
@@ -96,7 +96,7 @@ def compositions(sequences: Sequence[str]) -> FloatArray:
 
 
 def _fractions(protein: IntArray, code: IntArray, proteins: int, codes: int) -> FloatArray:
-    """The share of each code in each protein, (proteins, codes); zeros if a protein has none."""
+    """Compute the share of each code in each protein, (proteins, codes); 0 if it has no codes."""
     counts = np.bincount(protein * codes + code, minlength=proteins * codes)
     counts = counts.reshape(proteins, codes)
     shares: FloatArray = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -104,6 +104,6 @@ def _fractions(protein: IntArray, code: IntArray, proteins: int, codes: int) -> 
 
 
 def pair_features(fractions: FloatArray, pairs: IntArray) -> FloatArray:
-    """Sums and absolute differences of both proteins' fractions, (N, 840)."""
+    """Compute sums and absolute differences of both proteins' fractions, (N, 840)."""
     first, second = fractions[pairs[:, 0]], fractions[pairs[:, 1]]
     return np.concatenate([first + second, np.abs(first - second)], axis=1)

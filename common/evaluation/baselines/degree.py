@@ -13,20 +13,20 @@ from common.evaluation.test_side import TestSide
 
 
 def predict_degree(side: TestSide, seed: int) -> Predictions:
-    """The sum of both proteins' degrees in the network of training interactions."""
+    """Score pairs by the sum of both proteins' degrees in the network of training interactions."""
     table = side.needed_pairs()
     scores = score_degrees(training_pairs(side, seed), table)
     return Predictions.gather(table.proteins, table.pairs, scores)
 
 
 def score_degrees(train: PairTable, table: PairTable) -> FloatArray:
-    """The sum of both proteins' numbers of positive training pairs, (N,).
+    """Add up the numbers of positive training pairs of both proteins, (N,).
 
     A training self-pair counts twice in its protein's degree, as in networkx; a protein without
     training pairs has the degree 0.
     """
     degrees = np.bincount(train.pairs[train.labels == 1].ravel(), minlength=len(train.proteins))
-    # A protein that is not in training has the place −1, which picks the appended 0.
+    # A protein that is not in training has the index −1, which picks the appended 0.
     own = np.append(degrees, 0)[places_of(table.proteins, train.proteins)]
     scores: FloatArray = own[table.pairs].sum(axis=1).astype(np.float64)
     return scores

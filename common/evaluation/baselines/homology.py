@@ -28,7 +28,7 @@ _BLOCK_CELLS = 4_000_000  # cells of a block's largest matrix: 16 MB in float32
 
 
 def predict_homology(side: TestSide, seed: int) -> Predictions:
-    """The strength of the best interolog of every pair."""
+    """Score each pair by the strength of its best interolog."""
     learner = Learner("homology", f"1 {best_method()}", score_homology)
     return learner.predict(side, seed)
 
@@ -39,7 +39,7 @@ def score_homology(
     sequences: Mapping[str, str],
     method: Method | None = None,
 ) -> FloatArray:
-    """The strength of the best interolog of every pair, (N,) in [0, 1].
+    """Compute the strength of the best interolog of every pair, (N,) in [0, 1].
 
     Args:
         train: Labelled pairs; only interactions count.
@@ -56,7 +56,7 @@ def score_homology(
     shape = (len(table.proteins), len(known.proteins))
     shares = csr_array((matches.shares.astype(np.float32), tuple(matches.pairs.T)), shape=shape)
     scores = np.zeros(len(table))
-    # Sorted by the first protein, so that the pairs of a block of proteins lie side by side.
+    # Sorted by the first protein, so that the pairs of a block of proteins are adjacent.
     order = np.argsort(table.pairs[:, 0], kind="stable")
     starts = np.searchsorted(table.pairs[order, 0], np.arange(shape[0] + 1))
     with LongWork("homology", total=shape[0], unit="proteins") as work:
@@ -71,7 +71,7 @@ def score_homology(
 def best_interologs(
     interactions: IntArray, shares: csr_array
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """The strength of the best interolog of all pairs of proteins, a block of rows at a time.
+    """Yield the strength of the best interolog of all pairs, a block of rows at a time.
 
     Args:
         interactions: (E, 2) row numbers of training proteins.
@@ -95,7 +95,7 @@ def best_interologs(
 
 
 def _reach(shares: csr_array, partners: csr_array) -> NDArray[np.float32]:
-    """The highest share of a protein with any partner of each training protein, (rows, T)."""
+    """Find each protein's highest share with any partner of each training protein, (rows, T)."""
     reach = np.zeros(shares.shape, np.float32)
     cells = shares.tocoo()
     for row, near, share in zip(cells.row, cells.col, cells.data, strict=True):

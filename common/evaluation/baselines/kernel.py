@@ -34,7 +34,7 @@ from common.long_work import LongWork
 from common.run import OneProcess
 
 SHARPNESS, RIDGE = 3.0, 3.0
-MOST_TRAINING_PROTEINS = 12_000  # of which the kernel has 0.6 GB
+MOST_TRAINING_PROTEINS = 12_000  # the kernel of this many takes 0.6 GB
 _BLOCK_CELLS = 16_000_000  # cells of a block of scores: 64 MB in float32
 
 Matrix = NDArray[np.float32]
@@ -95,7 +95,7 @@ def score_kernel(train: PairTable, table: PairTable, learned: Matrix, wanted: Ma
         train: Labelled pairs; all pairs that are not listed count as no interaction.
         table: The pairs to score.
         learned: (T, 2, D) the description of each protein in `train`.
-        wanted: (P, 2, D) that of each protein in `table`.
+        wanted: (P, 2, D) the description of each protein in `table`.
     """
     kernel, across = compare_proteins(learned, learned), compare_proteins(learned, wanted)
     kernel[np.diag_indices(len(kernel))] += RIDGE
@@ -103,7 +103,7 @@ def score_kernel(train: PairTable, table: PairTable, learned: Matrix, wanted: Ma
     weights = cho_solve(factor, across, overwrite_b=True, check_finite=False)  # (T, P)
     partners = _interactions(train) @ weights
     scores = np.empty(len(table))
-    # Sorted by the first protein, so that the pairs of a block of proteins lie side by side.
+    # Sorted by the first protein, so that the pairs of a block of proteins are adjacent.
     order = np.argsort(table.pairs[:, 0], kind="stable")
     size = max(1, _BLOCK_CELLS // len(table.proteins))
     with LongWork("kernel", total=len(table.proteins), unit="proteins") as work:
@@ -118,7 +118,7 @@ def score_kernel(train: PairTable, table: PairTable, learned: Matrix, wanted: Ma
 
 
 def compare_proteins(learned: Matrix, wanted: Matrix) -> Matrix:
-    """Compute the kernel (T, P) of training proteins with others."""
+    """Compute the kernel (T, P) between the training proteins and the others."""
     center, spread = learned.mean(axis=0), learned.std(axis=0) + 1e-6
 
     def unit(proteins: Matrix) -> Matrix:
@@ -142,7 +142,7 @@ def _interactions(train: PairTable) -> csr_array:
 
 
 def _limit_proteins(train: PairTable, rng: np.random.Generator) -> PairTable:
-    """Keep the pairs among `MOST_TRAINING_PROTEINS` drawn proteins, if there are more."""
+    """Keep only the pairs among `MOST_TRAINING_PROTEINS` random proteins, if there are more."""
     count = len(train.proteins)
     if count <= MOST_TRAINING_PROTEINS:
         return train

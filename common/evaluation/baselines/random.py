@@ -10,7 +10,7 @@ from common.evaluation.test_side import TestSide
 
 
 def draw_scores(side: TestSide, seed: int) -> Predictions:
-    """Scores that are uniform in [0, 1).
+    """Draw scores that are uniform in [0, 1).
 
     A score depends on the seed and the two ids alone, so the metrics of a task do not depend on
     which other tasks are requested.

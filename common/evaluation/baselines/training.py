@@ -15,12 +15,12 @@ from common.evaluation.networks import FloatArray
 from common.evaluation.predictions import Predictions
 from common.evaluation.test_side import TestSide
 
-# From training pairs, pairs to score, and the sequences of all their proteins: the scores (N,).
+# Takes training pairs, pairs to score and all their proteins' sequences; returns scores (N,).
 LearnedScores = Callable[[PairTable, PairTable, Mapping[str, str]], FloatArray]
 
 
 class NoTrainingPairsError(BaselineLeftOutError):
-    """The benchmark has no training pairs, so a baseline that needs them cannot be run."""
+    """Raised if the benchmark has no training pairs, so that no baseline can learn from them."""
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class Rows(NamedTuple):
     calls: NDArray[np.int8]
 
     def select(self, which: NDArray[np.bool_] | slice) -> Rows:
-        """Some of the pairs."""
+        """Return some of the pairs."""
         first, second, probabilities, calls = self
         return Rows(first[which], second[which], probabilities[which], calls[which])
 
@@ -91,7 +91,7 @@ class Output:
     _files: dict[Path, Path] = field(default_factory=dict)
 
     def create(self, path: Path | None = None) -> IO[bytes]:
-        """Begin a file that will get this path; by default that of the output itself."""
+        """Begin a file that will be moved to this path, by default to that of the output itself."""
         final = path or self.path
         temporary = self.folder / final.name
         self._files[temporary] = final
@@ -104,11 +104,11 @@ class Output:
             return (self.folder / "scratch").open("w+b")
 
     def companion(self, kind: str) -> Path:
-        """The path of a further file, such as `net.nodes.tsv` beside `net.sif`."""
+        """Return the path of a further file, such as `net.nodes.tsv` beside `net.sif`."""
         return self.path.with_name(f"{self.path.stem}.{kind}")
 
     def publish(self) -> None:
-        """Move the complete files to their places, the output itself as the last one."""
+        """Move the complete files to their final paths, the output itself as the last one."""
         publish_files(dict(sorted(self._files.items(), key=lambda item: item[1] == self.path)))
 
 
@@ -144,7 +144,7 @@ def check_output(path: Path, inputs: Sequence[Path], option: str = "--output") -
 def _why_no_output(path: Path, inputs: Sequence[Path]) -> str | None:
     try:
         folder = path.resolve().parent  # For a link, the file that it points to is written.
-    except (OSError, RuntimeError):  # which error it is depends on Python's version
+    except (OSError, RuntimeError):  # which of the two is raised depends on Python's version
         return "is a link that leads back to itself"
     if not folder.is_dir():
         return "is in a folder that does not exist"

@@ -44,7 +44,7 @@ class GraphMLWriter:
             self._edges.write(line.encode())
 
     def close(self) -> None:
-        """Put the nodes before the edges."""
+        """Write the nodes, and append the edges from the scratch file."""
         keys = [("node", *key) for key in _NODE_KEYS.items()]
         keys += [("edge", *key) for key in _EDGE_KEYS.items()]
         self._put(_HEAD)
@@ -78,7 +78,7 @@ def count_degrees(degrees: np.ndarray[tuple[int], np.dtype[np.int64]], rows: Row
 
 
 def nodes_of(proteins: Proteins, degrees: np.ndarray[tuple[int], np.dtype[np.int64]]) -> list[int]:
-    """The numbers of the proteins that have a pair or are listed anyway."""
+    """Return the numbers of the proteins that have a pair or are nodes even without one."""
     chosen = degrees > 0
     chosen[proteins.listed] = True
     return np.flatnonzero(chosen).tolist()
@@ -87,7 +87,7 @@ def nodes_of(proteins: Proteins, degrees: np.ndarray[tuple[int], np.dtype[np.int
 def describe(
     proteins: Proteins, degrees: np.ndarray[tuple[int], np.dtype[np.int64]], node: int
 ) -> tuple[int, str, int]:
-    """The length, the description in printable characters, and the degree of a protein."""
+    """Return a protein's length, description (printable characters only) and degree."""
     text = proteins.descriptions.get(proteins.ids[node], "")
     shown = "".join(c if c.isprintable() else " " for c in text)
     return int(proteins.lengths[node]), shown, int(degrees[node])

@@ -3,8 +3,8 @@
 The columns are those of HUPO-PSI (https://github.com/HUPO-PSI/miTab, PSI-MITAB27Format.md): the
 interactors' ids, the detection method `MI:0063` (interaction prediction), the type `MI:1110`
 (predicted interaction), the confidence `relic-probability`, and the type of both interactors
-`MI:0326` (protein). As the format recommends, what has a term for "unknown" or "unspecified" gets
-it: the organisms (-3) and the roles (`MI:0499`). The host is "in silico" (-5). The rest is `-`.
+`MI:0326` (protein). As the format recommends, organisms are "unknown" (-3) and roles
+"unspecified" (`MI:0499`). The host is "in silico" (-5). All other columns are `-`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TYPE = 'psi-mi:"MI:1110"(predicted interaction)'
 _PROTEIN = 'psi-mi:"MI:0326"(protein)'
 _NO_ROLE = 'psi-mi:"MI:0499"(unspecified role)'
 _ORGANISM, _HOST = "taxid:-3(unknown)", "taxid:-5(in silico)"
-# The same in all lines, by the number of the column from 0.
+# The values that are the same in all lines, by the number of the column, counted from 0.
 _CONSTANT = {
     6: _METHOD, 9: _ORGANISM, 10: _ORGANISM, 11: _TYPE,
     16: _NO_ROLE, 17: _NO_ROLE, 18: _NO_ROLE, 19: _NO_ROLE, 20: _PROTEIN, 21: _PROTEIN,

@@ -39,7 +39,7 @@ class ParquetWriter:
         self._raw.close()
 
     def _flush(self, least: int) -> None:
-        """Write the waiting pairs in whole groups, if there are at least so many."""
+        """Write the waiting pairs in whole groups, if there are at least `least` of them."""
         waiting = sum(len(table) for table in self._waiting)
         if waiting < least:
             return

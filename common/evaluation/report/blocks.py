@@ -1,4 +1,4 @@
-"""What a section of the report consists of; the template shows each kind of block in its way."""
+"""The blocks that a section of the report consists of; the template shows each kind its own way."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NUMERIC = re.compile(r"[-+\d.\[\], ]+")
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """Everything that sections look at: the run, and what was judged on what with which result."""
+    """Everything that sections show: the run, what was judged, the test side and the results."""
 
     run: Run
     side: TestSide
@@ -71,14 +71,14 @@ class Numbers:
     digits: int = 4
 
     def rows(self) -> list[list[Shown]]:
-        """The cells of every row."""
+        """Return the cells of every row."""
         header = self.table.header
         return [
             [Shown.of(row.get(name), self.digits) for name in header] for row in self.table.rows
         ]
 
     def columns(self) -> list[tuple[str, bool]]:
-        """The columns' names, and whether they contain numbers."""
+        """Return the columns' names, and whether they contain numbers."""
         columns = zip(*self.rows(), strict=True)
         return [
             (name, all(cell.number for cell in cells))
@@ -99,7 +99,7 @@ class Drawings:
     charts: Mapping[str, Chart]
 
     def panels(self) -> Iterator[tuple[str, str, Panel]]:
-        """Every panel, with a name of its own and the title of its chart."""
+        """Yield every panel, with a name of its own and the title of its chart."""
         for name, chart in self.charts.items():
             for number, panel in enumerate(chart.panels, 1):
                 yield f"{identifier(name)}-{number}", chart.title, panel
@@ -132,11 +132,11 @@ class Shown:
 
     @classmethod
     def of(cls, value: Cell, digits: int) -> Shown:
-        """Round a float to so many decimals."""
+        """Create the cell of a value; a float is rounded to this many decimals."""
         if value is None:
             return cls(UNDEFINED, "", number=True)
         if isinstance(value, float):
-            # Decimals below each other, unless the number is very large or very small.
+            # A fixed number of decimals, unless the number is very large or very small.
             usual = value == 0 or 0.001 <= abs(value) < 1000
             text = f"{value:.{digits}f}" if usual else f"{value:.{digits}g}"
             return cls(text, repr(float(value)), number=True)
@@ -144,5 +144,5 @@ class Shown:
 
 
 def identifier(text: str) -> str:
-    """Keep of a text what may stand in an id or a file name."""
+    """Keep only those characters of a text that are allowed in an id or a file name."""
     return re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_").lower()

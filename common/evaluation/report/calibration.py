@@ -9,7 +9,7 @@ from common.evaluation.report.blocks import Judged, Numbers, Section
 
 
 def show_calibration(judged: Judged) -> Iterator[Section]:
-    """The measures before and after the calibration, at two prevalences."""
+    """Show the measures before and after the calibration, at two prevalences."""
     report = judged.judgement.calibration
     if report is None:
         return

@@ -13,7 +13,7 @@ MOST = 10
 
 
 def show_mistakes(judged: Judged) -> Iterator[Section]:
-    """The non-interacting pairs with the highest scores, the interacting ones with the lowest."""
+    """Show the non-interacting pairs with the highest, the interacting with the lowest scores."""
     if "pairs" not in judged.side.tasks:
         return
     table, scored = judged.side.sets[0].table, judged.scored

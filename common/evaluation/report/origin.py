@@ -15,11 +15,11 @@ from common.provenance import commit
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a report comes from; everything else on its page follows from the judged run.
+    """How a report was made; everything else on its page follows from the judged run.
 
     Attributes:
         command: The command line.
-        date: When it was made.
+        date: When the report was made.
         commit: The commit of the program; `+` if files have changed since.
     """
 
@@ -29,13 +29,13 @@ class Origin:
 
     @classmethod
     def now(cls) -> Origin:
-        """The origin of a report that this process makes now."""
+        """Return the origin of a report that this process makes now."""
         date = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
         return cls(shlex.join(["python", *sys.argv]), date, commit() or "unknown")
 
 
 def show_origin(judged: Judged, origin: Origin) -> Section:
-    """The section on what was judged."""
+    """Return the section on what was judged."""
     return Section("What was judged", [Facts([*_describe(judged), *_describe_origin(origin)])])
 
 

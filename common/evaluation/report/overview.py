@@ -17,14 +17,14 @@ COMPARISON = "baselines"  # the result that `judge_beside_baselines` adds
 
 
 def show_verdict(judged: Judged) -> Iterator[Section]:
-    """At most three sentences that compare the main numbers with each other."""
+    """Show at most three sentences that compare the main numbers with each other."""
     sentences = judged.judgement.verdict()
     if sentences:
         yield Section("Verdict", [Sentences(sentences, strong=True)])
 
 
 def show_headline(judged: Judged) -> Iterator[Section]:
-    """The metrics by which methods are compared, with their intervals, beside the baselines."""
+    """Show the metrics by which methods are compared, with intervals, beside the baselines."""
     results = judged.judgement.results
     rows = list(_headline(judged))
     if not rows:
@@ -44,12 +44,12 @@ def show_headline(judged: Judged) -> Iterator[Section]:
 
 
 def _columns(rows: Sequence[Mapping[str, Cell]]) -> tuple[str, ...]:
-    """The columns of all rows, in the order of their first occurrence."""
+    """List the columns of all rows, in the order of their first occurrence."""
     return tuple(dict.fromkeys(name for row in rows for name in row))
 
 
 def _differences(comparison: TaskResult) -> Iterator[Block]:
-    """The differences from the baselines, which the console shows in several tables."""
+    """Show the differences from the baselines, which the console shows in several tables."""
     parts = [table for table in comparison.summary if table.header[0].endswith(" minus")]
     if parts:
         header = _columns([dict.fromkeys(part.header) for part in parts])
@@ -62,7 +62,7 @@ def _differences(comparison: TaskResult) -> Iterator[Block]:
 
 
 def _headline(judged: Judged) -> Iterator[dict[str, Cell]]:
-    """One row for each metric: its value, its interval, and the value of each baseline."""
+    """Yield one row for each metric: its value, its interval, and the value of each baseline."""
     own, results, tasks = judged.scored.name, judged.judgement.results, judged.side.tasks
     comparison = results.get(COMPARISON)
     others = comparison.tables["baselines.csv"].rows[1:] if comparison else ()
@@ -77,7 +77,7 @@ def _headline(judged: Judged) -> Iterator[dict[str, Cell]]:
 
 
 def show_warnings(judged: Judged) -> Iterator[Section]:
-    """What the audit of the splits found, and notes on the predictions."""
+    """Show what the audit of the splits found, and notes on the predictions."""
     file = judged.run.log_dir / AUDIT_FILE
     findings: list[dict[str, Any]] = []
     if file.is_file():
@@ -101,12 +101,12 @@ def _all_clear(audited: bool) -> str:
 
 
 def _sentences(texts: list[str]) -> list[str]:
-    """Begin each with a capital letter and end it with a full stop."""
+    """Begin each text with a capital letter and end it with a full stop."""
     return [f"{text[:1].upper()}{text[1:].rstrip('.')}." for text in texts]
 
 
 def show_density(judged: Judged) -> Iterator[Section]:
-    """How many pairs are called, compared with the true network and that of the training pairs."""
+    """Show how many pairs are called, compared with the true and the training network."""
     networks, threshold = judged.judgement.networks, judged.judgement.threshold
     if networks:
         intro = (

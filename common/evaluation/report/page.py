@@ -1,4 +1,4 @@
-"""Render the sections of a report to one HTML file with everything that it needs inside."""
+"""Render the sections of a report to one self-contained HTML file."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from common.plot_style import COLOURS, INK, MUTED
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SIZE = 30  # proteins; more would be a ball of wool
+SIZE = 30  # proteins; a drawing of more would be illegible
 _STREAM = 11  # makes the draw independent of others with the same seed
 # Kinds of edges, with styles that differ in width and dashes as well as in colour.
 STYLES: Mapping[str, tuple[str, float, object]] = {
@@ -38,8 +38,8 @@ class NetworkPanel(Panel):
         title: Which network it is.
         note: How to read it.
         names: The proteins.
-        places: (N, 2) where each is drawn.
-        edges: (E, 2) places in `names`, by the kind of edge.
+        places: (N, 2) where each protein is drawn.
+        edges: (E, 2) indices into `names`, by the kind of edge.
     """
 
     title: str
@@ -64,12 +64,12 @@ class NetworkPanel(Panel):
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=len(self.edges))
 
     def describe(self) -> str:
-        """How many edges there are of each kind."""
+        """Say how many edges there are of each kind."""
         counts = ", ".join(f"{len(edges)} {kind}" for kind, edges in self.edges.items())
         return f"{self.title}: a network of {len(self.names)} proteins; edges: {counts}."
 
     def tabulate(self) -> Table:
-        """One row for each edge."""
+        """Return a table with one row for each edge."""
         rows: list[dict[str, Cell]] = [
             {"protein_a": self.names[a], "protein_b": self.names[b], "kind": kind}
             for kind, edges in self.edges.items()
@@ -121,7 +121,7 @@ def chart_subgraph(true: Network, predicted: Network, seed: int) -> Chart:
 
 
 def _sample(true: Network, seed: int) -> tuple[str, ...]:
-    """The sorted names of the proteins that a walk visits."""
+    """Return the sorted names of the proteins that a random walk visits."""
     linked = np.unique(true.edges)
     neighbours = neighbours_of(true.edges, np.arange(len(true.nodes)))
     rng = np.random.default_rng((seed, 0, _STREAM))
@@ -135,7 +135,7 @@ def _edges(network: Network) -> set[tuple[int, int]]:
 
 
 def _lay_out(edges: set[tuple[int, int]], count: int) -> FloatArray:
-    """Places (N, 2) at which linked proteins are near each other; the same for the same edges."""
+    """Find positions (N, 2) where linked proteins are close; the same edges give the same ones."""
     graph = nx.Graph()
     graph.add_nodes_from(range(count))
     graph.add_edges_from(sorted(edges))

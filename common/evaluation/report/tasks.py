@@ -17,12 +17,12 @@ from common.evaluation.tasks.base import Task, TaskResult
 
 
 def show_pair_tasks(judged: Judged) -> Iterator[Section]:
-    """The tasks that need no functional data."""
+    """Show the tasks that need no functional data."""
     return _show(judged, [task for task in judged.side.tasks.values() if not task.files])
 
 
 def show_functional_tasks(judged: Judged) -> Iterator[Section]:
-    """The tasks that need functional data."""
+    """Show the tasks that need functional data."""
     return _show(judged, [task for task in judged.side.tasks.values() if task.files])
 
 
@@ -39,7 +39,7 @@ def _show(judged: Judged, tasks: Sequence[Task]) -> Iterator[Section]:
 
 
 def _charts_before(judged: Judged, tasks: Sequence[Task]) -> Iterator[str]:
-    """The charts of the tasks that the page shows before these; tasks can share a chart."""
+    """Yield the charts of tasks that the page shows before these; tasks can share a chart."""
     if any(task.files for task in tasks):
         for task in judged.side.tasks.values():
             if not task.files:

@@ -16,7 +16,7 @@ MOST_STAGES = 10  # a checkpoint that names itself as its origin must not be fol
 
 
 def show_training(judged: Judged) -> Iterator[Section]:
-    """Show the curves of every stage, the first one first; nothing for a file of predictions."""
+    """Show the curves of every stage in order; for a file of predictions, show nothing."""
     source = judged.scored.source
     stages = list(follow(source))[::-1] if source is not None else []
     blocks: list[Block] = []
@@ -46,6 +46,6 @@ def follow(checkpoint: Path) -> Iterator[Path]:
 
 
 def curves_of(checkpoint: Path) -> Path:
-    """Where the run that saved …/models/MODEL/STAGE/RUN/best_model has written its curves."""
+    """Return where the run of …/models/MODEL/STAGE/RUN/best_model has written its curves."""
     parts = checkpoint.absolute().parts
     return Path(*parts[:-5], "logs", *parts[-4:-1], TRAINING_CSV)

@@ -1,1 +1,1 @@
-"""Runs of evaluate.py, read back from what they left and compared."""
+"""Runs of evaluate.py, read from the files that they wrote, and compared."""

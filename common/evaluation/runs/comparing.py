@@ -23,7 +23,7 @@ def compare_runs(places: Sequence[Path], output: Path | None) -> list[str]:
             HTML file is beside it.
 
     Raises:
-        UserError: A place has no runs, none of the runs can be read, or the file cannot be written.
+        UserError: A folder has no runs, no run can be read, or the file cannot be written.
     """
     path = _choose_output(output)
     runs, left_out = _read_all(list(find_runs(places)))
@@ -42,7 +42,7 @@ def compare_runs(places: Sequence[Path], output: Path | None) -> list[str]:
 
 
 def explain_groups(groups: Sequence[Group]) -> list[str]:
-    """One sentence if the runs do not belong into one table."""
+    """Return one sentence if the runs do not belong in one table."""
     if len(groups) < 2:
         return []
     return [
@@ -52,7 +52,7 @@ def explain_groups(groups: Sequence[Group]) -> list[str]:
 
 
 def _read_all(folders: Sequence[Path]) -> tuple[list[JudgedRun], list[str]]:
-    """Read the runs; of those that cannot be read, the reasons."""
+    """Return the runs that can be read, and the reasons why others cannot."""
     runs, reasons = [], []
     for folder in folders:
         try:

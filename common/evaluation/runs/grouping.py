@@ -17,7 +17,7 @@ HEADER = (
     "auroc_without_self_pairs", "graph_similarity", "relative_density", "threshold_mode", "commit",
     "date", "directory",
 )  # fmt: skip
-# The console's columns; those of the second kind are named in the heading if all rows agree.
+# The console's columns; those of `SHARED` are named in the heading instead if all rows agree.
 SHOWN = ("run", "model", "auroc", "auprc", "auroc_without_self_pairs", "graph_similarity",
          "relative_density", "date")  # fmt: skip
 SHARED = ("language_model", "threshold_mode", "commit")
@@ -40,7 +40,7 @@ class Group:
     rows: Sequence[Row]
 
     def format(self, number: int) -> str:
-        """The console's table, with its heading."""
+        """Format the table for the console, with its heading."""
         rows = [_shorten(row) for row in self.rows]
         values = {name: {row[name] for row in rows} for name in SHARED}
         alike = {name: found.pop() for name, found in values.items() if len(found) == 1}
@@ -63,7 +63,7 @@ def group_runs(runs: Sequence[JudgedRun]) -> list[Group]:
             groups.append([run])
     labels = label_runs(runs)
     return [
-        # A run that used the network knows its digest.
+        # Only runs that used the network have its digest, so prefer a side that has it.
         Group(
             max((run.side for run in group), key=lambda side: side.network),
             group,
@@ -107,6 +107,6 @@ def _describe(run: JudgedRun) -> dict[str, Cell]:
 
 
 def _shorten(row: Row) -> dict[str, Cell]:
-    """A row for the console: of the language model its name alone, of the date no seconds."""
+    """Shorten a row for the console: the language model to its name, the date to minutes."""
     named = str(row["language_model"]).rpartition("/")[2] if row["language_model"] else None
     return {**row, "language_model": named, "date": str(row["date"])[:16] or None}

@@ -42,7 +42,7 @@ class Side:
     network: str
 
     def same(self, other: Side) -> bool:
-        """Whether both are known to be the same; a network that was not used may be any."""
+        """Return whether both are known to be the same; a network that was not used matches any."""
         ours, theirs = (
             (each.benchmark, each.species, each.strategy, each.dropped, each.pairs)
             for each in (self, other)
@@ -61,7 +61,7 @@ class Side:
 
 @dataclass(frozen=True, eq=False)
 class JudgedRun:
-    """What a run of evaluate.py left.
+    """The recorded configuration, log and results of a run of evaluate.py.
 
     Attributes:
         directory: The run's folder.
@@ -116,10 +116,10 @@ class JudgedRun:
 
 
 def find_runs(places: Sequence[Path]) -> Iterator[Path]:
-    """Yield the run folders among these places and below them, each once.
+    """Yield the run folders among these folders and below them, each once.
 
     Raises:
-        UserError: A place does not exist, or no run of evaluate.py is there or below.
+        UserError: A folder does not exist, or contains no run of evaluate.py.
     """
     seen: set[Path] = set()
     for place in places:
@@ -148,7 +148,7 @@ def _runs_below(folder: Path) -> Iterator[Path]:
 
 
 def read_run(folder: Path) -> JudgedRun:
-    """Read what a run of evaluate.py left.
+    """Read the configuration, log and results of a run of evaluate.py.
 
     Raises:
         UserError: The folder is not one of a run of evaluate.py that completed and judged labelled
@@ -177,7 +177,7 @@ def read_run(folder: Path) -> JudgedRun:
 
 
 def _read_log(path: Path) -> tuple[str, dict[str, dict[str, str]]]:
-    """The start and the events of the last launch in a log; nothing if there is no log."""
+    """Read the start and the events of the last launch in a log; both are empty without a log."""
     started, events = "", dict[str, dict[str, str]]()
     text = path.read_text(errors="replace") if path.is_file() else ""
     for line in text.splitlines():
@@ -191,7 +191,7 @@ def _read_log(path: Path) -> tuple[str, dict[str, dict[str, str]]]:
 
 
 def _read_table(path: Path, key: str) -> dict[str, Metrics]:
-    """The numbers of a CSV file, by the cell of a column and by column."""
+    """Read the numbers of a CSV file, by the cell of the key column and by column."""
     try:
         with path.open(newline="") as file:
             return {row.pop(key): _numbers(row) for row in csv.DictReader(file)}
@@ -204,7 +204,7 @@ def _numbers(row: Mapping[str, str]) -> Metrics:
 
 
 def _mode_of(path: Path) -> str | None:
-    """The threshold mode in `network.json`, where older logs lack it."""
+    """Read the threshold mode from `network.json`, for logs that lack it."""
     if not path.is_file():
         return None
     try:

@@ -25,7 +25,7 @@ from common.inference.pair_metrics import RANKINGS, pair_metrics
 from common.long_work import LongWork
 from common.plot_style import COLOURS
 
-SAME = 1e-9  # an AUROC that differs by less is the recorded one, but for its last digits
+SAME = 1e-9  # AUROCs that differ by less are equal up to rounding
 
 
 def write_page(path: Path, groups: Sequence[Group], notes: Sequence[str]) -> None:
@@ -34,7 +34,7 @@ def write_page(path: Path, groups: Sequence[Group], notes: Sequence[str]) -> Non
     Args:
         path: The HTML file.
         groups: The compared runs by their test sides.
-        notes: Sentences about all of them.
+        notes: Sentences about all groups.
     """
     sections = [Section("Notes", [Sentences(notes)])] if notes else []
     count = sum(len(group.runs) for group in groups)
@@ -44,7 +44,7 @@ def write_page(path: Path, groups: Sequence[Group], notes: Sequence[str]) -> Non
 
 
 def _show(number: int, group: Group, work: LongWork) -> Section:
-    """The table of a test side, and the curves of those runs whose predictions are there."""
+    """Show the table of a test side, and the curves of the runs whose predictions exist."""
     table = Table([name for name in HEADER if name != "test_side"], group.rows)
     blocks: list[Block] = [Numbers(table, f"compare_{number}")]
     charts: dict[str, Chart] = {}
@@ -70,7 +70,7 @@ def chart_run(run: JudgedRun) -> Chart:
     """Draw a run's ROC and precision-recall curves from its file of predictions.
 
     Raises:
-        UserError: The file or the test pairs are not there, or are not those that were judged.
+        UserError: The file or the test pairs are missing, or are not those that were judged.
     """
     file = run.directory / PREDICTIONS_FILE
     file = Path(run.predictions) if run.predictions is not None else file

@@ -2,7 +2,7 @@
 
 A task is one file in this folder and one line in `common.registry.TASKS`. It is opened before any
 pair is scored: it reads its part of the benchmark and refuses data that do not fit. Then it says
-which pairs it looks at, and judges predictions of them. Its result is written to files and printed
+which pairs it uses, and judges predictions of them. Its result is written to files and printed
 by code that does not know which task it is.
 """
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Remark(str):
-    """A note that asks for nothing, and is no warning."""
+    """A note for the reader's information, which is not logged as a warning."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Task(abc.ABC):
     Attributes:
         name: Its name in the registry.
         title: The heading of its results; by default its name.
-        question: What it asks, for readers of its results.
+        question: The question that the task answers, for readers of its results.
         better: Which values of the compared metrics are better, by the beginning of their names.
         files: The functional data that the task reads.
         settings: The section `evaluate` of the configuration.
@@ -105,7 +105,7 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def asks(self) -> list[PairSet]:
-        """The pairs that the task looks at."""
+        """Return the pairs that the task uses."""
 
     @abc.abstractmethod
     def judge(self, predictions: Predictions, threshold: float) -> TaskResult:
@@ -117,25 +117,25 @@ class Task(abc.ABC):
         """
 
     def direction(self, metric: str) -> str:
-        """Which values of a compared metric are better; empty if the task does not say."""
+        """Say which values of a compared metric are better; empty if the task does not say."""
         return next((way for name, way in self.better.items() if metric.startswith(name)), "")
 
     def sequences(self) -> dict[str, str]:
-        """Sequences of proteins that the benchmark's own FASTA may lack."""
+        """Return the sequences of proteins that the benchmark's own FASTA may lack."""
         return {}
 
     def describe(self) -> dict[str, object]:
-        """The fields of the event `data_ready` about the task's own data."""
+        """Return the fields of the event `data_ready` about the task's own data."""
         return {}
 
     def coverage(self, predictions: Predictions) -> list[str]:
-        """Notes about pairs that the task looks at and that have no score."""
+        """Return notes about pairs that the task uses and that have no score."""
         return [note for pairs in self.asks() for note in pairs.describe_coverage(predictions)]
 
 
 @dataclass(frozen=True, eq=False)
 class PairSet:
-    """Pairs of proteins that a task looks at.
+    """Pairs of proteins that a task uses.
 
     Attributes:
         name: Their name in notes; one name always means the same pairs.
@@ -148,13 +148,13 @@ class PairSet:
     pairs: IntArray | None = None
 
     def rows(self) -> IntArray:
-        """The pairs, (N, 2) indices into `proteins`."""
+        """Return the pairs, (N, 2) indices into `proteins`."""
         if self.pairs is not None:
             return self.pairs
         return np.stack(np.triu_indices(len(self.proteins)), axis=1)
 
     def among(self, predictions: Predictions) -> NDArray[np.bool_]:
-        """Which of the predicted pairs belong to this set, (P,)."""
+        """Find which of the predicted pairs belong to this set, (P,)."""
         first, second = places_of(predictions.ids, self.proteins)[predictions.pairs].T
         known: NDArray[np.bool_] = (first >= 0) & (second >= 0)
         if self.pairs is None:
@@ -163,7 +163,7 @@ class PairSet:
         return known & np.isin(pair_keys(first, second, count), pair_keys(left, right, count))
 
     def describe_coverage(self, predictions: Predictions) -> list[str]:
-        """Notes about pairs without a score, and about self-pairs in a whole network."""
+        """Return notes about pairs without a score, and about self-pairs in a whole network."""
         found, count = self.among(predictions), len(self.proteins)
         total = count * (count + 1) // 2 if self.pairs is None else len(self.pairs)
         notes = explain_missing(total - int(found.sum()), total, self.name)
@@ -175,7 +175,7 @@ class PairSet:
 
 
 def explain_missing(missing: int, total: int, where: str) -> list[str]:
-    """One sentence that says how many pairs have no score; none if all have one."""
+    """Return one sentence on how many pairs have no score; an empty list if all have one."""
     if not missing:
         return []
     if missing == total:

@@ -1,6 +1,6 @@
 """Are known protein complexes found? The metrics of PRING's `complex_pathway` task.
 
-(github.com/SophieSarceau/PRING; except where a docstring says otherwise.)
+(See github.com/SophieSarceau/PRING; the docstrings name our deviations.)
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Complexes(Task):
             self.own.check_species(members, "complexes")
 
     def asks(self) -> list[PairSet]:
-        """Every pair of different proteins within a complex, as in the benchmark's pair file."""
+        """Return all pairs of different proteins in a complex, as in the benchmark's pair file."""
         nodes = (network.nodes for network in self.complexes)
         network = Network.from_pairs(
             {*itertools.chain(*(itertools.combinations(n, 2) for n in nodes))}
@@ -53,15 +53,15 @@ class Complexes(Task):
         return [PairSet("the complexes", network.nodes, network.edges)]
 
     def sequences(self) -> dict[str, str]:
-        """The sequences of the complexes' proteins."""
+        """Return the sequences of the complexes' proteins."""
         return read_sequences(self.path("complex_proteins.fasta"), self.own.benchmark.cache_dir)
 
     def describe(self) -> dict[str, object]:
-        """How many complexes there are."""
+        """Return how many complexes there are."""
         return {"complexes": len(self.complexes)}
 
     def judge(self, predictions: Predictions, threshold: float) -> TaskResult:
-        """Compare the predicted interactions inside complexes, self-pairs aside.
+        """Compare the predicted interactions inside complexes; self-pairs are ignored.
 
         The benchmark's own pairs inside complexes lack self-pairs, and whether a model has scored
         self-pairs depends on the other requested tasks.
@@ -86,12 +86,12 @@ class ComplexMetrics:
 
 
 def compare_complexes(predicted: Network, true_complexes: Sequence[Network]) -> ComplexMetrics:
-    """Compares the predicted interactions inside each known complex with the known ones.
+    """Compare the predicted interactions inside each known complex with the known ones.
 
     Recall is the share of true pairs that are predicted, precision the share of predicted pairs
     that are true (0 where nothing is predicted), connectivity whether the predicted pairs join the
-    whole complex, whether or not the true one is connected. Self-pairs are pairs. Of complexes with
-    the same proteins, only the first counts.
+    whole complex, whether or not the true one is connected. Self-pairs count as pairs. Of complexes
+    with the same proteins, only the first counts.
 
     Args:
         predicted: The predicted network; pairs that lie in no complex do not count.

@@ -1,9 +1,9 @@
 """Find the GO terms that are enriched in a set of proteins, offline or with g:Profiler.
 
 PRING compares the terms that g:Profiler finds in a predicted and in the matching true module
-(`enrichment_analysis/eval.py`, github.com/SophieSarceau/PRING). That needs a service on the network
+(`enrichment_analysis/eval.py`, github.com/SophieSarceau/PRING). That needs an online service
 whose data change with time, so the default here is a test on the benchmark's own annotations.
-`GProfiler` asks the service, for those who want the benchmark's own metric. They differ in
+`GProfiler` asks the service, for the benchmark's own metric. The two tests differ in
 
 - the background: offline the annotated proteins of the test network, online all annotated genes;
 - the annotations: offline those of the file alone, online each also counts for a term's ancestors;
@@ -30,7 +30,7 @@ from common.evaluation.networks import FloatArray, IntArray
 GoTerms = Mapping[str, Mapping[str, Collection[str]]]
 ASPECTS = {"GO:BP": "go_p", "GO:MF": "go_f", "GO:CC": "go_c"}
 SIGNIFICANCE = 0.05
-# Species of the benchmark, and what g:Profiler calls them.
+# Species of the benchmark, and their names at g:Profiler.
 ORGANISMS = {"human": "hsapiens", "yeast": "scerevisiae", "arath": "athaliana"}
 GPROFILER_URL = "https://biit.cs.ut.ee/gprofiler/api/gost/profile/"
 
@@ -44,7 +44,7 @@ class Enrichment(Protocol):
         ...
 
     def __call__(self, proteins: Collection[str]) -> frozenset[str]:
-        """The enriched terms; none if the proteins have nothing in common."""
+        """Find the enriched terms; none if the proteins have nothing in common."""
         ...
 
 
@@ -55,7 +55,7 @@ class Annotations:
     Attributes:
         proteins: The network's protein ids.
         terms: The terms that any of them has, sorted.
-        pairs: (A, 2) int64 places in `proteins` and `terms`: which protein has which term.
+        pairs: (A, 2) int64 indices into `proteins` and `terms`: which protein has which term.
     """
 
     proteins: tuple[str, ...]
@@ -97,10 +97,10 @@ class Annotations:
         return np.isin(np.arange(len(self.proteins)), self.pairs[:, 0])
 
     def mean_similarity(self, members: Collection[int]) -> float:
-        """Mean Jaccard similarity of term sets over the pairs of members that share a term.
+        """Average the Jaccard similarity of term sets over pairs of members that share a term.
 
         Args:
-            members: Places in `proteins`.
+            members: Indices into `proteins`.
 
         Returns:
             The mean, 0 if no two members share a term.
@@ -116,7 +116,7 @@ class Annotations:
 
 
 class OfflineEnrichment:
-    """One-sided hypergeometric test per term, Benjamini-Hochberg over the terms, at 0.05.
+    """A one-sided hypergeometric test per term, with Benjamini-Hochberg correction, at 0.05.
 
     For a set with k of its n annotated proteins carrying a term that K of the N annotated proteins
     of the network carry, p = P(X >= k) for X ~ Hypergeometric(N, K, n). Tested are the terms that
@@ -130,7 +130,7 @@ class OfflineEnrichment:
         self.carriers = annotations.matrix.sum(axis=0)  # of each term, (T,)
 
     def __call__(self, proteins: Collection[str]) -> frozenset[str]:
-        """The enriched terms; proteins outside the network or without a term do not count."""
+        """Find the enriched terms; proteins outside the network or without a term do not count."""
         # Imported when needed: it takes about a second.
         from scipy.stats import hypergeom
 
@@ -145,7 +145,7 @@ class OfflineEnrichment:
 
 
 def _significant(p_values: FloatArray) -> NDArray[np.bool_]:
-    """Which hypotheses Benjamini and Hochberg (1995) reject at a false discovery rate of 0.05."""
+    """Mark the hypotheses that Benjamini and Hochberg (1995) reject at an FDR of 0.05."""
     # Imported when needed: it takes about a second.
     from scipy.stats import false_discovery_control
 
@@ -160,7 +160,7 @@ class GProfiler:
     Attributes:
         source: GO:BP, GO:MF or GO:CC.
         organism: The service's name of the species.
-        url: Where the service takes a g:GOSt query.
+        url: The address of the service for g:GOSt queries.
         timeout: Seconds to wait for an answer.
     """
 
@@ -186,7 +186,7 @@ class GProfiler:
         return cls(organism=ORGANISMS[species])
 
     def __call__(self, proteins: Collection[str]) -> frozenset[str]:
-        """The terms that the service calls significant.
+        """Return the terms that the service calls significant.
 
         Raises:
             UserError: The service cannot be reached or its answer has another form.

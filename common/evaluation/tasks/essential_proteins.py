@@ -1,6 +1,6 @@
 """Are essential proteins central? The metrics of PRING's `essential_protein` task.
 
-(github.com/SophieSarceau/PRING; except where a docstring says otherwise.)
+(See github.com/SophieSarceau/PRING; the docstrings name our deviations.)
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class EssentialProteins(Task):
                 known_ids(ids, self.own.network, kind)
 
     def asks(self) -> list[PairSet]:
-        """All pairs of the test proteins."""
+        """Return all pairs of the test proteins."""
         return [self.own.network_pairs]
 
     def judge(self, predictions: Predictions, threshold: float) -> TaskResult:
@@ -80,7 +80,7 @@ class EssentialMetrics:
         distribution_overlap: Area under both densities of predicted centrality, 0 to 1.
         top: How many proteins were "most central": 100, or half of all if there are not 200.
         essential: (E,) predicted centralities of the essential proteins.
-        non_essential: (M,) those of the non-essential ones.
+        non_essential: (M,) predicted centralities of the non-essential proteins.
         notes: What was ignored, one line each.
     """
 
@@ -134,7 +134,7 @@ def compare_essential(
 
 
 def known_ids(ids: Sequence[str], network: Network, kind: str) -> list[str]:
-    """The distinct ids that the network contains, in their order.
+    """Return the distinct ids that the network contains, in their order.
 
     Raises:
         UserError: The network contains none of them.
@@ -153,7 +153,7 @@ def _most_central(centrality: FloatArray, top: int) -> set[int]:
 
 
 def _places(centrality: FloatArray, top: int) -> FloatArray:
-    """Each protein's share in one of the first `top` places, (P,): 1, 0, or a fraction at a tie."""
+    """Compute each protein's share of one of the first `top` ranks, (P,); ties give fractions."""
     border = np.sort(centrality)[-top]
     above, level = centrality > border, centrality == border
     places: FloatArray = above + level * (top - above.sum()) / level.sum()
@@ -173,7 +173,7 @@ def _describe_ties(kind: str, centrality: FloatArray, top: int) -> list[str]:
 
 
 def network_centrality(network: Network, proteins: Sequence[str]) -> FloatArray:
-    """Sum of edge clustering coefficients (Wang et al., 2012), (P,) for the given proteins.
+    """Sum each given protein's edge clustering coefficients (Wang et al., 2012), (P,).
 
     NC(u) = Σ over neighbours v of |N(u) ∩ N(v)| / min(|N(u)| - 1, |N(v)| - 1), edges with an end
     of degree 1 left out. A protein with a self-pair is its own neighbour, as in the benchmark.
@@ -186,13 +186,13 @@ def network_centrality(network: Network, proteins: Sequence[str]) -> FloatArray:
     possible = np.minimum(others[places][:, None], others[None, :])
     counted = (adjacency[places] > 0) & (possible > 0)
     coefficients = np.divide(common, possible, out=np.zeros_like(common), where=counted)
-    # Rounded, so that the order of the sum's terms decides no tie.
+    # Rounded, so that the order of the sum's terms does not decide between equal centralities.
     centrality: FloatArray = coefficients.sum(axis=1).round(10)
     return centrality
 
 
 def distribution_overlap(first: FloatArray, second: FloatArray) -> float:
-    """The area under both densities, over the range where both groups have values, 0 to 1.
+    """Compute the area (0 to 1) under both densities, where the ranges of both groups overlap.
 
     Densities are Gaussian kernel estimates (Scott's bandwidth), integrated by the trapezoid rule on
     10,000 points. Two groups of one and the same value overlap fully; groups whose ranges do not

@@ -1,6 +1,6 @@
 """Do a network's modules share functions? The metrics of PRING's `enrichment_analysis` task.
 
-(github.com/SophieSarceau/PRING; except where a docstring says otherwise.)
+(See github.com/SophieSarceau/PRING; the docstrings name our deviations.)
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ class GoModules(Task):
         self.enrichment = GProfiler.of_species(self.own.species) if asked else None
 
     def asks(self) -> list[PairSet]:
-        """All pairs of the test proteins."""
+        """Return all pairs of the test proteins."""
         return [self.own.network_pairs]
 
     def describe(self) -> dict[str, object]:
-        """How many test proteins have GO terms."""
+        """Return how many test proteins have GO terms."""
         annotated = self.annotations.annotated
         return {"go_terms": f"of {annotated.sum()} of {len(annotated)} test proteins"}
 
@@ -94,7 +94,7 @@ def compare_modules(
     source: str = "GO:BP",
     enrichment: Enrichment | None = None,
 ) -> ModuleMetrics:
-    """Compares the functions of predicted modules with those of the true modules they match.
+    """Compare the functions of predicted modules with those of the true modules they match.
 
     Modules are Louvain communities. Each predicted module is matched to the true one with the
     highest Jaccard index of proteins, if that is at least 0.2. Over the matches,
@@ -134,7 +134,7 @@ Match = tuple[Module, Module]
 
 
 def find_modules(network: Network) -> list[Module]:
-    """Louvain communities (Blondel et al., 2008), resolution 1, seed 42, as places in `nodes`.
+    """Find Louvain communities (Blondel et al., 2008; resolution 1, seed 42): indices of nodes.
 
     The graph is built from sorted nodes and edges, so the result depends on the network alone.
     """
@@ -146,7 +146,7 @@ def find_modules(network: Network) -> list[Module]:
 
 
 def match_modules(predicted: Sequence[Module], true: Sequence[Module]) -> list[Match]:
-    """Match predicted modules with the nearest true one (the first of equals), from 0.2 on."""
+    """Match each predicted module with the most similar true one, if its Jaccard index is ≥ 0.2."""
     matches = []
     for guess in predicted:
         best = max(true, key=lambda truth: _jaccard(guess, truth))

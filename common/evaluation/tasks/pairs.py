@@ -52,7 +52,7 @@ class Pairs(Task):
         return classify_pairs(self.own)
 
     def asks(self) -> list[PairSet]:
-        """The labelled test pairs."""
+        """Return the labelled test pairs."""
         return [PairSet(name, each.proteins, each.pairs) for name, each in self.tables.items()]
 
     def coverage(self, predictions: Predictions) -> list[str]:
@@ -89,7 +89,7 @@ class Pairs(Task):
         return "test" if test_set is self.own else f"test_{test_set.species}"
 
     def _measure(self, name: str, table: PairTable, every: ScoredPairs) -> Iterator[Row]:
-        """The rows of one species."""
+        """Yield the rows of one species."""
         resamples = Resamples.draw(table, self.settings.intervals.resamples, self.seed)
         own = table is self.own.table
         yield self._measure_row(name, every, resamples)
@@ -110,7 +110,7 @@ class Pairs(Task):
         return Row(split, scored.labels, metrics, intervals, found)
 
     def _compared(self, rows: Sequence[Row]) -> Iterator[tuple[str, str, Row]]:
-        """The ranking metrics by which methods are compared: compared name, metric and row."""
+        """Yield the ranking metrics by which methods are compared: their name, metric and row."""
         splits = {f"{name}{rest}" for name in self.tables for rest in ("", WITHOUT_SELF_PAIRS)}
         for row in rows:
             for metric in row.metrics:
@@ -154,7 +154,7 @@ class Row:
         return float(self.labels.mean()) if len(self.labels) else None
 
     def describe(self) -> dict[str, Any]:
-        """The row for a JSON file."""
+        """Return the row for a JSON file."""
         return {
             "pairs": len(self.labels),
             "prevalence": self.prevalence,
@@ -167,7 +167,7 @@ class Row:
         }
 
     def cell(self, metric: str) -> str | float | None:
-        """A metric for the console: its value, with the interval if there is one."""
+        """Return a metric for the console: its value, with the interval if there is one."""
         value, interval = self.metrics[metric], self.intervals[metric]
         if value is None or interval is None:
             return value
@@ -175,7 +175,7 @@ class Row:
 
 
 def summarize_rankings(rows: Sequence[Row]) -> Table:
-    """How well the pairs of every row are ranked."""
+    """Tabulate how well the pairs of every row are ranked."""
     names = [name for name in RANKINGS if name in rows[0].metrics]
     cells: list[dict[str, Cell]] = [
         {
@@ -190,7 +190,7 @@ def summarize_rankings(rows: Sequence[Row]) -> Table:
 
 
 def summarize_calls(rows: Sequence[Row], threshold: float) -> list[Table]:
-    """How good the calls are, one metric a line; empty if no metric of calls is requested."""
+    """Tabulate how good the calls are, one metric a line; empty if no such metric is requested."""
     title = f"called from {threshold:.4g}"
     cells: list[dict[str, Cell]] = [
         {title: name, **{row.split: row.cell(name) for row in rows}}
@@ -201,7 +201,7 @@ def summarize_calls(rows: Sequence[Row], threshold: float) -> list[Table]:
 
 
 def explain_repeats(table: PairTable, name: str) -> list[str]:
-    """Notes about pairs that are listed more than once, in either order."""
+    """Return notes about pairs that are listed more than once, in either order."""
     left, right = table.pairs.T
     keys = pair_keys(left, right, len(table.proteins))
     first, number, lines = np.unique(keys, return_inverse=True, return_counts=True)
@@ -224,7 +224,7 @@ def explain_repeats(table: PairTable, name: str) -> list[str]:
 def scores_of_table(
     table: PairTable, predictions: Predictions, threshold: float
 ) -> tuple[NDArray[np.float64], int]:
-    """The scores of a table's pairs, and how many of the pairs have none.
+    """Return the scores of a table's pairs, and how many of the pairs have none.
 
     A pair without a score gets the score of a sure non-interaction: 0, or the lowest score of
     these pairs if that is below, or the next number below the threshold, so that it is never
@@ -234,7 +234,7 @@ def scores_of_table(
     missing = np.isnan(scores)
     lowest = float(scores[~missing].min(initial=0.0))
     scores[missing] = min(lowest, float(np.nextafter(threshold, -np.inf)))
-    # An infinite score is a rank like any other: above, or below, all that are finite.
+    # An infinite score can be ranked: it is above, or below, all finite ones.
     return np.clip(scores, -HIGHEST, HIGHEST), int(missing.sum())
 
 
@@ -250,7 +250,7 @@ class PairMetrics(Metric):  # type: ignore[misc]  # the package has no types
         super().__init__(keep_in_memory=True)
 
     def _build_data_dir(self) -> str:
-        """Return no directory: the library would create one even when it stays in memory."""
+        """Return no directory: the library would create one even if all data stay in memory."""
         return ""
 
     def _info(self) -> object:

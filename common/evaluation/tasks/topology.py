@@ -54,11 +54,11 @@ METRICS = HEADER[3:]
 DISCREPANCIES = HEADER[5:]
 RATIO_HEADER = (*HEADER[:3], *(f"{name}_ratio" for name in DISCREPANCIES))
 SUMMARY_HEADER = ("species", "strategy", "self_pairs", *HEADER[1:])
-COMPARED = ("graph_sim", "relative_density")  # density is shown wherever similarity is
+COMPARED = ("graph_sim", "relative_density")  # similarity is never shown without density
 
 
 class Topology(Task):
-    """The metrics of every species and strategy: `topology.csv` of the first, and further files."""
+    """The metrics of every species and strategy: `topology.csv` for the first, others beside it."""
 
     name = "topology"
     title = "Topology of the network"
@@ -81,7 +81,7 @@ class Topology(Task):
             known_members(node_sets, test_set.network)
 
     def asks(self) -> list[PairSet]:
-        """All pairs of each species' test proteins."""
+        """Return all pairs of each species' test proteins."""
         return [test_set.network_pairs for test_set in self.sets]
 
     def judge(self, predictions: Predictions, threshold: float) -> TaskResult:
@@ -118,14 +118,14 @@ class Topology(Task):
 
 
 def topology(predicted: Network, true: Network, node_sets: NodeSets) -> list[TopologyRow]:
-    """Compares two networks on sampled node sets.
+    """Compare two networks on sampled node sets.
 
     The true network decides which proteins exist: predicted pairs with others do not count, and
-    neither do members of a node set that it lacks. A node set without any of its proteins is
-    left out; `describe_node_sets` says how many.
+    neither do members of a node set that the true network lacks. Node sets without any known member
+    are left out; `describe_node_sets` says how many.
 
     Args:
-        predicted: The predicted network; proteins it lacks have no predicted interaction.
+        predicted: The predicted network; proteins that it lacks have no predicted interaction.
         true: The true network.
         node_sets: Node sets by their size; a protein named twice in one set counts once.
 
@@ -146,7 +146,7 @@ def compare_networks(predicted: Network, true: Network, node_sets: NodeSets) -> 
 
 
 def topology_rows(compared: Sequence[Comparison]) -> list[TopologyRow]:
-    """The rows of `topology.csv`."""
+    """Return the rows of `topology.csv`."""
     rows = [
         TopologyRow(
             "node_size",
@@ -163,7 +163,7 @@ def topology_rows(compared: Sequence[Comparison]) -> list[TopologyRow]:
 
 
 def ratio_rows(compared: Sequence[Comparison]) -> list[dict[str, Any]]:
-    """The rows of `topology_ratios.csv`: each MMD over that of the true network against itself.
+    """Return the rows of `topology_ratios.csv`: each MMD over that of the true network with itself.
 
     A ratio is undefined where the true subgraphs of a size are all alike, or there is only one; the
     summary is the mean of the defined ratios.
@@ -183,7 +183,7 @@ def ratio_rows(compared: Sequence[Comparison]) -> list[dict[str, Any]]:
 
 
 def summarize(mean: TopologyRow, compared: Sequence[Comparison]) -> list[dict[str, Any]]:
-    """The console's rows: the means over all sizes, and similarity and density without self-pairs.
+    """Return the console's rows: the means over all sizes, with and without self-pairs.
 
     Self-pairs are a row of their own because they are easy to predict: alone, they can reach a
     higher similarity than a network with the right number of interactions.
@@ -215,7 +215,7 @@ def describe_node_sets(node_sets: NodeSets, true: Network) -> list[str]:
 
 
 def known_members(node_sets: NodeSets, true: Network) -> dict[int, list[IntArray]]:
-    """The sorted node indices of every node set that has a known member, by rising size.
+    """Return the sorted node indices of each node set with a known member, by rising size.
 
     Raises:
         UserError: No node set has a known member.

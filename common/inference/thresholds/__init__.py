@@ -88,7 +88,7 @@ def mode_of(settings: DecisionThresholdConfig) -> ThresholdMode:
 
 
 def needs_network(config: Config) -> str:
-    """Name the setting that needs the network of held-out proteins; return "" if none does."""
+    """Name the setting that needs the network of held-out proteins; return "" if there is none."""
     evaluate = config.evaluate
     if mode_of(evaluate.decision_threshold).needs_network:
         return f"{SECTION}.mode: {evaluate.decision_threshold.mode}"
@@ -104,7 +104,7 @@ def draw_sample(config: Config, held_out: HeldOut | None) -> NetworkSample | Non
 
 
 def assume_prevalence(config: Config, held_out: HeldOut | None) -> float | None:
-    """Return the configured prevalence; `auto` is that of the network of held-out proteins."""
+    """Return the configured prevalence; for `auto`, that of the network of held-out proteins."""
     configured = config.evaluate.prevalence
     if configured != "auto":
         return configured

@@ -1,4 +1,4 @@
-"""The possible thresholds of a set of scores: one between each distinct score and the next."""
+"""The possible thresholds for a set of scores: one between each distinct score and the next."""
 
 from __future__ import annotations
 
@@ -41,4 +41,4 @@ class Levels:
         last = level + 1 == len(self.scores)
         low = min(0.0, high) if last else float(self.scores[level + 1])
         middle = low + (high - low) / 2
-        return middle if middle > low else high  # the two may be adjacent floats
+        return middle if middle > low else high  # no float lies between adjacent ones

@@ -1,6 +1,6 @@
 """The threshold mode `match_density`: the predicted network is as dense as a network should be.
 
-With a number for `density`, that share of all pairs of held-out proteins is called. With `auto`,
+If `density` is a number, this share of all pairs of held-out proteins is called. With `auto`,
 the relative density is 1 over node sets of these proteins, drawn by walks of the kind that is
 judged: as many pairs are called as interact there (`common.data.network_sample`). Calling as many
 pairs as interact over *all* pairs would make the judged node sets only about half as dense as they
@@ -41,7 +41,7 @@ def _choose(settings: DecisionThresholdConfig, evidence: Evidence) -> Choice:
     auto = settings.density == "auto"
     wanted = 1.0 if settings.density == "auto" else settings.density
     levels = Levels.of(evidence.sample_scores)
-    with np.errstate(divide="ignore"):  # The highest scores may be of one kind of walk only.
+    with np.errstate(divide="ignore"):  # Top pairs may lack one kind of walk.
         densities = np.mean([np.log(levels.add_up(each)) for each in sample.weights], axis=0)
     level = int(np.argmin(np.abs(densities - np.log(wanted))))
     assumed = float(sample.table.labels.mean()) if auto else wanted

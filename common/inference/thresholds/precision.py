@@ -31,7 +31,7 @@ def _choose(settings: DecisionThresholdConfig, evidence: Evidence) -> Choice:
     """Choose the lowest threshold that reaches the precision.
 
     Raises:
-        UserError: No threshold reaches it.
+        UserError: No threshold reaches the precision.
     """
     assert evidence.prevalence is not None
     scores, truth = check_scores(evidence.scores, evidence.labels)
