@@ -1,11 +1,11 @@
-"""Judge a pair model or a file of predictions on a benchmark, predict a network, or compare runs.
+"""Evaluate a model or a file of predictions on a benchmark, predict a network, or compare runs.
 
     accelerate launch evaluate.py --config configs/v3.yaml [--checkpoint DIR] [--with-baselines]
     python evaluate.py --config configs/v3.yaml --predictions FILE [--tasks topology ...]
     python evaluate.py --checkpoint DIR --fasta FILE --output FILE [--top-k N ...]
     python evaluate.py --compare RUN_DIR ... [--output FILE.csv]
 
-The first two leave tables, plots and log.log in logs/{model}/evaluate/{run_id}/ under
+The first two commands write tables, plots and log.log to logs/{model}/evaluate/{run_id}/ under
 run_config.output_dir and print the metrics on stdout. (This file hides the Hugging Face package
 `evaluate`, which is imported through common/evaluation/hf_evaluate.py.)
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def judge_checkpoint(arguments: argparse.Namespace) -> None:
-    """Score every pair that a task needs with a model, then judge the scores."""
+    """Score every pair that a task needs with a model, then evaluate the scores."""
     config = configure_judging(arguments)
     refuse_prefilter(config)
     # Imported here: it needs numpy (0.06 seconds), and `--help` does not.
@@ -112,7 +112,7 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
 
 
 def judge_file(arguments: argparse.Namespace) -> None:
-    """Judge a file of predictions, on one process; only a baseline can need a model."""
+    """Evaluate a file of predictions, on one process; only a baseline can need a model."""
     config, file = configure_judging(arguments), Path(arguments.predictions)
     if not file.is_file():
         raise UserError(
@@ -134,7 +134,7 @@ def judge_file(arguments: argparse.Namespace) -> None:
 
     accelerator: Accelerator | OneProcess = OneProcess()
     if scores_model:
-        # Imported here: torch takes 4 seconds, and judging a file alone does not need it.
+        # Imported here: torch takes 4 seconds, and evaluating a file alone does not need it.
         from common.launch import start_accelerator
 
         accelerator = start_accelerator(config)

@@ -87,7 +87,7 @@ def predict(folder: Path, method: str, config: str, overrides: Sequence[str], li
             average, and an ensemble consists of them.
 
     Raises:
-        UserError: One of these runs has not been judged, or they scored different pairs.
+        UserError: One of these runs has not been evaluated, or they scored different pairs.
     """
     models = [(read_judged(run), _threshold(run)) for run in like]
     count = round(np.mean([(each.scores >= least).sum() for each, least in models]))
@@ -123,7 +123,7 @@ def average_ranks(members: Sequence[Predictions], names: Sequence[Path]) -> Pred
 
 
 def read_judged(run: Path) -> Predictions:
-    """Read the predictions that a run was judged by."""
+    """Read the predictions on which a run was evaluated."""
     return read_predictions(_judged_file(run, PREDICTIONS_FILE))
 
 

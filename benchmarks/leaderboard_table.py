@@ -55,7 +55,7 @@ class Entry:
     language_model: str
     metrics: Values
     facts: Mapping[str, str]
-    transfer: Mapping[str, Values]  # metrics by the species that it was judged on as well
+    transfer: Mapping[str, Values]  # metrics on other species, by species
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Standing:
 
 
 def render(root: Path) -> str:
-    """Write both tables and return the one for people.
+    """Write both tables and return the Markdown one.
 
     Raises:
         UserError: No run below `root` is complete.
@@ -98,13 +98,13 @@ def rank(entries: Sequence[Entry]) -> list[Standing]:
 
 
 def read_entries(root: Path) -> list[Entry]:
-    """Read every judged run."""
+    """Read every run that has been evaluated."""
     folders = sorted(root.glob("*/seed*/leaderboard.json"))
     return [entry for note in folders if (entry := read_entry(note.parent)) is not None]
 
 
 def read_entry(run: Path) -> Entry | None:
-    """Read one run; None if it has not been judged."""
+    """Read one run; None if it has not been evaluated."""
     # evaluate.py writes its configuration last.
     judged = next((path.parent for path in run.glob("logs/*/evaluate/run/config.yaml")), None)
     if judged is None:
@@ -197,7 +197,7 @@ def read_published() -> list[dict[str, str]]:
 
 
 def format_tables(standings: Sequence[Standing], published: Sequence[Mapping[str, str]]) -> str:
-    """Format the tables for people: pairs, networks, uses of the networks, and hardware."""
+    """Format the Markdown tables: pairs, networks, uses of the networks, and hardware."""
     ours = [Cells(place, each) for place, each in enumerate(standings, 1)]
     networks = [f"graph similarity (density), {strategy}" for strategy in STRATEGIES]
     compact = _format(
@@ -236,7 +236,7 @@ def format_tables(standings: Sequence[Standing], published: Sequence[Mapping[str
 
 
 def format_transfer(ours: Sequence[Cells], networks: Sequence[str]) -> list[str]:
-    """Format the table of other species, if models were judged on any."""
+    """Format the table of other species, if models were evaluated on any."""
     rows = [row for cells in ours for row in cells.transfer()]
     header = ["method", "species", "AUROC", "AUPRC, 95 % by protein", "… without self-pairs"]
     title = "## Transfer to other species (of the first seed, with its own threshold)\n"

@@ -2,8 +2,8 @@
 
     python -m benchmarks.startup [--runs 3] [--output FILE.json]
 
-The baseline is a script that imports its libraries at the top, as most do: it has not even parsed
-its arguments when they are loaded.
+The baseline is a script that, like most, imports its libraries at the top: it parses its arguments
+only after all libraries are loaded.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def run(arguments: list[str]) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
     with tempfile.TemporaryDirectory() as folder:
         if "-c" in arguments:
-            # Else `evaluate` would be this project's script.
+            # Otherwise `evaluate` would be this project's script.
             environment["PYTHONPATH"] = "" if NAIVE in arguments else str(ROOT)
             command = [sys.executable, *arguments]
         else:

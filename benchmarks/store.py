@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.store [--proteins 2000] [--dim 320] [--output FILE.json]
 
-Every way gives a protein, in random order, as a float32 tensor. `memory map` is the floor: one
-numpy.memmap and known offsets. `one file each` is the naive pipeline (`torch.save` per protein),
-`datasets` the same shards through `load_from_disk(...).with_format("numpy")`. All files are in the
-system's cache. `opening` times a store of 10,000 short proteins.
+Every way reads proteins in random order, each as a float32 tensor. `memory map` is the lower bound:
+one numpy.memmap and known offsets. `one file each` is the naive pipeline (`torch.save` per
+protein), `datasets` the same shards through `load_from_disk(...).with_format("numpy")`. All files
+are in the system's cache. `opening` times a store of 10,000 short proteins.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Panel(abc.ABC):
         """Return the numbers behind the drawing."""
 
     def beside(self, own: str, others: Mapping[str, Panel]) -> Panel:
-        """Return this panel with `others` added and the judged predictions named `own`."""
+        """Return this panel with `others` added and the evaluated predictions named `own`."""
         return self
 
 
@@ -60,7 +60,7 @@ class Series:
     """Points (N,) that belong together, drawn in one style.
 
     Attributes:
-        name: Its name in the legend. The series without a name is that of the judged predictions.
+        name: Its name in the legend. The evaluated predictions' series has no name.
         x: Positions on the x axis; for areas, the N + 1 borders of the bins.
         y: Heights; NaN leaves a gap.
         kind: How the points are drawn.
@@ -186,7 +186,7 @@ class Plot(Panel):
         return Table(header, [dict(zip(header, row, strict=True)) for row in zip(*columns)])  # noqa: B905 (areas have one border more)
 
     def beside(self, own: str, others: Mapping[str, Panel]) -> Panel:
-        """Add the series of other predictions, if this panel shows judged predictions."""
+        """Add the series of other predictions, if this panel shows the evaluated predictions."""
         if not self.series or self.series[0].name:
             return self
         added = [
@@ -266,7 +266,7 @@ def _draw_series(axes: Axes, series: Series, number: int) -> None:
 
 
 def _scale_logarithmically(axes: Axes) -> None:
-    """Use logarithmic axes, with 0.01 and not 10⁻² beside them, unless nothing is drawn."""
+    """Use logarithmic axes, with labels such as 0.01, not 10⁻², unless nothing is drawn."""
     if not any(len(line.get_xdata()) for line in axes.get_lines()):  # type: ignore[arg-type]
         return
     axes.set_xscale("log")

@@ -44,7 +44,7 @@ def write_atomically(path: str | Path, data: bytes | str) -> None:
             _write_through(temporary, content)
             temporary.replace(path)
     finally:
-        # If even this fails, writing has failed before, and that error is the one reported.
+        # If even this fails, writing has failed before, and that earlier error is reported.
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
 
@@ -106,7 +106,7 @@ def new_directory(
 
 
 def temporary_beside(final: str | Path, token: str = "") -> Path:
-    """Return a hidden temporary path beside `final`; without a token it is always the same."""
+    """Return a hidden temporary path next to `final`; without a token, always the same path."""
     final = Path(final)
     return final.with_name(f".{final.name}.{token}.tmp" if token else f".{final.name}.tmp")
 

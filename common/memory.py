@@ -51,7 +51,7 @@ def _describe(task: str, lengths: NDArray[np.int64], remedy: str) -> str:
 
 @dataclass
 class FreedMemory:
-    """Returns freed memory to the system now and then, if glibc manages the heap.
+    """Returns freed memory to the system at intervals, if glibc manages the heap.
 
     Every batch has another shape, so freed tensors leave holes in the heap that later tensors do
     not fit: a training run that needed 0.5 GiB between its steps grew to 8 GiB. Returning the holes

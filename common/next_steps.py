@@ -60,7 +60,7 @@ def end_judging(run: Run, model: Path | None = None) -> None:
 
     Args:
         run: The run of evaluate.py.
-        model: The directory of the judged model; None for a file of predictions.
+        model: The directory of the evaluated model; None for a file of predictions.
     """
     if not run.accelerator.is_main_process:
         return

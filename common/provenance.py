@@ -1,4 +1,4 @@
-"""The program's version: its commit, and those of the libraries that numbers depend on."""
+"""The program's version: its commit, and those of the libraries that results depend on."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class RankWatch:
         return min(max(1.0, self.ranks / 16), self.limit / 10)
 
     def start(self) -> None:
-        """Start two threads: one exchanges signs and may hang on the network, the other judges."""
+        """Start two threads: one exchanges signs and may hang, the other detects lost ranks."""
         self.forgive()
         for work in (self._exchange_forever, self._judge_forever):
             threading.Thread(target=work, name="rank watch", daemon=True).start()

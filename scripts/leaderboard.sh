@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains several methods with several seeds, judges them by all tasks, and writes one table. Runs
+# Trains several methods with several seeds, evaluates them on all tasks, and writes one table. Runs
 # overnight on two cores. What is complete is skipped, and what was interrupted continues.
 #
 #   scripts/leaderboard.sh [OPTIONS] [KEY=VALUE ...]   (KEY=VALUE replaces a value for all methods)

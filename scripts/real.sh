@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# A model of real human interactions in one command, on a laptop with a connection. It fetches the
-# benchmark PRING and the language model ESM-2 8M, embeds 10,000 proteins, trains the two towers of
-# configs/human_bfs.yaml twice (see scripts/refit.sh), judges them, and scores a few proteins with
-# the checkpoint. This takes about half an hour on two quiet cores. Started again, it continues
-# where it stopped.
+# A model of real human interactions in one command, on a laptop with an internet connection. It
+# fetches the benchmark PRING and the language model ESM-2 8M, embeds 10,000 proteins, trains the
+# two towers of configs/human_bfs.yaml twice (see scripts/refit.sh), judges them, and scores a few
+# proteins with the checkpoint. This takes about half an hour on two quiet cores. Started again, it
+# continues where it stopped.
 #
 #   scripts/real.sh [OPTIONS] [KEY=VALUE ...]      (KEY=VALUE replaces a value of the configuration)
 #

@@ -235,7 +235,7 @@ class FiniteCheck:
         """Return whether the update is bad: a boolean on the device, the same on all ranks."""
         if not self._scales:
             return ~torch.isfinite(norm)
-        # Scaled gradients overflow now and then, and the scaler skips the step; a loss must not.
+        # Scaled gradients overflow at times, and the scaler skips the step; a loss must be finite.
         losses = torch.stack([(~torch.isfinite(losses)).any() for losses, _, _ in rounds])
         total: Tensor = self.accelerator.reduce(losses.any().float(), reduction="sum")
         return total > 0

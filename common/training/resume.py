@@ -187,7 +187,7 @@ def _clear_remains(run: Run) -> None:
 
 
 def _read_progress(directory: Path) -> dict[str, Any]:
-    """Read what `save_state` wrote beside the files, and compare the files with it.
+    """Read the progress that `save_state` wrote, and compare the files with its checksums.
 
     The library ignores random states that it cannot read: the run would continue with other
     random numbers.

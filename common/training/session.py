@@ -1,7 +1,7 @@
 """The parts of a stage: model, optimizer, schedule, batches, mining, validation, progress.
 
-`prepare_session` builds and connects the parts, and restores them when resuming. The loop over
-them is in the scripts; `Session.record` and `Session.save` end an epoch, `Session.finish` a stage.
+`prepare_session` builds and connects the parts, and restores them when resuming. The loop itself
+is in the scripts; `Session.record` and `Session.save` end an epoch, `Session.finish` a stage.
 """
 
 from __future__ import annotations

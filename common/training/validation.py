@@ -100,7 +100,7 @@ class ValidationPairs:
 
     @classmethod
     def of(cls, splits: Splits, config: Config) -> Self:
-        """Take a stage's pairs: those of the proteins that were set aside, if any were."""
+        """Select a stage's pairs: those of the proteins that were set aside, if there are any."""
         monitored, held_out = splits.monitored, splits.held_out
         return cls(
             monitored,
