@@ -183,6 +183,8 @@ class InteractionsConfig(Section):
     """Sequences of at least this identity are kept on one side of the split; null ignores them."""
     negatives_per_positive: Positive = 1.0
     """The number of negatives that are drawn for each positive."""
+    seed: int = 47
+    """The seed of the split and its negatives; `run_config.seed` does not change them."""
 
     @model_validator(mode="after")
     def _something_trains(self) -> InteractionsConfig:

@@ -139,6 +139,15 @@ def test_every_format_gives_the_same_bytes(tmp_path: Path, inputs: dict[str, Pat
             assert len(contents) == 1, file
 
 
+def test_runs_with_several_seeds_share_one_split(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """A model of another seed would be judged on proteins that it was trained on."""
+    own, root = settings_of(inputs), tmp_path / "own"
+    first, other = (open_prepared(root, own, seed=seed).pairs("test") for seed in (47, 48))
+    assert named(first) == named(other)
+    drawn_anew = open_prepared(root, own.model_copy(update={"seed": 48})).pairs("test")
+    assert named(drawn_anew) != named(first)
+
+
 def test_it_is_made_once_and_anew_for_other_input(tmp_path: Path, inputs: dict[str, Path]) -> None:
     root, own = tmp_path / "own", settings_of(inputs)
 

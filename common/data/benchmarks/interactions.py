@@ -28,5 +28,7 @@ class OwnInteractions(Pring):
         # Evaluation on a prepared benchmark does not need this import.
         from common.data.preparation import ensure_prepared
 
-        benchmark = data.benchmark
-        ensure_prepared(Path(benchmark.root_dir), benchmark.species, data.interactions, seed)
+        # Runs with several seeds share one split. Otherwise a model would be judged on a split
+        # whose test proteins it was trained on.
+        benchmark, own = data.benchmark, data.interactions
+        ensure_prepared(Path(benchmark.root_dir), benchmark.species, own, own.seed)

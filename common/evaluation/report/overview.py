@@ -112,7 +112,8 @@ def show_density(judged: Judged) -> Iterator[Section]:
         intro = (
             f"A pair with a score of at least {threshold.value:.4g} is called an interaction"
             f" (threshold mode: {threshold.mode}). Every other number about the network must be"
-            " read beside its density: times_true should be near 1."
+            " read beside its density: times_true should be near 1. (The mode match_density aims at"
+            " the density of sampled node sets instead; times_true is then usually 2 to 3.)"
         )
         yield Section(
             "Density and threshold",
