@@ -23,9 +23,9 @@ def network(called: int, true: int) -> NetworkSummary:
     return NetworkSummary("yeast", 45, density, Density(1, 1000, 1, None))
 
 
-def close(*numbers: Any) -> str | None:
+def close(networks: Any, rows: Any, validation: Any, baselines: Any) -> str | None:
     """The closing sentence of some numbers."""
-    return closing_sentence(compare_numbers(*numbers))
+    return closing_sentence(compare_numbers(networks, rows, validation, baselines, {}))
 
 
 def test_every_number_is_compared_with_the_one_it_depends_on() -> None:
@@ -39,7 +39,7 @@ def test_every_number_is_compared_with_the_one_it_depends_on() -> None:
     )
     # The report's verdict: the network, the test, and what the test is compared with.
     first, second, third = verdict(
-        compare_numbers([network(92, 10)], ROWS, {"auroc": 0.87}, baselines)
+        compare_numbers([network(92, 10)], ROWS, {"auroc": 0.87}, baselines, {})
     )
     assert first.endswith("9.2 times as many interactions as the true one.")
     assert second == "The test AUROC is 0.700, and 0.660 without self-pairs."
@@ -85,3 +85,14 @@ def test_a_judged_model_closes_with_its_validation(
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("The test AUROC is 0.")
     assert "; the validation AUROC, 0." in last
+
+
+@pytest.mark.parametrize(("low", "doubted"), [(-0.01, True), (0.01, False)])
+def test_a_difference_whose_interval_contains_zero_may_be_chance(low: float, doubted: bool) -> None:
+    """Only the best baseline's interval counts."""
+    baselines = {"random": 0.5, "kernel": 0.6}
+    facts = compare_numbers([], ROWS, {}, baselines, {"random": (-1, 1), "kernel": (low, 0.2)})
+    words = ", which may be chance (95 % interval of the difference: -0.010 to +0.200)"
+    assert facts[-1] == (
+        f"the test AUROC is 0.100 above that of the best baseline, kernel{words if doubted else ''}"
+    )

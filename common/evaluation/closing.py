@@ -34,6 +34,7 @@ def compare_numbers(
     rows: Rows,
     validation: Mapping[str, float | None],
     baselines: Mapping[str, float | None],
+    differences: Mapping[str, tuple[float, float]],
 ) -> list[str]:
     """Compare a judgement's main numbers with each other; each fact could end a sentence.
 
@@ -42,6 +43,7 @@ def compare_numbers(
         rows: The rows of `evaluate.csv`, if the labelled test pairs were judged.
         validation: The model's metrics on its validation pairs.
         baselines: The test AUROC of each baseline that was run.
+        differences: The 95 % intervals of the differences from their AUROCs, as far as computed.
     """
     aurocs = {str(row["split"]): _number(row.get("auroc")) for row in rows}
     test = aurocs.get("test")
@@ -51,7 +53,7 @@ def compare_numbers(
         if (times := one.every.times_true) is not None
     ]
     if test is not None:
-        facts += _compare_rankings(test, aurocs, validation, baselines)
+        facts += _compare_rankings(test, aurocs, validation, baselines, differences)
     return facts
 
 
@@ -68,6 +70,7 @@ def _compare_rankings(
     aurocs: Mapping[str, float | None],
     validation: Mapping[str, float | None],
     baselines: Mapping[str, float | None],
+    differences: Mapping[str, tuple[float, float]],
 ) -> Iterator[str]:
     plain, validated = aurocs.get("test_without_self_pairs"), validation.get("auroc")
     if plain is not None:
@@ -78,7 +81,16 @@ def _compare_rankings(
     if defined:
         best = max(defined, key=lambda name: defined[name])
         distance = _distance(test, defined[best])
-        yield f"the test AUROC is {distance} that of the best baseline, {best}"
+        doubt = _doubt(differences[best]) if best in differences else ""
+        yield f"the test AUROC is {distance} that of the best baseline, {best}{doubt}"
+
+
+def _doubt(interval: tuple[float, float]) -> str:
+    """Say that a difference may be chance, if its interval contains 0."""
+    low, high = interval
+    if not low <= 0 <= high:
+        return ""
+    return f", which may be chance (95 % interval of the difference: {low:+.3f} to {high:+.3f})"
 
 
 def _distance(one: float, other: float) -> str:

@@ -14,6 +14,7 @@ from common.evaluation.closing import closing_sentence, compare_numbers, verdict
 from common.evaluation.network_summary import NetworkSummary, Threshold, summarize_networks
 from common.evaluation.predictions import Predictions
 from common.evaluation.tasks.base import TaskResult
+from common.evaluation.tasks.pairs import INTERVALS_FILE
 from common.evaluation.test_side import TestSide
 from common.inference.thresholds import mode_of
 
@@ -51,7 +52,15 @@ class Judgement:
     def _compare(self) -> list[str]:
         pairs = self.results.get("pairs")
         rows = pairs.tables["evaluate.csv"].rows if pairs else ()
-        return compare_numbers(self.networks, rows, self.validation, self.baselines)
+        documents = pairs.documents if pairs else {}
+        # Of the resamples by protein, if there are any.
+        intervals = documents.get(INTERVALS_FILE, {}).get("differences", {})
+        differences = {
+            name: (metrics["auroc"]["low"], metrics["auroc"]["high"])
+            for name, metrics in intervals.items()
+            if "auroc" in metrics
+        }
+        return compare_numbers(self.networks, rows, self.validation, self.baselines, differences)
 
 
 def judge(
