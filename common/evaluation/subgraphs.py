@@ -58,7 +58,7 @@ class Comparison:
         return float(self.means[name].mean())
 
     def discrepancies(self) -> dict[str, float]:
-        """Compute the MMDs between the predicted and the true subgraphs, by name."""
+        """Compute the MMD of each statistic between the predicted and the true subgraphs."""
         return {name: mmd(*pair) for name, pair in self.histograms.items()}
 
     def ratios(self) -> dict[str, float | None]:

@@ -156,7 +156,7 @@ class Ranking:
 
     @classmethod
     def of(cls, probabilities: ArrayLike, labels: ArrayLike, threshold: float) -> Ranking:
-        """Sort pairs, of which there is at least one; the arguments are those of `pair_metrics`."""
+        """Sort one or more pairs by score; the arguments are those of `pair_metrics`."""
         scores, truth = check_scores(probabilities, labels)
         order = np.argsort(-scores, kind="stable")
         ends = np.flatnonzero(np.concatenate([[True], np.diff(scores[order]) != 0, [True]]))

@@ -76,7 +76,7 @@ class ScoringJob:
 
     @contextlib.contextmanager
     def inferring(self) -> Iterator[None]:
-        """Run a block with the model in eval mode, without gradients, in the launched precision."""
+        """Run a block with the model in eval mode, without gradients, in the job's precision."""
         was_training = self.model.training
         self.model.train(False)
         try:

@@ -206,7 +206,7 @@ class PairModel(PreTrainedModel):
         return (proteins.to(self.parameter_dtype) - self.input_mean) * self.input_scale
 
     def set_input_statistics(self, mean: Tensor, deviation: Tensor) -> None:
-        """Standardise inputs by these statistics (D,) of the training residues."""
+        """Set the mean and the deviation, each (D,), by which inputs are standardised."""
         self.input_mean.copy_(mean)
         self.input_scale.copy_(1.0 / deviation.clamp_min(1e-6))
 

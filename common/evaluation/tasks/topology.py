@@ -33,7 +33,7 @@ NodeSets = Mapping[int, Sequence[Collection[str]]]
 
 @dataclass(frozen=True)
 class TopologyRow:
-    """One row of `topology.csv`: the metrics of a node size, or their mean over the sizes.
+    """One row of `topology.csv`: the metrics of subgraphs of one size, or their mean over sizes.
 
     `graph_count` is the number of node sets behind the row. Similarity and density are means over
     them; an MMD is the squared discrepancy, 0 where the two populations agree and at most 2.
