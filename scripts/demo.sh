@@ -40,10 +40,10 @@ step() {
   fi
   printf '%5d s   %s\n' $((SECONDS - started)) "$log"
 }
-# Prints the last match in the log of a step: told LOG 'text before\(wanted\)text after'
-told() { sed -n "s/.*$2.*/\1/p" "$output/demo/$1.log" | tail -n 1; }
-model_of() { told "$1" ' stage_complete | .*checkpoint=\(.*best_model\)'; }
-folder_of() { told "$1" ' csv_written | path=\(.*\)\/evaluate.csv'; }
+# Prints the last match in the log of a step: last_match LOG 'text before\(wanted\)text after'
+last_match() { sed -n "s/.*$2.*/\1/p" "$output/demo/$1.log" | tail -n 1; }
+model_of() { last_match "$1" ' stage_complete | .*checkpoint=\(.*best_model\)'; }
+folder_of() { last_match "$1" ' csv_written | path=\(.*\)\/evaluate.csv'; }
 
 echo "RELIC's demo: two models learn to predict interactions of SYNTHETIC proteins. The numbers"
 echo "show whether the program learns; they say nothing about real proteins."
@@ -65,7 +65,7 @@ judged="$(folder_of v3_judged)"
 python evaluate.py --compare "$judged" "$(folder_of pooled_judged)" --output "$output/demo"
 echo
 echo "Look at:"
-curves="$(told v3_pretrain ' csv_written | path=\(.*\)\/training_step.csv')/training_curves.png"
+curves="$(last_match v3_pretrain ' csv_written | path=\(.*\)\/training_step.csv')/training_curves.png"
 for file in "$judged/report.html" "$output/demo/compare.html" "$curves"; do
   if [[ -e "$file" ]]; then echo "  $file"; fi
 done
