@@ -1,4 +1,4 @@
-"""Evaluate a model or a file of predictions on a benchmark, predict a network, or compare runs.
+"""Evaluate a model or a prediction file, predict an interaction network, or compare runs.
 
     accelerate launch evaluate.py --config configs/v3.yaml [--checkpoint DIR] [--with-baselines]
     python evaluate.py --config configs/v3.yaml --predictions FILE [--tasks topology ...]
@@ -6,11 +6,11 @@
     python evaluate.py --compare RUN_DIR ... [--output FILE.csv]
 
 The first two commands write tables, plots and log.log to logs/{model}/evaluate/{run_id}/ under
-run_config.output_dir and print the metrics on stdout. (This file hides the Hugging Face package
-`evaluate`, which is imported through common/evaluation/hf_evaluate.py.)
+run_config.output_dir and print the metrics on stdout. (This file has the same module name as the
+Hugging Face package `evaluate`, so common/evaluation/hf_evaluate.py imports that package.)
 
-Torch and transformers take 5 s to import, so the functions import what needs them after they have
-checked the command line and the configuration.
+Importing torch and transformers takes 5 s, so each function first checks the command line and the
+configuration, and only then imports the modules that need these libraries.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
 
 
 def judge_checkpoint(arguments: argparse.Namespace) -> None:
-    """Score every pair that a task needs with a model, then evaluate the scores."""
+    """Score all pairs that the requested tasks need with a model, and evaluate the scores."""
     config = configure_judging(arguments)
     refuse_prefilter(config)
-    # Imported here: it needs numpy (0.06 seconds), and `--help` does not.
+    # Imported here: this module imports numpy (0.06 seconds), which `--help` does not need.
     from common.inference.thresholds import check_threshold
 
     check_threshold(config.evaluate.decision_threshold, keys_of(arguments.overrides))
     if arguments.push_to_hub or arguments.public:
-        # Imported here: it takes 0.5 seconds.
+        # Imported here: importing the hub's client takes 0.5 seconds.
         from common.inference.hub import check_push, push_checkpoint
 
         source = arguments.checkpoint or config.run.load_checkpoint_path
         check_push(arguments.push_to_hub, arguments.public, source)
-    # Imported here: torch and transformers take 4 seconds; a wrong use is rejected before that.
+    # Imported here: torch and transformers take 4 seconds; mistakes are reported before that.
     from common.data.benchmark_audit import audit_benchmark
     from common.evaluation import model_predictions as model
     from common.evaluation.baselines.checkpoint import score_named_checkpoint
@@ -89,7 +89,7 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
             threshold=threshold,
             threshold_mode=config.evaluate.decision_threshold.mode,
         )
-        # Beside the run's own folder: an interrupted run of another id may have left scores there.
+        # In the parent of the run's folder, where an interrupted run with another id saved scores.
         folder = run.model_dir.parent / model.PARTIAL_SCORES
         with (
             model.scored(checkpoint, data, config, accelerator, folder) as scores,
@@ -112,11 +112,11 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
 
 
 def judge_file(arguments: argparse.Namespace) -> None:
-    """Evaluate a file of predictions, on one process; only a baseline can need a model."""
+    """Evaluate a prediction file; load a model only if `evaluate.baseline_checkpoint` names one."""
     config, file = configure_judging(arguments), Path(arguments.predictions)
     if not file.is_file():
         raise UserError(
-            f"--predictions {file} is not an existing file; name a file of lines"
+            f"--predictions {file} is not an existing file; give a file whose lines are"
             " 'protein_a protein_b score'"
         )
     scores_model = config.evaluate.baseline_checkpoint is not None
@@ -134,7 +134,7 @@ def judge_file(arguments: argparse.Namespace) -> None:
 
     accelerator: Accelerator | OneProcess = OneProcess()
     if scores_model:
-        # Imported here: torch takes 4 seconds, and evaluating a file alone does not need it.
+        # Imported here: torch takes 4 seconds and is not needed to evaluate a file alone.
         from common.launch import start_accelerator
 
         accelerator = start_accelerator(config)
@@ -160,8 +160,8 @@ def judge_file(arguments: argparse.Namespace) -> None:
 
 
 def predict(arguments: argparse.Namespace) -> None:
-    """Score pairs of the user's own proteins with a checkpoint, and write them as a network."""
-    # Imported here: they need numpy (0.06 seconds) and the hub's client, and `--help` does not.
+    """Score pairs of the user's proteins with a checkpoint, and write them to a network file."""
+    # Imported here: these import numpy and the hub's client, which `--help` does not need.
     from common.evaluation.own_request import Request
     from common.inference.hub import fetch_checkpoint, pin_checkpoint
     from common.inference.own_config import load_own_config
@@ -170,23 +170,26 @@ def predict(arguments: argparse.Namespace) -> None:
     name = pin_checkpoint(arguments.checkpoint)
     config = load_own_config(fetch_checkpoint(name), overrides)
     request.check_prefilter(config.evaluate.scoring.prefilter)
-    # Imported here: torch and transformers take 4 seconds; a wrong use is rejected before that.
+    # Imported here: torch and transformers take 4 seconds; mistakes are reported before that.
     from common.evaluation.own_network import predict_network
     from common.launch import start_accelerator
     from common.run import log_to_console, on_main_process
 
     accelerator = start_accelerator(config)
     with log_to_console(accelerator):
-        # All processes use rank 0's copy: the hub's model may change between their look-ups.
+        # All processes use the commit that rank 0 found: the hub's model may change meanwhile.
         best = Path(on_main_process(accelerator, lambda: name))
         for sentence in predict_network(best, request, overrides, accelerator):
             print(sentence)
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    """Compare finished runs of this script; this needs no torch."""
+    """Compare the results that finished evaluation runs have written."""
     if arguments.overrides:
-        raise UserError("--compare reads what runs have left and takes no --set; leave it out")
+        raise UserError(
+            "--set has no effect with --compare, which only reads the results of finished runs;"
+            " leave out --set"
+        )
     if global_rank() != 0:
         return
     # Imported here: numpy and pydantic take 0.3 seconds, and `--help` does not need them.
@@ -199,7 +202,7 @@ def compare(arguments: argparse.Namespace) -> None:
 JUDGING, SHARING = ("tasks", "with_baselines"), ("push_to_hub", "public")
 PAIR_CHOICES = ("pairs", "query", "bipartite", "top_k", "threshold", "density")
 PREFILTER = ("prefilter", "share")
-# The first use that an option chooses, or else the last.
+# A given option in `marks` selects the first use that lists it; otherwise the last use runs.
 USES = (
     Use("compare runs", compare, marks=("compare",), needs=("compare",), takes=("output",)),
     Use(
@@ -208,9 +211,9 @@ USES = (
         marks=("fasta", "output", *PAIR_CHOICES, *PREFILTER, "skip_unknown", "self_pairs", "plot"),
         needs=("checkpoint", "fasta", "output"),
     ),
-    Use("judge a file", judge_file, ("predictions",), ("config", "predictions"), JUDGING),
+    Use("evaluate a file", judge_file, ("predictions",), ("config", "predictions"), JUDGING),
     Use(
-        "judge a model",
+        "evaluate a model",
         judge_checkpoint,
         needs=("config",),
         takes=("checkpoint", *JUDGING, *SHARING),
@@ -219,15 +222,15 @@ USES = (
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Create the parser of the command line."""
-    parser = stage_parser("evaluate.py", "Judge predictions, or predict new pairs.", False)
+    """Create the command-line parser."""
+    parser = stage_parser("evaluate.py", "Evaluate predictions, or predict new pairs.", False)
     add_checkpoint(parser, "the model; by default finetune.py's newest, or else pretrain.py's")
     add_options(parser)
     return parser
 
 
 def main() -> None:
-    """Parse the command line and do what it asks for."""
+    """Parse the command line, and run the use that its options select."""
     parser = build_parser()
     arguments = parser.parse_args()
     choose_use(parser, arguments, USES).run(arguments)

@@ -17,7 +17,7 @@ from common.config_file import check_teacher, load_config
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Create the parser of the command line."""
+    """Create the command-line parser."""
     parser = stage_parser("finetune.py", "Train a pretrained pair model further.")
     add_checkpoint(parser, "the model to start from; by default pretrain.py's newest")
     add_resume(parser)
@@ -25,9 +25,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    """Parse the arguments, check the configuration and train."""
+    """Parse the command line, check the configuration, and train a pretrained model further."""
     arguments = build_parser().parse_args()
-    # Imported here: it needs numpy (0.06 seconds), and `--help` does not.
+    # Imported here: these import numpy (0.06 seconds), which `--help` does not need.
     from common.inference.thresholds import check_threshold
     from common.training.trackers import check_trackers
 
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def finetune(config: Config, arguments: argparse.Namespace) -> None:
-    """Train a pretrained model further and save its best epoch."""
+    """Train a pretrained model further, and save it after its best epoch."""
     # Imported here: torch and transformers take 4 seconds, and a wrong configuration must be
     # rejected before that.
     from common.data.benchmark_audit import audit_benchmark

@@ -18,16 +18,16 @@ from common.config_file import check_teacher, load_stages
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Create the parser of the command line."""
+    """Create the command-line parser."""
     parser = stage_parser("pretrain.py", "Train a pair model from scratch.")
     add_resume(parser)
     return parser
 
 
 def main() -> None:
-    """Parse the arguments, check the configuration and train."""
+    """Parse the command line, check the configuration, and train a new model."""
     arguments = build_parser().parse_args()
-    # Imported here: it needs numpy (0.06 seconds), and `--help` does not.
+    # Imported here: these import numpy (0.06 seconds), which `--help` does not need.
     from common.inference.thresholds import check_threshold
     from common.training.trackers import check_trackers
 
@@ -39,7 +39,12 @@ def main() -> None:
 
 
 def pretrain(stages: Mapping[Stage, Config], arguments: argparse.Namespace) -> None:
-    """Train a new model and save its best epoch; for later stages, check the configuration only."""
+    """Train a new model, and save it after its best epoch.
+
+    Args:
+        stages: The configuration of each stage. That of the later stages is only checked.
+        arguments: The parsed command line.
+    """
     # Imported here: torch and transformers take 4 seconds, and a wrong configuration must be
     # rejected before that.
     from accelerate.utils import set_seed

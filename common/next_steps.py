@@ -1,7 +1,7 @@
-"""The end of a run on the console: where its results are, and which commands may follow.
+"""Print where a finished run's results are, and which commands the user can run next.
 
-The commands can be pasted: they repeat those options of the command just run that also apply to the
-next stage.
+The printed commands repeat those options of the finished command that also apply to the next stage,
+so they can be copied unchanged.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from common.run import LOG_FILE, Run, show
 
-# Keys that concern one stage alone; a command for another stage is given without them.
+# Keys that concern only one stage, which are left out of the commands for other stages.
 OF_ONE_STAGE = (
     "pretrain",
     "training_config",
@@ -29,7 +29,7 @@ OF_ONE_STAGE = (
 
 
 def end_training(run: Run, arguments: argparse.Namespace, model: Path) -> None:
-    """Show where a training stage has written, and the commands of the stages that may follow.
+    """Print where a training stage wrote its results, and the commands of the next stages.
 
     Args:
         run: The run of the stage.
@@ -40,7 +40,7 @@ def end_training(run: Run, arguments: argparse.Namespace, model: Path) -> None:
     options = ["--config", arguments.config, "--checkpoint", str(model)]
     options += ["--set", *overrides] if overrides else []
     scripts = {"Train it further": "finetune.py"} if run.stage == "pretrain" else {}
-    scripts["Judge it"] = "evaluate.py"
+    scripts["Evaluate it"] = "evaluate.py"
     _end(
         {
             "Model": str(model),
@@ -56,7 +56,7 @@ def end_training(run: Run, arguments: argparse.Namespace, model: Path) -> None:
 
 
 def end_judging(run: Run, model: Path | None = None) -> None:
-    """Show where an evaluation's results are, and what can be done with the model and the results.
+    """Print where an evaluation's results are, and the commands that use the model or the results.
 
     Args:
         run: The run of evaluate.py.
@@ -67,7 +67,7 @@ def end_judging(run: Run, model: Path | None = None) -> None:
     compare = ["--compare", run.config.run.output_dir]
     score = ["--checkpoint", str(model), "--fasta", "YOUR.fasta", "--output", "network.tsv"]
     steps = {"Score your own proteins with this model": score} if model else {}
-    steps["Compare all judged runs"] = compare
+    steps["Compare all evaluated runs"] = compare
     _end(
         {
             "Report": _name_files(run.log_dir, "report.html"),
@@ -92,7 +92,7 @@ def _end(places: Mapping[str, str | None], steps: Mapping[str, str]) -> None:
 
 
 def _name_files(folder: Path, *patterns: str) -> str | None:
-    """Name the files of a folder, the first one with its path; None if there are none."""
+    """List the matching files of a folder, the first with its path; None if no file matches."""
     found = dict.fromkeys(path for pattern in patterns for path in sorted(folder.glob(pattern)))
     if not found:
         return None
@@ -107,12 +107,16 @@ def _of_one_stage(override: str) -> bool:
 
 
 def name_command(launcher: Sequence[str], script: str, options: Sequence[str]) -> str:
-    """Return the command that runs another of the scripts, quoted for a shell."""
+    """Return the shell command that runs a script beside the running script, with quoted words."""
     return shlex.join([*launcher, str(Path(sys.argv[0]).parent / script), *options])
 
 
 def find_launcher() -> list[str]:
-    """Return the words before a script: `python`, or the `accelerate launch` of this process."""
+    """Return the words of the command that launched this script, up to the script's name.
+
+    These are `accelerate launch` and its options if this process's parent is `accelerate launch`,
+    and `python` otherwise.
+    """
     with contextlib.suppress(OSError, UnicodeError):
         words = Path(f"/proc/{os.getppid()}/cmdline").read_text().split("\0")
         options = list(_launch_options(words, Path(sys.argv[0]).name))
@@ -122,7 +126,7 @@ def find_launcher() -> list[str]:
 
 
 def _launch_options(words: Sequence[str], script: str) -> Iterator[str]:
-    """Yield `accelerate launch` and its options, if these are the words of such a command."""
+    """Yield `accelerate launch` and its options if a command's words contain them."""
     names = [Path(word).name for word in words]
     for start, name in enumerate(names):
         if script in names[start:] and (

@@ -52,7 +52,7 @@ echo "step                                                   time   details"
 step v3_pretrain "1. generate the data, pretrain v3" bash scripts/v3.sh pretrain_only configs/demo.yaml
 CHECKPOINT="$(model_of v3_pretrain)"
 export CHECKPOINT
-step v3_judged "2. finetune v3 on the hardest pairs, judge it" \
+step v3_judged "2. finetune v3 on the hardest pairs, evaluate it" \
   bash scripts/v3.sh finetune_from_pretrain configs/demo.yaml
 tuned="$(model_of v3_judged)"
 step pooled_pretrain "3. pretrain the pooled baseline" \

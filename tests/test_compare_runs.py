@@ -294,5 +294,5 @@ def test_real_runs_are_grouped_by_the_files_that_they_were_judged_on(
     assert (
         "No curves of first: its AUROC is 1.0, but 0.9" in (tmp_path / "compare.html").read_text()
     )
-    with pytest.raises(UserError, match="--compare reads what runs have left and takes no --set"):
+    with pytest.raises(UserError, match="--set has no effect with --compare"):
         call_main(project, "evaluate.py", "--compare", "x", "--set", "a.b=1", config=False)

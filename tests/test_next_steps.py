@@ -52,7 +52,7 @@ def test_a_pretraining_ends_with_both_commands_that_may_follow(
         f"Log          {run.log_dir / 'log.log'}",
         "Train it further:",
         f"  python code/finetune.py {options}",
-        "Judge it:",
+        "Evaluate it:",
         f"  python code/evaluate.py {options}",
     ]
     end_training(
@@ -77,7 +77,7 @@ def test_a_judgement_ends_with_its_files_and_what_can_be_done_with_the_model(
         "Model        m/best_model",
         "Score your own proteins with this model:",
         f"  python code/evaluate.py --checkpoint m/best_model {fasta}",
-        "Compare all judged runs:",
+        "Compare all evaluated runs:",
         f"  python code/evaluate.py --compare {run.config.run.output_dir}",
     ]
     (run.log_dir / "report.html").touch()
