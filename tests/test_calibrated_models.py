@@ -103,8 +103,8 @@ def test_own_pairs_get_calibrated_probabilities_and_the_same_calls(
     found = score_own(project, best, tmp_path / "a.tsv")
     shown = capsys.readouterr().out
     assert "; its probabilities are calibrated (temperature " in shown
-    assert ") to pairs of which a share of 0.05 interacts" in shown
-    assert f"at least {moved:.4g} (fixed in the configuration of its training)" in shown
+    assert ", assumed fraction of interacting pairs 0.05)" in shown
+    assert f"at least {moved:.4g} (fixed in the model's training configuration)" in shown
     plain = score_own(project, best, tmp_path / "b.tsv", "evaluate.calibration=none")
     assert "are not calibrated" in capsys.readouterr().out
     assert [call for _, call in found] == [call for _, call in plain]

@@ -102,7 +102,7 @@ def test_judgements_stand_beside_each_other_and_replace_their_own_kind(
     fill_card(on(run, "yeast"), checkpoint, judgement(0.6))
     both = path.read_text()
     assert NOT_JUDGED not in both
-    assert "| test | 0.5 [0.1, 0.2] |\n\nBrackets: 95 % intervals" in both
+    assert "| test | 0.5 [0.1, 0.2] |\n\nBrackets contain 95 % confidence intervals" in both
     assert "| go_modules | 0.2500 |" in both
     assert measured(checkpoint.path) == {
         ("human_BFS", "validation", "auprc"): 0.333333,

@@ -142,7 +142,7 @@ def test_the_fast_models_best_pairs_are_written_with_the_models_scores(
     expected = f"Only the 20 pairs (a share of 0.3) that {fast} ranks highest of all 66 pairs"
     recall = f"{kept} of the model's own best 20 ({kept / 20:.0%}; at a share of 0.9: "
     first, _, third = said.out.splitlines()
-    assert first.startswith("12 proteins, 20 pairs scored, 20 written to")
+    assert first.startswith("20 pairs of 12 proteins were scored, and 20 were written to")
     assert third.startswith(expected)
     assert recall in third
     assert f"prefiltered | says={third}" in said.err
@@ -192,8 +192,8 @@ def test_a_resumed_ranking_ranks_nothing_again(
     ("arguments", "message"),
     [
         (["--prefilter", "own.fasta"], "prefilter.checkpoint own.fasta is not a best_model"),
-        (["--share", "0.1"], "--share is the share that a prefilter leaves"),
-        (["--prefilter", "BEST", "--pairs", "own.fasta"], "--pairs lists those to score"),
+        (["--share", "0.1"], "--share has no effect without a prefilter"),
+        (["--prefilter", "BEST", "--pairs", "own.fasta"], "--pairs cannot be combined with"),
         (["--prefilter", "BEST", "--density", "0.02"], "0.02 needs more pairs than .* of 0.01"),
         (["--prefilter", "BEST", "--share", "1.5"], "prefilter.share must be less than 1"),
     ],

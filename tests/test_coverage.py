@@ -63,7 +63,7 @@ def test_all_that_is_odd_about_a_file_is_said_once_each(project: TinyProject) ->
         "1 lines name a protein that no task uses (such as 'X9') and are ignored",
         "1 lines have the score NaN and count as not predicted",
         "1 lines repeat a pair with the same score; each pair counts once",
-        "1 pairs are listed with different scores; the highest counts",
+        "1 pairs are listed with different scores; the highest score counts",
         "295 of 300 pairs of the tiny test graph have no score and count as not predicted",
         "2 listed pairs of the tiny test graph are self-pairs; they count as in the benchmark",
         "16 of 18 pairs of the complexes have no score and count as not predicted",
@@ -158,11 +158,11 @@ def test_a_threshold_that_does_not_suit_the_scores_is_told(project: TinyProject)
     path.write_text("P040 P041 999\nP040 P042 0.2\nP041 P042 400\n")
     predictions = read_predictions(path, side.proteins())
     assert describe_scores(predictions, DecisionThresholdConfig()) == [
-        "the scores run from 0.2 to 999, and the threshold (evaluate.decision_threshold.value, 0.5)"
-        " calls 2 of 3 pairs"
+        "the scores range from 0.2 to 999; with the threshold 0.5"
+        " (evaluate.decision_threshold.value), 2 of 3 pairs are predicted to interact"
     ]
     path.write_text("P040 P041 1\nP040 P042 0\n")
     predictions = read_predictions(path)
     assert describe_scores(predictions, DecisionThresholdConfig()) == []
     (note,) = describe_scores(predictions, DecisionThresholdConfig(value=5.0))
-    assert note.endswith("calls 0 of 2 pairs")
+    assert note.endswith("0 of 2 pairs are predicted to interact")

@@ -167,7 +167,7 @@ def test_the_closing_sentences_name_the_proteins_that_were_cut() -> None:
     proteins = Proteins(tuple("ABCDEFGH"), np.array([9, 11, 10, 12, 13, 14, 15, 16]))
     (sentence,) = _describe_cut(proteins, 10)
     assert sentence == (
-        "6 of the proteins were cut to the first 10 residues, as in the model's training:"
+        "6 of the proteins were truncated to the first 10 residues, as in the model's training:"
         " B, D, E, F, G, …."
     )
     assert not list(_describe_cut(proteins, 16))

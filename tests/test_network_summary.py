@@ -82,9 +82,9 @@ def test_a_network_more_than_four_times_as_dense_as_the_true_one_is_warned_about
     assert len(sentences) == warned
     if warned:
         assert sentences[0] == (
-            "the predicted network of toy is far too dense: 21 of 1000 pairs called (density"
-            " 0.021), 4.2 times as many as are true; a higher threshold, or the mode match_density"
-            " of evaluate.decision_threshold, calls fewer"
+            "the predicted network of toy is far too dense: 21 of 1000 pairs are predicted to"
+            " interact (density 0.021), 4.2 times as many as in the true network; raise the"
+            " threshold, or set evaluate.decision_threshold.mode to match_density"
         )
 
 
@@ -120,9 +120,10 @@ def test_a_judged_file_says_how_dense_its_network_is(
     log = (logs / "log.log").read_text()
     assert "WARNING prediction_note | note=the predicted network of tiny is " in log
     complete = log.splitlines()[-1]
-    assert f"| {SPECIES}_network=270 of 300 pairs called (density 0.9), " in complete
+    sentence = "270 of 300 pairs are predicted to interact (density 0.9), "
+    assert f"| {SPECIES}_network={sentence}" in complete
     shown = capsys.readouterr().out
-    assert "network, called from 0.5 (fixed)" in shown
+    assert "network (threshold 0.5, fixed)" in shown
     assert f"{SPECIES} without self-pairs" in shown
 
 

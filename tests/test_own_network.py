@@ -57,10 +57,11 @@ def test_all_against_all_in_every_format_is_one_network(
     assert plot.exists()
     said = capsys.readouterr().out.splitlines()
     called = sum(call for _, call in table.values())
-    assert said[0].startswith(f"8 proteins, 28 pairs scored, 28 written to {tmp_path / 'net.tsv'}")
-    assert f"; {called} are called interactions (" in said[0]
+    file = tmp_path / "net.tsv"
+    assert said[0].startswith(f"28 pairs of 8 proteins were scored, and 28 were written to {file};")
+    assert f"; {called} are predicted to interact (" in said[0]
     threshold = json.loads((pretrained[1] / "decision.json").read_text())["threshold"]
-    assert said[0].endswith(f"{threshold:.4g} (fixed in the configuration of its training).")
+    assert said[0].endswith(f"{threshold:.4g} (fixed in the model's training configuration).")
     assert "was trained on pring (tiny, BFS)" in said[1]
     assert said[1].endswith("opens in any spreadsheet, pandas, R or networkx.")
     limit = ["--threshold", str(sorted(score for score, _ in table.values())[14])]
@@ -128,7 +129,7 @@ def test_listed_pairs_with_labels_are_judged_and_unknown_ones_left_out(
     pairs = tmp_path / "pairs.txt"
     pairs.write_text("protein_a protein_b label\nP040 P041 1\nX1 P041 1\nP043 P042 0\nX2 X1 0\n")
     given: list[str | Path] = ["--fasta", fasta, "--output", tmp_path / "net.tsv", "--pairs", pairs]
-    unknown = r"no sequence of 'X1' and of 1 more: X2; this affects 2 of 4 pairs; .*--skip-unknown"
+    unknown = r"of 'X1' and of 1 more \(X2\), which affects 2 of 4 pairs; .*--skip-unknown"
     with pytest.raises(UserError, match=rf"pairs.txt, line 3: .*{unknown}"):
         predict(pretrained, *given)
     predict(pretrained, *given, "--skip-unknown", "--top-k", "1")
@@ -163,10 +164,10 @@ def test_it_works_from_any_directory_with_the_paths_of_the_training(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--query", "P040", "--pairs", "own.fasta"], "--pairs and --query exclude each other"),
-        (["--bipartite"], "--fasta was given 1 times; give it twice with --bipartite"),
-        (["--fasta", "own.fasta"], "--fasta was given 2 times"),
-        (["--query", "P040,Q1"], r"--query P040,Q1: .* no sequence of 'Q1'; that is 1 of 2 query"),
+        (["--query", "P040", "--pairs", "own.fasta"], "--pairs and --query cannot be combined"),
+        (["--bipartite"], "--fasta options is 1; give --fasta twice with --bipartite"),
+        (["--fasta", "own.fasta"], "--fasta options is 2"),
+        (["--query", "P040,Q1"], r"--query P040,Q1: .* of 'Q1', which affects 1 of 2 query"),
         (["--query", ","], "names no protein"),
         (["--density", "0.1", "--top-k", "2"], "a density selects pairs by itself"),
         (["--plot", "own.fasta"], "--plot own.fasta is one of the inputs"),
@@ -188,7 +189,7 @@ def test_a_request_that_makes_no_sense_is_rejected(
 def test_a_single_protein_has_a_pair_only_with_itself(pretrained: Shared, tmp_path: Path) -> None:
     fasta = write_fasta(tmp_path / "one.fasta", proteins_of(pretrained[0], 1))
     given: list[str | Path] = ["--fasta", fasta, "--output", tmp_path / "net.tsv"]
-    with pytest.raises(UserError, match="leaves no pair to score; give at least two proteins"):
+    with pytest.raises(UserError, match=r"no pairs can be formed .*; give at least two proteins"):
         predict(pretrained, *given)
     predict(pretrained, *given, "--self-pairs")
     assert list(read(tmp_path / "net.tsv")) == [("P040", "P040")]

@@ -162,7 +162,7 @@ def test_equal_lines_count_once_and_of_different_scores_the_highest_counts(read:
     assert scored(predictions) == {("A", "B"): 0.2, ("C", "D"): 0.7, ("E", "F"): 1}
     assert predictions.notes == (
         "3 lines repeat a pair with the same score; each pair counts once",
-        "1 pairs are listed with different scores; the highest counts",
+        "1 pairs are listed with different scores; the highest score counts",
     )
 
 

@@ -1,1 +1,1 @@
-"""Judge predictions: the test data, the tasks, the baselines and the results."""
+"""Evaluate predictions: the test data, the tasks, the baselines and the results."""

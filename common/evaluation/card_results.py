@@ -1,7 +1,7 @@
-"""Write the results of a judgement into the model card of the judged checkpoint.
+"""Write evaluation results into the model card of the evaluated checkpoint.
 
-Each task of each test side has a block of its own between two comments, which its next judgement
-replaces. Everything else in the card stays as it is, so people may add to it and rearrange it.
+The card has a block between two comments for each task and test set, which the next evaluation on
+the same task and test set replaces. The rest of the card is never changed, so people can edit it.
 """
 
 from __future__ import annotations
@@ -41,11 +41,14 @@ from common.provenance import commit
 from common.run import Run
 
 _BLOCK = re.compile(r"<!-- relic: (?P<key>[^\n]+) -->\n.*?<!-- end of relic -->\n", re.DOTALL)
-_BRACKETS = "Brackets: 95 % intervals, from a bootstrap of the proteins."
+_BRACKETS = "Brackets contain 95 % confidence intervals from a bootstrap over proteins."
 
 
 def fill_card(run: Run, checkpoint: Checkpoint, judgement: Judgement) -> None:
-    """Write a judgement into the checkpoint's card, if the card can be written; on rank 0."""
+    """Write evaluation results into the checkpoint's card, or log a warning if that fails.
+
+    Call this on the main process only. A checkpoint in the Hub's cache is left unchanged.
+    """
     path = checkpoint.path / CARD_FILE
     if is_hub_copy(checkpoint.path):
         return
@@ -60,7 +63,7 @@ def fill_card(run: Run, checkpoint: Checkpoint, judgement: Judgement) -> None:
 
 @contextlib.contextmanager
 def _locked(file: Path) -> Iterator[None]:
-    """Let judgements of one checkpoint change its card one after the other, where locks work."""
+    """Lock the file, if the file system can, so that only one run at a time changes the card."""
     with file.open("rb") as opened:
         with contextlib.suppress(OSError):
             fcntl.flock(opened, fcntl.LOCK_EX)
@@ -68,7 +71,7 @@ def _locked(file: Path) -> Iterator[None]:
 
 
 def _read_card(path: Path, checkpoint: Checkpoint) -> str:
-    """Read the card, or compose one for a checkpoint that was saved before cards existed."""
+    """Return the text of the checkpoint's card, or of a new card if the checkpoint has none."""
     if path.is_file():
         return path.read_text(encoding="utf-8-sig")
     parameters = checkpoint.model.num_parameters()
@@ -97,7 +100,7 @@ def _place(result: EvalResult) -> tuple[str | None, ...]:
 
 
 def hub_results(config: Config, results: Mapping[str, TaskResult]) -> Iterator[EvalResult]:
-    """Yield the metrics of the labelled pairs of every species, for the hub's `model-index`."""
+    """Yield every species' metrics of labelled pairs for the `model-index` of the Hub."""
     species = ("test", *(f"test_{name}" for name in config.evaluate.cross_species))
     wanted = {f"{name}{rest}" for name in species for rest in ("", WITHOUT_SELF_PAIRS)}
     rows = results["pairs"].tables["evaluate.csv"].rows if "pairs" in results else ()
@@ -109,7 +112,7 @@ def hub_results(config: Config, results: Mapping[str, TaskResult]) -> Iterator[E
 
 
 def result_blocks(config: Config, judgement: Judgement) -> dict[str, str]:
-    """Return the Markdown text of every block by its key: an overview, then each task."""
+    """Return the card's Markdown blocks by key: first an overview, then a block for each task."""
     side = describe_benchmark(config)
     blocks = {f"{side} / overview": f"### {side}\n\n{_overview(judgement)}"}
     for task, result in judgement.results.items():
@@ -122,12 +125,12 @@ def result_blocks(config: Config, judgement: Judgement) -> dict[str, str]:
 
 
 def place_block(text: str, key: str, content: str) -> str:
-    """Put a block in place of the one with the same key, or else after the related ones.
+    """Replace the block with this key, or insert a new block after those of the same test set.
 
     Args:
-        text: The card without its head.
-        key: The test side and the task, separated by ` / `.
-        content: Markdown.
+        text: The card's text without its metadata.
+        key: The test set and the task, separated by ` / `.
+        content: The Markdown text of the block.
     """
     block = f"<!-- relic: {key} -->\n{content}\n<!-- end of relic -->\n"
     found = list(_BLOCK.finditer(text))
@@ -149,8 +152,8 @@ def _overview(judgement: Judgement) -> str:
     today, threshold = datetime.date.today().isoformat(), judgement.threshold
     calibration = judgement.calibration
     sentences = [
-        f"Judged on {today} by RELIC at commit {commit() or 'unknown'}; called from"
-        f" {threshold.value:.6g} ({threshold.mode}).",
+        f"Evaluated on {today} by RELIC at commit {commit() or 'unknown'}, with the decision"
+        f" threshold {threshold.value:.6g} ({threshold.mode}).",
         *(f"{network.species}: {network.sentence()}." for network in judgement.networks),
         calibration.sentence() if calibration is not None else None,
         judgement.closing(),

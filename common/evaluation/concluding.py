@@ -1,4 +1,4 @@
-"""Write, log and print what was judged, in the same way for a model and a file."""
+"""Write, log and print the evaluation results of a model or of a prediction file."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from common.run import Run
 
 
 def conclude(run: Run, side: TestSide, scored: Scored, judgement: Judgement) -> None:
-    """Write, log and print a judgement.
+    """Write, log and print the results of an evaluation.
 
-    The configuration comes last: the run's id is taken only once it is written.
+    The resolved configuration is written last, because the run id counts as used from then on.
 
     Args:
-        run: The run of the stage.
-        side: The test side.
-        scored: The predictions that were judged.
-        judgement: What was found.
+        run: The evaluation run.
+        side: The test data and tasks.
+        scored: The evaluated predictions.
+        judgement: The results.
     """
     for note in judgement.notes:
         if isinstance(note, Remark):
@@ -42,7 +42,7 @@ def conclude(run: Run, side: TestSide, scored: Scored, judgement: Judgement) -> 
     documents = [path.name for path in files if path.suffix != ".csv"]
     more: dict[str, object] = {"also_written": documents} if documents else {}
     if run.config.evaluate.report:
-        # Imported here: a run without a report does not need the template engine.
+        # Imported here because only reports need the template engine.
         from common.evaluation.report.blocks import Judged
         from common.evaluation.report.build import write_report
         from common.evaluation.report.origin import Origin
@@ -56,7 +56,7 @@ def conclude(run: Run, side: TestSide, scored: Scored, judgement: Judgement) -> 
 
 
 def write_documents(judgement: Judgement, directory: Path) -> Iterator[Path]:
-    """Write `network.json` and `calibration.json`, each only if it has content."""
+    """Write `network.json` and `calibration.json`, if there are networks or a calibration."""
     documents = {}
     if judgement.networks:
         documents[NETWORK_FILE] = describe_networks(judgement.networks, judgement.threshold)
@@ -68,11 +68,11 @@ def write_documents(judgement: Judgement, directory: Path) -> Iterator[Path]:
 
 
 def format_judgement(judgement: Judgement, subject: str) -> str:
-    """Format the console output: the tasks' tables, the networks' sizes and a closing sentence.
+    """Format the console output: all tasks' tables, network densities and a closing sentence.
 
     Args:
-        judgement: What was found.
-        subject: What was judged, and on which test side, for the heading of every table.
+        judgement: The results.
+        subject: The names of the evaluated predictions and the test data, for the tables' captions.
     """
     parts = [format_results(judgement.results, subject)]
     if judgement.networks:
@@ -84,9 +84,9 @@ def format_judgement(judgement: Judgement, subject: str) -> str:
 
 
 def _resolve(config: Config, threshold: float) -> Config:
-    """Return the configuration with the threshold that was used, and without the run's id.
+    """Return the configuration with the threshold that was used, and without a run id.
 
-    With this configuration, the run's prediction file gives the same metrics in another run.
+    With this configuration, another run computes the same metrics from the prediction file.
     """
     fixed = DecisionThresholdConfig(mode="fixed", value=threshold)
     evaluate = config.evaluate.model_copy(update={"decision_threshold": fixed})

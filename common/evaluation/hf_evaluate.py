@@ -1,14 +1,14 @@
-"""The Hugging Face package `evaluate`, which our script `evaluate.py` hides from `import`.
+"""Import the Hugging Face package `evaluate`, which the script `evaluate.py` shadows.
 
 Wherever the scripts' directory is on `sys.path` (under python, `accelerate launch`, pytest and in
-spawned workers), `import evaluate` finds the script first. This module finds the package, leaves
-it in `sys.modules`, where its own modules look for it, and passes on what we use of it: import the
-names from here and never write `import evaluate`.
+spawned workers), `import evaluate` finds the script first. This module finds the package and puts
+it into `sys.modules`, where the package's own modules look for it. Import `Metric` and `MetricInfo`
+from this module, and never write `import evaluate`.
 
-The package's `__init__` imports transformers' model classes, which takes 5 s. It does not run here:
-the two modules that a metric needs take 0.02 s after `datasets`. It runs when any code first uses
-another name or module of the package, so that the whole package is there when needed. (Modules
-within `evaluate.utils` do not trigger this: import `evaluate` before them.)
+The package's `__init__` takes 5 s, because it imports transformers' model classes, so it is not run
+at first: the two modules that a metric needs take 0.02 s if `datasets` is already imported. The
+`__init__` is run when any code first uses another name or module of the package. (Modules within
+`evaluate.utils` do not trigger this: import `evaluate` before such a module.)
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NAME = "evaluate"
 
 
 def load_package() -> ModuleType:
-    """Load the package `evaluate`, whatever `sys.modules` held under its name before.
+    """Load the package `evaluate`, even if the script was already imported under that name.
 
     Raises:
         UserError: The package is not installed.
@@ -36,13 +36,13 @@ def load_package() -> ModuleType:
     loaded = sys.modules.get(_NAME)
     if loaded is not None and _is_package(loaded.__spec__):
         return loaded
-    # Code that has already imported the script as `evaluate` keeps it; from now on the name belongs
-    # to the package, which uses it to import its own modules later.
+    # Code that has already imported the script as `evaluate` keeps the script. From now on, the
+    # name refers to the package, which can then import its own modules by this name.
     return _open(_find_spec())
 
 
 def _find_spec() -> ModuleSpec:
-    """Find the package on `sys.path`, skipping scripts of the same name."""
+    """Find the package `evaluate` on `sys.path`, ignoring scripts of the same name."""
     for entry in sys.path:
         spec = PathFinder.find_spec(_NAME, [entry])
         if spec is not None and _is_package(spec):
@@ -54,12 +54,12 @@ def _find_spec() -> ModuleSpec:
 
 
 def _is_package(spec: ModuleSpec | None) -> bool:
-    """Return False for a script, and for a mere directory of that name (a run's logs have one)."""
+    """Return whether a spec is a package, and not a script or a log folder named `evaluate`."""
     return spec is not None and spec.has_location and spec.submodule_search_locations is not None
 
 
 def _open(spec: ModuleSpec) -> ModuleType:
-    """Load the package with its modules `module` and `info`; the rest loads at its first use."""
+    """Load only the package's modules `module` and `info`; other modules load on first use."""
     loader = spec.loader
     assert loader is not None  # has_location implies it
     shadow = sys.modules.get(_NAME)
@@ -76,7 +76,7 @@ def _open(spec: ModuleSpec) -> ModuleType:
     path = package.__path__
 
     def load_rest(name: str) -> Any:
-        """Run the package's `__init__` at the first use of a missing attribute or module."""
+        """Run the package's `__init__` on first use of a missing name, and return its value."""
         if name.startswith("__") and name not in ("__path__", "__version__"):
             raise AttributeError(name)  # such as `__warningregistry__`, which unittest looks for
         package.__path__ = path
@@ -84,7 +84,7 @@ def _open(spec: ModuleSpec) -> ModuleType:
         loader.exec_module(package)
         return getattr(package, name)
 
-    # Importing a further module of the package asks for `__path__` first.
+    # Importing another module of the package first reads `__path__`, which calls `load_rest`.
     del package.__path__
     package.__getattr__ = load_rest  # type: ignore[method-assign]
     return package

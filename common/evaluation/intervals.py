@@ -1,15 +1,15 @@
-"""Intervals for metrics of labelled pairs, from a bootstrap that draws proteins.
+"""Confidence intervals for metrics of labelled pairs, from a bootstrap that resamples proteins.
 
-Pairs that share a protein are alike, so a test of 7,000 pairs of 400 proteins says less than 7,000
-independent pairs would. Therefore proteins are drawn with replacement, as many as there are, and a
-pair counts as often as the product of its two proteins' multiplicities: the "pigeonhole" bootstrap
-(Owen, Annals of Applied Statistics 1, 2007, 386–411). A self-pair is the observation of one
-protein, so it counts as often as that protein was drawn. (With the square, self-pairs would count
-twice on average and other pairs once, and a resample would not resemble the test.)
+Pairs that share a protein are not independent, so 7,000 test pairs of 400 proteins carry less
+information than 7,000 independent pairs. Therefore each resample draws as many proteins as the test
+has, with replacement, and weights a pair by the product of its two proteins' multiplicities: the
+"pigeonhole" bootstrap (Owen, Annals of Applied Statistics 1, 2007, 386–411). A self-pair observes
+one protein, so its weight is the multiplicity of that protein. (The squared multiplicity would be 2
+on average, against 1 for other pairs, so self-pairs would be overrepresented in the resamples.)
 
-The interval is from the 2.5th to the 97.5th percentile of the metric over the resamples. It is
-cautious: where the pairs of a protein are independent after all, it is about √3 times as wide as
-necessary.
+The interval extends from the 2.5th to the 97.5th percentile of the metric over the resamples. The
+interval is conservative: if pairs that share a protein are in fact independent, it is about √3
+times as wide as necessary.
 
     resamples = Resamples.draw(table, count=1000, seed=47)
     of_model = resamples.measure(ScoredPairs(table.pairs, table.labels, scores, threshold))
@@ -32,20 +32,20 @@ from common.data.tables.pairs import PairTable
 from common.inference.pair_metrics import Ranking, Values
 
 LEVEL = 0.95
-_AT_A_TIME = 1 << 18  # this many weights of pairs fit into a processor's cache
+_AT_A_TIME = 1 << 18  # so many weights of pairs fit into a processor's cache
 
 Measured = Mapping[str, Values]  # (R,) values of each metric, NaN where it is undefined
 
 
 @dataclass(frozen=True, eq=False)
 class ScoredPairs:
-    """Labelled pairs with scores, and the score from which a pair is called an interaction.
+    """Labelled pairs with their scores and the decision threshold.
 
     Attributes:
         pairs: (N, 2) row numbers of proteins.
         labels: (N,) 0 or 1.
         scores: (N,) float64, finite.
-        threshold: The lowest score that is called an interaction.
+        threshold: The lowest score of a predicted interaction.
     """
 
     pairs: NDArray[np.int64]
@@ -57,18 +57,19 @@ class ScoredPairs:
         return len(self.labels)
 
     def select(self, rows: NDArray[np.bool_]) -> ScoredPairs:
-        """Return the pairs under a mask; proteins keep their row numbers."""
+        """Return the pairs that a mask (N,) selects; proteins keep their row numbers."""
         return ScoredPairs(self.pairs[rows], self.labels[rows], self.scores[rows], self.threshold)
 
 
 @dataclass(frozen=True)
 class Interval:
-    """The percentile interval of a metric, or of a difference.
+    """The percentile interval of a metric, or of the difference between two metrics.
 
     Attributes:
         low: The 2.5th percentile.
         high: The 97.5th percentile.
-        undefined: How many resamples gave no value, such as those with pairs of one class only.
+        undefined: The number of resamples in which the metric is undefined, for example because all
+            pairs have the same label.
     """
 
     low: float
@@ -77,7 +78,7 @@ class Interval:
 
     @classmethod
     def of(cls, values: Values) -> Interval | None:
-        """Compute the interval of values over resamples, (R,); None if all are undefined (NaN)."""
+        """Compute the interval of a metric's values in all resamples, (R,); None if all are NaN."""
         defined = values[~np.isnan(values)]
         if not len(defined):
             return None
@@ -88,32 +89,33 @@ class Interval:
 
 @dataclass(frozen=True, eq=False)
 class Resamples:
-    """Draws of proteins with replacement.
+    """Bootstrap resamples of proteins, drawn with replacement.
 
     Attributes:
-        counts: (R, P + 1) how often each resample has each of P proteins; the last column is 1.
+        counts: (R, P + 1) the multiplicities of the P proteins in each of the R resamples; the last
+            column is 1.
     """
 
     counts: NDArray[np.integer]
 
     @classmethod
     def draw(cls, table: PairTable, count: int, seed: int) -> Resamples:
-        """Draw `count` resamples, each of as many proteins as the table has."""
+        """Draw `count` resamples, each with as many proteins as the table."""
         proteins = len(table.proteins)
         rng = np.random.default_rng(seed)
         drawn = rng.multinomial(proteins, np.full(proteins, 1 / proteins), size=count)
-        # The type has to hold the sums of weights that `Ranking` makes; int32 is twice as fast.
+        # The type must hold the sums of weights that `Ranking` computes; int32 is twice as fast.
         most = len(table) * int(drawn.max(initial=1)) ** 2
         kind = np.int32 if 2 * most < np.iinfo(np.int32).max else np.int64
         return cls(np.pad(drawn, [(0, 0), (0, 1)], constant_values=1).astype(kind))
 
     def measure(self, scored: ScoredPairs) -> Measured:
-        """Compute every metric of some of the table's pairs on every resample, (R,) by name."""
+        """Compute every metric of the scored pairs in every resample, (R,) by the metric's name."""
         if not len(scored):
             return {name: np.full(len(self.counts), np.nan) for name in METRIC_NAMES}
         ranking = Ranking.of(scored.scores, scored.labels, scored.threshold)
         first, second = scored.pairs[ranking.order].T
-        # A self-pair takes the column of ones instead of its second protein.
+        # For a self-pair, the column of ones replaces the second protein.
         second = np.where(first == second, self.counts.shape[1] - 1, second)
         blocks = math.ceil(len(self.counts) * len(scored) / _AT_A_TIME)
         parts = [

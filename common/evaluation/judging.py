@@ -1,4 +1,4 @@
-"""Judge predictions on all tasks, in the same way for a model and a file."""
+"""Evaluate the predictions of a model or of a prediction file on all tasks."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from common.inference.thresholds import mode_of
 
 @dataclass
 class Judgement:
-    """The result of every task, the notes about all of them in order, and whole networks.
+    """The results of an evaluation: the tasks' metrics, notes, and network densities.
 
     Attributes:
         results: The results by task.
-        notes: One sentence each.
-        threshold: The score from which pairs are called.
-        networks: The predicted networks of all species for which some task uses all pairs.
-        validation: The model's metrics on its validation pairs, if a model was judged.
-        baselines: The test AUROC of each baseline that was judged beside the model.
-        calibration: How good the model's probabilities are, if they are calibrated.
+        notes: Sentences about the predictions and results, in the order of their logging.
+        threshold: The decision threshold.
+        networks: The predicted networks of all species for which a task uses all pairs.
+        validation: The model's metrics on its validation pairs; empty for a prediction file.
+        baselines: The test AUROC of each baseline that was evaluated, too.
+        calibration: The calibration error of the model's probabilities, if they are calibrated.
     """
 
     results: Mapping[str, TaskResult]
@@ -42,18 +42,18 @@ class Judgement:
     calibration: CalibrationReport | None = None
 
     def closing(self) -> str | None:
-        """Return the closing sentence; None if there is nothing to compare."""
+        """Return a sentence that compares the main results, or None without such results."""
         return closing_sentence(self._compare())
 
     def verdict(self) -> list[str]:
-        """Return the closing comparison as at most three sentences."""
+        """Return at most three sentences that compare the main results with each other."""
         return verdict(self._compare())
 
     def _compare(self) -> list[str]:
         pairs = self.results.get("pairs")
         rows = pairs.tables["evaluate.csv"].rows if pairs else ()
         documents = pairs.documents if pairs else {}
-        # Of the resamples by protein, if there are any.
+        # The intervals come from a bootstrap over proteins, unless bootstrapping is switched off.
         intervals = documents.get(INTERVALS_FILE, {}).get("differences", {})
         differences = {
             name: (metrics["auroc"]["low"], metrics["auroc"]["high"])
@@ -66,17 +66,17 @@ class Judgement:
 def judge(
     side: TestSide, predictions: Predictions, threshold: float, mode: str = "fixed"
 ) -> Judgement:
-    """Judge predictions on all tasks of a test side; a pair without a score is not predicted.
+    """Evaluate predictions on all tasks; pairs without a score count as not predicted.
 
     Args:
         side: The tasks and their data.
-        predictions: Scores of pairs.
-        threshold: The score from which a pair is called an interaction.
-        mode: The threshold mode that chose it.
+        predictions: The scores of pairs.
+        threshold: The lowest score of a predicted interaction.
+        mode: The threshold mode that chose the threshold.
     """
     tasks = side.tasks
     notes = [*predictions.notes, *describe_unused(side, predictions)]
-    # Tasks that share a network give the same notes about it.
+    # Tasks that use the same network give the same notes, so repeated notes are dropped.
     notes += dict.fromkeys(note for task in tasks.values() for note in task.coverage(predictions))
     results = {name: task.judge(predictions, threshold) for name, task in tasks.items()}
     notes += [note for result in results.values() for note in result.notes]
@@ -86,7 +86,7 @@ def judge(
 
 
 def describe_unused(side: TestSide, predictions: Predictions) -> list[str]:
-    """Note how many listed pairs are not used by any task."""
+    """Compose a note about listed pairs that no task uses; return an empty list without any."""
     unused = np.flatnonzero(~used_pairs(side, predictions))
     if not len(unused):
         return []
@@ -98,7 +98,7 @@ def describe_unused(side: TestSide, predictions: Predictions) -> list[str]:
 
 
 def used_pairs(side: TestSide, predictions: Predictions) -> NDArray[np.bool_]:
-    """Find which of the predicted pairs are used by a task, (P,)."""
+    """Return which of the predicted pairs any task uses, as a mask (P,)."""
     used: NDArray[np.bool_] = np.zeros(len(predictions.pairs), dtype=np.bool_)
     for pairs in side.pair_sets:
         used |= pairs.among(predictions)
@@ -106,19 +106,19 @@ def used_pairs(side: TestSide, predictions: Predictions) -> NDArray[np.bool_]:
 
 
 def describe_scores(predictions: Predictions, settings: DecisionThresholdConfig) -> list[str]:
-    """Note how many pairs the threshold calls if a file's scores are not probabilities."""
+    """Compose notes if the threshold of a prediction file may not fit the file's scores."""
     scores, threshold = predictions.scores, settings.value
     notes = []
     called = int((scores >= threshold).sum())
     if len(scores) and not (called and scores.min() >= 0 and scores.max() <= 1):
         notes.append(
-            f"the scores run from {scores.min():g} to {scores.max():g}, and the threshold"
-            f" (evaluate.decision_threshold.value, {threshold:g}) calls {called} of {len(scores)}"
-            " pairs"
+            f"the scores range from {scores.min():g} to {scores.max():g}; with the threshold"
+            f" {threshold:g} (evaluate.decision_threshold.value), {called} of {len(scores)} pairs"
+            " are predicted to interact"
         )
     if mode_of(settings).needs_validation:
         notes.append(
-            f"evaluate.decision_threshold.value ({threshold}) is the threshold: a file has no"
-            " validation pairs from which to choose one"
+            f"evaluate.decision_threshold.value ({threshold}) is used as the threshold, because a"
+            " prediction file has no validation pairs from which to choose a threshold"
         )
     return notes

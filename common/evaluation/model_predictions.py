@@ -1,4 +1,4 @@
-"""A checkpoint's predictions, for the pairs that tasks use or for the user's own pairs."""
+"""Compute a checkpoint's predictions for test pairs or for the user's own pairs."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from common.inference.scoring import probabilities, score_pairs
 from common.run import LOGGER, Run, format_event
 
 PREDICTIONS_FILE, PARTIAL_SCORES = "predictions.txt.gz", "partial_scores"
-_UNKNOWN = "the checkpoint does not list its training pairs, so test pairs among them are unknown"
+_UNKNOWN = "the checkpoint does not list its training pairs, which may include test pairs"
 
 
 def open_model(run: Run, named: str | None) -> tuple[Run, Checkpoint]:
-    """Load the checkpoint to judge, and return it with a run whose configuration names it."""
+    """Load the checkpoint to evaluate, and record its path in the configuration of the run."""
     path = choose_checkpoint(run, named, ("finetune", "pretrain"))
     checkpoint = load_checkpoint(path, run.config.model.model)
     checkpoint.model.to(run.accelerator.device)
@@ -42,7 +42,7 @@ def open_model(run: Run, named: str | None) -> tuple[Run, Checkpoint]:
 
 
 def embed_needed_pairs(run: Run, side: TestSide, checkpoint: Checkpoint) -> PairData:
-    """Embed the proteins of the pairs that tasks use."""
+    """Embed the proteins of all pairs that the requested tasks use."""
     tables = {"scored": side.needed_pairs()}
     parts, notes = embed_tables(run.config, tables, side.sequences(), run.accelerator)
     data = parts["scored"]
@@ -56,15 +56,15 @@ def embed_needed_pairs(run: Run, side: TestSide, checkpoint: Checkpoint) -> Pair
 def scored(
     checkpoint: Checkpoint, data: PairData, config: Config, accelerator: Accelerator, folder: Path
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield the probability of an interaction of each pair, (N,), complete on every process.
+    """Yield each pair's predicted probability of interaction, (N,), on every process.
 
     Args:
         checkpoint: The checkpoint, with its model on the accelerator's device.
         data: The pairs and the embeddings of their proteins.
         config: The configuration, for its section `evaluate.scoring`.
-        accelerator: The processes.
-        folder: Where finished scores are kept in case the run is interrupted. They are deleted when
-            the block ends without an error.
+        accelerator: The processes that share the work.
+        folder: The folder for finished scores, so that an interrupted run can resume. The scores
+            are deleted when the block ends without an error.
 
     Raises:
         UserError: A score is not finite.
@@ -77,14 +77,14 @@ def scored(
 
 
 def gather_predictions(data: PairData, scores: NDArray[np.float64], file: Path) -> Predictions:
-    """Turn scores into predictions, and write them to a prediction file as well."""
+    """Combine pairs and their scores (N,) into predictions, and write a prediction file."""
     predictions = Predictions.gather(data.table.proteins, data.table.pairs, scores)
     write_predictions(file, predictions.ids, predictions.pairs, predictions.scores)
     return predictions
 
 
 def report_training_pairs(checkpoint: Checkpoint, table: PairTable) -> None:
-    """Log how many of the user's own pairs the checkpoint was trained on."""
+    """Log how many of the user's pairs are training pairs of the checkpoint."""
     if checkpoint.training_pairs is None:
         return
     seen = count_hashed(table, checkpoint.training_pairs)
@@ -96,7 +96,7 @@ def report_training_pairs(checkpoint: Checkpoint, table: PairTable) -> None:
 
 
 def warn_if_synthetic(checkpoint: Checkpoint) -> None:
-    """Warn that a model of the generated benchmark has never seen a real protein."""
+    """Log a warning if the checkpoint was trained on synthetic proteins only."""
     if checkpoint.config.data.benchmark.name == "demo":
-        says = "the model was trained on synthetic data and says nothing about real proteins"
+        says = "the model was trained on synthetic data; do not use it for real proteins"
         LOGGER.warning(format_event("synthetic_model", checkpoint=checkpoint.path, says=says))

@@ -1,7 +1,7 @@
-"""Compare a predicted network's number of interactions with the possible and the true number.
+"""Report the density of predicted networks, compared with the true and the training network.
 
-Every other metric of a network must be read beside this: a network that calls nearly every pair can
-look similar to the true one, and so can one of self-pairs alone.
+Read the density together with every other network metric: a network of nearly all pairs, or of
+self-pairs alone, can look similar to the true network.
 """
 
 from __future__ import annotations
@@ -17,14 +17,20 @@ from common.evaluation.predictions import Predictions
 from common.evaluation.test_side import TestSide
 
 NETWORK_FILE = "network.json"
-# A warning is given above this ratio of called to true interactions. `match_density` reaches two to
-# three where the sampled node sets are denser than the whole network (`docs/evaluation.md`).
+# A warning is logged above this ratio of predicted to true interactions. With `match_density`, the
+# ratio reaches 2 to 3 where the sampled node sets are denser than the whole network
+# (`docs/evaluation.md`).
 TOO_DENSE = 4.0
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """The score from which a pair is called an interaction, and the mode that chose it."""
+    """A decision threshold, the lowest score of a predicted interaction, and how it was chosen.
+
+    Attributes:
+        value: The threshold.
+        mode: The threshold mode that chose the value.
+    """
 
     value: float
     mode: str
@@ -32,13 +38,13 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Density:
-    """The numbers of called, possible and true pairs, and the density of the train network.
+    """The numbers of predicted, possible and true interactions among one species' test proteins.
 
     Attributes:
-        called: Pairs that are called interactions.
-        possible: Pairs of the test proteins.
+        called: Pairs that are predicted to interact.
+        possible: All pairs of the test proteins.
         true: Interactions of the true test network.
-        train: The density of the network of the training positives; None without a train split.
+        train: The density of the network of positive training pairs; None without a train split.
     """
 
     called: int
@@ -48,21 +54,21 @@ class Density:
 
     @property
     def density(self) -> float:
-        """The share of the possible pairs that is called."""
+        """The fraction of the possible pairs that are predicted to interact."""
         return self.called / self.possible if self.possible else 0.0
 
     @property
     def times_true(self) -> float | None:
-        """The number of called pairs over the number of true ones; None if none is true."""
+        """The ratio of predicted to true interactions; None without true interactions."""
         return self.called / self.true if self.true else None
 
     @property
     def times_train(self) -> float | None:
-        """The density over that of the train network."""
+        """The ratio of the density to that of the training network; None without such a network."""
         return self.density / self.train if self.train else None
 
     def describe(self) -> dict[str, Any]:
-        """Return the entry of `network.json`."""
+        """Return the counts and densities as they are written to `network.json`."""
         return {
             "called": self.called,
             "possible": self.possible,
@@ -77,7 +83,7 @@ class Density:
 
 @dataclass(frozen=True)
 class NetworkSummary:
-    """One species' predicted network, with and without self-pairs."""
+    """The density of one species' predicted network, with and without self-pairs."""
 
     species: str
     proteins: int
@@ -88,13 +94,13 @@ class NetworkSummary:
     def of(
         cls, species: str, predicted: Network, true: Network, train: Network | None
     ) -> NetworkSummary:
-        """Count the predicted and the true pairs among the true network's proteins.
+        """Count predicted and true interactions among the proteins of the true network.
 
         Args:
-            species: The name.
-            predicted: All pairs that are called, whatever their proteins.
+            species: The name of the species.
+            predicted: The predicted network, which may contain further proteins.
             true: The true network of the test proteins.
-            train: The network of the training positives, if there is a train split.
+            train: The network of positive training pairs; None without a train split.
         """
         count, called = len(true.nodes), predicted.on(true.nodes)
         every, plain = (
@@ -108,7 +114,7 @@ class NetworkSummary:
         return cls(species, count, every, plain)
 
     def describe(self) -> dict[str, Any]:
-        """Return the entry of `network.json`."""
+        """Return the summary as it is written to `network.json`."""
         return {
             "proteins": self.proteins,
             "with_self_pairs": self.every.describe(),
@@ -116,26 +122,29 @@ class NetworkSummary:
         }
 
     def sentence(self) -> str:
-        """Say how many of all pairs are called, and how that compares with the true network."""
+        """Describe the number of predicted interactions, compared with the true network."""
         part = self.every
-        text = f"{part.called} of {part.possible} pairs called (density {part.density:.3g})"
+        text = (
+            f"{part.called} of {part.possible} pairs are predicted to interact"
+            f" (density {part.density:.3g})"
+        )
         if part.times_true is not None:
-            text += f", {part.times_true:.3g} times as many as are true"
+            text += f", {part.times_true:.3g} times as many as in the true network"
         return text
 
     def warnings(self) -> list[str]:
-        """Return one sentence if the network has many more interactions than the true one."""
+        """Return a one-sentence warning if the network is much denser than the true network."""
         times = self.every.times_true
         if times is None or times <= TOO_DENSE:
             return []
         return [
-            f"the predicted network of {self.species} is far too dense: {self.sentence()}; a higher"
-            " threshold, or the mode match_density of evaluate.decision_threshold, calls fewer"
+            f"the predicted network of {self.species} is far too dense: {self.sentence()}; raise"
+            " the threshold, or set evaluate.decision_threshold.mode to match_density"
         ]
 
 
 def possible(proteins: int, self_pairs: bool) -> int:
-    """Return the number of possible pairs among this number of proteins."""
+    """Return the number of possible pairs of so many proteins, with or without self-pairs."""
     return proteins * (proteins + (1 if self_pairs else -1)) // 2
 
 
@@ -147,7 +156,7 @@ def _density(network: Network | None, self_pairs: bool) -> float | None:
 
 
 def train_network(benchmark: Benchmark) -> Network | None:
-    """Return the network of the positive pairs of all training proteins, if there is one."""
+    """Return the network of the positive training pairs, or None without a train split."""
     if not benchmark.has("train"):
         return None
     table = benchmark.pairs("train")
@@ -157,9 +166,9 @@ def train_network(benchmark: Benchmark) -> Network | None:
 def summarize_networks(
     side: TestSide, predictions: Predictions, threshold: float
 ) -> list[NetworkSummary]:
-    """Summarise the network of every species for which some task uses all pairs.
+    """Summarise the predicted network of each species for which a task uses all pairs.
 
-    Only the configured species is compared with the train network.
+    Only the network of the configured species is compared with the training network.
     """
     predicted, summaries = predictions.edges(threshold), []
     for test_set in side.whole_networks():
@@ -170,7 +179,7 @@ def summarize_networks(
 
 
 def describe_networks(summaries: Sequence[NetworkSummary], threshold: Threshold) -> dict[str, Any]:
-    """Return the content of `network.json`."""
+    """Return the threshold and all networks' summaries as the content of `network.json`."""
     return {
         "threshold": threshold.value,
         "threshold_mode": threshold.mode,
@@ -179,8 +188,8 @@ def describe_networks(summaries: Sequence[NetworkSummary], threshold: Threshold)
 
 
 def tabulate_networks(summaries: Sequence[NetworkSummary], threshold: Threshold) -> Table:
-    """Build the table for the console."""
-    title = f"network, called from {threshold.value:.4g} ({threshold.mode})"
+    """Build the console table of the networks' sizes and densities."""
+    title = f"network (threshold {threshold.value:.4g}, {threshold.mode})"
     header = (title, "proteins", "called", "possible", "density", "true", "times_true",
               "times_train")  # fmt: skip
     rows = [

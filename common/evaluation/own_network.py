@@ -1,4 +1,4 @@
-"""Predict a network of the user's own proteins and write it: the steps of `evaluate.py --fasta`."""
+"""Predict and write a network of the user's own proteins, as `evaluate.py --fasta` does."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ from common.inference.scoring import probabilities
 from common.inference.selection import select_of_grid, select_of_list
 from common.run import on_main_process
 
-_PIECE = 1 << 20  # listed pairs that are written at a time
+_PIECE = 1 << 20  # the number of listed pairs that are written at a time
 
 
 @dataclass(frozen=True)
 class Task:
-    """Pairs to score, listed or in a grid, and their proteins.
+    """The pairs to score, as a list or a grid, with their proteins and embeddings.
 
     Attributes:
-        proteins: The proteins that take part.
-        embedded: Their embeddings.
-        pairs: The grid, or (N, 2) listed pairs as numbers of proteins.
-        labels: (N,) the labels of listed pairs, if they have any.
+        proteins: The proteins that occur in the pairs.
+        embedded: The embeddings of the proteins.
+        pairs: The grid, or (N, 2) indices of the proteins of listed pairs.
+        labels: (N,) the labels of listed pairs; None without labels.
     """
 
     proteins: Proteins
@@ -58,17 +58,17 @@ class Task:
 
     @property
     def count(self) -> int:
-        """How many pairs will be scored."""
+        """The number of pairs to score."""
         return self.pairs.count if isinstance(self.pairs, PairGrid) else len(self.pairs)
 
 
 def predict_network(
     checkpoint: Path, request: Request, overrides: Sequence[str], accelerator: Accelerator
 ) -> list[str]:
-    """Score the requested pairs and write those that the request selects.
+    """Predict the network that the user requests, and write it to a file.
 
     Returns:
-        Sentences for the user, on the main process.
+        Sentences that describe the network to the user; none except on the main process.
 
     Raises:
         UserError: The input is wrong, or the output cannot be written.
@@ -94,7 +94,7 @@ def predict_network(
 
 
 def embed_listed(predictor: Predictor, sequences: OwnSequences, own: OwnPairs) -> Task:
-    """Prepare listed pairs for scoring; only their proteins are embedded."""
+    """Embed the proteins of the listed pairs, and return the pairs as a task for scoring."""
     known = sequences.all
     names = [own.ids[i] for i in np.unique(own.pairs).tolist()]
     embedded = predictor.embed({name: known[name] for name in names})
@@ -112,19 +112,20 @@ def embed_grid(
     queries: Sequence[str] | None,
     with_self: bool,
 ) -> Task:
-    """Prepare a grid of pairs for scoring.
+    """Embed all proteins, and return the grid of their pairs as a task for scoring.
 
     Raises:
-        UserError: The grid has no pair.
+        UserError: The grid has no pairs.
     """
     ids = tuple(sorted(sequences.all))
     grid = make_grid(sequences, ids, queries, with_self)
     if not grid.count:
         raise UserError(
-            f"{sequences} leaves no pair to score; give at least two proteins, or --self-pairs"
+            f"no pairs can be formed from the proteins in {sequences}; give at least two proteins,"
+            " or add --self-pairs"
         )
     embedded = predictor.embed(sequences.all)
-    # If all proteins are paired with all, one without interactions is a result and stays a node.
+    # If all pairs are scored, a protein without interactions is a result, so it remains a node.
     everything = queries is None and len(sequences.parts) == 1
     proteins = _describe(sequences, embedded, grid.rows if everything else grid.rows[:0])
     return Task(proteins, embedded, grid)
@@ -141,7 +142,7 @@ def _describe(
 
 @contextlib.contextmanager
 def kept(folder: Path, accelerator: Accelerator) -> Iterator[Path]:
-    """Create a folder for unfinished files; it is deleted if the block ends without an error."""
+    """Create a folder for unfinished files, and delete it after a block without an error."""
 
     def make() -> None:
         with explain_disk_errors(folder):
@@ -156,7 +157,7 @@ def kept(folder: Path, accelerator: Accelerator) -> Iterator[Path]:
 def write_network(
     predictor: Predictor, task: Task, request: Request, kind: Format, folder: Path
 ) -> list[str]:
-    """Score the pairs, write them on the main process, and return sentences about the network."""
+    """Score the pairs, write the network on the main process, and describe it in sentences."""
     shortlist = None
     if isinstance(task.pairs, PairGrid):
         shortlist = predictor.shortlist(task.embedded, task.pairs, folder)
@@ -175,7 +176,7 @@ def write_network(
 def score(
     predictor: Predictor, task: Task, request: Request, folder: Path, shortlist: Shortlist | None
 ) -> Iterator[ScoredPairs]:
-    """Score the pairs, and yield the selected ones on the main process."""
+    """Score the pairs, and yield the selected pairs on the main process."""
     if isinstance(task.pairs, PairGrid):
         selection = select_of_grid(request.wish, task.pairs)
         yield from predictor.stream(task.embedded, task.pairs, selection, shortlist, folder)

@@ -1,4 +1,4 @@
-"""The pairs of the user's own proteins that are scored: listed in a file, or a grid."""
+"""Read the user's own proteins and choose their pairs to score: a file's pairs, or a grid."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ LABELS, FEW = ("0", "1"), 10
 
 @dataclass(frozen=True)
 class OwnSequences:
-    """The sequences of one or two FASTA files.
+    """The user's protein sequences, from one or two FASTA files.
 
     Attributes:
-        files: The files.
-        parts: The sequences of each file, by id.
-        descriptions: What follows the id in the headers, by id.
+        files: The FASTA files.
+        parts: The sequences of each file, by protein id.
+        descriptions: The text after the id in each FASTA header, by protein id.
     """
 
     files: tuple[Path, ...]
@@ -37,17 +37,17 @@ class OwnSequences:
 
     @classmethod
     def read(cls, files: Sequence[Path]) -> OwnSequences:
-        """Read the files.
+        """Read the sequences and descriptions of one or two FASTA files.
 
         Raises:
-            UserError: One of them is not FASTA, or an id has different sequences in the two files.
+            UserError: A file is not FASTA, or a protein has different sequences in the two files.
         """
         parts = tuple(read_fasta(file) for file in files)
         for name in parts[0].keys() & parts[-1].keys():
             if parts[0][name] != parts[-1][name]:
                 raise UserError(
-                    f"{excerpt(name)} has one sequence in {files[0]} and another in {files[-1]};"
-                    " rename one of the two, or keep one sequence"
+                    f"the protein {excerpt(name)} has different sequences in {files[0]} and"
+                    f" {files[-1]}; rename it in one file, or use the same sequence in both files"
                 )
         descriptions: dict[str, str] = {}
         for file in files:
@@ -56,7 +56,7 @@ class OwnSequences:
 
     @property
     def all(self) -> dict[str, str]:
-        """All sequences, by id."""
+        """The sequences of all files, by protein id."""
         return {name: text for part in self.parts for name, text in part.items()}
 
     def __str__(self) -> str:
@@ -65,12 +65,12 @@ class OwnSequences:
 
 @dataclass(frozen=True, eq=False)
 class OwnPairs:
-    """Listed pairs.
+    """The pairs that a user's file lists, with labels if the file has any.
 
     Attributes:
-        ids: The ids that occur.
-        pairs: (N, 2) numbers of ids, in the order of the file.
-        labels: (N,) 0 or 1, if the file has them.
+        ids: The protein ids in the file.
+        pairs: (N, 2) indices into `ids`, in the order of the file.
+        labels: (N,) 0 or 1; None if the file has no labels.
     """
 
     ids: Sequence[str]
@@ -79,16 +79,17 @@ class OwnPairs:
 
 
 def read_own_pairs(path: Path, sequences: OwnSequences, skip_unknown: bool) -> OwnPairs:
-    """Read lines `protein_a protein_b [label]`; any other columns are ignored.
+    """Read pairs from lines `protein_a protein_b [label]`, ignoring further columns.
 
     Args:
         path: The file. A first line that begins with `protein_a protein_b` is a header.
-        sequences: The proteins that can be scored.
-        skip_unknown: Whether pairs with other proteins are left out and counted in a warning.
+        sequences: The sequences of all known proteins.
+        skip_unknown: Whether to leave out pairs of unknown proteins, with a warning that counts
+            these pairs, instead of raising an error.
 
     Raises:
-        UserError: A line has fewer than two columns, there are no pairs, or some pairs have
-            unknown proteins and may not be left out.
+        UserError: A line has fewer than two columns, the file has no pairs, all pairs have unknown
+            proteins, or some pairs do and `skip_unknown` is False.
     """
     labelled = _has_labels(path)
     form = PairFormat(
@@ -100,14 +101,14 @@ def read_own_pairs(path: Path, sequences: OwnSequences, skip_unknown: bool) -> O
     )
     rows = read_pair_file(path, form)
     if rows is None or not len(rows.pairs):
-        raise UserError(f"{path} contains no pairs; expected lines 'protein_a protein_b'")
+        raise UserError(f"{path} contains no pairs; give lines of the form 'protein_a protein_b'")
     labels = rows.numbers[0].astype(np.int8) if labelled else None
     found = OwnPairs(rows.ids, rows.pairs.astype(np.int64), labels)
     return _leave_out_unknown(found, path, sequences, skip_unknown)
 
 
 def _has_labels(path: Path) -> bool:
-    """Return whether the first pair has exactly three columns, the third of which is 0 or 1."""
+    """Return whether the first pair's line has exactly three columns, with 0 or 1 in the third."""
     with open_text(path) as file:
         for line in file:
             fields = line.replace(",", " ").split()
@@ -128,26 +129,26 @@ def _leave_out_unknown(own: OwnPairs, path: Path, sequences: OwnSequences, skip:
         labels = None if own.labels is None else own.labels[~lost]
         return replace(own, pairs=own.pairs[~lost], labels=labels)
     where = f"{path}, line {_line_of(unknown[0], path)}: "
-    affected = f"this affects {lost.sum()} of {len(own.pairs)} pairs; "
-    remedy = "leave such pairs out with --skip-unknown"
+    affected = f"which affects {lost.sum()} of {len(own.pairs)} pairs"
+    remedy = "leave these pairs out with --skip-unknown"
     if lost.all():
         remedy = "give the FASTA file of these proteins with --fasta"
     raise UserError(where + _no_sequence(unknown, sequences, affected, remedy))
 
 
 def _no_sequence(unknown: Sequence[str], sequences: OwnSequences, affected: str, or_: str) -> str:
-    """Compose a message that names the unknown proteins, or the first few, and says what to do."""
+    """Compose a message that names the first few unknown proteins and suggests remedies."""
     first, *others = map(excerpt, unknown)
-    also = f" and of {len(others)} more: {', '.join(others[: FEW - 1])}" if others else ""
     more = ", …" if len(unknown) > FEW else ""
+    also = f" and of {len(others)} more ({', '.join(others[: FEW - 1])}{more})" if others else ""
     return (
-        f"{sequences} has no sequence of '{first}'{also}{more}; {affected}add the sequences,"
+        f"{sequences} has no sequence of '{first}'{also}, {affected}; add the sequences,"
         f" correct the ids, or {or_} (a header must begin with 'protein_a protein_b')"
     )
 
 
 def _line_of(name: str, path: Path) -> int:
-    """Return the number of the first line that names this protein, or 0 if none does."""
+    """Return the number of the first line that names this protein, or 0 if no line does."""
     with open_text(path) as file:
         for number, line in enumerate(file, 1):
             fields = line.replace(",", " ").split()[:2]
@@ -157,10 +158,10 @@ def _line_of(name: str, path: Path) -> int:
 
 
 def read_queries(given: str, sequences: OwnSequences, skip_unknown: bool) -> list[str]:
-    """Read the ids of `--query`: separated by commas, or one a line in a file.
+    """Read the protein ids of `--query`: a comma-separated list, or a file with one id per line.
 
     Raises:
-        UserError: No id is given, or some are unknown and may not be left out.
+        UserError: No id is given, all ids are unknown, or some are and `skip_unknown` is False.
     """
     if Path(given).is_file():
         with open_text(Path(given)) as file:
@@ -171,8 +172,8 @@ def read_queries(given: str, sequences: OwnSequences, skip_unknown: bool) -> lis
     known = sequences.all
     unknown = [name for name in names if name not in known]
     if unknown and (not skip_unknown or len(unknown) == len(names)):
-        affected = f"that is {len(unknown)} of {len(names)} query proteins; "
-        remedy = "leave them out with --skip-unknown, or name a file of ids that exists"
+        affected = f"which affects {len(unknown)} of {len(names)} query proteins"
+        remedy = "leave unknown proteins out with --skip-unknown, or name an existing file of ids"
         text = _no_sequence(unknown, sequences, affected, remedy).removesuffix(
             " (a header must begin with 'protein_a protein_b')"
         )
@@ -181,20 +182,25 @@ def read_queries(given: str, sequences: OwnSequences, skip_unknown: bool) -> lis
         fields = {"proteins": len(unknown), "such_as": unknown[:FEW]}
         LOGGER.warning(format_event("queries_left_out", **fields))
     if not names:
-        raise UserError(f"--query {excerpt(given)} names no protein; give ids or a file of ids")
+        raise UserError(
+            f"--query {excerpt(given)} names no protein; give ids separated by commas, or a file"
+            " with one id per line"
+        )
     return [name for name in names if name in known]
 
 
 def make_grid(
     sequences: OwnSequences, ids: Sequence[str], queries: Sequence[str] | None, with_self: bool
 ) -> PairGrid:
-    """Make the grid of all against all, queries against all, or the first file against the second.
+    """Make the grid of pairs to score: all pairs, queries with all, or the two files' proteins.
 
     Args:
-        sequences: The sequences; if they come from two files, each file is one side.
-        ids: All proteins, sorted.
-        queries: The query proteins, if there are any.
-        with_self: Whether a protein is paired with itself.
+        sequences: The sequences; with two files, each protein of the first file is paired with each
+            protein of the second file.
+        ids: The ids of all proteins, sorted.
+        queries: The ids of the query proteins, each of which is paired with all proteins; None to
+            pair all proteins.
+        with_self: Whether to pair each protein with itself, too.
     """
     columns = places_of(sorted(sequences.parts[-1]), ids)
     rows = places_of(sorted(sequences.parts[0]) if queries is None else queries, ids)

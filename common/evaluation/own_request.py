@@ -1,4 +1,4 @@
-"""The user's request for a network of own proteins, checked before any slow import."""
+"""Read the request for a network of the user's own proteins, and check it without slow imports."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from common.inference.wish import Wish
 
 @dataclass(frozen=True)
 class Request:
-    """The user's request, as the command line makes it.
+    """A request for a network of the user's own proteins, as given on the command line.
 
     Attributes:
-        fastas: The FASTA files; with two, the proteins of one are paired with those of the other.
+        fastas: One FASTA file, or two files whose proteins are paired with each other.
         output: The file to write.
-        pairs: The file of listed pairs, if any.
-        query: Ids or a file of ids, if any.
-        wish: Which of the scored pairs are written.
-        skip_unknown: Whether unknown proteins are left out.
-        self_pairs: Whether proteins are paired with themselves.
-        plot: The picture to draw, if any.
-        share: The share of the pairs that the prefilter keeps, if a share is given.
+        pairs: The file of listed pairs, if given.
+        query: The ids of query proteins, or a file of ids, if given.
+        wish: The criteria by which scored pairs are selected for writing.
+        skip_unknown: Whether to leave out unknown proteins.
+        self_pairs: Whether to pair each protein with itself, too.
+        plot: The PNG file of the network's drawing, if requested.
+        share: The fraction of pairs that the prefilter keeps, if given.
     """
 
     fastas: tuple[Path, ...]
@@ -41,38 +41,41 @@ class Request:
     share: float | None = None
 
     def check_prefilter(self, settings: PrefilterConfig) -> None:
-        """Reject a request that a prefilter cannot serve.
+        """Reject a request that contradicts the settings of the prefilter.
 
         Raises:
-            UserError: The pairs are listed, or more pairs are wanted than the prefilter keeps.
+            UserError: The pairs are listed, more pairs are requested than the prefilter keeps, or
+                `share` is given without a prefilter.
         """
         self.wish.check_prefilter(settings)
         if settings.checkpoint is None and self.share is not None:
             raise UserError(
-                "--share is the share that a prefilter leaves; give --prefilter DIR too"
+                "--share has no effect without a prefilter; give --prefilter DIR, or remove --share"
             )
         if settings.checkpoint is not None and self.pairs is not None:
             raise UserError(
-                "a prefilter ranks all pairs of proteins, and --pairs lists those to score; leave"
-                " out one of the two (a prefilter of the configuration with --set"
-                " evaluate.scoring.prefilter.checkpoint=null)"
+                "--pairs cannot be combined with a prefilter, which ranks all pairs of proteins;"
+                " remove --pairs or the prefilter (if the configuration names the prefilter, add"
+                " --set evaluate.scoring.prefilter.checkpoint=null)"
             )
 
     @classmethod
     def of(cls, arguments: Namespace) -> Self:
-        """Make the request from the command line's arguments.
+        """Create a request from parsed command-line arguments.
 
         Raises:
-            UserError: Options contradict one another, or the output cannot be written.
+            UserError: Options contradict each other, or the output cannot be written.
         """
         chosen = [name for name in ("pairs", "query", "bipartite") if getattr(arguments, name)]
         if len(chosen) > 1:
-            raise UserError(f"--{chosen[0]} and --{chosen[1]} exclude each other; give one of them")
+            raise UserError(
+                f"--{chosen[0]} and --{chosen[1]} cannot be combined; remove one of these options"
+            )
         wanted = 2 if arguments.bipartite else 1
         if len(arguments.fasta) != wanted:
             raise UserError(
-                f"--fasta was given {len(arguments.fasta)} times; give it twice with --bipartite"
-                " (the first file against the second), and once otherwise"
+                f"the number of --fasta options is {len(arguments.fasta)}; give --fasta twice with"
+                " --bipartite (the first file against the second), and once without --bipartite"
             )
         threshold = None if arguments.threshold is None else lowest_written(arguments.threshold)
         wish = Wish(arguments.top_k, threshold, arguments.density)

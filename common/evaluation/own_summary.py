@@ -1,4 +1,4 @@
-"""The closing sentences about a network of the user's own proteins."""
+"""Compose the closing sentences about a predicted network of the user's own proteins."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from common.inference.predictor import Predictor
 from common.registry import THRESHOLD_MODES
 from common.run import LOGGER, format_event
 
-FEW = 5  # names in a sentence
+FEW = 5  # the most protein names in a sentence
 
 
 def describe_metrics(
     scores: NDArray[np.float64], labels: NDArray[np.int8], threshold: float
 ) -> None:
-    """Log the metrics of listed pairs with labels, at the checkpoint's threshold."""
+    """Log the metrics of the user's labelled pairs at the checkpoint's decision threshold."""
     metrics = pair_metrics(scores, labels, threshold)
     counts = {"positives": labels.sum(), "negatives": len(labels) - labels.sum()}
     shown = {name: "undefined" if value is None else value for name, value in metrics.items()}
@@ -34,13 +34,13 @@ def describe_metrics(
 def summarize(
     file: NetworkFile, predictor: Predictor, total: int, shortlist: Shortlist | None
 ) -> list[str]:
-    """Report what was written, by which model, what was truncated and what a prefilter lost.
+    """Describe the written pairs, the model, truncated sequences and the prefilter's losses.
 
     Args:
         file: The written network.
         predictor: The model.
-        total: How many pairs were asked for.
-        shortlist: The pairs that were scored, if a prefilter chose them.
+        total: The number of requested pairs.
+        shortlist: The pairs that a prefilter chose for scoring; None without a prefilter.
     """
     count, path = file.count, file.request.output
     scored = total if shortlist is None else len(shortlist.pairs)
@@ -51,9 +51,9 @@ def summarize(
     benchmark = predictor.checkpoint.config.data.benchmark
     source = "synthetic data" if benchmark.name == "demo" else benchmark.name
     return [
-        f"{len(file.proteins.ids)} proteins, {scored} pairs scored, {count.written} written to"
-        f" {path}; {count.called} are called interactions{trained}: their probability is"
-        f" at least {_describe_threshold(file, predictor)}.",
+        f"{scored} pairs of {len(file.proteins.ids)} proteins were scored, and {count.written} were"
+        f" written to {path}; {count.called} are predicted to interact{trained}, because their"
+        f" probability is at least {_describe_threshold(file, predictor)}.",
         f"The model {predictor.checkpoint.path} was trained on {source} ({benchmark.species},"
         f" {benchmark.split_strategy}); its probabilities are"
         f" {_describe_calibration(predictor.calibration)}. {path} opens in {file.kind.opens_with}.",
@@ -69,8 +69,8 @@ def _describe_cut(proteins: Proteins, cut_length: int | None) -> Iterator[str]:
     if len(cut):
         names = ", ".join(excerpt(proteins.ids[row]) for row in cut[:FEW])
         yield (
-            f"{len(cut)} of the proteins {'was' if len(cut) == 1 else 'were'} cut to the first"
-            f" {cut_length} residues, as in the model's training: {names}"
+            f"{len(cut)} of the proteins {'was' if len(cut) == 1 else 'were'} truncated to the"
+            f" first {cut_length} residues, as in the model's training: {names}"
             f"{', …' if len(cut) > FEW else ''}."
         )
 
@@ -79,21 +79,22 @@ def _describe_calibration(calibration: Calibration | None) -> str:
     if calibration is None:
         return "not calibrated (evaluate.calibration: none)"
     return (
-        f"calibrated (temperature {calibration.temperature:.3g}) to pairs of which a share of"
-        f" {calibration.prevalence:.3g} interacts"
+        f"calibrated (temperature {calibration.temperature:.3g}, assumed fraction of interacting"
+        f" pairs {calibration.prevalence:.3g})"
     )
 
 
 def _describe_threshold(file: NetworkFile, predictor: Predictor) -> str:
     wish, decision = file.request.wish, predictor.checkpoint.decision
     if wish.density is not None:
-        return f"{file.count.lowest:.4g} (the lowest of the best {wish.density:.3g} of all pairs)"
+        share = f"{wish.density:.3g} of all pairs"
+        return f"{file.count.lowest:.4g} (the lowest probability of the best {share})"
     if wish.threshold is not None:
         origin = "given by --threshold"
     elif file.threshold != move_threshold(predictor.checkpoint, predictor.calibration):
         origin = "set by evaluate.decision_threshold"
     elif THRESHOLD_MODES.get(decision.mode).needs_validation:
-        origin = f"chosen by {decision.mode} on the validation pairs of its training"
+        origin = f"chosen by {decision.mode} on the model's validation pairs"
     else:
-        origin = "fixed in the configuration of its training"
+        origin = "fixed in the model's training configuration"
     return f"{file.threshold:.4g} ({origin})"

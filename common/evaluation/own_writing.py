@@ -1,4 +1,4 @@
-"""Write a network of the user's own proteins while its pairs are scored."""
+"""Write a network of the user's own proteins while the pairs are being scored."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from common.inference.thresholds import call_pairs
 
 @dataclass
 class Count:
-    """Counts of the pairs of an output.
+    """Counts of written pairs, and their lowest probability.
 
     Attributes:
-        written: How many pairs were written.
-        called: How many of them are called interactions.
-        trained_on: How many of the called pairs are training pairs of the model.
-        lowest: The lowest probability that was written.
+        written: The number of written pairs.
+        called: The number of written pairs that are predicted to interact.
+        trained_on: The number of predicted interactions that are training pairs of the model.
+        lowest: The lowest probability of a written pair.
     """
 
     written: int = 0
@@ -37,14 +37,14 @@ class Count:
 
 
 class NetworkFile:
-    """Writes the output, and the picture if one is requested.
+    """Writes the predicted network, and its drawing if requested, to the user's files.
 
     Args:
-        request: What the user asks for.
+        request: The user's request.
         kind: The format of the output.
-        proteins: The proteins that pairs name by number.
-        predictor: The model, for its threshold and the pairs that it was trained on.
-        folder: Where files are kept until they are complete.
+        proteins: The proteins to whose indices the scored pairs refer.
+        predictor: The model, for its threshold and training pairs.
+        folder: The folder for files that are not complete yet.
     """
 
     def __init__(
@@ -56,18 +56,18 @@ class NetworkFile:
         wish = request.wish
         self.threshold = predictor.threshold if wish.threshold is None else wish.threshold
         if wish.density is not None:
-            self.threshold = 0.0  # All selected pairs are called, whatever their probability.
+            self.threshold = 0.0  # All selected pairs count as interactions.
         self.only_called = wish.is_open and kind.only_called
         self.output = Output(request.output, folder)
         self.writers: list[Writer] = [kind.open(self.output, proteins)]
         if request.plot is not None:
-            # Imported here: a network without a picture does not need matplotlib.
+            # Imported here because only drawings need matplotlib.
             from common.evaluation.export.picture import Picture
 
             self.writers.append(Picture(request.plot, proteins, wish.is_open))
 
     def write(self, pairs: ScoredPairs) -> None:
-        """Decide which of the next pairs are called, and write them."""
+        """Decide which of these pairs are predicted to interact, and write the pairs."""
         scores = probabilities(pairs.logits)
         calls = call_pairs(scores, lowest_written(self.threshold)).astype(np.int8)
         rows = Rows(pairs.first, pairs.second, round_digits(scores), calls)

@@ -1,4 +1,4 @@
-"""The charts of the network tasks."""
+"""Charts of the network tasks: topology metrics, node degrees and protein centralities."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class _Look(NamedTuple):
-    """How a topology metric is shown: its title, its axis, its direction, and its best value."""
+    """The labels of a topology metric's plot, and the metric's best value."""
 
     title: str
     axis: str
@@ -24,15 +24,15 @@ class _Look(NamedTuple):
     note: str
 
 
-_SHAPE = "0 where predicted and true subgraphs have the same distribution."
+_SHAPE = "The MMD is 0 if the distributions of predicted and true subgraphs are equal."
 _LOOKS = {
     "graph_sim": _Look(
         "Graph similarity", "similarity", "higher is better", 1.0,
-        "The share of interactions that both networks have; read it with the relative density.",
+        "The overlap of predicted and true interactions; read it with the relative density.",
     ),
     "relative_density": _Look(
-        "Relative density", "density", "1 is right", 1.0,
-        "Predicted over true interactions in the same node sets.",
+        "Relative density", "density", "1 is best", 1.0,
+        "The ratio of predicted to true interactions in the same node sets.",
     ),
     "deg_dist_mmd": _Look("Degrees", "MMD", "lower is better", 0.0, _SHAPE),
     "cc_mmd": _Look("Clustering", "MMD", "lower is better", 0.0, _SHAPE),
@@ -41,7 +41,7 @@ _LOOKS = {
 
 
 def chart_topology(rows: Sequence[TopologyRow], data: str) -> Chart:
-    """Show each topology metric against the node size; the last row, the summary, is left out."""
+    """Plot each topology metric against the node-set size, without the final summary row."""
     sizes = np.array([row.node_size for row in rows[:-1]], np.float64)
     panels = []
     for name, look in _LOOKS.items():
@@ -63,7 +63,7 @@ def chart_topology(rows: Sequence[TopologyRow], data: str) -> Chart:
 
 
 def chart_degrees(predicted: Network, true: Network, species: str) -> Chart:
-    """Show, log-log, the share of the true network's proteins that have at least each degree."""
+    """Plot the fraction of test proteins with at least each degree, on logarithmic axes."""
     series = []
     for network, label in ((true, "true"), (predicted.on(true.nodes), "predicted")):
         degrees, counts = np.unique(network.degrees(), return_counts=True)
@@ -71,9 +71,9 @@ def chart_degrees(predicted: Network, true: Network, species: str) -> Chart:
         some = degrees > 0
         name = label if some.any() else f"{label} (no interactions)"
         series.append(Series(name, degrees[some].astype(np.float64), share[some], "steps"))
-    note = "The nearer the two lines are, the better."
+    note = "The closer the two lines are, the better."
     plot = Plot(
-        "Degrees of all proteins", "degree", "share with at least this degree", series,
+        "Degrees of all proteins", "degree", "fraction with at least this degree", series,
         note=note, log=True,
     )  # fmt: skip
     return Chart(f"degree distribution of {species}", [plot])
@@ -82,7 +82,7 @@ def chart_degrees(predicted: Network, true: Network, species: str) -> Chart:
 def chart_centralities(
     essential: FloatArray, others: FloatArray, overlap: float, species: str
 ) -> Chart:
-    """Show the predicted centralities of essential (E,) and of non-essential (M,) proteins."""
+    """Plot the distributions of the centralities of essential (E,) and other (M,) proteins."""
     borders = np.linspace(0.0, float(max(essential.max(), others.max())) or 1.0, 31)
     series = [
         Series(name, borders, np.histogram(values, borders, density=True)[0], "areas")

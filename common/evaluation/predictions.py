@@ -1,10 +1,11 @@
-"""Predictions: one score for each listed pair, from any predictor.
+"""Store the predictions of any predictor, with one score for each listed pair.
 
-However the pairs were listed, they are brought to one form, with a note about each change:
+Pairs are normalised as follows, and a note counts the pairs that change:
 
 - the two proteins of a pair may be in either order, and repeats with the same score count once;
-- of several scores of a pair the highest counts, as the benchmark adds an edge if any line says so;
-- the score NaN, like a pair that is not listed, means "not predicted".
+- if a pair has several scores, the highest counts, because one positive line of a pair is enough
+  for an edge in the benchmark;
+- a pair with the score NaN, like a pair that is not listed, counts as not predicted.
 
 `prediction_file` reads and writes files of predictions.
 """
@@ -23,18 +24,18 @@ from common.evaluation.networks import FloatArray, IntArray, Network, pair_keys
 
 Codes = NDArray[np.int32]
 
-CALL = 0.5  # the threshold at which a label 1, or p_positive > p_negative, is an edge
+CALL = 0.5  # with this threshold, lines with the label 1 or p_positive > p_negative are edges
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Scores of distinct, undirected pairs.
+    """The scores of distinct, undirected pairs of proteins.
 
     Attributes:
         ids: The protein ids, sorted and distinct.
-        pairs: (P, 2) int32 indices into `ids`, smaller one first, rows sorted and distinct.
-        scores: (P,) float64, never NaN; the higher, the likelier an interaction.
-        notes: What was merged or ignored, one sentence each.
+        pairs: (P, 2) int32 indices into `ids`, smaller index first, rows sorted and distinct.
+        scores: (P,) float64, never NaN; a higher score means a more likely interaction.
+        notes: Sentences about merged and ignored pairs.
     """
 
     ids: tuple[str, ...]
@@ -50,13 +51,13 @@ class Predictions:
         scores: NDArray[np.floating[Any]],
         notes: Sequence[str] = (),
     ) -> Predictions:
-        """Merge scored pairs, in any order, orientation and number, into distinct pairs.
+        """Merge scored pairs, which may repeat and be in any order, into distinct pairs.
 
         Args:
             ids: Distinct protein ids.
             pairs: (N, 2) indices into `ids`.
             scores: (N,) scores, NaN for not predicted.
-            notes: Notes that precede those made here.
+            notes: Earlier notes, which are placed before the notes about merging.
         """
         proteins, places = number_ids(ids)
         scored = ~np.isnan(scores)
@@ -68,11 +69,11 @@ class Predictions:
         return cls(proteins, codes, merged.scores, tuple(remarks))
 
     def edges(self, threshold: float = CALL) -> Network:
-        """Return the predicted network on all `ids`: pairs with a score of at least `threshold`."""
+        """Return the network of all proteins, with the pairs that score ≥ `threshold` as edges."""
         return Network.from_indices(self.ids, self.pairs[self.scores >= threshold])
 
     def scores_of(self, names: Sequence[str], pairs: NDArray[np.integer[Any]]) -> FloatArray:
-        """Return the scores of given pairs, (N,) float64 in their order; NaN if not listed.
+        """Return the scores of the given pairs, (N,) float64; NaN for pairs that are not listed.
 
         Args:
             names: Protein ids.
@@ -91,7 +92,7 @@ class Predictions:
 
 
 class _Merged(NamedTuple):
-    """Distinct keys in ascending order, the highest score of each, and how many were merged."""
+    """Distinct pair keys in ascending order, each key's highest score, and counts of repeats."""
 
     keys: IntArray
     scores: FloatArray
@@ -106,13 +107,14 @@ class _Merged(NamedTuple):
             )
         if self.contradictions:
             notes.append(
-                f"{self.contradictions} pairs are listed with different scores; the highest counts"
+                f"{self.contradictions} pairs are listed with different scores; the highest score"
+                " counts"
             )
         return notes
 
 
 def _merge(keys: IntArray, scores: FloatArray) -> _Merged:
-    if (keys[1:] > keys[:-1]).all():  # the order in which we write files
+    if (keys[1:] > keys[:-1]).all():  # as in the prediction files that RELIC writes
         return _Merged(keys, scores, 0, 0)
     order = np.lexsort((scores, keys))
     keys, scores = keys[order], scores[order]

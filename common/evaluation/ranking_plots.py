@@ -1,4 +1,4 @@
-"""The charts of scored, labelled pairs: their ranking, and the scores of each class."""
+"""Charts of labelled pairs with scores: ROC, precision–recall, calibration and distributions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DIGITS = 5  # decimals of the curves' points
 
 
 def chart_pairs(scored: ScoredPairs, metrics: Metrics, data: str) -> dict[str, Chart]:
-    """Chart scored, labelled pairs; return the charts by the name of their PNG file."""
+    """Build the charts of labelled pairs with scores, by the name of each chart's PNG file."""
     charts = {
         "ranking.png": chart_ranking(scored, metrics, data),
         "calibration.png": chart_calibration(scored, data),
@@ -25,23 +25,23 @@ def chart_pairs(scored: ScoredPairs, metrics: Metrics, data: str) -> dict[str, C
 
 
 def chart_ranking(scored: ScoredPairs, metrics: Metrics, data: str) -> Chart | None:
-    """Show the ROC and the precision–recall curve; None if the pairs are of one class only.
+    """Plot the ROC and precision–recall curves; return None if all pairs have the same label.
 
-    Points that the drawing does not need are left out: none of them is further than 0.0005 from
-    the drawn curve.
+    Points that the plots do not need are left out; each of these points lies within 0.0005 of the
+    drawn curve.
 
     Args:
-        scored: The pairs.
-        metrics: Their metrics, for the legends.
-        data: The name of the pairs.
+        scored: The labelled pairs with their scores.
+        metrics: The metrics of the pairs, for the legends.
+        data: The name of the pairs, for the title.
     """
     if len(np.unique(scored.labels)) < 2:
         return None
     false, true, _ = roc_curve(scored.labels, scored.scores, drop_intermediate=False)
     precision, recall, _ = precision_recall_curve(scored.labels, scored.scores)
-    # The library's last point, a precision of 1 at a recall of 0, belongs to no threshold. The
-    # curve rises in steps, as in the average precision: a straight line would promise precisions
-    # between two thresholds that no threshold gives.
+    # The last point of scikit-learn (precision 1, recall 0) belongs to no threshold and is dropped.
+    # The curve is drawn in steps, as in the definition of average precision, because straight lines
+    # between the points would show precisions that no threshold reaches.
     precision, recall = np.repeat(precision[-2::-1], 2), np.repeat(recall[::-1], 2)[1:-1]
     share = float(scored.labels.mean())
     roc = Plot(
@@ -64,25 +64,25 @@ def _curve(x: NDArray[np.float64], y: NDArray[np.float64], value: float | None) 
 
 
 def chart_calibration(scored: ScoredPairs, data: str) -> Chart | None:
-    """Show how often pairs of each score interact; None if the scores are not probabilities."""
+    """Plot the calibration of the scores; return None if the scores are not probabilities."""
     scores, labels = scored.scores, scored.labels
     if not len(scores) or scores.min() < 0 or scores.max() > 1:
         return None
-    # The bins have equally many pairs, and none of them is empty.
+    # All bins have the same number of pairs (give or take a pair), and no bin is empty.
     parts = np.array_split(np.argsort(scores, kind="stable"), min(CALIBRATION_BINS, len(scores)))
     means = np.array([scores[part].mean() for part in parts])
     shares = np.array([labels[part].mean() for part in parts])
     plot = Plot(
-        "Calibration", "mean score of the bin", "share that interacts",
+        "Calibration", "mean score of the bin", "fraction that interacts",
         [Series("scores", means, shares, "marked")], [Reference("perfect")],
-        note=f"The scores as they are, on pairs of which {labels.mean():.1%} interact, in"
-        f" {len(parts)} bins of as many pairs each.", limits=(-0.02, 1.02),
+        note=f"Unchanged scores of pairs of which {labels.mean():.1%} interact, in"
+        f" {len(parts)} bins with equal numbers of pairs.", limits=(-0.02, 1.02),
     )  # fmt: skip
     return Chart(f"calibration on {len(scored)} pairs of {data}", [plot])
 
 
 def chart_scores(scored: ScoredPairs, data: str) -> Chart | None:
-    """Show how the scores of interacting and of other pairs are distributed, and the threshold."""
+    """Plot the score distributions of interacting and of other pairs, with the threshold."""
     usual = scored.scores[np.abs(scored.scores) < 1e300]  # infinite scores cannot be drawn
     if not len(usual):
         return None
@@ -96,8 +96,8 @@ def chart_scores(scored: ScoredPairs, data: str) -> Chart | None:
         series.append(Series(name, borders, counts, "areas"))
     threshold = Reference(f"threshold: {scored.threshold:.3g}", x=scored.threshold)
     plot = Plot(
-        "Scores by class", "score", "share of the class", series, [threshold],
+        "Scores by class", "score", "fraction of the class", series, [threshold],
         note="The less the two distributions overlap, the better; pairs to the right of the"
-        " threshold are called interactions.",
+        " threshold are predicted to interact.",
     )  # fmt: skip
     return Chart(f"scores of {len(scored)} pairs of {data}", [plot])

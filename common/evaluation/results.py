@@ -1,4 +1,4 @@
-"""Write results: CSV, JSON and plot files into a directory, tables for the console."""
+"""Write results as CSV, JSON and PNG files, and format result tables for the console."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ UNDEFINED = "-"
 def write_results(
     results: Mapping[str, TaskResult], directory: Path, subject: str = ""
 ) -> Iterator[Path]:
-    """Write every task's tables, metrics and plots; yield the CSV and JSON files, in order.
+    """Write every task's tables, metrics and plots; yield the paths of the CSV and JSON files.
 
     Args:
         results: The results by task.
-        directory: Where to write them.
-        subject: What was judged, for the plots' titles.
+        directory: The folder for the files.
+        subject: The name of the evaluated predictions, for the plots' titles.
     """
     for result in results.values():
         for name, table in result.tables.items():
@@ -44,24 +44,24 @@ def write_results(
 
 
 def format_results(results: Mapping[str, TaskResult], subject: str = "") -> str:
-    """Format the tables for the console, one after the other."""
+    """Format the summary tables of all tasks for the console."""
     tables = [table for item in results.items() for table in summary_tables(*item)]
     return "\n\n".join(format_table(entitle(table, subject)) for table in tables)
 
 
 def entitle(table: Table, subject: str) -> Table:
-    """Add what was judged to a table's title, so that the table can be read alone."""
+    """Put the name of the evaluated predictions before a table's caption."""
     caption = ": ".join(part for part in (subject, table.caption) if part)
     return replace(table, caption=caption)
 
 
 def summary_tables(task: str, result: TaskResult) -> Sequence[Table]:
-    """Return the tables of a task for people."""
+    """Return a task's summary tables, or a table of the task's metrics if there are none."""
     return result.summary or [_metrics_table(task, result.metrics)]
 
 
 def _metrics_table(task: str, metrics: Mapping[str, Any]) -> Table:
-    """Build a table with one row of all numeric metrics."""
+    """Build a table with one row that contains all numeric metrics of a task."""
     row: dict[str, Any] = {
         "task": task,
         **{k: v for k, v in metrics.items() if not isinstance(v, str)},
@@ -70,7 +70,7 @@ def _metrics_table(task: str, metrics: Mapping[str, Any]) -> Table:
 
 
 def format_table(table: Table) -> str:
-    """Align rows under their header; floats with four decimals, undefined cells as a dash."""
+    """Format a table as text: aligned columns, floats with four decimals, and a dash for None."""
     cells = [list(table.header)]
     cells += [[format_cell(row.get(name)) for name in table.header] for row in table.rows]
     widths = _widths(table)
@@ -80,7 +80,7 @@ def format_table(table: Table) -> str:
 
 
 def fold(table: Table, width: int) -> list[Table]:
-    """Split the columns into tables that fit a line of this width; each has the first column."""
+    """Split a wide table into tables of at most `width` characters, each with the first column."""
     first, *widths = _widths(table)
     groups: list[list[str]] = [[]]
     used = first
@@ -99,7 +99,7 @@ def fold(table: Table, width: int) -> list[Table]:
 
 
 def _widths(table: Table) -> list[int]:
-    """Compute the width of each column."""
+    """Compute the width of each column in characters."""
     return [
         max(len(name), *(len(format_cell(row.get(name))) for row in table.rows))
         for name in table.header
@@ -107,7 +107,7 @@ def _widths(table: Table) -> list[int]:
 
 
 def format_cell(value: object) -> str:
-    """Format a value: floats with four decimals, undefined ones as a dash."""
+    """Format the value of a cell: floats with four decimals, None as a dash."""
     if value is None:
         return UNDEFINED
     return f"{value:.4f}" if isinstance(value, float) else str(value)
