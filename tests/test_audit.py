@@ -99,7 +99,7 @@ def test_strict_refuses(splits: dict[str, str], name: str, sentence: str) -> Non
         ({"val": "bd1 ae0 ba1"}, "shared_pairs", "1 pair is in both train and val (a b)"),
         ({"val": "xy1 vw0 vd1 vx0"}, "shared_proteins", "1 protein is in both train and val (d)"),
         ({"train": CLEAN["train"] + " ba1 ab1 cd1"}, "repeated", "2 train pairs are listed more"),
-        ({"val": "bd1 ae0 ba0"}, "relabelled", "1 pair is positive in one of train and val and"),
+        ({"val": "bd1 ae0 ba0"}, "relabelled", "1 pair is positive in one of train and val but"),
     ],
 )
 def test_warnings_are_not_refused(splits: dict[str, str], name: str, sentence: str) -> None:

@@ -315,7 +315,7 @@ def check_form(folder: Path, name: str, text: str, packing: Packing) -> None:
     rows, wrong = known
     if wrong:
         assert isinstance(read, Refused), "a wrong line was read"
-        if "columns in its first line" not in read.sentence:
+        if ": the first line '" not in read.sentence:
             assert named_line(read, path) in wrong
     elif rows:
         assert read == settled(rows)

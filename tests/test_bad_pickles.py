@@ -300,7 +300,7 @@ def test_a_protein_whose_id_has_a_space_is_refused_but_not_a_term(folder: Path) 
         ({"a b": {"go_p": []}}, load_go_terms),
     ]
     for content, loader in contents:
-        assert "is it the right file?" in load(folder, pickle.dumps(content), loader).sentence
+        assert "; check the path" in load(folder, pickle.dumps(content), loader).sentence
     terms = {"P1": {"go p": ["heme binding"]}}
     assert load(folder, pickle.dumps(terms), load_go_terms) == terms
 
@@ -316,7 +316,7 @@ def test_ids_that_cannot_be_printed_are_refused(folder: Path, odd: str) -> None:
         ({"P1": {"go_p": [odd]}}, load_go_terms),
     ]
     for content, loader in contents:
-        assert "is it the right file?" in load(folder, pickle.dumps(content), loader).sentence
+        assert "; check the path" in load(folder, pickle.dumps(content), loader).sentence
 
 
 def test_one_container_in_many_places_is_not_walked_through_for_ever(folder: Path) -> None:
@@ -334,7 +334,7 @@ def test_one_container_in_many_places_is_not_walked_through_for_ever(folder: Pat
         ([nx.path_graph(many)] * 3000, load_graphs),
     ]
     for content, loader in contents:
-        assert "repeats a part of itself" in load(folder, pickle.dumps(content), loader).sentence
+        assert "refers to the same data" in load(folder, pickle.dumps(content), loader).sentence
 
 
 def test_the_registry_of_extensions_is_not_asked(folder: Path) -> None:

@@ -145,7 +145,7 @@ def test_a_benchmark_gives_its_functional_files_or_one_sentence(
         named = None if folder is None else str(folder)
         return open_benchmark(BenchmarkConfig(name="toy", functional_dir=named))
 
-    with pytest.raises(UserError, match=r"the task clubs needs data_config.benchmark.functional"):
+    with pytest.raises(UserError, match=r"functional_dir is not set, but the task clubs needs"):
         opened(None).functional_file("clubs.json", "clubs")
     missing = tmp_path / "missing"
     with pytest.raises(

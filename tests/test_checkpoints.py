@@ -88,7 +88,7 @@ def test_a_list_of_training_pairs_that_is_changed_or_gone_is_refused(run: Run) -
     for content in (np.array([{"a": 1}]), np.array(["a"]), hashes.reshape(1, 2)):
         np.save(path / TRAINING_PAIRS, content)
         seal(path)
-        with pytest.raises(UserError, match=r"training_pairs.npy .*; copy the directory again"):
+        with pytest.raises(UserError, match=r"training_pairs.npy .*; copy the checkpoint again"):
             load_checkpoint(path)
     (path / TRAINING_PAIRS).unlink()
     with pytest.raises(UserError, match=r"training_pairs.npy has changed since it was saved"):
@@ -113,7 +113,7 @@ def test_a_list_of_training_pairs_runs_no_code(run: Run, tmp_path: Path) -> None
     path = save_model(run, model_of(run.config), DECISION, training_pairs=np.array([3], np.uint64))
     np.save(path / TRAINING_PAIRS, np.array([Bomb()], object))
     seal(path)
-    with pytest.raises(UserError, match=r"training_pairs.npy .*; copy the directory again"):
+    with pytest.raises(UserError, match=r"training_pairs.npy .*; copy the checkpoint again"):
         load_checkpoint(path)
     assert not (tmp_path / "ran").exists()
 

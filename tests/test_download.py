@@ -149,7 +149,7 @@ def test_training_on_what_the_repository_does_not_split_is_one_sentence(
         provide(settings(species=species), "train", "val")
     assert str(error.value).startswith(
         f"{species} (BFS) has no train file: {repository.url}/{DATASET}/{species} has no"
-        f" BFS/{species}_train_ppi.txt and no {species}_train_ppi.txt; PRING splits human into"
+        f" BFS/{species}_train_ppi.txt and no {species}_train_ppi.txt. PRING has train, val"
     )
     assert contents(Path(settings().root_dir)) == {}
 
@@ -176,10 +176,10 @@ def test_nothing_is_fetched_into_a_root_one_level_off(
     repository: Repository, settings: Callable[..., BenchmarkConfig], tmp_path: Path
 ) -> None:
     provide(settings(), "train", "val")
-    with pytest.raises(UserError, match=rf"but {tmp_path}/root has; set root_dir to that"):
+    with pytest.raises(UserError, match=rf"set root_dir to {tmp_path}/root, which"):
         provide(settings(root_dir=str(tmp_path / "root" / SPECIES)), "test")
     repository.folder.rename(tmp_path / "root" / "aside")
-    with pytest.raises(UserError, match=rf"but {tmp_path}/root has; set root_dir to that"):
+    with pytest.raises(UserError, match=rf"set root_dir to {tmp_path}/root, which"):
         provide(settings(root_dir=str(tmp_path)), "test")
 
 
@@ -309,9 +309,9 @@ def test_a_refusal_is_not_repeated(
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        ("page", "it answers with a web page instead of the file, perhaps a login page"),
-        ("text", "what was sent is not usable"),
-        ("nothing", "what was sent is not usable"),
+        ("page", "the server sent a web page instead of the file, perhaps a login page"),
+        ("text", "the file is not usable"),
+        ("nothing", "the file is not usable"),
     ],
 )
 def test_an_answer_that_is_not_the_file_is_one_sentence(
@@ -324,7 +324,8 @@ def test_an_answer_that_is_not_the_file_is_one_sentence(
     repository.faults[f"{DATASET}/{name}"] = [fault]
     with pytest.raises(UserError) as error:
         provide(settings(), "train", "test")
-    assert str(error.value).startswith(f"cannot fetch {repository.url}/{DATASET}/{name}: {reason}")
+    url = f"{repository.url}/{DATASET}/{name}"
+    assert str(error.value).startswith(f"cannot download {url}: {reason}")
     assert "\n" not in str(error.value)
     there = contents(Path(settings().root_dir))
     assert there == served(repository, *there)
@@ -337,7 +338,7 @@ def test_half_a_file_that_claims_to_be_whole_is_refused(
     repository: Repository, settings: Callable[..., BenchmarkConfig], name: str
 ) -> None:
     repository.faults[f"{DATASET}/{name}"] = ["half"]
-    with pytest.raises(UserError, match=r"what was sent is not usable \(.*\.pkl"):
+    with pytest.raises(UserError, match=r"the file is not usable \(.*\.pkl"):
         provide(settings(), "test")
     assert name in provide(settings(), "test")
 
@@ -353,7 +354,7 @@ def test_functional_data_are_checked_too(
         "selected_essential_proteins.txt": "essential_protein/selected_essential_proteins.txt",
     }.items():
         repository.faults[place] = ["text"]
-        with pytest.raises(UserError, match=rf"{place}: what was sent .* copy the file of that"):
+        with pytest.raises(UserError, match=rf"{place}: the file is not .* copy the file of that"):
             provide(chosen, "test", functional=[name])
         assert contents(tmp_path / "functional") == {}
 
@@ -367,7 +368,7 @@ def test_a_file_that_changed_on_the_disk_is_reported(
     provide(settings(), "train")
     path = Path(settings().root_dir) / TRAIN
     path.write_bytes(path.read_bytes().replace(b"\t1\n", b"\t0\n", 1))
-    with pytest.raises(UserError, match=rf"{TRAIN} has changed since it was fetched .*delete it"):
+    with pytest.raises(UserError, match=rf"{TRAIN} has changed since it was downloaded .*delete"):
         provide(settings(), "train")
     path.unlink()
     assert provide(settings(), "train") == served(repository, TRAIN, SEQUENCES)
@@ -383,7 +384,7 @@ def test_a_file_that_changed_on_the_server_is_reported(
     path = repository.folder / DATASET / TRAIN
     path.write_bytes(path.read_bytes() + b"P001\tP002\t1\n")
     for _ in range(2):
-        with pytest.raises(UserError, match=r"has changed since an earlier run fetched it"):
+        with pytest.raises(UserError, match=r"has changed since an earlier run downloaded it"):
             provide(settings(), "train")
         assert not (root / TRAIN).exists()
         assert record_of(root, TRAIN)["sha256"] == before["sha256"]
@@ -426,20 +427,20 @@ def test_without_a_server_the_sentence_says_what_to_clone(
     with pytest.raises(UserError) as error:
         provide(chosen, "train")
     assert str(error.value) == (
-        f"cannot fetch http://127.0.0.1:9/{DATASET}/{TRAIN}: there is no connection; try"
-        " again, or clone https://github.com/SophieSarceau/PRING on a machine with a connection"
+        f"cannot download http://127.0.0.1:9/{DATASET}/{TRAIN}: there is no connection; try"
+        " again, or clone https://github.com/SophieSarceau/PRING on a machine with internet access"
         f" and set data_config.benchmark.root_dir to its {DATASET}"
     )
-    with pytest.raises(UserError, match="cannot fetch nowhere/"):
+    with pytest.raises(UserError, match="cannot download nowhere/"):
         provide(settings(download_url="nowhere"), "train")
 
 
 @pytest.mark.parametrize(
     ("raised", "reason"),
     [
-        (requests.exceptions.SSLError("x"), "its certificate is not trusted here; set REQUESTS_CA"),
-        (requests.exceptions.ProxyError("x"), "the proxy of HTTPS_PROXY or HTTP_PROXY does not"),
-        (requests.exceptions.ReadTimeout("x"), "it does not answer in time"),
+        (requests.exceptions.SSLError("x"), "the server's certificate is not trusted here; set"),
+        (requests.exceptions.ProxyError("x"), "the proxy set in HTTPS_PROXY or HTTP_PROXY does"),
+        (requests.exceptions.ReadTimeout("x"), "the server did not respond in time"),
     ],
 )
 def test_what_stands_between_is_named(

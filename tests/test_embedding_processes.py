@@ -194,7 +194,7 @@ def test_a_mount_that_refuses_locks_is_named_and_not_called_full(
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(UserError, match=r"does not lock files \(.*embeddings.cache_dir") as caught:
+    with pytest.raises(UserError, match=r"support file locks \(.*embeddings.cache_dir") as caught:
         prepare_store({"M": "M"}, settings, MAX_LENGTH, accelerator)
     assert "make room" not in str(caught.value)
 

@@ -337,7 +337,7 @@ def test_too_little_disk_is_reported_before_work_starts(
     usage = SimpleNamespace(free=values - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     monkeypatch.setattr(fill, "_embed", lambda *_: pytest.fail("starts to compute"))
-    with pytest.raises(UserError, match=rf"need \d+ bytes in .*where {usage.free} are free"):
+    with pytest.raises(UserError, match=rf"need \d+ bytes in .*only {usage.free} bytes"):
         prepare_store(SEQUENCES, settings, MAX_LENGTH, accelerator)
 
 

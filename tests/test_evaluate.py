@@ -436,7 +436,7 @@ def test_functional_tasks_without_their_folder_say_which_key(
     pretrained: tuple[TinyProject, Path],
 ) -> None:
     project, best = pretrained
-    with pytest.raises(UserError, match=r"go_modules needs data_config.benchmark.functional_dir"):
+    with pytest.raises(UserError, match=r"functional_dir is not set, but the task go_modules"):
         call_main(project, "evaluate.py", "--checkpoint", str(best), "--tasks", "go_modules",
                   "--set", "data_config.benchmark.functional_dir=null")  # fmt: skip
 

@@ -83,7 +83,7 @@ def test_a_repeated_entry_is_fine_but_not_with_another_sequence(tmp_path: Path) 
     [
         ("", "contains no sequences"),
         ("\n \n", "contains no sequences"),
-        ("ACDE\n>P1\nAC\n", "line 1: text before the first '>'"),
+        ("ACDE\n>P1\nAC\n", "line 1: the file is not FASTA"),
         (">P1\nACDE\nAC4E\n", "line 3: '4' in the sequence of P1"),
         (">P1\nAC-E\n", "line 2: '-' in the sequence of P1"),
         (">P1\nAC E\n", "line 2: ' ' in the sequence of P1"),
@@ -94,7 +94,7 @@ def test_a_repeated_entry_is_fine_but_not_with_another_sequence(tmp_path: Path) 
         (">P1\nAC\n>P2\n>P3\nAC\n", "line 3: P2 has no sequence"),
         (">P1\nAC\n>P2\n*\n", "line 3: P2 has no sequence"),
         (">P1\nAC\n>P2", "line 3: P2 has no sequence"),
-        (">\nAC\n", "line 1: a header without an id"),
+        (">\nAC\n", "line 1: the header has no id"),
     ],
 )
 def test_refuses_what_is_not_fasta_by_its_line(tmp_path: Path, text: str, message: str) -> None:
@@ -110,7 +110,7 @@ def test_refuses_what_is_not_fasta_by_its_line(tmp_path: Path, text: str, messag
     [
         ("absent.fasta", None, "cannot read .*No such file"),
         ("latin.fasta", b">P1\nAC\xe9\n", "line 2: 'é' in the sequence of P1"),
-        ("other.fasta", b">P1\nAC\n>\x81\n", "line 3: neither UTF-8 nor Windows-1252"),
+        ("other.fasta", b">P1\nAC\n>\x81\n", "line 3: the line is neither UTF-8 nor Windows-1252"),
         ("wide.fasta", ">P1\nAC\n".encode("utf-16"), "is UTF-16 text; save it as UTF-8"),
         (
             "cut.fasta.gz",

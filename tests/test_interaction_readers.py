@@ -416,7 +416,7 @@ def test_windows_1252_is_read_line_by_line(path: Path) -> None:
     found = read(path, text)
     assert found.ids == ("A", "é", "β")
     assert found.record()[base.FOREIGN_TEXT] == 1
-    assert f"{path}, line 3: neither" in refusal(path, text + b"A\t\x81\n")
+    assert f"{path}, line 3: the line is neither" in refusal(path, text + b"A\t\x81\n")
 
 
 def test_lines_are_counted_as_an_editor_does_over_blocks(
@@ -428,7 +428,7 @@ def test_lines_are_counted_as_an_editor_does_over_blocks(
     text = "# x\r\n" + "".join(lines)
     assert len(read(path, text)) == 100
     line = text.count("\n") + 1
-    assert f"line {line}: 3 columns" in refusal(path, text + "A B C\n")
+    assert f"line {line}: the line has 3 columns" in refusal(path, text + "A B C\n")
     assert f"line {line}: a protein id" in refusal(path, text.replace(" ", "\t") + "\tB\n")
 
 

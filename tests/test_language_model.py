@@ -176,7 +176,7 @@ def test_a_tokenizer_that_joins_residues_is_refused() -> None:
     vocabulary = {token: number for number, token in enumerate(letters)}
     joining = Tokenizer(models.BPE(vocabulary, [("A", "C")], unk_token="<unk>"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=joining)
-    with pytest.raises(UserError, match=r"19 tokens of 20 residues.*model_name"):
+    with pytest.raises(UserError, match=r"19 tokens for 20 residues.*model_name"):
         ResidueTokens(tokenizer, "a BPE")
 
 

@@ -138,7 +138,7 @@ def test_a_long_protein_is_embedded_whole_beside_the_others(
 def test_a_window_may_not_be_longer_than_learned_positions(
     settings: EmbeddingsConfig, accelerator: Accelerator
 ) -> None:
-    with pytest.raises(UserError, match=r"is 127.*at most 126 residues; lower it to 126 \(.*long"):
+    with pytest.raises(UserError, match=r"is 127.*at most 126 residues; lower .* to 126 \(.*long"):
         prepare_store(SEQUENCES, settings, 127, accelerator)
 
 

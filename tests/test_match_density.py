@@ -161,7 +161,7 @@ def test_node_sets_without_any_interaction_are_refused(monkeypatch: pytest.Monke
     monkeypatch.setattr(
         "common.data.network_sample.draw_node_sets", lambda *_: {20: [list(range(20))]}
     )
-    with pytest.raises(UserError, match=r"DFS walk visits has an interaction; raise .*fraction"):
+    with pytest.raises(UserError, match=r"DFS walks find no .* interaction; raise .*fraction"):
         sample_walks(hold(30, [(28, 29)]), ["DFS"], seed=0)
 
 

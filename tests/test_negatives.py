@@ -91,7 +91,7 @@ def test_codes_of_another_table_follow_the_names() -> None:
 
 def test_too_many_are_refused_with_the_number_there_is() -> None:
     source = Negatives.of_table(table_of("ab1 cc1 cd1"))
-    with pytest.raises(UserError, match=r"^per asks for 5 negatives.* 4 proteins only 4 are not"):
+    with pytest.raises(UserError, match=r"^per asks for 5 .* only 4 pairs of the 4 proteins"):
         source.draw(5, "uniform", np.random.default_rng(0), "per")
     assert len(source.draw(4, "degree", np.random.default_rng(0), "per")) == 4
 

@@ -201,7 +201,7 @@ def test_nothing_else_is_overwritten(tmp_path: Path, inputs: dict[str, Path]) ->
         other = tmp_path / f"other-{len(list(tmp_path.iterdir()))}"
         other.mkdir()
         (other / name).write_text(content)
-        with pytest.raises(UserError, match="nothing is written there"):
+        with pytest.raises(UserError, match="and are not overwritten"):
             ensure_prepared(other, "mine", settings_of(inputs), 47)
         assert [file.read_text() for file in other.iterdir()] == [content]
 
@@ -211,7 +211,7 @@ def test_a_refused_input_leaves_nothing(tmp_path: Path, inputs: dict[str, Path])
     for text, sentence in (
         ("A B\nC\n", "line 2"),
         ("A B\nC D\n", "'A' and 'B'"),
-        ("P10000 P10001\nP10002 P10003\n", "is left for|not known to interact"),
+        ("P10000 P10001\nP10002 P10003\n", "split has no interaction|not known to interact"),
     ):
         bad.write_text(text)
         with pytest.raises(UserError, match=sentence):
@@ -360,7 +360,7 @@ def test_a_protein_shared_by_given_splits_is_named(tmp_path: Path, inputs: dict[
         "1 pair is in both train and test (P10000 P10001)": "refused",
         "2 proteins are in both train and test (P10000, P10001)": "refused",
         "1 protein is in both train and val (P10002)": "warning",
-        "1 pair is positive in one of train and test and negative in the other (P10000 P10001)":
+        "1 pair is positive in one of train and test but negative in the other (P10000 P10001)":
             "warning",
     }  # fmt: skip
 

@@ -155,7 +155,7 @@ def test_missing_sequences_are_refused_with_count_names_and_remedy(table: PairTa
         check_sequences(table, {"P1": "AC", "P2": "AC"}, "refuse", "human train pairs")
     assert str(error.value) == (
         "human train pairs: 1 of 3 proteins (P3) have no sequence, which affects 1 of 3 pairs;"
-        " add them to the FASTA of the same species, or set"
+        " add the sequences to the FASTA file of the same species, or set"
         " data_config.benchmark.missing_sequences: drop"
     )
 

@@ -132,7 +132,7 @@ def test_a_failing_mmseqs_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_p
     program.write_text("#!/bin/sh\necho 'Error: no space left' >&2\nexit 3\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match=r"exit code 3 \(Error: no space left\); repair MMseqs2"):
+    with pytest.raises(UserError, match=r"exit code 3 \(Error: no space left\); reinstall MMseqs2"):
         find_similar({"a": "MKV", "b": "MKV"}, 0.4)
 
 

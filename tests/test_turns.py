@@ -85,7 +85,7 @@ def test_a_benchmark_that_another_process_uses_is_not_replaced(
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"
         preparation.ensure_prepared(root, "mine", own, 47)
-        with pytest.raises(UserError, match=r"own\) contains .* another process is using"):
+        with pytest.raises(UserError, match=r"own\) contains .* in use by another process"):
             preparation.ensure_prepared(root, "mine", own, 48)
         other.communicate()
     preparation.ensure_prepared(root, "mine", own, 48)

@@ -1,1 +1,1 @@
-"""Benchmarks, the embeddings of their proteins, and the batches made of both."""
+"""Benchmarks, the embeddings of benchmark proteins, and the batches that models train on."""

@@ -1,8 +1,8 @@
-"""Counts what leaks between the splits of a benchmark, and what is odd in each split.
+"""Counts leaks between the splits of a benchmark, and irregularities within each split.
 
 `audit_splits` counts; `audit_facts` says what the counts mean. What is normal in PRING (validation
-proteins are seen in training, self-pairs are positive) is information, what changes the meaning of
-a test score is a warning, and `data_config.audit: strict` refuses the worst findings.
+proteins occur in training, self-pairs are positive) is information; what changes the meaning of a
+test score is a warning; `data_config.audit: strict` refuses the most severe faults.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ def audit_splits(
     identity: float = NEAR_IDENTICAL,
     method: Method | None = "k-mers",
 ) -> Audit:
-    """Count what the splits share and what is odd in each.
+    """Compute the statistics of every split, and the overlap between every two splits.
 
     Args:
         tables: The pairs by split, training first.
         sequences: The sequences by protein; proteins without a sequence are not compared.
-        max_length: Residues to which sequences are cut, if they are.
-        identity: The least identity at which sequences of two splits count as nearly identical.
+        max_length: The number of residues to which sequences are cut; None cuts no sequence.
+        identity: The lowest identity at which sequences of two splits count as nearly identical.
         method: How similar sequences are found. At high identities, k-mers take seconds and miss
-            hardly any; None uses MMseqs2 if it is installed.
+            hardly any pair; None uses MMseqs2 if it is installed.
 
     Raises:
         UserError: MMseqs2 fails.
@@ -65,7 +65,7 @@ def audit_splits(
 
 @dataclass(frozen=True, eq=False)
 class _Numbered:
-    """A table of pairs, with one numbering of proteins for all splits."""
+    """The pairs of one split, with proteins numbered in the same way in all splits."""
 
     proteins: Sequence[str]
     pairs: NDArray[np.int64]
@@ -76,16 +76,16 @@ class _Numbered:
         return cls(proteins, places_of(table.proteins, proteins)[table.pairs], table.labels)
 
     def codes(self, label: int | None = None) -> NDArray[np.int64]:
-        """Sorted, distinct codes of all pairs, or of the pairs with this label."""
+        """Encode the distinct pairs, or the pairs with this label, as sorted numbers."""
         pairs = self.pairs if label is None else self.pairs[self.labels == label]
         return np.unique(encode_pairs(pairs, len(self.proteins)))
 
     def degrees(self) -> NDArray[np.int64]:
-        """Return the number of positive pairs of each protein; a self-pair counts twice."""
+        """Return the number of positive pairs of each protein, (P,); a self-pair counts twice."""
         return np.bincount(self.pairs[self.labels == 1].ravel(), minlength=len(self.proteins))
 
     def present(self) -> NDArray[np.bool_]:
-        """Return which proteins occur in the table, (P,)."""
+        """Return a mask (P,) of the proteins that occur in this split."""
         return np.bincount(self.pairs.ravel(), minlength=len(self.proteins)) > 0
 
     def name_pairs(self, codes: NDArray[np.int64]) -> Count:
@@ -144,7 +144,7 @@ def _compare(
     ]
     of_first, of_second = first.present(), second.present()
     a, b = similar.T
-    # A similar pair counts if one protein is in the second split, the other in the first alone.
+    # A similar pair counts if one protein is in the second split and the other only in the first.
     across = (of_first[a] & of_second[b] & ~of_first[b]) | (
         of_first[b] & of_second[a] & ~of_first[a]
     )

@@ -1,4 +1,4 @@
-"""The results of an audit: counts, sentences that say what they mean, and a table of them."""
+"""Results of auditing a benchmark's splits: statistics, findings in plain words, and tables."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Level = Literal["info", "warning", "refused"]
 Examples = tuple[str, ...]
 
 EXAMPLES = 5
-# A split that shares at least this part of its proteins with training does so by design.
+# A split that shares at least this fraction of its proteins with training does so by design.
 _MOSTLY_SHARED = 0.5
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence about the splits, under a short name."""
+    """A sentence about a benchmark's splits, with a short name and a severity level."""
 
     name: str
     level: Level
@@ -28,13 +28,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Count:
-    """How many items were found, and the first five of them."""
+    """The number of pairs or proteins that a finding is about, with up to five examples."""
 
     count: int
     examples: Examples = ()
 
     def find(self, name: str, level: Level, noun: str, rest: str) -> Iterator[Finding]:
-        """Yield a finding that says how many items there are, or nothing if there are none."""
+        """Yield a finding that reports the count, or nothing if the count is zero."""
         if self.count:
             subject = (
                 f"{self.count:,} {noun} is" if self.count == 1 else f"{self.count:,} {noun}s are"
@@ -48,24 +48,24 @@ class Count:
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """What was counted in one split.
+    """Statistics of one split of a benchmark.
 
     Attributes:
-        pairs: Lines of the file.
+        pairs: Listed pairs, repeated ones included.
         positives: Pairs labelled 1.
-        proteins: Distinct ids.
-        repeated: Pairs that are listed more than once, in either order, always with one label.
+        proteins: Distinct protein ids.
+        repeated: Pairs that are listed more than once, in either order, always with the same label.
         contradictory: Pairs that are listed with both labels.
         self_positive: Self-pairs labelled 1.
         self_negative: Self-pairs labelled 0.
         negative_only: Proteins without a positive pair in this split or in training.
-        cut_proteins: Proteins whose ends are cut off.
-        cut_pairs: Pairs with such a protein.
+        cut_proteins: Proteins that are longer than the maximum length and are therefore cut.
+        cut_pairs: Pairs that contain a cut protein.
         longest: Residues of the longest protein.
         seen: The numbers of pairs with 0, 1 and 2 proteins that occur in training.
         degree_auroc: AUROC of the sum of both proteins' numbers of positive training pairs; None
             where one class is absent.
-        degree_product_auroc: The same for the product of both numbers.
+        degree_product_auroc: AUROC of the product of these two numbers instead of their sum.
     """
 
     pairs: int
@@ -86,14 +86,14 @@ class SplitFacts:
 
 @dataclass(frozen=True)
 class SharedFacts:
-    """What two splits have in common.
+    """The pairs and proteins that two splits have in common.
 
     Attributes:
         pairs: Pairs that both splits contain, in either order.
-        relabelled: Those of these pairs that have a different label in each split.
+        relabelled: Shared pairs that have a different label in each split.
         proteins: Ids that both splits contain.
-        same_sequence: Pairs of different ids, one of each split, with the same sequence.
-        near_identical: Pairs of different ids, one of each split, whose sequences are similar at
+        same_sequence: Pairs of different ids, one from each split, with the same sequence.
+        near_identical: Pairs of different ids, one from each split, whose sequences are similar at
             the audit's identity; pairs with the same sequence are not counted here.
     """
 
@@ -106,15 +106,15 @@ class SharedFacts:
 
 @dataclass(frozen=True)
 class Audit:
-    """The facts of all splits.
+    """Statistics of every split of a benchmark, and the overlap between every two splits.
 
     Attributes:
-        splits: The facts of each split by its name; training comes first.
-        shared: The facts of each two splits, by their names.
-        identity: The least identity at which sequences count as nearly identical.
-        method: How such sequences were found.
-        max_length: Residues to which sequences are cut, if they are.
-        trained_on: By species, the test pairs that the evaluated checkpoint was trained on.
+        splits: The statistics of each split, by the split's name; training comes first.
+        shared: The overlap of every two splits, by the names of both.
+        identity: The lowest identity at which sequences count as nearly identical.
+        method: The search method that found nearly identical sequences.
+        max_length: The number of residues to which sequences are cut; None if no sequence is cut.
+        trained_on: The test pairs that the evaluated checkpoint was trained on, by species.
     """
 
     splits: Mapping[str, SplitFacts]
@@ -125,7 +125,7 @@ class Audit:
     trained_on: Mapping[str, Count] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all facts and findings, for audit.json."""
+        """Return all statistics and findings as the content of `audit.json`."""
         return {
             "identity": self.identity,
             "method": self.method,
@@ -137,7 +137,7 @@ class Audit:
         }
 
     def findings(self) -> list[Finding]:
-        """Interpret the facts: what `strict` refuses comes first, then the warnings."""
+        """Return the findings, the most severe first: refused, warning, information."""
         found = [one for name in self.splits for one in self._judge_split(name)]
         found += [one for names in self.shared for one in self._judge_shared(*names)]
         words = "among the training pairs of the checkpoint"
@@ -147,17 +147,17 @@ class Audit:
         return sorted(found, key=lambda finding: order.index(finding.level))
 
     def refuse(self) -> None:
-        """Raise the error that `data_config.audit: strict` asks for, if there is a reason.
+        """Raise an error if any finding is one that `data_config.audit: strict` refuses.
 
         Raises:
-            UserError: The splits have faults that make a test score worthless.
+            UserError: The splits have faults that make a test score meaningless.
         """
         refused = [found.sentence for found in self.findings() if found.level == "refused"]
         if refused:
             raise UserError(
                 "data_config.audit: strict refuses these splits: "
                 + "; ".join(refused)
-                + "; remove the lines at fault, or set data_config.audit: warn"
+                + ". Remove these pairs from the splits, or set data_config.audit: warn"
             )
 
     def _judge_split(self, name: str) -> Iterator[Finding]:
@@ -168,47 +168,48 @@ class Audit:
         words = "listed with both labels"
         yield from facts.contradictory.find("contradictory", "refused", pair, words)
         yield from facts.repeated.find("repeated", "warning", pair, "listed more than once")
-        words = f"only in negative pairs, out of {facts.proteins:,}"
+        words = f"listed only in negative pairs, out of {facts.proteins:,} proteins"
         yield from facts.negative_only.find("negative_only", "info", protein, words)
         words = f"cut to {self.max_length or 0:,} residues, which affects {facts.cut_pairs:,} pairs"
-        words += f"; the longest has {facts.longest:,}"
+        words += f"; the longest protein has {facts.longest:,}"
         yield from facts.cut_proteins.find("cut", "info", protein, words)
         if selves := facts.self_positive + facts.self_negative:
             words = f"{facts.self_positive:,} of {selves:,} {name} self-pairs are positive"
             yield Finding("self_pairs", "info", words)
         if facts.degree_auroc is not None:
-            words = f"on {pair}s, scores from training degrees have AUROC {_show_degrees(facts)}"
-            yield Finding("degree", "info", f"{words} (by sum / product)")
+            words = f"predicting {pair}s from the sum / product of both proteins' training degrees"
+            yield Finding("degree", "info", f"{words} has an AUROC of {_show_degrees(facts)}")
         if name != self._training:
             shares = " / ".join(f"{count / facts.pairs:.1%}" for count in facts.seen)
-            words = f"{shares} of the {pair}s have 0 / 1 / 2 proteins seen in {self._training}"
+            words = f"{shares} of the {pair}s have 0 / 1 / 2 proteins of {self._training}"
             yield Finding("seen", "info", words)
 
     def _judge_shared(self, first: str, second: str) -> Iterator[Finding]:
         facts, test = self.shared[first, second], second == "test"
-        # PRING's validation proteins are training proteins; where only a few are shared, they leak.
+        # PRING's validation proteins are training proteins by design; sharing only a few is a leak.
         design = facts.proteins.count >= _MOSTLY_SHARED * self.splits[second].proteins
         shared: Level = "refused" if test else "info" if design else "warning"
         similar: Level = "info" if design and not test else "warning"
         both = f"in both {first} and {second}"
         yield from facts.pairs.find("shared_pairs", "refused" if test else "warning", "pair", both)
-        words = f"positive in one of {first} and {second} and negative in the other"
+        words = f"positive in one of {first} and {second} but negative in the other"
         yield from facts.relabelled.find("relabelled", "warning", "pair", words)
         yield from facts.proteins.find("shared_proteins", shared, "protein", both)
-        words = f"of a {first} protein and a different {second} protein with"
-        same = f"{words} the same sequence"
-        yield from facts.same_sequence.find("same_sequence", similar, "pair", same)
-        near = f"{words} at least {self.identity:.0%} identity, so that remembering one helps with"
-        near += " the other; data_config.interactions.max_identity keeps them on one side where you"
-        near += " split, and the rows test_identity_* of evaluate.csv show the effect"
-        yield from facts.near_identical.find("near_identical", similar, "pair", near)
+        words = f"made of a {first} protein and a different {second} protein with"
+        same, noun = f"{words} the same sequence", "protein pair"
+        yield from facts.same_sequence.find("same_sequence", similar, noun, same)
+        near = f"{words} at least {self.identity:.0%} sequence identity, so a model that memorizes"
+        near += " one protein can predict the other. The rows test_identity_* of evaluate.csv show"
+        near += " the effect, and data_config.interactions.max_identity keeps such proteins in one"
+        near += " split when you prepare your own data"
+        yield from facts.near_identical.find("near_identical", similar, noun, near)
 
     @property
     def _training(self) -> str:
         return next(iter(self.splits))
 
     def table(self) -> str:
-        """Return the facts as two tables, with a column for each split or each pair of splits."""
+        """Return two text tables: the statistics of each split, and the overlaps between splits."""
         rows = [
             ["", *self.splits],
             *([label, *map(show, self.splits.values())] for label, show in _SPLIT_ROWS),

@@ -1,9 +1,9 @@
-"""Batches of pairs: which pairs they contain, in which order, on which rank, as which tensors.
+"""Plans batches of protein pairs, distributes them over processes, and builds their tensors.
 
-A batch has every protein once, however many of its pairs contain it, and no padding: its proteins'
-residues lie end to end, so proteins of any lengths can share a batch. The order of an epoch depends
-only on `(seed, epoch)` and the *global* batch (batch_size x processes): one process, or two with
-half the batch size, see the same global batches in the same order.
+A batch contains every protein once, even if several pairs contain the protein, and no padding: the
+residues of all proteins are concatenated, so proteins of any lengths can share a batch. The order
+of an epoch depends only on `(seed, epoch)` and the *global* batch (batch_size x processes): one
+process, or two with half the batch size, see the same global batches in the same order.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from common.config_data import DataloaderConfig, SamplingConfig
 from common.data.negatives import Resampling, cycle
 from common.errors import UserError
 
-if TYPE_CHECKING:  # They import file libraries that batches do not need.
+if TYPE_CHECKING:  # These modules import file libraries that batches do not need.
     from common.data.embeddings.store import Store
     from common.data.tables.pairs import PairTable
 
 Rows = NDArray[np.int64]
 
-STAND_IN = -1  # replaces the row number of a pair without weight (see `PairBatch`)
+STAND_IN = -1  # the row number of a stand-in, a pair of weight 0 (see `PairBatch`)
 
 
 @dataclass(frozen=True)
 class PairBatch:
-    """Unique proteins and the pairs among them.
+    """A batch of labelled pairs, with the embeddings of all proteins in the pairs.
 
     Attributes:
-        proteins: (R, D) residue embeddings of U proteins, laid end to end, in the store's dtype.
-        lengths: (U,) residues of each protein. Like `pairs` and `rows`, they stay on the host,
-            which plans with them and would otherwise have to wait for the device.
+        proteins: (R, D) concatenated residue embeddings of U proteins, in the store's dtype.
+        lengths: (U,) residues of each protein. `lengths`, `pairs` and `rows` stay on the host,
+            which plans with these arrays and would otherwise have to wait for the device.
         pairs: (B, 2) indices of each pair's proteins, from 0 to U - 1.
         labels: (B,) 0.0 or 1.0.
-        weights: (B,) 1.0, or 0.0 for a stand-in on a rank that had no pair left.
+        weights: (B,) 1.0, or 0.0 for a stand-in in a process that has no pair left.
         rows: (B,) row numbers in the pair table; `STAND_IN` for a stand-in.
-        total: Pairs of weight 1 in this round, over all processes.
+        total: The number of pairs of weight 1 in this round, over all processes.
         names: The U protein ids.
     """
 
@@ -59,19 +59,20 @@ class PairBatch:
     names: tuple[str, ...]
 
     def to(self, device: torch.device) -> Self:
-        """Copy the batch to a device; the host does not wait for copies from pinned memory."""
+        """Copy the batch to a device, without waiting if the batch is in pinned memory."""
         return self.change(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Self:
-        """Copy the batch to page-locked memory (`DataLoader` calls this)."""
+        """Copy the batch to page-locked (pinned) memory, as `DataLoader` requests."""
         return self.change(Tensor.pin_memory)
 
     def keep(self, rows: Rows) -> Self:
-        """Reduce the batch to the pairs with these row numbers, and to their proteins.
+        """Return a smaller batch with only the pairs of these row numbers, and their proteins.
 
         Args:
-            rows: The row numbers to keep, over all processes. A rank that has none of them keeps
-                its first pair as a stand-in, because it must take part in the backward pass.
+            rows: The row numbers to keep, over all processes. A process without any of these rows
+                keeps its first pair as a stand-in, because every process must take part in the
+                backward pass.
         """
         chosen = np.flatnonzero(np.isin(self.rows, rows))
         kept, weight = self.rows[chosen], 1.0
@@ -85,7 +86,7 @@ class PairBatch:
             proteins=torch.cat([residues[protein] for protein in used]),
             lengths=self.lengths[used],
             pairs=pairs.reshape(-1, 2),
-            # An index would be copied to the device from pageable memory, and the host would wait.
+            # An index tensor would be copied from pageable memory, which makes the host wait.
             labels=torch.cat([labels[position] for position in chosen]),
             weights=torch.full((len(chosen),), weight, device=self.weights.device),
             rows=kept,
@@ -94,7 +95,7 @@ class PairBatch:
         )
 
     def change(self, change: Callable[[Tensor], Tensor]) -> Self:
-        """Apply a function to every tensor."""
+        """Return a copy of the batch with a function applied to every tensor."""
         tensors: dict[str, Any] = {
             field.name: change(value)
             for field in fields(self)
@@ -104,13 +105,13 @@ class PairBatch:
 
 
 class PairData:
-    """Labelled pairs and the embeddings of their proteins.
+    """Labelled pairs together with the embeddings of the proteins in the pairs.
 
     Attributes:
         table: The pairs.
         store: The embeddings.
-        protein_lengths: (P,) rows of each protein in the store.
-        residues: (P,) residues of each protein.
+        protein_lengths: (P,) the number of embedding rows of each protein in the store.
+        residues: (P,) the number of residues of each protein.
     """
 
     def __init__(self, table: PairTable, store: Store) -> None:
@@ -123,17 +124,17 @@ class PairData:
         return len(self.table)
 
     def with_table(self, table: PairTable) -> Self:
-        """Replace the pairs by other pairs of the same proteins."""
+        """Return a copy with other pairs of the same proteins."""
         other = copy.copy(self)
         other.table = table
         return other
 
     def collate(self, rows: Rows, total: int, stand_in: bool = False) -> PairBatch:
-        """Make the batch of these rows of the table, in a round of `total` pairs.
+        """Build a batch from rows of the pair table.
 
         Args:
             rows: Row numbers of the pair table.
-            total: How many pairs the round has, over all processes.
+            total: The number of pairs in the round, over all processes.
             stand_in: Whether these pairs are stand-ins, with weight 0.
         """
         used, pairs = np.unique(self.table.pairs[rows], return_inverse=True)
@@ -152,15 +153,16 @@ class PairData:
 
 @dataclass(frozen=True)
 class BatchPlanner:
-    """Plans the rounds of every epoch; in a round each process has one batch.
+    """Plans the rounds of every epoch; in each round, every process gets one batch.
 
     Attributes:
         data: The pairs to plan for.
-        sampling: All pairs in turn, or warm-up and mining (a mined round is a pool to mine from).
-        round_pairs: Pairs that a plain round trains on, over all processes.
-        accumulation: Rounds per optimizer update; an epoch's rounds are a multiple of it.
+        sampling: How pairs are sampled: all pairs in random order, or a warm-up and then mining,
+            with rounds that are pools from which the hardest pairs are mined.
+        round_pairs: The number of pairs of a round without mining, over all processes.
+        accumulation: Rounds per optimizer update; the number of rounds of an epoch is a multiple.
         drop_last: Whether to leave out the epoch's last, incomplete update.
-        seed: Determines the order, together with the epoch.
+        seed: Determines the order of the pairs, together with the epoch.
         resampling: Draws the negatives of every epoch; None if the file's negatives are used.
     """
 
@@ -182,19 +184,19 @@ class BatchPlanner:
         seed: int,
         known: Sequence[PairTable] = (),
     ) -> Self:
-        """Create the batch planner that a stage's configuration describes.
+        """Create a batch planner from the configuration of a stage.
 
         Args:
             data: The pairs of the file.
-            loading: How batches are made.
-            training: How many pairs a batch has, and batches an update.
-            processes: How many processes share a round.
-            seed: The run's seed.
+            loading: The configuration of sampling and batches.
+            training: The batch size, and the number of batches per optimizer update.
+            processes: The number of processes that share a round.
+            seed: The seed of the run.
             known: Pairs of other splits, whose positives are never drawn as negatives.
 
         Raises:
             UserError: Mining is configured but all pairs are of one class, there are fewer pairs
-                than rounds in one update, or too few pairs to draw negatives from.
+                than rounds in one update, or there are too few pairs to draw negatives from.
         """
         resampling = None
         if loading.sampling.negatives.source == "resampled":
@@ -210,7 +212,7 @@ class BatchPlanner:
         if loading.sampling.strategy == "ohem" and one_class:
             raise UserError(
                 "data_config.dataloader.sampling.strategy: ohem needs positive and negative"
-                " training pairs, but all are of one class; set it to none"
+                " training pairs, but all are of one class; set the strategy to none"
             )
         return cls(
             data,
@@ -223,13 +225,13 @@ class BatchPlanner:
         )
 
     def at(self, epoch: int) -> PairData:
-        """Return the pairs of an epoch; the row numbers in its rounds refer to them."""
+        """Return the pairs of an epoch, to which the row numbers of `rounds` refer."""
         if self.resampling is None:
             return self.data
         return self.data.with_table(self.resampling.at(epoch))
 
     def mines(self, epoch: int) -> bool:
-        """Whether an epoch's rounds are pools to mine the hardest pairs from."""
+        """Return whether the hardest pairs are mined in this epoch."""
         return self.sampling.strategy == "ohem" and epoch >= self.sampling.warmup_epochs
 
     def updates(self, epoch: int) -> int:
@@ -237,7 +239,7 @@ class BatchPlanner:
         return len(self._round_sizes(epoch)) // self.accumulation
 
     def rounds(self, epoch: int) -> list[Rows]:
-        """Return the rows of each global batch of an epoch, sorted by length within the batch."""
+        """Return the row numbers of every round of an epoch, sorted by length within each round."""
         data, rng = self.at(epoch), np.random.default_rng((self.seed, epoch))
         sizes = np.asarray(self._round_sizes(epoch))
         if self.sampling.strategy == "ohem" and not self.mines(epoch):
@@ -251,7 +253,7 @@ class BatchPlanner:
         return [_sort_by_length(data, np.concatenate(part)) for part in zip(*parts, strict=True)]
 
     def _round_sizes(self, epoch: int) -> list[int]:
-        """Return how many pairs each round has; the last update's rounds split the rest evenly."""
+        """Return the number of pairs in every round; the last rounds divide the rest evenly."""
         size = self.round_pairs
         if self.mines(epoch):
             size *= self.sampling.pool_multiplier
@@ -260,8 +262,8 @@ class BatchPlanner:
             rest = 0
         last = self.accumulation if rest else 0
         if full and 0 < rest < self.accumulation:
-            # The rest is too small for an update of its own, in which no round may be empty. It
-            # joins the last full update: split in two or, in the smallest batches, as one.
+            # The rest is too small for a separate update, in which no round may be empty. The rest
+            # and the last full update are divided into two updates, or one if that is too few.
             full, rest = full - 1, rest + size * self.accumulation
             last = self.accumulation * (2 if rest >= 2 * self.accumulation else 1)
         shares = np.array_split(np.arange(rest), last) if last else []
@@ -270,13 +272,15 @@ class BatchPlanner:
     def _balance(
         self, labels: NDArray[np.int8], rng: np.random.Generator, sizes: Rows
     ) -> tuple[list[Rows], list[Rows]]:
-        """Mix both classes in the warm-up's ratio: their orders, and their counts in each round.
+        """Return the shuffled rows of both classes, and how many rows of each a round contains.
 
-        An epoch is as long as a plain one: the class that runs short is drawn again in a new order,
-        and a part of the other class is left out.
+        Positives and negatives are mixed in the ratio of the warm-up.
+
+        The epoch has as many pairs as without mixing: the class with too few pairs is drawn again
+        in a new order, and a part of the other class is left out.
         """
         ratio = self.sampling.warmup_pos_neg_ratio
-        # Rounding the cumulative counts keeps the ratio over the epoch, if not in every batch.
+        # Rounding cumulative counts keeps the ratio over the epoch, though not in every batch.
         positives = np.diff(np.floor(np.cumsum(sizes) * ratio / (1 + ratio) + 0.5), prepend=0)
         counts = [positives.astype(np.int64), sizes - positives.astype(np.int64)]
         orders = [
@@ -287,13 +291,13 @@ class BatchPlanner:
 
 
 def _sort_by_length(data: PairData, rows: Rows) -> Rows:
-    # Each rank takes every `processes`-th pair, so sorting gives all ranks about the same work.
+    # Each process takes every `processes`-th pair, so sorting balances the work of the processes.
     lengths = data.residues[data.table.pairs[rows]]
     return rows[np.lexsort((lengths.min(1), lengths.max(1)))]
 
 
 class RankBatches(Dataset[PairBatch]):
-    """One rank's batches of one epoch: a dataset whose items are whole batches."""
+    """A dataset of one process's batches of one epoch; each item is a whole batch."""
 
     def __init__(self, data: PairData, rounds: Sequence[Rows], rank: int, processes: int) -> None:
         self.data, self.rounds, self.rank, self.processes = data, rounds, rank, processes
@@ -302,7 +306,7 @@ class RankBatches(Dataset[PairBatch]):
         return len(self.rounds)
 
     def __getitem__(self, index: int) -> PairBatch:
-        """This rank's share of a round: every `processes`-th pair, for an even mix of lengths."""
+        """Return this process's batch of a round: every `processes`-th pair, to mix lengths."""
         rows = self.rounds[index]
         own = rows[self.rank :: self.processes]
         if not len(own):
@@ -310,7 +314,7 @@ class RankBatches(Dataset[PairBatch]):
         return self.data.collate(own, total=len(rows))
 
     def bytes_of_rounds(self, first: int) -> Rows:
-        """How many bytes the rows of the proteins take in each of this rank's batches."""
+        """Return the size in bytes of the embeddings in each batch from round `first` on."""
         pairs, lengths = self.data.table.pairs, self.data.protein_lengths
         own = [rows[self.rank :: self.processes] for rows in self.rounds[first:]]
         residues = [lengths[np.unique(pairs[rows])].sum() for rows in own]

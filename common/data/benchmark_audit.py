@@ -1,4 +1,4 @@
-"""Audits a run's benchmark: shows and saves the result, and enforces `data_config.audit`."""
+"""Audits the benchmark of a run, shows and saves the result, and enforces `data_config.audit`."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 def audit_benchmark(
     run: Run, fetched: Sequence[Split] = SPLITS, trained_on: Hashes | None = None
 ) -> None:
-    """Audit the splits of the configured benchmark before anything is embedded.
+    """Audit the splits of the configured benchmark before any protein is embedded.
 
-    Rank 0 writes `audit.json`, shows the table, and logs a warning for everything that changes the
-    meaning of a test score. Splits without a file are left out.
+    The main process writes `audit.json`, shows the table, and logs a warning for everything that
+    changes the meaning of a test score. Splits without a file are left out.
 
     Args:
         run: The run of a stage.
-        fetched: The splits whose missing files are fetched or prepared first.
-        trained_on: Hashes of the training pairs of the evaluated checkpoint. Test pairs of
-            the configured species and of `evaluate.cross_species` are looked for among them.
+        fetched: The splits whose missing files are downloaded or prepared first.
+        trained_on: Hashes of the evaluated checkpoint's training pairs, which are compared with
+            the test pairs of the configured species and of `evaluate.cross_species`.
 
     Raises:
         UserError: `data_config.audit` is strict, and the splits share test pairs or proteins, list
-            pairs with both labels, or have one class only; or the checkpoint was trained on test
+            pairs with both labels, or have one class only, or the checkpoint was trained on test
             pairs.
     """
     data = run.config.data
@@ -61,7 +61,7 @@ def _audit(run: Run, judged: Sequence[Benchmark], trained_on: Hashes | None) -> 
 
 
 def _count_trained_on(judged: Sequence[Benchmark], trained_on: Hashes) -> dict[str, Count]:
-    """By species, the test pairs that are among the training pairs."""
+    """Count, for each species, the test pairs that are among the training pairs."""
     tested = [each for each in judged if each.has("test")]
     return {each.species: count_hashed(each.pairs("test"), trained_on) for each in tested}
 

@@ -1,12 +1,12 @@
-"""Proteins that no training pair contains: what a model is validated on, and their network.
+"""Chooses held-out proteins, which no training pair contains, and the validation pairs among them.
 
 A benchmark's test proteins are new to the model, but its validation proteins are usually not. With
 `data_config.validation.mode: protein_disjoint`, walks of the kind that chose the test proteins
-visit the network of the training and validation positives, and the proteins that they visit are
-left out of training. Each walk visits only proteins that the walks before it have left, so their
-sets share no protein, and one training serves all of them. (Setting aside one set at a time would
-need one training for each.) The model is validated on each set by itself, because single walks
-differ, and the metrics of the sets are averaged.
+visit the network of the training and validation positives, and every visited protein is left out
+of training. No walk visits a protein of an earlier walk, so the sets share no protein, and the
+model is trained only once for all sets. (Holding out one set at a time would need one training run
+per set.) The model is validated on each set separately, because single walks differ, and the
+metrics of the sets are averaged.
 """
 
 from __future__ import annotations
@@ -27,19 +27,21 @@ from common.errors import UserError
 Places = NDArray[np.int64]
 
 _SECTION = "data_config.validation"
-_FEWEST = 4  # proteins in a set
+_FEWEST = 4  # the smallest number of proteins in a set
 _STREAM = 2  # makes the draws independent of others with the same seed
 
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Proteins that no training pair contains.
+    """Held-out proteins, which no training pair contains, and the validation pairs among them.
 
     Attributes:
-        edges: (E, 2) the interactions among them, self-pairs included, as places in `proteins`.
-        walks: The places of each set's proteins; no two sets share one.
-        table: The labelled validation pairs among them; its proteins are all that are held out.
-        counts: How many of these pairs each set has, in the order of the sets.
+        edges: (E, 2) the interactions among held-out proteins, self-pairs included, as indices
+            into `proteins`.
+        walks: The indices of each set's proteins; no two sets share a protein.
+        table: The labelled validation pairs of all sets; `table.proteins` lists every held-out
+            protein.
+        counts: The number of validation pairs of each set, in the order of the sets.
     """
 
     edges: Places
@@ -49,15 +51,16 @@ class HeldOut:
 
     @property
     def proteins(self) -> tuple[str, ...]:
-        """Their ids, sorted."""
+        """The sorted ids of the held-out proteins."""
         return self.table.proteins
 
     @property
     def prevalence(self) -> float:
-        """The share of all their pairs, self-pairs included, that interact.
+        """The fraction of all pairs of held-out proteins, self-pairs included, that interact.
 
-        It is computed over all sets together, because a walk visits the densest parts first: within
-        single sets, which are much smaller than a test side, the share is several times as high.
+        The fraction is computed over all sets together, because a walk visits the densest parts
+        first: within a single set, which is much smaller than the test split, it is several times
+        as high.
         """
         return len(self.edges) / (len(self.proteins) * (len(self.proteins) + 1) / 2)
 
@@ -67,7 +70,7 @@ class HeldOut:
 
 
 def find_held_out(train: PairTable, validation: PairTable) -> HeldOut | None:
-    """Return the validation proteins as one set, if no training pair contains any of them."""
+    """Return the validation proteins as a held-out set, or None if any occurs in training."""
     if overlap(train, validation):
         return None
     edges = np.unique(np.sort(validation.pairs[validation.labels == 1], axis=1), axis=0)
@@ -83,18 +86,18 @@ def set_aside(
     strategy: Strategy,
     seed: int,
 ) -> tuple[PairTable, HeldOut]:
-    """Set proteins aside; return the training pairs without them, and these proteins.
+    """Hold out proteins for validation; return the remaining training pairs and these proteins.
 
     Args:
         train: The training pairs.
         validation: The validation pairs, whose positives belong to the network as well.
-        further: Other pairs whose positives are not drawn as negatives either.
-        settings: How many proteins are set aside.
+        further: Other pairs whose positives must not be drawn as negatives.
+        settings: How many proteins are held out.
         strategy: The kind of walk.
-        seed: Determines the walks and the negatives.
+        seed: The seed of the walks and the negatives.
 
     Raises:
-        UserError: The network is too small for the sets, or nothing is left to train on.
+        UserError: The network is too small for the sets, or no training pair is left.
     """
     proteins, edges = join_positives((train, validation))
     rng = np.random.default_rng((seed, 0, _STREAM))
@@ -114,7 +117,7 @@ def set_aside(
 
 
 def join_positives(tables: Sequence[PairTable]) -> tuple[tuple[str, ...], Places]:
-    """Return the proteins of all positive pairs, sorted, and these pairs, (E, 2), each once."""
+    """Return the proteins in positive pairs (sorted), and the distinct pairs as indices (E, 2)."""
     named = [table.select(table.labels == 1) for table in tables]
     proteins = tuple(sorted(set().union(*(table.proteins for table in named))))
     pairs = [places_of(table.proteins, proteins)[table.pairs] for table in named]
@@ -128,13 +131,13 @@ def _draw_walks(
     strategy: Strategy,
     rng: np.random.Generator,
 ) -> list[Places]:
-    """Return the proteins of each set, sorted: a walk over what the walks before it have left."""
+    """Draw the sorted proteins of each set by a walk that avoids all earlier sets."""
     size = round(settings.fraction * count / settings.walks)
     if size < _FEWEST:
         raise UserError(
             f"{_SECTION} asks for {settings.walks} sets of {size} proteins (fraction"
-            f" {settings.fraction} of the {count} that interact), but a set needs at least"
-            f" {_FEWEST}; raise {_SECTION}.fraction, lower {_SECTION}.walks, or set"
+            f" {settings.fraction} of the {count} interacting proteins), but a set needs at least"
+            f" {_FEWEST} proteins; raise {_SECTION}.fraction, lower {_SECTION}.walks, or set"
             f" {_SECTION}.mode: benchmark"
         )
     free, walks = np.arange(count), list[Places]()
@@ -148,7 +151,7 @@ def _draw_walks(
 def _draw_set(
     walk: Places, edges: Places, known: Places, rng: np.random.Generator
 ) -> tuple[Places, NDArray[np.int8]]:
-    """Return all edges among some proteins, as many pairs not known to interact, and labels."""
+    """Draw the labelled pairs of a set: all interactions, and an equal number of negatives."""
     positives, taken = _within(edges, walk), encode_pairs(_within(known, walk), len(walk))
     source = Negatives(len(walk), positives, np.sort(taken))
     count = min(len(positives), source.free)
@@ -160,23 +163,25 @@ def _draw_set(
 def _check_set(labels: NDArray[np.int8], number: int, settings: ValidationConfig) -> None:
     if len(np.unique(labels)) < 2:
         raise UserError(
-            f"of the {settings.walks} sets of proteins that {_SECTION} sets aside, set {number} has"
-            f" no interaction, or only interactions; raise {_SECTION}.fraction"
-            f" ({settings.fraction}), lower {_SECTION}.walks, or set {_SECTION}.mode: benchmark"
+            f"{_SECTION}: set {number} of the {settings.walks} sets of held-out proteins has pairs"
+            " of only one class (all interact, or none does); raise"
+            f" {_SECTION}.fraction ({settings.fraction}), lower {_SECTION}.walks, or set"
+            f" {_SECTION}.mode: benchmark"
         )
 
 
 def _within(edges: Places, members: Places) -> Places:
-    """Return the edges whose two proteins are both in `members` (sorted), as indices into it."""
+    """Return the edges between two `members` (sorted), as indices into `members`."""
     return np.searchsorted(members, edges[np.isin(edges, members).all(axis=1)])
 
 
 def _without(train: PairTable, proteins: Sequence[str]) -> PairTable:
-    """Return the pairs that contain none of these proteins."""
+    """Return the training pairs that contain none of these proteins."""
     kept: NDArray[np.bool_] = np.all(places_of(train.proteins, proteins)[train.pairs] < 0, axis=1)
     if not kept.any():
         raise UserError(
-            f"every one of the {len(train)} training pairs contains one of the {len(proteins)}"
-            f" proteins that {_SECTION} sets aside; lower {_SECTION}.fraction"
+            f"no training pair is left, because each of the {len(train)} training pairs contains a"
+            f" protein that {_SECTION} holds out ({len(proteins)} proteins); lower"
+            f" {_SECTION}.fraction"
         )
     return train.select(kept)

@@ -1,7 +1,7 @@
-"""Load batches in worker processes, as many as the shared memory has room for.
+"""Loads batches in worker processes, whose number is limited by the size of the shared memory.
 
-Workers hand batches over in shared memory. A container often has 64 MB of it; a worker that finds
-it full must say so, because the process would wait for the batch for ever.
+Workers pass batches through shared memory, of which a container often has only 64 MB. A worker that
+finds the shared memory full must report this, or the training process would wait for ever.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from common.pausing import PAUSE, outlive_signals
 from common.run import LOGGER, format_event
 
 SHARED_MEMORY = Path("/dev/shm")
-PREFETCHED = 2  # batches that each worker makes ahead, as PyTorch does by default
-IN_USE = 2  # the batch that is trained on, and the next one that was taken from the queue
+PREFETCHED = 2  # batches that each worker prepares in advance (PyTorch's default)
+IN_USE = 2  # the batch that is trained on, and the next batch, already taken from the queue
 # Labels, weights, and the last page of each tensor.
 BYTES_PER_BATCH = 1 << 16
 
 
 class SharedBatches(Dataset[PairBatch]):
-    """A rank's batches; a worker moves them to shared memory itself.
+    """The batches of one process, moved to shared memory by the worker that loads them.
 
-    PyTorch would do it in a thread whose errors reach nobody.
+    PyTorch would move the batches in a background thread, whose errors would be lost.
     """
 
     def __init__(self, batches: RankBatches) -> None:
         self.batches = batches
 
     def __getitem__(self, index: int) -> PairBatch:
-        """Return a round's batch."""
+        """Return this process's batch in a round, in shared memory if a worker calls this."""
         batch = self.batches[index]
         return batch if get_worker_info() is None else batch.change(Tensor.share_memory_)
 
@@ -47,11 +47,11 @@ class SharedBatches(Dataset[PairBatch]):
 def load_batches(
     batches: RankBatches, settings: DataloaderConfig, first: int = 0
 ) -> Iterator[PairBatch]:
-    """Yield a rank's batches from round `first` on, loaded by the configured workers.
+    """Yield the batches of one process, starting with round `first`, loaded by worker processes.
 
     Raises:
         UserError: The shared memory is full.
-        Paused: A signal arrived, and the next batch did not.
+        Paused: A signal arrived while the process waited for the next batch.
     """
     workers = settings.num_workers and count_workers(batches, settings.num_workers, first)
     loader: DataLoader[PairBatch] = DataLoader(
@@ -79,25 +79,25 @@ def _next_batch(loaded: Iterator[PairBatch]) -> PairBatch | None:
             raise
         raise UserError(
             f"the data loader's workers filled the shared memory ({SHARED_MEMORY}, {_free_bytes()}"
-            " bytes are free); enlarge it (docker run --shm-size), or lower"
-            " data_config.dataloader.num_workers (0 needs none)",
+            " bytes are free); enlarge the shared memory (docker run --shm-size), or lower"
+            " data_config.dataloader.num_workers (0 needs no shared memory)",
             own=True,
         ) from None
 
 
 def count_workers(batches: RankBatches, asked: int, first: int = 0) -> int:
-    """Return how many of the workers that were asked for have room; warn if not all have.
+    """Return how many workers fit into shared memory; warn if fewer fit than configured.
 
     Args:
-        batches: The rank's batches of an epoch.
+        batches: The process's batches of an epoch.
         asked: The configured number of workers.
-        first: The first round.
+        first: The first round that will be loaded.
     """
     if not SHARED_MEMORY.is_dir():
         return asked
     free = _free_bytes() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     largest = np.sort(batches.bytes_of_rounds(first) + BYTES_PER_BATCH)[::-1]
-    # No more than this at a time, however the batches follow each other.
+    # The largest batches bound the memory in use at any time, whatever the order of the batches.
     needed = [int(largest[: PREFETCHED * n + IN_USE].sum()) for n in range(asked + 1)]
     workers = max(n for n in range(asked + 1) if n == 0 or needed[n] <= free)
     if workers < asked:
@@ -106,9 +106,9 @@ def count_workers(batches: RankBatches, asked: int, first: int = 0) -> int:
                 "fewer_workers",
                 num_workers=asked,
                 used=workers,
-                reason=f"{asked} need up to {needed[asked]} bytes of shared memory"
-                f" ({SHARED_MEMORY}), and each process has {free}; enlarge it (docker run"
-                " --shm-size) for faster loading",
+                reason=f"{asked} workers need up to {needed[asked]} bytes of shared memory"
+                f" ({SHARED_MEMORY}), but each process has {free} bytes; enlarge the shared memory"
+                " (docker run --shm-size) for faster loading",
             )
         )
     return workers

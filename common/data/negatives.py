@@ -1,8 +1,8 @@
-"""Draws negatives: pairs of given proteins that are not known to interact.
+"""Draws negatives: pairs of proteins that are not known to interact.
 
-`uniform` gives every free pair the same chance. `degree` draws each protein as often as it occurs
-in the positives, and with partners of similar degrees, so that the numbers of partners alone
-predict nothing.
+A free pair is a pair that may be drawn. `uniform` draws every free pair with the same probability.
+`degree` draws each protein as often as the positives contain the protein, with partners of similar
+degrees, so that a protein's number of partners alone predicts nothing.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ Codes = NDArray[np.int64]
 
 _PER_POSITIVE = "data_config.dataloader.sampling.negatives.per_positive"
 
-# How far apart the log degrees of exchanged partners may be, and how that widens each round.
+# The spread of the log degrees of exchanged partners, and its growth factor per round.
 _SPREAD = 0.1
 _WIDENING = 1.5
 _ROUNDS = 12
-# For each pair that must change, this many others change as well.
+# For each pair that must change, this many other pairs change as well.
 _MIXED_IN = 3
-# Where at least this share of the free pairs is asked for, all of them are listed.
+# If more than this fraction of all pairs is taken or requested, all free pairs are listed.
 _DENSE = 0.25
 
 
 def encode_pairs(pairs: Pairs, proteins: int) -> Codes:
-    """Return one number for each unordered pair of protein numbers below `proteins`."""
+    """Encode each unordered pair of protein numbers below `proteins` as one number, (N,)."""
     codes: Codes = pairs.min(1) * proteins + pairs.max(1)
     return codes
 
 
 @dataclass(frozen=True, eq=False)
 class Negatives:
-    """The pairs of proteins 0, 1, …, `proteins` - 1 that negatives are drawn from.
+    """Draws negative pairs among proteins that are numbered 0, 1, …, `proteins` - 1.
 
     Attributes:
-        proteins: How many proteins there are.
-        positives: (P, 2) the positives that the negatives go with; `degree` copies their degrees.
+        proteins: The number of proteins.
+        positives: (P, 2) the positives whose protein degrees `degree` reproduces.
         known: Sorted, distinct codes of the pairs that are never drawn.
-        self_pairs: Whether a protein may be drawn with itself.
+        self_pairs: Whether a protein may be paired with itself.
     """
 
     proteins: int
@@ -63,34 +63,34 @@ class Negatives:
     def of_table(
         cls, table: PairTable, others: Iterable[PairTable] = (), self_pairs: bool = False
     ) -> Negatives:
-        """Prepare to draw negatives for a table; no positive of any given table is drawn."""
+        """Prepare to draw negatives for a table, excluding the positives of all given tables."""
         known = [positive_codes(other, table.proteins) for other in (table, *others)]
         positives = table.pairs[table.labels == 1]
         return cls(len(table.proteins), positives, np.unique(np.concatenate(known)), self_pairs)
 
     @property
     def free(self) -> int:
-        """The number of pairs that can be drawn."""
+        """The number of pairs that can be drawn as negatives."""
         if self.self_pairs:
             return self.proteins * (self.proteins + 1) // 2 - len(self.known)
         others = self.known // self.proteins != self.known % self.proteins
         return self.proteins * (self.proteins - 1) // 2 - int(others.sum())
 
     def draw(self, count: int, draw: Draw, rng: np.random.Generator, setting: str) -> Pairs:
-        """`count` distinct free pairs (count, 2), in random order, the smaller number first.
+        """Draw distinct free pairs (count, 2) in random order, the smaller number first.
 
         With `degree`, every protein occurs as often as in `count` positives (all positives as many
-        times as `count` allows, then a random part). Proteins with too few free partners for that
-        occur less often, and random pairs make up the number.
+        times as `count` allows, then a random part). A protein with too few free partners occurs
+        less often, and random pairs make up the difference.
 
         Args:
-            count: How many pairs are drawn.
-            draw: How they are chosen.
+            count: The number of pairs to draw.
+            draw: How the pairs are chosen.
             rng: The random generator.
             setting: The configuration key that sets the number, for the message.
 
         Raises:
-            UserError: There are fewer free pairs.
+            UserError: There are fewer than `count` free pairs.
         """
         self.check(count, setting)
         if draw == "uniform" or not len(self.positives):
@@ -101,22 +101,22 @@ class Negatives:
         return self._decode(rng.permutation(np.concatenate([drawn, filling])))
 
     def check(self, count: int, setting: str) -> None:
-        """Check that there are enough free pairs.
+        """Check that there are at least `count` free pairs.
 
         Raises:
-            UserError: There are too few; the message names the key that sets the number.
+            UserError: There are too few pairs; the message names the key that sets the number.
         """
         if count > self.free:
             raise UserError(
-                f"{setting} asks for {count} negatives, but of the pairs among {self.proteins}"
-                f" proteins only {self.free} are not known to interact; lower {setting}"
+                f"{setting} asks for {count} negatives, but only {self.free} pairs of the"
+                f" {self.proteins} proteins are not known to interact; lower {setting}"
             )
 
     def _decode(self, codes: Codes) -> Pairs:
         return np.stack(np.divmod(codes, self.proteins), axis=1)
 
     def _draw_uniform(self, count: int, taken: Codes, rng: np.random.Generator) -> Codes:
-        """`count` distinct codes that are not among the `taken` ones (sorted)."""
+        """Draw `count` distinct random pairs, as codes, that are not in the sorted `taken`."""
         every = self.proteins * (self.proteins + 1) // 2
         if count + len(taken) > _DENSE * every:
             rows, columns = np.triu_indices(self.proteins, 0 if self.self_pairs else 1)
@@ -128,14 +128,14 @@ class Negatives:
             size = (2 * (count - len(drawn)) + 16, 2)
             pairs = np.sort(rng.integers(self.proteins + self.self_pairs, size=size), axis=1)
             pairs = pairs[pairs[:, 0] < pairs[:, 1]]
-            # n + 1 numbers form as many pairs as n numbers that may be paired with themselves.
+            # With self-pairs, n numbers form as many pairs as n + 1 numbers without self-pairs.
             pairs[:, 1] -= self.self_pairs
             drawn = np.concatenate([drawn, encode_pairs(pairs, self.proteins)])
             drawn = drawn[self._usable(drawn, taken)]
         return drawn[:count]
 
     def _draw_by_degree(self, count: int, rng: np.random.Generator) -> Codes:
-        """At most `count` codes, from positives that exchange partners of about the same degree."""
+        """Draw up to `count` pairs, as codes, by exchanging similar partners among positives."""
         degrees = np.bincount(self.positives.ravel(), minlength=self.proteins)
         logs = np.log(np.maximum(degrees, 1))
         pairs = self.positives[cycle(rng, np.arange(len(self.positives)), count)]
@@ -153,8 +153,8 @@ class Negatives:
         return np.delete(codes, left)
 
     def _usable(self, codes: Codes, taken: Codes) -> NDArray[np.bool_]:
-        """Return which codes are free and appear for the first time."""
-        # Each code carries its place: sorting numbers is several times faster than `argsort`.
+        """Return a mask of the codes that are free and do not occur earlier in the array."""
+        # Each number includes the code's place: sorting is several times faster than `argsort`.
         ordered, order = np.divmod(np.sort(codes * len(codes) + np.arange(len(codes))), len(codes))
         bad = np.zeros(len(codes), np.bool_)
         bad[1:] = ordered[1:] == ordered[:-1]
@@ -169,7 +169,7 @@ class Negatives:
 def _change_partners(
     pairs: Pairs, logs: NDArray[np.float64], spread: float, rng: np.random.Generator
 ) -> Pairs:
-    """Exchange one protein of each pair for another of about the same (logarithmic) degree."""
+    """Replace one protein of each pair by another protein of similar (logarithmic) degree."""
     sides = rng.integers(2, size=len(pairs))
     rows = np.arange(len(pairs))
     kept, given = pairs[rows, sides], pairs[rows, 1 - sides]
@@ -184,16 +184,16 @@ def _change_partners(
 
 @dataclass(frozen=True, eq=False)
 class Resampling:
-    """A table's positives, with negatives that are drawn for every epoch.
+    """The positives of a table, with new negatives drawn for every epoch.
 
-    The negatives depend only on the seed and the epoch, so every process draws the same ones, and
-    so does a run that is resumed.
+    The negatives depend only on the seed and the epoch, so all processes and resumed runs draw the
+    same negatives.
 
     Attributes:
         table: The pairs of the file; its negatives are left out.
-        negatives: The pairs that they are drawn from.
-        settings: How many are drawn for each positive, and how.
-        seed: Determines the draws, together with the epoch.
+        negatives: Draws the negatives.
+        settings: How many negatives are drawn for each positive, and how.
+        seed: Determines the negatives, together with the epoch.
     """
 
     table: PairTable
@@ -206,7 +206,7 @@ class Resampling:
     def of(
         cls, table: PairTable, others: Iterable[PairTable], settings: NegativesConfig, seed: int
     ) -> Resampling:
-        """Resample a table's negatives; positives of it or of the others are never drawn.
+        """Prepare to replace a table's negatives, never drawing a positive of any given table.
 
         Raises:
             UserError: There are no positives, or fewer free pairs than an epoch needs.
@@ -222,17 +222,17 @@ class Resampling:
 
     @property
     def count(self) -> int:
-        """How many negatives an epoch has."""
+        """The number of negatives in an epoch."""
         return max(1, round(self.settings.per_positive * len(self.negatives.positives)))
 
     def __len__(self) -> int:
-        """Return how many pairs an epoch has."""
+        """Return the number of pairs in an epoch."""
         return len(self.negatives.positives) + self.count
 
     def at(self, epoch: int) -> PairTable:
-        """Return the pairs of an epoch: the positives, then its negatives."""
+        """Return the pairs of an epoch: all positives, then the negatives drawn for this epoch."""
         if epoch not in self._latest:
-            # The third number keeps these draws apart from those of the order of the pairs.
+            # The third number makes these draws independent of the draws of the pairs' order.
             rng = np.random.default_rng((self.seed, epoch, 1))
             drawn = self.negatives.draw(self.count, self.settings.draw, rng, _PER_POSITIVE)
             pairs = np.concatenate([self.negatives.positives, drawn])
@@ -243,7 +243,7 @@ class Resampling:
 
 
 def contains(ordered: Codes, codes: Codes) -> NDArray[np.bool_]:
-    """Return which of `codes` are among the `ordered` ones."""
+    """Return a mask of the `codes` that occur in the sorted array `ordered`."""
     if not len(ordered):
         return np.zeros(len(codes), np.bool_)
     place = np.minimum(np.searchsorted(ordered, codes), len(ordered) - 1)
@@ -252,12 +252,12 @@ def contains(ordered: Codes, codes: Codes) -> NDArray[np.bool_]:
 
 
 def cycle(rng: np.random.Generator, rows: Pairs, count: int) -> Pairs:
-    """`count` rows from permutations of `rows`, one after the other, the last one cut short."""
+    """Return `count` rows in random order, repeating no row before all rows have been used."""
     repeats = -(-count // len(rows)) if count else 1
     return np.concatenate([rng.permutation(rows) for _ in range(repeats)])[:count]
 
 
 def positive_codes(table: PairTable, proteins: Sequence[str]) -> Codes:
-    """Return the codes of a table's positives between `proteins`, numbered in their order."""
+    """Encode the positive pairs of a table whose two proteins are both in `proteins`."""
     pairs = places_of(table.proteins, proteins)[table.pairs[table.labels == 1]].reshape(-1, 2)
     return np.unique(encode_pairs(pairs[(pairs >= 0).all(1)], len(proteins)))

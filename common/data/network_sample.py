@@ -1,9 +1,9 @@
-"""Samples pairs to estimate how densely a threshold predicts interactions in a network.
+"""Samples pairs to estimate the density of the network that a threshold predicts.
 
-A network is evaluated on node sets that walks draw. Interactions are many times denser in them than
-among all pairs, and predicted interactions are denser too, but less so. A threshold is therefore
-fitted on such sets: drawn by the same kind of walk, in the benchmark's sizes, from the network of
-proteins that no training pair contains. A random sample of each set's pairs is enough.
+A predicted network is evaluated on node sets that walks draw. Interactions are many times denser in
+such node sets than among all pairs; predicted interactions are denser too, but less so. A threshold
+is therefore fitted on node sets drawn by the same kind of walk, in the benchmark's sizes, from the
+network of proteins that no training pair contains. A random sample of each set's pairs is enough.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ _STREAM = 3  # makes the draws independent of others with the same seed
 
 @dataclass(frozen=True, eq=False)
 class NetworkSample:
-    """Pairs of held-out proteins, and what each adds to a density if predicted to interact.
+    """A sample of pairs of held-out proteins, with weights that sum to a network density.
 
     Attributes:
-        table: The pairs, each once, and whether they interact.
-        weights: (K, N) for K densities: a density is the sum over the pairs predicted to interact.
+        table: The distinct pairs, and whether they interact.
+        weights: (K, N) the weight of each pair in each of K densities; a density is the sum of the
+            weights of all pairs that are predicted to interact.
     """
 
     table: PairTable
@@ -42,7 +43,7 @@ class NetworkSample:
 
 
 def sample_pairs(held_out: HeldOut, seed: int) -> NetworkSample:
-    """Sample from all held-out pairs; the density is predicted interactions over pairs."""
+    """Sample from all held-out pairs, to estimate the fraction that is predicted to interact."""
     count = len(held_out.proteins)
     every = np.stack(np.triu_indices(count), axis=1)
     rng = np.random.default_rng((seed, 0, _STREAM))
@@ -52,13 +53,13 @@ def sample_pairs(held_out: HeldOut, seed: int) -> NetworkSample:
 
 
 def sample_walks(held_out: HeldOut, strategies: Sequence[Strategy], seed: int) -> NetworkSample:
-    """Sample from node sets by kind of walk; the density is predicted over true interactions.
+    """Sample pairs from node sets, to estimate the ratio of predicted to true interactions.
 
-    As in the topology task, it is averaged over the sets of each size, and then over the sizes.
-    Sets without an interaction are left out.
+    As in the topology task, the ratio is averaged over the sets of each size, and then over the
+    sizes, for each kind of walk. Sets without an interaction are left out.
 
     Raises:
-        UserError: No set of some kind has an interaction.
+        UserError: A kind of walk draws no set with an interaction.
     """
     count = len(held_out.proteins)
     rng = np.random.default_rng((seed, 0, _STREAM))
@@ -73,8 +74,8 @@ def sample_walks(held_out: HeldOut, strategies: Sequence[Strategy], seed: int) -
         parts = [part for part in parts if len(part[0])]
         if not parts:
             raise UserError(
-                f"no set of {sizes[0]} to {sizes[-1]} held-out proteins that a {strategy} walk"
-                " visits has an interaction; raise data_config.validation.fraction"
+                f"{strategy} walks find no set of {sizes[0]} to {sizes[-1]} held-out proteins with"
+                " an interaction; raise data_config.validation.fraction"
             )
         codes.append(np.concatenate([part[0] for part in parts]))
         weights.append(np.concatenate([part[1] for part in parts]) / len(parts))
@@ -89,7 +90,7 @@ def sample_walks(held_out: HeldOut, strategies: Sequence[Strategy], seed: int) -
 def _sample_size(
     sets: Sequence[Sequence[int]], count: int, true: Places, most: int, rng: np.random.Generator
 ) -> tuple[Places, NDArray[np.float64]]:
-    """Codes of pairs from node sets of one size, at most `most` of each set, and their weights."""
+    """Sample pairs from every node set of one size; return the pairs as codes, and weights."""
     codes, weights = [np.empty(0, np.int64)], [np.empty(0)]
     for members in sets:
         nodes = np.array(members)
@@ -103,7 +104,7 @@ def _sample_size(
 
 
 def _label(held_out: HeldOut, codes: Places) -> PairTable:
-    """Return the table of these pairs of held-out proteins."""
+    """Decode pairs of held-out proteins, and return a table of these pairs with labels."""
     count = len(held_out.proteins)
     labels = contains(np.sort(encode_pairs(held_out.edges, count)), codes).astype(np.int8)
     return PairTable(held_out.proteins, np.stack(np.divmod(codes, count), axis=1), labels)

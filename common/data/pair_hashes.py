@@ -1,4 +1,4 @@
-"""Hashes of a checkpoint's training pairs, by which these are recognized without their names."""
+"""Hashes training pairs, by which a checkpoint recognizes pairs without storing protein names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Hashes = NDArray[np.uint64]
 
 
 def hash_pairs(table: PairTable) -> Hashes:
-    """Hash every distinct pair by its ids, whatever their order; 64 bits each, sorted.
+    """Return sorted 64-bit hashes of the distinct pairs; the order of the two ids does not matter.
 
     Among a million pairs, the chance that any two have the same hash is 1 in 37 million.
     """
@@ -24,43 +24,43 @@ def hash_pairs(table: PairTable) -> Hashes:
 
 
 def digest_pairs(table: PairTable) -> str:
-    """Digest the labelled pairs of a table, whatever the order of its lines and of the two ids."""
+    """Return one hash of a table's labelled pairs, whatever the order of lines and of both ids."""
     each = _hash_each(table)
     order = np.lexsort((table.labels, each))
     return xxhash.xxh3_64_hexdigest(each[order].tobytes() + table.labels[order].tobytes())
 
 
 def find_hashed(table: PairTable, hashes: Hashes) -> NDArray[np.bool_]:
-    """Return which pairs of a table are among those that `hash_pairs` hashed, (N,)."""
+    """Return a mask (N,) of the pairs in a table whose hash is among the given hashes."""
     return np.isin(_hash_each(table), hashes)
 
 
 def count_hashed(table: PairTable, hashes: Hashes) -> Count:
-    """Count the distinct pairs of a table that are among the hashed ones."""
+    """Count the distinct pairs in a table whose hash is among the given hashes."""
     found = np.unique(np.sort(table.pairs[find_hashed(table, hashes)], axis=1), axis=0)
     names = (f"{table.proteins[a]} {table.proteins[b]}" for a, b in found[:EXAMPLES].tolist())
     return Count(len(found), tuple(names))
 
 
 def load_hashes(path: Path) -> Hashes:
-    """Read hashes that `numpy.save` has written.
+    """Read pair hashes from a file that `numpy.save` wrote.
 
     Raises:
-        UserError: The file contains something else.
+        UserError: The file is damaged or contains something else.
     """
     try:
-        # Without pickle, because a file must not run code.
+        # Pickled objects are refused, because unpickling can run code.
         hashes = np.load(path, allow_pickle=False)
     except (OSError, EOFError, ValueError) as error:
         reason = excerpt(" ".join(str(error).split()), limit=200)
-        raise UserError(f"{path} cannot be read: {reason}; copy the directory again") from None
+        raise UserError(f"{path} cannot be read: {reason}; copy the checkpoint again") from None
     if not isinstance(hashes, np.ndarray) or hashes.dtype != np.uint64 or hashes.ndim != 1:
-        raise UserError(f"{path} does not contain hashes of pairs; copy the directory again")
+        raise UserError(f"{path} does not contain hashes of pairs; copy the checkpoint again")
     return hashes
 
 
 def _hash_each(table: PairTable) -> Hashes:
-    # Proteins are sorted, so the smaller number has the smaller id; ids have no tabs.
+    # Proteins are sorted, so the smaller number has the smaller id; ids contain no tabs.
     pairs = np.sort(table.pairs, axis=1).tolist()
     names = (f"{table.proteins[a]}\t{table.proteins[b]}" for a, b in pairs)
     return np.array([xxhash.xxh3_64_intdigest(name.encode()) for name in names], np.uint64)

@@ -1,13 +1,13 @@
 """Prepares a benchmark in PRING's nested layout from the user's interactions and sequences.
 
     <root>/README.md, preparation.json                      the input files and the settings
-    <root>/proteins_without_sequence.txt                    all of them, if there are any
+    <root>/proteins_without_sequence.txt                    the ids of such proteins, if any
     <root>/<species>/<species>_simple.fasta                 the sequences of the proteins
     <root>/<species>/<STRATEGY>/<species>_{train,val,test}_ppi.txt, <species>_test_graph.pkl,
         test_sampled_nodes.pkl, <species>_train_graph.pkl   a split for each strategy
 
-Proteins, not pairs, are divided into train, val and test; pairs between parts are dropped and
-counted. The same input, settings and seed give the same bytes.
+Proteins, not pairs, are divided into train, val and test; pairs of proteins from different splits
+are dropped and counted. The same input, settings and seed give byte-identical files.
 """
 
 from __future__ import annotations
@@ -43,24 +43,24 @@ from common.run import LOGGER, format_event
 
 Numbers = npt.NDArray[np.int64]
 
-# Increase it when the same input is to give another benchmark.
+# Increase this number when a change of the code makes another benchmark from the same input.
 VERSION = 1
 MARKER = "preparation.json"
 PARTS: tuple[FileKind, ...] = ("train", "val", "test")
-# The same as in PRING.
+# The sizes and the number of PRING's node sets.
 SET_SIZES = tuple(range(20, 201, 20))
 SETS_PER_SIZE = 50
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Labelled pairs of a part: numbers (N, 2) of proteins, and labels (N,)."""
+    """The labelled pairs of train, val or test: protein numbers (N, 2) and labels (N,)."""
 
     pairs: Numbers
     labels: npt.NDArray[np.int8]
 
     def count(self) -> dict[str, int]:
-        """Return the numbers of positive pairs, negative pairs and proteins."""
+        """Return how many proteins, positive pairs and negative pairs the split has."""
         positives = int(self.labels.sum())
         negatives = len(self.labels) - positives
         proteins = len(np.unique(self.pairs))
@@ -69,11 +69,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Material:
-    """The interactions and sequences that were read.
+    """The interactions and sequences that a benchmark is prepared from.
 
     Attributes:
-        tables: All interactions under the key `files`, or those of each given split.
-        sequences: The sequences of their proteins, by sorted id.
+        tables: All interactions under the key `files`, or the interactions of each given split.
+        sequences: The sequences of the interacting proteins, by sorted id.
         missing: The proteins that have no sequence.
     """
 
@@ -82,7 +82,7 @@ class Material:
     missing: tuple[str, ...]
 
     def numbers(self, table: Interactions, pairs: Numbers) -> Numbers:
-        """Return the pairs of a table, with each protein's number among the sequences."""
+        """Return the pairs of a table as indices (N, 2) of proteins in `sequences`."""
         places = {name: number for number, name in enumerate(self.sequences)}
         found: Numbers = np.array([places[name] for name in table.ids], np.int64)[pairs]
         return found.reshape(-1, 2)
@@ -92,20 +92,20 @@ def ensure_prepared(root: Path, species: str, settings: InteractionsConfig, seed
     """Prepare the benchmark under `root`, unless it exists with the same input and settings.
 
     Args:
-        root: The benchmark's directory, which appears complete or not at all.
+        root: The benchmark's directory, which is never left half-written.
         species: The name of the species, for folders and files.
-        settings: The input and how it is divided.
-        seed: The seed of everything that is drawn.
+        settings: The input files, and how the proteins are divided.
+        seed: The seed of all random draws.
 
     Raises:
-        UserError: The input cannot be read, or no benchmark can be made of it; or `root` holds
-            something else, or a benchmark of other settings that another process uses.
+        UserError: The input cannot be read or is too small, `root` contains other files, or
+            another process uses a benchmark of other settings there.
     """
     identity = {"version": VERSION, "species": species, "seed": seed} | _describe_input(settings)
     identity = json.loads(json.dumps(identity))
     if not _is_prepared(root, identity):
         with in_turn(root):
-            if not _is_prepared(root, identity):  # by the process that had the turn before
+            if not _is_prepared(root, identity):  # by the process that held the lock before
                 _refuse_if_used(root)
                 _prepare(root, species, settings, seed, identity)
     hold(root / MARKER)
@@ -141,8 +141,8 @@ def _refuse_if_used(root: Path) -> None:
     if is_held_elsewhere(root / MARKER):
         raise UserError(
             f"data_config.benchmark.root_dir ({root}) contains a benchmark that was prepared from"
-            " other input or settings than these, and that another process is using; choose another"
-            " directory, or wait until that process has ended"
+            " other input or settings and is in use by another process; choose another directory,"
+            " or wait until that process has ended"
         )
 
 
@@ -152,7 +152,7 @@ def _is_prepared(root: Path, identity: Mapping[str, Any]) -> bool:
 
 
 def _read_marker(root: Path) -> dict[str, Any] | None:
-    """Read the marker of a prepared benchmark; None if the directory is missing or empty."""
+    """Return the record of a prepared benchmark, or None if the directory is missing or empty."""
     try:
         if not root.exists() or (root.is_dir() and not any(root.iterdir())):
             return None
@@ -162,8 +162,8 @@ def _read_marker(root: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         pass  # reported below
     raise UserError(
-        f"data_config.benchmark.root_dir ({root}) is not empty and was not prepared from"
-        " interactions, so nothing is written there; set it to a directory that does not exist yet"
+        f"data_config.benchmark.root_dir ({root}) contains files that were not prepared from"
+        " interactions and are not overwritten; set root_dir to a directory that does not exist yet"
     )
 
 
@@ -174,18 +174,18 @@ def _describe_input(settings: InteractionsConfig) -> dict[str, Any]:
     for path in filter(None, paths):
         if not Path(path).is_file():
             raise UserError(
-                f"data_config.interactions names {path}, which is not a file; correct it, or set"
-                " data_config.benchmark.name: pring to use a prepared benchmark without its input"
+                f"data_config.interactions names {path}, which is not a file; correct the path, or"
+                " set data_config.benchmark.name: pring to use an already prepared benchmark"
             )
         files[path] = hash_file(Path(path))
     return {"settings": settings.model_dump(mode="json"), "files": files}
 
 
 def read_material(settings: InteractionsConfig) -> Material:
-    """Read interactions, sequences and id map, and name all proteins as the sequences do.
+    """Read interactions, sequences and id map; name all proteins as in the sequence file.
 
     Raises:
-        UserError: A file cannot be read, or nothing is left.
+        UserError: A file cannot be read, or no usable interaction is left.
     """
     assert settings.sequences is not None  # checked by the configuration
     sequences = read_fasta(settings.sequences)
@@ -208,7 +208,7 @@ def read_material(settings: InteractionsConfig) -> Material:
 
 
 def _find_groups(material: Material, settings: InteractionsConfig) -> tuple[Numbers, str]:
-    """Return the group of similar sequences that each protein is in, and how they were found."""
+    """Group proteins with similar sequences; return each protein's group and the search method."""
     if settings.max_identity is None or settings.splits.train is not None:
         return np.arange(len(material.sequences)), "none"
     similar = find_similar(material.sequences, settings.max_identity)
@@ -226,7 +226,7 @@ def _divide(
     strategy: Strategy,
     rng: np.random.Generator,
 ) -> tuple[dict[FileKind, Part], int]:
-    """Divide the pairs into parts; also count the positives between parts, which are dropped."""
+    """Divide the pairs into splits; also count dropped positives, which would join two splits."""
     if "files" not in material.tables:
         tables = {kind: material.tables[kind] for kind in PARTS if kind in material.tables}
         return {
@@ -251,19 +251,19 @@ def _divide(
 def _require_positives(part: Part, name: str, settings: InteractionsConfig) -> None:
     if not part.labels.any():
         raise UserError(
-            f"no interaction is left for {name} (data_config.interactions.test_fraction is"
-            f" {settings.test_fraction}, val_fraction {settings.val_fraction}): both proteins of a"
-            " pair must be in the same part; give more interactions, or larger fractions"
+            f"the {name} split has no interaction between two of its proteins"
+            f" (data_config.interactions.test_fraction is {settings.test_fraction}, val_fraction"
+            f" {settings.val_fraction}); provide more interactions, or increase the fractions"
         )
 
 
 def _add_negatives(
     part: Part, barred: Numbers, settings: InteractionsConfig, rng: np.random.Generator
 ) -> Part:
-    """Add negatives to a part up to the requested number, which includes given negatives.
+    """Add negatives to a split up to the requested number; negatives of the input count as well.
 
-    No negatives are drawn for a protein whose interactions were all dropped: it would occur in
-    negatives only.
+    No negatives are drawn for a protein whose interactions were all dropped, because such a protein
+    would occur in negatives only.
     """
     positives = int(part.labels.sum())
     wanted = round(settings.negatives_per_positive * positives) - (len(part.labels) - positives)
@@ -284,7 +284,7 @@ def _add_negatives(
 
 @dataclass(frozen=True)
 class _Writer:
-    """Writes the files of a species; proteins are numbers here."""
+    """Writes the benchmark files of a species, replacing protein numbers by their ids."""
 
     folder: Path
     names: tuple[str, ...]
@@ -302,7 +302,7 @@ class _Writer:
         _write_text(path, "".join(lines))
 
     def write_graph(self, path: Path, parts: Sequence[Part]) -> list[str]:
-        """Write the network of the positive pairs, with all proteins of the parts as nodes."""
+        """Write the network of positive pairs; return its nodes: all proteins of these splits."""
         graph = nx.Graph()
         members = np.unique(np.concatenate([part.pairs for part in parts]))
         graph.add_nodes_from(self.names[number] for number in members)
@@ -346,14 +346,15 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _describe(record: Mapping[str, Any], material: Material) -> str:
-    """Write the README of the prepared benchmark."""
+    """Return the text of the prepared benchmark's README."""
     lines = [
         f"# {record['species']}: a benchmark prepared from interactions",
         "",
-        "Made by a program from the files below; `preparation.json` has the settings, the hashes",
-        "of the files and all counts. Proteins are divided into train, val and test, so that no",
-        "protein is in two; pairs between parts are dropped. Negatives are pairs that the input",
-        "does not list, drawn so that each protein is about as often in them as in the positives.",
+        "This benchmark was made automatically from the files below; `preparation.json` contains",
+        "the settings, the hashes of the files and all counts. Each protein is in only one of",
+        "train, val and test; pairs of proteins from different splits are dropped. Negatives are",
+        "pairs that the input does not list, drawn so that each protein occurs about as often in",
+        "negatives as in positives.",
         *_describe_similarity(record),
         "",
         "| file | xxh3 |",
@@ -361,7 +362,7 @@ def _describe(record: Mapping[str, Any], material: Material) -> str:
         *(f"| {path} | {digest} |" for path, digest in record["files"].items()),
     ]
     for name, table in material.tables.items():
-        lines += ["", f"What was read ({name}):", "", "```", *format_counts(table), "```"]
+        lines += ["", f"Lines read ({name}):", "", "```", *format_counts(table), "```"]
     lines += ["", "| strategy | part | proteins | positives | negatives |", "|---|---|---|---|---|"]
     for strategy, parts in record["splits"].items():
         counts = {name: part for name, part in parts.items() if name != "dropped"}
@@ -375,8 +376,8 @@ def _describe_similarity(record: Mapping[str, Any]) -> list[str]:
     identity = record["settings"]["max_identity"]
     if identity is None:
         return []
-    kind = "approximate: it misses pairs" if record["similarity"] == "k-mers" else "all against all"
+    kind = "approximate, misses some pairs" if record["similarity"] == "k-mers" else "all pairs"
     return [
-        f"Proteins that are more than {identity:.0%} identical are in one part (by"
+        f"Proteins that are more than {identity:.0%} identical are in the same split (searched by"
         f" {record['similarity']}; {kind})."
     ]

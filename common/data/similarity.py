@@ -1,15 +1,15 @@
-"""Which protein sequences are similar, and the groups that they form.
+"""Finds similar protein sequences, and groups proteins whose sequences are similar.
 
-Two sequences are similar at an identity when they are the same, or when a local alignment has at
-least that share of identical columns and covers at least 80 % of one of the two (`COVERAGE`).
-Covering the shorter one is enough: a fragment is similar to the protein it is from, but two long
-proteins that share a small domain are not. Without the coverage, shared domains would chain
-thousands of human proteins together.
+Two sequences are similar at an identity if they are equal, or if a local alignment has at least
+that fraction of identical columns and covers at least 80 % of one of the two sequences
+(`COVERAGE`). Covering the shorter sequence is enough: a fragment is similar to its whole protein,
+but two long proteins that share a small domain are not similar. Without the coverage, shared
+domains would join thousands of human proteins into one group.
 
-MMseqs2 finds the pairs, all against all, where `mmseqs` is on the PATH. Otherwise this module
-searches by shared k-mers. That is approximate: it misses pairs, more of them at low identities.
+MMseqs2 compares all sequences with each other if `mmseqs` is on the PATH. Otherwise this module
+searches by shared k-mers, which is approximate: it misses pairs, more of them at low identities.
 
-`match_sequences` instead measures how similar sequences are to others, however little that is.
+`match_sequences` instead measures the similarity of queries and targets, however low it is.
 """
 
 from __future__ import annotations
@@ -36,34 +36,34 @@ Method = Literal["mmseqs2", "k-mers"]
 Numbers = NDArray[np.int64]
 
 COVERAGE = 0.8
-EXPECT = "10"  # of `match_sequences`: finds distant relatives, and some matches by chance
+EXPECT = "10"  # E-value of `match_sequences`: finds distant relatives, and some chance matches
 COMMAND = "mmseqs"
 
-_MMSEQS_LEAST = 14  # residues; MMseqs2 fails if all sequences are shorter
+_MMSEQS_LEAST = 14  # residues; MMseqs2 fails if every sequence is shorter
 _LETTERS = b"ACDEFGHIKLMNPQRSTVWY"
-# The positions that a seed compares: gaps between them find more. At high identities, similar
-# proteins share long seeds, which few other proteins do.
+# The positions that a seed compares (1); gaps make a seed more sensitive. At high identities,
+# similar proteins share long seeds, which few other pairs of proteins share.
 _SEED, _LONG_SEED, _LONG_FROM = "110111", "110110111011", 0.6
-_MOST_SHARED = 100  # proteins that have a seed; a seed of more proteins says nothing
+_MOST_SHARED = 100  # a seed that occurs more often than this is not informative
 # Seeds needed near one diagonal to align a pair: in general, and with a sequence below _SHORT.
 _LEAST_SEEDS, _LEAST_IN_SHORT, _SHORT = 3, 2, 200
 _BITS_DIAGONAL, _BITS_BIN = 18, 5  # 2^17 residues at most; diagonals are searched 32 at a time
 _BAND = 48  # diagonals on each side that an alignment may use
 _SWITCH = 3  # identical residues that a change of diagonal costs
 _BATCH = 1024
-# The estimate counts identical residues over the whole shorter sequence and loses those that
-# long gaps take out of the band: a pair needs only this part of the required identity.
+# The estimate counts identical residues over the whole shorter sequence and misses residues that
+# long gaps move out of the band, so a pair needs only this fraction of the required identity.
 _LENIENCE = 0.7
 
 
 @dataclass(frozen=True, eq=False)
 class Similarity:
-    """The similar pairs among sequences.
+    """All pairs of similar sequences in a set of sequences.
 
     Attributes:
-        names: The sequences' ids.
-        pairs: (K, 2) row numbers of similar ones, the smaller first, distinct.
-        method: How they were found.
+        names: The ids of all sequences.
+        pairs: (K, 2) distinct pairs of indices into `names`, the smaller first.
+        method: The search method that found the pairs.
     """
 
     names: tuple[str, ...]
@@ -71,7 +71,7 @@ class Similarity:
     method: Method
 
     def groups(self) -> Numbers:
-        """(N,) the group of each sequence: single linkage, so no similar pair is in two groups."""
+        """Return the group (N,) of each sequence by single linkage of similar sequences."""
         count = len(self.names)
         links = coo_matrix((np.ones(len(self.pairs)), self.pairs.T), shape=(count, count))
         groups: Numbers = connected_components(links, directed=False)[1].astype(np.int64)
@@ -80,13 +80,13 @@ class Similarity:
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """Which of some sequences resemble which of others, and how much.
+    """The matching pairs of a query and a target sequence, with the identity of each pair.
 
     Attributes:
-        pairs: (K, 2) row number of a query and of a target, distinct, sorted.
-        shares: (K,) identical residues of their alignment over the length of the shorter one,
-            above 0, at most 1.
-        method: How they were found.
+        pairs: (K, 2) the indices of a query and a target, distinct, sorted.
+        shares: (K,) identical residues of the alignment divided by the length of the shorter
+            sequence, above 0, at most 1.
+        method: The search method that found the pairs.
     """
 
     pairs: Numbers
@@ -97,12 +97,12 @@ class Matches:
 def find_similar(
     sequences: Mapping[str, str], identity: float, method: Method | None = None
 ) -> Similarity:
-    """Return the pairs of sequences that are similar at an identity.
+    """Find all pairs of sequences that are similar at an identity.
 
     Args:
-        sequences: By id.
-        identity: Share of identical residues, above 0, at most 1.
-        method: None takes MMseqs2 where it is installed.
+        sequences: The sequences by id.
+        identity: The fraction of identical residues, above 0, at most 1.
+        method: The search method; None uses MMseqs2 if it is installed, otherwise k-mers.
 
     Raises:
         UserError: MMseqs2 fails.
@@ -119,15 +119,15 @@ def find_similar(
 def match_sequences(
     queries: Sequence[str], targets: Sequence[str], method: Method | None = None
 ) -> Matches:
-    """Compare every query with every target, without a minimum identity or coverage.
+    """Find all pairs of a query and a target that match, without a minimum identity or coverage.
 
-    Equal sequences always match. What else does is a local alignment with an expect value of at
-    most `EXPECT` (MMseqs2), or two sequences that share seeds near one diagonal (k-mers).
+    Equal sequences always match. Two other sequences match if MMseqs2 finds a local alignment with
+    an E-value of at most `EXPECT`, or (k-mers) if the sequences share seeds near one diagonal.
 
     Args:
-        queries: Sequences.
-        targets: Those that they are compared with.
-        method: None takes MMseqs2 where it is installed.
+        queries: The sequences to compare.
+        targets: The sequences with which the queries are compared.
+        method: The search method; None uses MMseqs2 if it is installed, otherwise k-mers.
 
     Raises:
         UserError: MMseqs2 fails.
@@ -139,19 +139,19 @@ def match_sequences(
     equal = equal[(equal[:, 0] < len(queries)) & (equal[:, 1] >= len(queries))]
     pairs = np.concatenate([pairs, equal - [0, len(queries)]])
     shares = np.concatenate([shares, np.ones(len(equal))])
-    # The best alignment of a pair comes first, and the others are dropped.
+    # The best alignment of a pair comes first, and all other alignments are dropped.
     order = np.argsort(-shares, kind="stable")
     distinct, first = np.unique(pairs[order], axis=0, return_index=True)
     return Matches(distinct, shares[order][first], method)
 
 
 def best_method() -> Method:
-    """MMseqs2 where it is installed, otherwise k-mers."""
+    """Return the best available search method: MMseqs2 if installed, otherwise k-mers."""
     return "mmseqs2" if shutil.which(COMMAND) else "k-mers"
 
 
 def _find_equal(texts: Sequence[str]) -> Numbers:
-    """Return all pairs of the same sequence."""
+    """Return all pairs of indices of equal sequences, (K, 2)."""
     rows: dict[str, list[int]] = {}
     for row, text in enumerate(texts):
         rows.setdefault(text, []).append(row)
@@ -180,7 +180,7 @@ def _match_mmseqs(
 def _run_mmseqs(
     queries: Sequence[str], targets: Sequence[str], options: Sequence[str], columns: str
 ) -> NDArray[np.float64]:
-    """For every alignment found, the row numbers of query and target, and these columns."""
+    """Run MMseqs2; return the indices of query and target and `columns` for every alignment."""
     with tempfile.TemporaryDirectory(prefix="mmseqs-") as name:
         folder = Path(name)
         fasta, others, hits = (folder / file for file in ("queries", "targets", "hits.tsv"))
@@ -197,17 +197,17 @@ def _run_mmseqs(
             words = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
             raise UserError(
                 f"'{COMMAND} easy-search' failed with exit code {done.returncode}"
-                f" ({excerpt(words[-1])}); repair MMseqs2, or take it off the PATH so that similar"
-                " sequences are searched by k-mers"
+                f" ({excerpt(words[-1])}); reinstall MMseqs2, or remove it from the PATH to search"
+                " for similar sequences by k-mers instead"
             )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # about an empty file: nothing is similar
+            warnings.simplefilter("ignore", UserWarning)  # an empty file: no sequence is similar
             rows = np.loadtxt(hits, ndmin=2)
         return rows.reshape(-1, 3 + columns.count(","))
 
 
 def _search_kmers(texts: Sequence[str], identity: float) -> Numbers:
-    """Return the pairs with common seeds near one diagonal and enough identical residues there."""
+    """Return pairs that share seeds near one diagonal and have the required identity there."""
     residues, lengths = number_residues(texts)
     seed = _LONG_SEED if identity >= _LONG_FROM else _SEED
     a, b, diagonal = _find_candidates(residues, lengths, seed)
@@ -219,7 +219,7 @@ def _search_kmers(texts: Sequence[str], identity: float) -> Numbers:
 def _match_kmers(
     queries: Sequence[str], targets: Sequence[str]
 ) -> tuple[Numbers, NDArray[np.float64]]:
-    """Queries and targets that share seeds near one diagonal."""
+    """Return pairs of a query and a target with shared seeds near one diagonal, and identities."""
     residues, lengths = number_residues([*queries, *targets])
     found = np.stack(_find_candidates(residues, lengths, _SEED))
     a, b, diagonal = found[:, (found[0] < len(queries)) & (found[1] >= len(queries))]
@@ -228,7 +228,7 @@ def _match_kmers(
 
 
 def number_residues(texts: Sequence[str]) -> tuple[NDArray[np.int8], Numbers]:
-    """Return the residues of all sequences end to end (-1 if unusual), and the lengths."""
+    """Return the concatenated residues of all sequences as numbers (-1 if unusual), and lengths."""
     letters = np.full(256, -1, np.int8)
     letters[np.frombuffer(_LETTERS, np.uint8)] = np.arange(len(_LETTERS))
     residues = letters[np.frombuffer("".join(texts).encode("latin-1", "replace"), np.uint8)]
@@ -238,13 +238,13 @@ def number_residues(texts: Sequence[str]) -> tuple[NDArray[np.int8], Numbers]:
 def _find_candidates(
     residues: NDArray[np.int8], lengths: Numbers, seed: str
 ) -> tuple[Numbers, Numbers, Numbers]:
-    """Proteins a < b that share seeds, and the seeds' diagonal (place in a minus place in b)."""
+    """Return proteins a < b that share seeds, and the diagonals (place in a - place in b)."""
     codes, protein, place = _list_seeds(residues, lengths, seed)
     keys: list[Numbers] = [np.empty(0, np.int64)]
     for distance in range(1, _MOST_SHARED):
         here = np.flatnonzero(codes[distance:] == codes[:-distance])
         there = here + distance
-        # Seeds of a code are sorted by protein.
+        # Seeds with the same code are sorted by protein.
         here, there = (rows[protein[here] < protein[there]] for rows in (here, there))
         pair = protein[here] * len(lengths) + protein[there]
         shift = place[here] - place[there] + (1 << (_BITS_DIAGONAL - 1))
@@ -261,7 +261,7 @@ def _find_candidates(
 def _list_seeds(
     residues: NDArray[np.int8], lengths: Numbers, seed: str
 ) -> tuple[Numbers, Numbers, Numbers]:
-    """Code, protein and position of every seed that occurs more than once, sorted."""
+    """Return code, protein and position of all seeds that occur repeatedly, sorted by code."""
     offsets = np.flatnonzero(np.frombuffer(seed.encode(), np.uint8) == ord("1"))
     count = max(0, len(residues) - len(seed) + 1)
     windows = np.stack([residues[offset : offset + count] for offset in offsets], axis=1)
@@ -282,10 +282,10 @@ def _list_seeds(
 def _estimate_identity(
     residues: NDArray[np.int8], lengths: Numbers, a: Numbers, b: Numbers, diagonal: Numbers
 ) -> NDArray[np.float64]:
-    """Identical residues along the best path near a diagonal, over the shorter sequence's length.
+    """Estimate the identity of pairs: matches on the best path over the shorter length, (K,).
 
-    The path takes one residue of the shorter sequence after the other, against the other sequence
-    on any diagonal of the band; each change of diagonal costs `_SWITCH`.
+    The path compares the residues of the shorter sequence in order with the other sequence on any
+    diagonal of a band around the given diagonal; each change of diagonal costs `_SWITCH`.
     """
     swap = lengths[a] > lengths[b]
     a, b = np.where(swap, b, a), np.where(swap, a, b)
@@ -303,7 +303,7 @@ def _estimate_identity(
 def _align(
     residues: NDArray[np.int8], lengths: Numbers, a: Numbers, b: Numbers, diagonal: Numbers
 ) -> NDArray[np.int16]:
-    """Identical residues of some pairs, a being the shorter one; see `_estimate_identity`."""
+    """Count identical residues of pairs in which `a` is shorter; see `_estimate_identity`."""
     longest = int(lengths[a].max())
     places = np.arange(longest + 2 * _BAND)[:, None]
     shorter = _gather(residues, lengths, a, places[:longest], -2)
@@ -319,7 +319,7 @@ def _align(
 def _gather(
     residues: NDArray[np.int8], lengths: Numbers, proteins: Numbers, places: Numbers, filler: int
 ) -> NDArray[np.int8]:
-    """Residues at these positions, or the filler (no residue) beyond a sequence's end."""
+    """Return the residues at these positions, or the filler beyond the ends of a sequence."""
     starts = (np.cumsum(lengths) - lengths)[proteins]
     inside = (places >= 0) & (places < lengths[proteins])
     found = residues[np.where(inside, starts + places, 0)]

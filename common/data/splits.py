@@ -1,4 +1,4 @@
-"""Opens the data of a stage: the benchmark's splits with their sequences and embeddings."""
+"""Opens the data of a stage: the benchmark's splits with the embeddings of their proteins."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ HELD_OUT = "held_out"
 
 @dataclass(frozen=True)
 class Splits:
-    """The splits that a stage works on.
+    """The splits of a benchmark that a stage uses, with embeddings.
 
     Attributes:
         parts: Pairs with embeddings, by split.
-        notes: Notes on them for the log.
-        known: Pairs of the other splits whose positives are never drawn as negatives of training;
+        notes: Counts and other facts about the splits, for the log.
+        known: Pairs of the other splits, whose positives are never drawn as training negatives;
             empty if the file's negatives are used.
-        held_out: The proteins that no training pair contains, if they were asked for. All of them
-            are in `store`.
+        held_out: The proteins that no training pair contains, all of which are in `store`; None
+            if they were not requested.
     """
 
     parts: dict[str, PairData]
@@ -50,26 +50,28 @@ class Splits:
 
     @property
     def monitored(self) -> PairData:
-        """The pairs to validate on: those of held-out proteins, if some were set aside."""
+        """The validation pairs: pairs of held-out proteins if there are any, or else `val`."""
         return self.parts.get(HELD_OUT) or self.parts["val"]
 
 
 def open_splits(
     config: Config, names: Sequence[Split], accelerator: Accelerator, needed_by: str = ""
 ) -> Splits:
-    """Read the splits, embed proteins that the cache lacks, and join both.
+    """Read splits of the configured benchmark and open the embeddings of their proteins.
 
-    With `data_config.validation.mode: protein_disjoint`, training pairs that contain a held-out
-    protein are left out, and `held_out` is a further part, of pairs among these proteins.
+    Embeddings that the cache lacks are computed. With `data_config.validation.mode:
+    protein_disjoint`, training pairs that contain a held-out protein are left out, and a further
+    part named `held_out` contains pairs among held-out proteins.
 
     Args:
-        config: The stage's.
+        config: The configuration of the stage.
         names: The splits to open.
-        accelerator: The processes.
+        accelerator: The processes of the run.
         needed_by: The setting that needs a network of held-out proteins in any validation mode.
 
     Raises:
-        UserError: The data are missing or wrong, do not fit the model, or have no such network.
+        UserError: The data are missing or wrong, do not fit the model, or have no network of
+            held-out proteins although `needed_by` needs one.
     """
     others: tuple[Split, ...] = ()
     if "train" in names and config.data.dataloader.sampling.negatives.source == "resampled":
@@ -97,18 +99,19 @@ def open_splits(
 def hold_out(
     config: Config, tables: Mapping[str, PairTable], needed_by: str = ""
 ) -> tuple[dict[str, PairTable], HeldOut]:
-    """Set proteins aside as configured, or check that the validation proteins are held out.
+    """Hold out proteins as configured, or check that training contains no validation protein.
 
     Args:
-        config: The stage's.
+        config: The configuration of the stage.
         tables: The pairs of all splits.
-        needed_by: The setting that needs these proteins, for the message.
+        needed_by: The setting that needs held-out proteins, for the message.
 
     Returns:
-        The splits after that, with one more for the proteins set aside; and these proteins.
+        The remaining pairs by split, with the additional split `held_out` if proteins were held
+        out here; and the held-out proteins.
 
     Raises:
-        UserError: There are too few, or training pairs contain the validation proteins.
+        UserError: There are too few proteins, or training contains validation proteins.
     """
     settings, benchmark = config.data.validation, config.data.benchmark
     train, validation = tables["train"], tables["val"]
@@ -116,10 +119,9 @@ def hold_out(
         held_out = find_held_out(train, validation)
         if held_out is None:
             raise UserError(
-                f"{needed_by} needs a network of proteins that no training pair contains, but the"
-                " validation pairs"
-                f" of {benchmark.species} {benchmark.split_strategy} share proteins with training;"
-                " set data_config.validation.mode: protein_disjoint"
+                f"{needed_by} needs validation proteins that no training pair contains, but the"
+                f" validation pairs of {benchmark.species} {benchmark.split_strategy} share"
+                " proteins with training; set data_config.validation.mode: protein_disjoint"
             )
         return dict(tables), held_out
     strategy, seed = benchmark.split_strategy, config.run.seed
@@ -133,10 +135,10 @@ def embed_tables(
     sequences: Mapping[str, str],
     accelerator: Accelerator,
 ) -> tuple[dict[str, PairData], dict[str, object]]:
-    """Join tables of pairs with the embeddings of their proteins, computing new ones.
+    """Combine tables of pairs with protein embeddings, computing those that the cache lacks.
 
     Returns:
-        The data by the tables' names, and notes on them for the log.
+        The pairs with embeddings by the tables' names, and notes about the tables for the log.
 
     Raises:
         UserError: Proteins have no sequence (unless such pairs are dropped by configuration), or
@@ -153,7 +155,8 @@ def embed_tables(
     if config.model.input_dim not in ("auto", store.dim):
         raise UserError(
             f"model_config.input_dim is {config.model.input_dim}, but the embeddings of"
-            f" {config.data.embeddings.model_name} have {store.dim} dimensions; set it to auto"
+            f" {config.data.embeddings.model_name} have {store.dim} dimensions; set input_dim to"
+            " auto"
         )
     read = read_for_model(store, config, accelerator)
     return {name: PairData(table, read) for name, table in kept.items()}, notes
@@ -162,7 +165,7 @@ def embed_tables(
 def check_tables(
     config: Config, tables: Mapping[str, PairTable], sequences: Mapping[str, str]
 ) -> tuple[dict[str, PairTable], dict[str, object]]:
-    """Keep the pairs whose proteins have sequences; return them with notes for the log.
+    """Keep the pairs whose proteins have sequences; return these pairs and notes for the log.
 
     Raises:
         UserError: Proteins have no sequence, unless such pairs are dropped by configuration.
@@ -180,14 +183,14 @@ def check_tables(
 
 
 def read_for_model(store: EmbeddingStore, config: Config, accelerator: Accelerator) -> Store:
-    """Return the embeddings that the configured model reads: all residues, or their means."""
+    """Return the embeddings that the configured model reads: per residue, or per-protein means."""
     if MODELS.get(config.model.model).reads_means:
         return open_means(store, accelerator)
     return store
 
 
 def residue_statistics(data: PairData) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (D,) over all residues of these pairs' proteins, in float32."""
+    """Return the mean and standard deviation (D,) over all residues of all proteins, in float32."""
     sums = np.zeros((2, data.store.dim))
     for protein in data.table.proteins:
         sums += data.store.sums(protein)

@@ -1,8 +1,9 @@
 """Divides an interaction network: draws test proteins, labelled pairs and node sets.
 
-The procedure is PRING's: a walk over the network chooses the test proteins, pairs between the two
-sides are dropped, and every side gets as many negative pairs as it has interactions. Proteins are
-numbers here, and a network is a symmetric matrix or the list of every protein's neighbours.
+The procedure is PRING's: a walk over the network chooses the test proteins, pairs between a test
+protein and another protein are dropped, and every split gets as many negative pairs as it has
+interactions. Proteins are numbers here, and a network is a symmetric matrix or the list of every
+protein's neighbours.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ Matrix = npt.NDArray[np.bool_]
 Pairs = npt.NDArray[np.int64]
 Neighbours = Sequence[Sequence[int]]
 
-# An unbroken walk over a real network swallows whole families.
+# A single long walk over a real network would take whole protein families.
 _WALK_LENGTH = 20
-# A group of similar proteins larger than this share of val or test stays in train.
+# A group of similar proteins that is larger than this fraction of val or test stays in train.
 _LARGEST_GROUP = 0.25
-_MOST_STEPS = 1000  # of a random walk without finding a new node
+_MOST_STEPS = 1000  # the length of a random walk, including returns to visited nodes
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +43,7 @@ class LabelledPairs:
 
     @property
     def positives(self) -> Pairs:
-        """The pairs (P, 2) that interact."""
+        """The positive pairs (P, 2)."""
         positives: Pairs = self.pairs[self.labels == 1]
         return positives
 
@@ -54,10 +55,10 @@ def draw_test_proteins(
     rng: np.random.Generator,
     walk_length: int | None = None,
 ) -> Pairs:
-    """Draw the test proteins; return their numbers, sorted.
+    """Draw `count` test proteins by walks over the network; return their sorted numbers.
 
-    An unbroken walk swallows whole families, which are then missing from the train side; with
-    `walk_length`, the walk starts anew after that many nodes.
+    A single long walk takes whole protein families, which training then lacks; with `walk_length`,
+    a new walk starts after that many nodes.
     """
     return np.sort(np.array(_walk_over(neighbours, strategy, count, walk_length, rng)))
 
@@ -69,13 +70,13 @@ def draw_sides(
     strategy: Strategy,
     rng: np.random.Generator,
 ) -> Pairs:
-    """Draw the side (n,) of every protein: 0 for train, 1 for val, 2 for test.
+    """Assign every protein to a split (n,): 0 for train, 1 for val, 2 for test.
 
     Args:
-        positives: (P, 2) the network.
-        groups: (n,) a number for each protein; those that share it are put on one side.
-        shares: The shares of the proteins that go to val and to test.
-        strategy: The kind of walk that draws them.
+        positives: (P, 2) the interactions.
+        groups: (n,) the group of each protein; proteins of one group go to the same split.
+        shares: The fractions of the proteins that go to val and to test.
+        strategy: The kind of walk that draws the proteins of val and test.
         rng: The random generator.
     """
     _, groups = np.unique(groups, return_inverse=True)
@@ -93,7 +94,7 @@ def draw_sides(
 
 
 def neighbours_of(edges: Pairs, members: Pairs) -> list[list[int]]:
-    """Return the neighbours of every member among the members, by their indices in `members`."""
+    """Return every member's neighbours among the members, as indices into `members`."""
     places = np.full(max(edges.max(initial=0), members.max(initial=0)) + 1, -1)
     places[members] = np.arange(len(members))
     neighbours: list[list[int]] = [[] for _ in members]
@@ -112,16 +113,17 @@ def draw_pairs(
     plausible: Matrix | None = None,
     plausible_share: float = 0.0,
 ) -> LabelledPairs:
-    """Draw labelled pairs among some proteins, shuffled, half of them positive.
+    """Draw labelled pairs of some proteins in random order, half of them positive.
 
     Args:
-        binds: Who interacts with whom.
-        members: Numbers of the proteins, sorted.
+        binds: Which proteins interact, as a symmetric matrix.
+        members: Sorted numbers of the proteins.
         rng: The random generator.
-        most: Keep no more positive pairs than this, self-pairs first; None keeps all.
-        plausible: Pairs that may interact although `binds` does not say so. As negatives they would
-            mislead the model, so only a given share of the negatives is taken from them.
-        plausible_share: That share.
+        most: The maximum number of positive pairs, self-pairs first; None keeps all.
+        plausible: Pairs that may interact although `binds` does not say so. Such pairs would
+            mislead the model as negatives, so only `plausible_share` of the negatives are drawn
+            from these pairs.
+        plausible_share: The fraction of the negatives that are plausible pairs.
     """
     rows, columns = np.triu_indices(len(members))
     a, b = members[rows], members[columns]
@@ -149,7 +151,7 @@ def draw_node_sets(
     strategy: Strategy,
     rng: np.random.Generator,
 ) -> dict[int, list[list[int]]]:
-    """Draw sorted node sets from fresh walks, `number` of every size that the network allows."""
+    """Draw `number` node sets of every size up to the network's size, each from a new walk."""
     return {
         size: [sorted(_walk_over(neighbours, strategy, size, None, rng)) for _ in range(number)]
         for size in sizes
@@ -158,7 +160,7 @@ def draw_node_sets(
 
 
 def list_neighbours(binds: Matrix) -> list[list[int]]:
-    """Return the numbers of each node's neighbours, without the node itself."""
+    """Return the neighbours of each node, without the node itself."""
     return [[int(b) for b in np.flatnonzero(row) if b != a] for a, row in enumerate(binds)]
 
 
@@ -169,7 +171,7 @@ def _walk_over(
     walk_length: int | None,
     rng: np.random.Generator,
 ) -> list[int]:
-    """`count` distinct nodes, from walks of at most `walk_length` nodes each."""
+    """Draw `count` distinct nodes by walks of at most `walk_length` nodes each."""
     drawn: dict[int, None] = {}
     while len(drawn) < count:
         fresh = [node for node in range(len(neighbours)) if node not in drawn]
@@ -185,7 +187,7 @@ def _walk_breadth_first(
     neighbours: Neighbours, start: int, rng: np.random.Generator
 ) -> Iterator[int]:
     queue, seen = [start], {start}
-    for node in queue:  # grows in the loop
+    for node in queue:  # the queue grows in the loop
         yield node
         fresh = [other for other in neighbours[node] if other not in seen]
         seen.update(fresh)

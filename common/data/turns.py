@@ -1,6 +1,6 @@
-"""Processes that would write the same directory take turns, so that only the first one does.
+"""File locks with which processes write a directory in turn, so that only the first writes it.
 
-A process can also hold a file, so that no other one replaces what it reads.
+A process can also hold a file, so that no other process replaces the data while they are read.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _HELD: dict[Path, IO[bytes]] = {}
 
 
 def hold(file: Path) -> None:
-    """Let other processes know, until this one ends, that it reads what belongs to a file."""
+    """Mark a file as in use until this process ends, so that no other process replaces it."""
     _release(file)
     opened = file.open("rb")
-    with suppress(OSError):  # The file system has no locks.
+    with suppress(OSError):  # The file system does not support locks.
         fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
     _HELD[file.absolute()] = opened
 
 
 def is_held_elsewhere(file: Path) -> bool:
-    """Whether another process holds a file; this one gives it up."""
+    """Release this process's hold on a file, and return whether another process holds it."""
     _release(file)
     if not file.exists():
         return False
@@ -49,10 +49,10 @@ def _release(file: Path) -> None:
 
 @contextmanager
 def in_turn(directory: Path) -> Iterator[None]:
-    """Wait for the turn to write a directory, and hold it.
+    """Wait until no other process writes the directory, then lock the directory for this process.
 
-    The lock is a hidden file beside the directory, also on file systems that machines share. The
-    system frees it however the process ends.
+    The lock is a hidden file beside the directory and also works on shared file systems. The
+    operating system releases the lock however the process ends.
 
     Raises:
         UserError: The parent directory cannot be created or written.
@@ -71,6 +71,6 @@ def in_turn(directory: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # A process that waits for the deleted file, or makes a new one, finds the work done.
+        # Processes that wait for the deleted file, or create a new one, find the directory written.
         path.unlink(missing_ok=True)
         lock.release()

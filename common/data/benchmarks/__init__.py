@@ -1,1 +1,1 @@
-"""The benchmarks: each has its own module, and all follow the same interface."""
+"""Benchmarks such as PRING: one module per benchmark, with a common interface."""

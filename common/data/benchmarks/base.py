@@ -1,8 +1,7 @@
-"""The interface of benchmarks: what every benchmark provides, whatever its files look like.
+"""Defines `Benchmark`, the interface through which splits, sequences and networks are read.
 
-A benchmark is a class, registered by its name in `common.registry.BENCHMARKS`. Constructing it
-opens the files on the disk; `provide` generates or fetches missing files first, where that is
-possible.
+A benchmark is a class that is registered by name in `common.registry.BENCHMARKS`. The constructor
+opens the files on disk; before that, `provide` generates or downloads missing files if possible.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ Split = Literal["train", "val", "test", "all_test"]
 
 
 class Benchmark(abc.ABC):
-    """One species and split strategy of a benchmark.
+    """A benchmark, restricted to one species and one split strategy.
 
     Attributes:
         settings: The configuration in `data_config.benchmark`.
         name: The benchmark's registered name.
         species: The species' name.
-        strategy: How the test proteins, or the sampled subgraphs of them, were drawn.
-        cache_dir: Where parsed text files are kept.
+        strategy: The kind of walk that drew the test proteins, or the node sets among them.
+        cache_dir: The directory in which parsed text files are kept.
 
     Raises:
-        UserError: The benchmark, or this species, does not exist on the disk.
+        UserError: The benchmark, or this species, does not exist on disk.
     """
 
     def __init__(self, settings: BenchmarkConfig) -> None:
@@ -49,17 +48,16 @@ class Benchmark(abc.ABC):
         splits: Sequence[Split] = (),
         functional: Sequence[str] = (),
     ) -> None:
-        """Generate or fetch the missing files; rank 0 calls this before all ranks open them.
+        """Generate or download missing files; called by the main process before files are opened.
 
         Args:
             settings: The configured species and strategy.
-            seed: The seed for what is generated.
-            splits: The splits that will be read; `test` stands for the test network and node sets
-                as well.
+            seed: The seed of a generated benchmark.
+            splits: The splits that will be read; `test` includes the test network and node sets.
             functional: The files of `functional_dir` that will be read.
 
         Raises:
-            UserError: The benchmark cannot be generated or fetched.
+            UserError: The benchmark cannot be generated or downloaded.
         """
 
     @classmethod
@@ -70,14 +68,14 @@ class Benchmark(abc.ABC):
         splits: Sequence[Split] = (),
         functional: Sequence[str] = (),
     ) -> None:
-        """Like `provide`, for the configured species; may use other sections of `data_config`."""
+        """Provide the files of the configured species, given the whole `data_config`."""
         cls.provide(data.benchmark, seed, splits, functional)
 
     @abc.abstractmethod
     def pairs(self, split: Split) -> PairTable:
         """Return the labelled pairs of a split.
 
-        `all_test` is every unordered pair of the test proteins, self-pairs included.
+        `all_test` contains all unordered pairs of test proteins, self-pairs included.
         """
 
     @abc.abstractmethod
@@ -86,53 +84,54 @@ class Benchmark(abc.ABC):
 
     @abc.abstractmethod
     def test_graph(self) -> nx.Graph:
-        """Return the interactions among the test proteins, self-loops included."""
+        """Return the network of interactions among the test proteins, self-loops included."""
 
     @abc.abstractmethod
     def node_sets(
         self, strategies: Sequence[Strategy] = ()
     ) -> dict[Strategy, dict[int, list[frozenset[str]]]]:
-        """Return the sampled subsets of the test proteins by strategy and size.
+        """Return the sampled sets of test proteins (node sets) by strategy and size.
 
-        Only strategies that sample this same test network are returned, the configured one first.
+        Only strategies that sample this test network are returned, the configured one first.
 
         Args:
-            strategies: The strategies whose node sets are wanted; if empty, all that exist.
+            strategies: The requested strategies; if empty, all that have node sets.
 
         Raises:
-            UserError: There are no node sets, or none of a strategy that is wanted.
+            UserError: There are no node sets, or a requested strategy has none.
         """
 
     def files(self) -> Mapping[str, Path]:
-        """Return the files that the benchmark is read from, by their content."""
+        """Return the paths of the benchmark's files by kind, such as `test`."""
         return {}
 
     def has(self, content: str) -> bool:
-        """Whether there is a file with this content; always true if no files are listed."""
+        """Return whether a file of this kind exists; always true if `files` lists no files."""
         files = self.files()
         return content in files or not files
 
     def functional_file(self, name: str, task: str) -> Path:
-        """Return a file of the functional data: complexes, GO terms, essential proteins.
+        """Return the path of a functional data file: complexes, GO terms or essential proteins.
 
         Args:
-            name: The file's name.
-            task: The task that needs it, for the message.
+            name: The name of the file.
+            task: The task that needs the file, for the message.
 
         Raises:
-            UserError: `data_config.benchmark.functional_dir` is not set, or does not have the file.
+            UserError: `data_config.benchmark.functional_dir` is not set, or lacks the file.
         """
         key, configured = "data_config.benchmark.functional_dir", self.settings.functional_dir
         if configured is None:
             raise UserError(
-                f"the task {task} needs {key}, the folder with the benchmark's complexes, GO terms"
-                " and essential proteins; set it, or leave the task out"
+                f"{key} is not set, but the task {task} needs this folder, which contains the"
+                " benchmark's complexes, GO terms and essential proteins; set the key, or leave out"
+                " the task"
             )
         path = Path(configured) / name
         if not path.is_file():
             lacks = f"has no {name}" if path.parent.is_dir() else "is not an existing directory"
             raise UserError(
-                f"{key} ({path.parent}) {lacks}, but the task {task} needs {path}; set it to the"
-                " folder that has this file, or leave the task out"
+                f"{key} ({path.parent}) {lacks}, but the task {task} needs this file; set the key"
+                f" to the folder that contains {name}, or leave out the task"
             )
         return path

@@ -1,4 +1,4 @@
-"""A benchmark of the user's own interactions: prepared once, then read like PRING."""
+"""Defines the benchmark of the user's own interactions: prepared once, then read like PRING."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from common.data.benchmarks.pring import Pring
 
 
 class OwnInteractions(Pring):
-    """The user's own interactions, in PRING's nested layout."""
+    """A benchmark of the user's own interactions, stored in PRING's nested layout."""
 
-    # Only given splits can lack a file.
-    remedy = "name one in data_config.interactions.splits, or do without the stage that needs it"
+    # Only a benchmark of splits that the user provides can lack a file.
+    remedy = (
+        "set the split's file in data_config.interactions.splits, or leave out the stage that"
+        " needs this split"
+    )
 
     @classmethod
     def prepare(
@@ -24,11 +27,11 @@ class OwnInteractions(Pring):
         splits: Sequence[Split] = (),
         functional: Sequence[str] = (),
     ) -> None:
-        """Prepare the benchmark from `data_config.interactions`, unless it exists."""
+        """Prepare the benchmark from `data_config.interactions`, unless it already exists."""
         # Evaluation on a prepared benchmark does not need this import.
         from common.data.preparation import ensure_prepared
 
-        # Runs with several seeds share one split. Otherwise a model would be judged on a split
-        # whose test proteins it was trained on.
+        # Runs with several seeds share one split. Otherwise a model could be evaluated on test
+        # proteins that it was trained on.
         benchmark, own = data.benchmark, data.interactions
         ensure_prepared(Path(benchmark.root_dir), benchmark.species, own, own.seed)

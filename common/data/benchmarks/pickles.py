@@ -1,9 +1,10 @@
-"""Read graphs and node sets from the benchmark's pickles without trusting them.
+"""Reads graphs and node sets from pickle files safely, without running code from the files.
 
-A pickle is a program. This reader runs nothing that it names: an explicit list contains the names
-that a networkx graph, or a frozen subgraph view, consists of; each is read as an inert record of
-its attributes, and the graph is rebuilt from the records after checking them. Any other name is
-refused before it is imported. UniProt names (`sp|P12345|NAME`) are read as their accessions.
+A pickle file can name any Python function to be run. This reader accepts only an explicit list of
+names, which networkx graphs and frozen subgraph views consist of. An object with such a name is
+read as a record of its attributes without any behaviour, and the graph is rebuilt from the checked
+records. Any other name is refused before it is imported. UniProt names (`sp|P12345|NAME`) are read
+as accessions.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from common.errors import UserError, excerpt
 
 
 class _Record:
-    """The attributes that the file gives for one object, without its behaviour."""
+    """The attributes of one pickled object, without the behaviour of its class."""
 
     attributes: dict[str, Any]
 
@@ -54,11 +55,11 @@ class _NoFilter(_Record):
 
 
 class _Ignored(_Record):
-    """Data that networkx stores beside the graph's content and can compute again."""
+    """A pickled object that is not needed, because networkx can compute it again."""
 
 
 class _Set(_Record):
-    """A set as pickle protocols 2 and 3 write it: a call of `set` with a list."""
+    """A set as pickle protocols 2 and 3 store it: a call of `set` with a list."""
 
 
 _COREVIEWS, _FILTERS = "networkx.classes.coreviews", "networkx.classes.filters"
@@ -83,7 +84,7 @@ _LARGEST_SIZE = 2**31
 
 _PLAIN_KEYS = frozenset({str, int, float, bool, bytes, type(None)})
 
-# Everything that a damaged or hostile stream can make the unpickler raise.
+# All exceptions that the unpickler can raise for a damaged or malicious file.
 _UNREADABLE = (
     pickle.UnpicklingError,
     EOFError,
@@ -107,7 +108,7 @@ def _plain_keys(keys: list[Any]) -> list[Any]:
     return keys
 
 
-# The opcodes that hash what lies on the stack, and where in the stack the keys are.
+# The opcodes that hash objects on the stack, and the positions of these keys in the stack.
 _HASHING_OPCODES: dict[bytes, slice] = {
     pickle.SETITEM: slice(-2, -1),
     pickle.SETITEMS: slice(None, None, 2),
@@ -128,19 +129,20 @@ def _guarded(opcode: bytes, keys: slice) -> Callable[[Any], None]:
 
 
 class _Reader(pickle._Unpickler):
-    """Reads plain containers and the records of admitted names; keys are text and numbers.
+    """Unpickles plain containers and records of admitted names; keys must be text or numbers.
 
-    This is Python's own unpickler, because the C one (in Python 3.11 as well) hashes any key, so
-    that nested tuples overflow its stack and kill the process, and grows its memo as the file
-    demands. Scanning the opcodes first with `pickletools` cannot tell which tuples become keys, and
-    takes half as long as this class: 0.06 of 0.11 s for the human BFS test graph.
+    This is Python's pure-Python unpickler, because the C unpickler (in Python 3.11 as well) hashes
+    any key, so that nested tuples overflow its stack and kill the process, and grows its memo to
+    any size that the file demands. Scanning the opcodes first with `pickletools` cannot detect
+    which tuples become keys, and takes about half the time of this class (0.06 s and 0.11 s for the
+    human BFS test graph).
     """
 
     dispatch = pickle._Unpickler.dispatch | {
         opcode[0]: _guarded(opcode, keys) for opcode, keys in _HASHING_OPCODES.items()
     }
-    # The first allocates as much memory as the file demands, the others take objects
-    # from the registry of the process; graphs need neither.
+    # BYTEARRAY8 allocates any amount of memory that the file demands, and the EXT opcodes take
+    # objects from a registry of the process; graphs need none of these opcodes.
     for _opcode in (pickle.BYTEARRAY8, pickle.EXT1, pickle.EXT2, pickle.EXT4):
         del dispatch[_opcode[0]]
 
@@ -153,14 +155,14 @@ class _Reader(pickle._Unpickler):
         admitted = _ADMITTED.get((module, name))
         if admitted is None:
             raise UserError(
-                f"{self._path} asks for {excerpt(f'{module}.{name}', limit=120)}, which no networkx"
-                " graph needs; it is refused because loading it could run code: fetch the file from"
-                " a source you trust"
+                f"{self._path} contains {excerpt(f'{module}.{name}', limit=120)}, which no networkx"
+                " graph needs, so loading the file could run code; download the file again from a"
+                " source that you trust"
             )
         return self._make_set if admitted is _Set else admitted
 
     def _make_set(self, items: Sequence[Any] = ()) -> set[Any]:
-        """Make a set, within a limit: a small file could copy one long list into many sets."""
+        """Create a set within a limit, because a small file could copy one list into many sets."""
         self._left -= len(items)
         if self._left < 0:
             raise pickle.UnpicklingError("sets with more entries than the file can hold")
@@ -168,10 +170,11 @@ class _Reader(pickle._Unpickler):
 
 
 class _Content:
-    """What a file contains, and how many more entries it can have.
+    """The content of a pickle file, with a limit on the number of its entries.
 
-    A pickle can name one container in many places, so that a few kilobytes stand for billions of
-    entries when walked through. An entry that the file really contains takes at least a byte.
+    A pickle can refer to one container in many places, so that a few kilobytes can expand to
+    billions of entries. An entry that a file really contains takes at least one byte, so the size
+    of the file limits the number of entries.
     """
 
     def __init__(self, value: Any, size: int, path: Path) -> None:
@@ -183,27 +186,27 @@ class _Content:
         self._left -= len(entries)
         if self._left < 0:
             raise UserError(
-                f"{self.path} repeats a part of itself more often than its size allows, which no"
-                " file of the benchmark does; fetch it again"
+                f"{self.path} refers to the same data so often that it would expand beyond its own"
+                " size, so it is not a file of the benchmark; download the file again"
             )
 
 
 def load_graph(path: str | Path) -> nx.Graph:
-    """Read a pickled undirected networkx graph, or a frozen subgraph view of one.
+    """Read a pickled undirected networkx graph or frozen subgraph view, without running its code.
 
     Returns:
         A plain graph of protein ids, with edges and self-loops but without attributes.
 
     Raises:
-        UserError: The file cannot be read, names something that no graph needs (the message says
-            what), or contains anything but a graph whose nodes are strings.
+        UserError: The file cannot be read, contains a name that no graph needs, or contains
+            something other than a graph whose nodes are strings.
     """
     content = _load(Path(path))
     return _to_graph(content.value, content)
 
 
 def load_graphs(path: str | Path) -> list[nx.Graph]:
-    """Read a pickled list of graphs (the benchmark's complexes), as `load_graph` reads one."""
+    """Read a pickled list of graphs (the benchmark's complexes) as safely as `load_graph`."""
     content = _load(Path(path))
     graphs = content.value
     if not isinstance(graphs, list) or not graphs:
@@ -212,13 +215,14 @@ def load_graphs(path: str | Path) -> list[nx.Graph]:
 
 
 def load_node_sets(path: str | Path) -> dict[int, list[frozenset[str]]]:
-    """Read the benchmark's sampled node sets.
+    """Read the benchmark's sampled node sets from a pickle file.
 
     Returns:
-        The sets of each size, sizes in ascending order, sets in file order.
+        The sets of each size: sizes in ascending order, sets in the order of the file.
 
     Raises:
-        UserError: As for `load_graph`, and for anything but a dict of sizes to lists of id sets.
+        UserError: As for `load_graph`, or the file does not contain a dict of sizes to lists of
+            id sets.
     """
     content = _load(Path(path))
     sizes = content.value
@@ -232,10 +236,10 @@ def load_node_sets(path: str | Path) -> dict[int, list[frozenset[str]]]:
 
 
 def load_go_terms(path: str | Path) -> dict[str, dict[str, list[str]]]:
-    """Read the benchmark's GO terms: protein id to aspect (`go_p`, `go_f`, `go_c`) to terms.
+    """Read the GO terms of every protein, by aspect (`go_p`, `go_f`, `go_c`), from a pickle file.
 
     Raises:
-        UserError: As for `load_graph`, and for anything but such a dict.
+        UserError: As for `load_graph`, or the file does not contain such a dict.
     """
     content = _load(Path(path))
     proteins, path = content.value, content.path
@@ -261,7 +265,7 @@ def _load(path: Path) -> _Content:
     except _UNREADABLE:
         raise UserError(
             f"{path} is incomplete, or contains something other than graphs, lists, sets and"
-            " dictionaries; fetch it again"
+            " dictionaries; download the file again"
         ) from None
 
 
@@ -277,7 +281,7 @@ def _to_graph(record: object, content: _Content) -> nx.Graph:
         if not isinstance(row, dict):
             _refuse_structure(path)
         content.count(row)
-    # Rows of a view still name the neighbours that the view hides.
+    # The rows of a view still contain the neighbours that the view hides.
     is_view = isinstance(record.attributes["_adj"], _FilteredView)
     ends = [(a, b) for a, row in rows.items() for b in row if not is_view or b in rows]
     if not all(b in rows for _, b in ends):
@@ -286,7 +290,7 @@ def _to_graph(record: object, content: _Content) -> nx.Graph:
 
 
 def _shown(mapping: object, content: _Content) -> dict[Any, Any] | None:
-    """Return the entries of a dict, or of a filtered view of one; None for anything else."""
+    """Return the entries of a dict or of a filtered view, or None for any other object."""
     if isinstance(mapping, dict):
         content.count(mapping)
         return mapping
@@ -304,7 +308,7 @@ def _shown(mapping: object, content: _Content) -> dict[Any, Any] | None:
 
 
 def _build(nodes: list[str], ends: list[tuple[str, Any]], path: Path) -> nx.Graph:
-    """Build a graph from both directions of every edge, which is how networkx stores an edge."""
+    """Build a graph from a list that contains both directions of every edge, as networkx does."""
     graph = nx.Graph()
     graph.add_nodes_from(map(shorten_uniprot, nodes))
     graph.add_edges_from((shorten_uniprot(a), shorten_uniprot(b)) for a, b in ends)
@@ -322,12 +326,12 @@ def _to_ids(nodes: object, content: _Content) -> frozenset[str]:
 
 
 def _is_text(value: object) -> bool:
-    """Whether a value is a non-empty printable string."""
+    """Return whether a value is a non-empty printable string."""
     return type(value) is str and value != "" and value.isprintable()
 
 
 def _is_id(value: object) -> bool:
-    """Whether a value can be a protein id: pair files could not contain an id with a space."""
+    """Return whether a value can be a protein id: a printable string without white space."""
     return type(value) is str and value.isprintable() and len(value.split()) == 1
 
 
@@ -340,11 +344,10 @@ def _refuse(content: object, path: Path, wanted: str) -> NoReturn:
         found = f"a networkx {type(content).__name__.strip('_')}"
     else:
         found = f"{'an empty' if content in ([], {}, set()) else 'a'} {type(content).__name__}"
-    raise UserError(f"{path} contains {found}, not {wanted}; is it the right file?")
+    raise UserError(f"{path} contains {found}, not {wanted}; check the path")
 
 
 def _refuse_structure(path: Path) -> NoReturn:
     raise UserError(
-        f"{path} does not contain an undirected networkx graph of protein ids; is it the"
-        " right file?"
+        f"{path} does not contain an undirected networkx graph of protein ids; check the path"
     )

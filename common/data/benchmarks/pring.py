@@ -1,8 +1,9 @@
-"""The PRING benchmark: where its files are, in whatever layout, and where they are fetched from.
+"""Finds, downloads and reads the files of the PRING benchmark, in any layout of its releases.
 
-Below the root are the species folders, directly or in a folder that releases of the benchmark used.
-A species with splits of its own keeps them nested (`human/BFS/human_train_ppi.txt`), a test species
-is flat (`yeast/yeast_BFS_sampled_nodes.pkl`); the layout is recognized on opening.
+The species folders are in the root directory, or in a subfolder that releases of PRING used. A
+species with training data has the nested layout (`human/BFS/human_train_ppi.txt`), a species that
+is only tested on has the flat layout (`yeast/yeast_BFS_sampled_nodes.pkl`); the layout is
+recognized when the benchmark is opened.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from common.errors import UserError
 FileKind = Literal["train", "val", "test", "all_test", "test_graph", "node_sets", "sequences"]
 
 DATASET = "data_process/pring_dataset"
-CLONE = "clone https://github.com/SophieSarceau/PRING on a machine with a connection and"
-# Where the species folders may be below the root, in any release of the benchmark.
+CLONE = "clone https://github.com/SophieSarceau/PRING on a machine with internet access and"
+# The subfolders of the root that may contain the species folders, in any release of PRING.
 _OLD = "species_processed_data"
 HOLDERS = ("", _OLD, "pring_dataset", DATASET, f"data_process/{_OLD}")
 
-# Where a file is in its species' folder: first in the nested layout, then in the flat one.
+# The path of each file in its species' folder: in the nested layout, and in the flat layout.
 _PLACES: dict[FileKind, tuple[str, str]] = {
     "train": ("{strategy}/{species}_train_ppi.txt", "{species}_train_ppi.txt"),
     "val": ("{strategy}/{species}_val_ppi.txt", "{species}_val_ppi.txt"),
@@ -40,7 +41,7 @@ _PLACES: dict[FileKind, tuple[str, str]] = {
     "node_sets": ("{strategy}/test_sampled_nodes.pkl", "{species}_{strategy}_sampled_nodes.pkl"),
     "sequences": ("{species}_simple.fasta", "{species}_simple.fasta"),
 }
-# The function that reads a file, by the end of the file's name.
+# The function that reads a file, by the last part of the file's name.
 _READERS: dict[str, Callable[[Path, Path], object]] = {
     "ppi.txt": read_pairs,
     ".fasta": read_sequences,
@@ -50,7 +51,7 @@ _READERS: dict[str, Callable[[Path, Path], object]] = {
     "terms.pkl": lambda path, _: load_go_terms(path),
     "proteins.txt": lambda path, _: read_protein_list(path),
 }
-# Where the repository has the functional data, and under which names if it has renamed them.
+# The folders of the functional data in PRING's repository, and the names of renamed files.
 _FUNCTIONAL = {
     "complex_graphs.pkl": "complex_pathway/data",
     "complex_proteins.fasta": "complex_pathway/data",
@@ -64,13 +65,13 @@ OLDER_COMMIT = "29a1e37bd1482d0e27c787a69c5056de8d46cfb3"
 
 
 class Pring(Benchmark):
-    """One species and split strategy of PRING, in whatever layout its files are.
+    """The PRING benchmark, restricted to one species and one split strategy.
 
-    If the root contains several folders of the species (of two releases), the one with most files
-    is used.
+    If the root contains several folders of the species (from several releases), the folder with
+    the most files is used.
     """
 
-    # What messages advise about a missing file.
+    # The advice in messages about a missing file.
     remedy = (
         "set data_config.benchmark.download: true, add the file to data_config.benchmark.root_dir,"
         " or choose another species or split_strategy"
@@ -92,13 +93,13 @@ class Pring(Benchmark):
         splits: Sequence[Split] = (),
         functional: Sequence[str] = (),
     ) -> None:
-        """Fetch the missing files, if `data_config.benchmark.download` is true."""
+        """Download missing files, if `data_config.benchmark.download` is true."""
         if settings.download:
             _fetch_species(settings, splits)
             _fetch_functional(settings, functional)
 
     def pairs(self, split: Split) -> PairTable:
-        """Return the labelled pairs of a split; `all_test` may be derived from the test graph."""
+        """Read the labelled pairs of a split; `all_test` may be derived from the test graph."""
         if split == "all_test" and split not in self._files:
             return all_pairs(self.test_graph())
         return read_pairs(self.path(split), self.cache_dir)
@@ -108,17 +109,17 @@ class Pring(Benchmark):
         return read_sequences(self.path("sequences"), self.cache_dir)
 
     def test_graph(self) -> nx.Graph:
-        """Return the interactions among the test proteins, self-loops included."""
+        """Return the network of interactions among the test proteins, self-loops included."""
         return load_graph(self.path("test_graph"))
 
     def node_sets(
         self, strategies: Sequence[Strategy] = ()
     ) -> dict[Strategy, dict[int, list[frozenset[str]]]]:
-        """Return the sampled subsets of the test proteins by strategy and size.
+        """Return the sampled sets of test proteins (node sets) by strategy and size.
 
-        Where each strategy has a split, and so a test network, of its own, only the configured
-        strategy counts; a species that is only tested on (the flat layout) has one network and
-        node sets of all three.
+        In the nested layout, every strategy has a separate test network, so only the configured
+        strategy has node sets for this network. A species that is only tested on (flat layout) has
+        one test network, with node sets of all three strategies.
         """
         if not strategies:
             self.path("node_sets")  # The configured strategy's node sets must exist.
@@ -138,14 +139,14 @@ class Pring(Benchmark):
         return found
 
     def files(self) -> Mapping[str, Path]:
-        """Return the files that exist, by their content."""
+        """Return the paths of the existing files, by kind of file."""
         return {str(kind): path for kind, path in self._files.items()}
 
     def path(self, kind: FileKind) -> Path:
-        """Return the path of a file.
+        """Return the path of an existing file of this species and strategy.
 
         Raises:
-            UserError: It does not exist; the message says where it was looked for.
+            UserError: The file does not exist; the message gives the expected path.
         """
         if kind in self._files:
             return self._files[kind]
@@ -158,14 +159,14 @@ class Pring(Benchmark):
 
 
 def find_species(settings: BenchmarkConfig) -> Path | None:
-    """Return the folder of the configured species below the root, if there is one."""
+    """Return the folder of the configured species below the root, or None if there is none."""
     species, strategy = settings.species, settings.split_strategy
     folders = [path for path in _species_folders(Path(settings.root_dir)) if path.name == species]
     return max(folders, key=lambda path: len(match_files(path, species, strategy)), default=None)
 
 
 def _species_folders(root: Path) -> list[Path]:
-    """Return the folders that look like species folders, in any layout of a release."""
+    """Return all folders below the root that look like species folders of any PRING release."""
     holders = [root / holder for holder in HOLDERS if (root / holder).is_dir()]
     folders = [folder for holder in holders for folder in sorted(holder.iterdir())]
     return [folder for folder in folders if folder.is_dir() and _is_species(folder)]
@@ -177,7 +178,7 @@ def _is_species(folder: Path) -> bool:
 
 
 def _list_files(folder: Path) -> set[str]:
-    """Return the files of a species' folder and of the splits in it, relative to the folder."""
+    """Return the paths of all files in a species folder and its splits, relative to the folder."""
     splits = [file for strategy in STRATEGIES for file in folder.glob(f"{strategy}/*")]
     files = [file for file in (*folder.glob("*"), *splits) if file.is_file()]
     return {file.relative_to(folder).as_posix() for file in files}
@@ -188,9 +189,9 @@ def _is_nested(files: Collection[str]) -> bool:
 
 
 def match_files(folder: Path, species: str, strategy: Strategy) -> dict[FileKind, Path]:
-    """Return the files of a species' folder, by their content.
+    """Return the existing files of one species and strategy, by kind of file.
 
-    The layouts are not mixed: where both occur in one folder, they belong to different splits.
+    The two layouts are not mixed: if both occur in one folder, they belong to different splits.
     """
     there = _list_files(folder)
     names = {kind: file_names(kind, species, strategy, _is_nested(there)) for kind in _PLACES}
@@ -199,7 +200,7 @@ def match_files(folder: Path, species: str, strategy: Strategy) -> dict[FileKind
 
 
 def file_names(kind: FileKind, species: str, strategy: Strategy, nested: bool) -> list[str]:
-    """Return the names that a file may have in its species' folder, in one of the two layouts."""
+    """Return the possible names of a file in the species folder, for the nested or flat layout."""
     place = _PLACES[kind][0 if nested else 1]
     name = place.format(species=species, strategy=strategy)
     return [name] if name.endswith(".pkl") else [name, f"{name}.gz"]
@@ -210,12 +211,12 @@ def _explain_absence(settings: BenchmarkConfig) -> str:
     if there := ", ".join(sorted({folder.name for folder in _species_folders(root)})):
         return (
             f"data_config.benchmark.root_dir ({root}) has no species '{settings.species}', only"
-            f" {there}; choose one of these or add the species to root_dir"
+            f" {there}; choose one of these species, or add the missing species to root_dir"
         )
     if elsewhere := _find_root_near(root):
         return (
-            f"data_config.benchmark.root_dir ({root}) has no species folders, but {elsewhere}"
-            " has; set root_dir to that directory"
+            f"data_config.benchmark.root_dir ({root}) has no species folders; set root_dir to"
+            f" {elsewhere}, which has species folders"
         )
     state = "has no species folders" if root.is_dir() else "is not an existing directory"
     return (
@@ -225,7 +226,7 @@ def _explain_absence(settings: BenchmarkConfig) -> str:
 
 
 def _find_root_near(root: Path) -> Path | None:
-    """Return the folder above or below that the user probably meant, or None."""
+    """Return the folder above or below `root` that contains species folders, or None."""
     if not root.is_dir():
         return None
     if _is_species(root):
@@ -235,7 +236,7 @@ def _find_root_near(root: Path) -> Path | None:
 
 
 def _fetch_species(settings: BenchmarkConfig, splits: Sequence[Split]) -> None:
-    """Fetch the missing files of these splits; `all_test` is derived from the test graph."""
+    """Download the missing files of these splits, except `all_test`, which can be derived."""
     root, species = Path(settings.root_dir), settings.species
     folder = find_species(settings)
     if folder is None and _find_root_near(root) is not None:
@@ -248,7 +249,7 @@ def _fetch_species(settings: BenchmarkConfig, splits: Sequence[Split]) -> None:
     url = f"{settings.download_url.rstrip('/')}/{DATASET}/{species}"
 
     def fetch(kind: FileKind, strategy: Strategy = settings.split_strategy) -> bool:
-        """Fetch a file in the species' layout; the first fetched file shows which layout it is."""
+        """Download a file of the species; the first downloaded file determines the layout."""
         for nested in layouts:
             name = file_names(kind, species, strategy, nested)[0]
             target, check = there.get(kind, folder / name), _reader(name, settings)
@@ -263,8 +264,8 @@ def _fetch_species(settings: BenchmarkConfig, splits: Sequence[Split]) -> None:
             raise UserError(_explain_not_there(kind, settings, url))
     if "test" in splits:
         fetch("test_graph")
-        # In the flat layout all strategies sample the one test network. The configured one comes
-        # last: once it is there, so are the others.
+        # In the flat layout, all strategies sample the same test network. The configured strategy
+        # is downloaded last: if its node sets exist, all other node sets exist as well.
         if layouts == [False] and "node_sets" not in there:
             for strategy in set(STRATEGIES) - {settings.split_strategy}:
                 fetch("node_sets", strategy)
@@ -272,7 +273,7 @@ def _fetch_species(settings: BenchmarkConfig, splits: Sequence[Split]) -> None:
 
 
 def _fetch_functional(settings: BenchmarkConfig, names: Sequence[str]) -> None:
-    """Fetch the missing functional files; those that remain missing are refused when read."""
+    """Download missing functional files; a file that cannot be found is reported when read."""
     if settings.functional_dir is None:
         return
     folder = Path(settings.functional_dir)
@@ -285,7 +286,7 @@ def _fetch_functional(settings: BenchmarkConfig, names: Sequence[str]) -> None:
 
 
 def _reader(name: str, settings: BenchmarkConfig) -> Callable[[Path], object]:
-    """Make a check that reads a fetched file; parsed text stays in the cache for later use."""
+    """Return a function that checks a downloaded file by reading it into the cache."""
     read = next(read for ending, read in _READERS.items() if name.endswith(ending))
     return lambda path: read(path, Path(settings.cache_dir))
 
@@ -296,8 +297,8 @@ def _explain_not_there(kind: FileKind, settings: BenchmarkConfig, url: str) -> s
         file_names(kind, species, strategy, nested)[0] for nested in (True, False)
     )
     return (
-        f"{species} ({strategy}) has no {kind} file: {url} has no {' and no '.join(names)}; PRING"
-        " splits human into train, val and test, and has arath, ecoli and yeast for testing only,"
-        " so choose another data_config.benchmark.species or split_strategy, or set root_dir to a"
-        " folder that has the file"
+        f"{species} ({strategy}) has no {kind} file: {url} has no {' and no '.join(names)}. PRING"
+        " has train, val and test splits of human, and only test data of arath, ecoli and yeast;"
+        " choose another data_config.benchmark.species or split_strategy, or set root_dir to a"
+        " folder that contains the file"
     )

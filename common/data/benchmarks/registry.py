@@ -1,7 +1,7 @@
-"""Opens the configured benchmark, which is generated or fetched first if it is missing.
+"""Opens the configured benchmark, after generating or downloading missing files.
 
-Light on purpose: torch is imported only to generate a benchmark, as evaluating a file starts here
-too.
+This module does not import torch, which only generating a benchmark needs, so that evaluating a
+prediction file starts quickly.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def open_benchmark(settings: BenchmarkConfig) -> Benchmark:
-    """Open the configured species and strategy of the configured benchmark.
+    """Open the configured benchmark for one species and one split strategy.
 
     Raises:
-        UserError: The benchmark does not exist on the disk.
+        UserError: The benchmark does not exist on disk.
     """
     benchmark: Benchmark = BENCHMARKS.get(settings.name)(settings)
     return benchmark
@@ -36,18 +36,18 @@ def prepare_benchmark(
     splits: Sequence[Split] = ("test",),
     functional: Sequence[str] = (),
 ) -> Benchmark:
-    """Open the benchmark after rank 0 has generated or fetched what is missing.
+    """Open the benchmark after the main process has generated or downloaded missing files.
 
     Args:
         settings: The data section of the configuration.
-        seed: The seed for what is generated.
-        accelerator: Says which process this is.
-        others: Further species, of which the test side is provided.
+        seed: The seed of a generated benchmark.
+        accelerator: The processes of the run.
+        others: Further species, for which only the test files are provided.
         splits: The splits of the configured species that will be read.
         functional: The files of `functional_dir` that will be read.
 
     Raises:
-        UserError: The benchmark does not exist and may not be fetched, or its files are wrong.
+        UserError: The benchmark does not exist and may not be downloaded, or a file is faulty.
     """
     own = settings.benchmark
 

@@ -1,1 +1,1 @@
-"""Residue states of a protein language model: computed once, stored in Arrow, memory-mapped."""
+"""Computes the residue states of a protein language model once, and stores them as Arrow files."""

@@ -1,8 +1,8 @@
-"""Opens the cache of residue states, after computing what it lacks.
+"""Opens the cache of residue states, after computing missing embeddings.
 
-`prepare_store` is all that a script needs. It looks at what the cache contains, lets the language
-model compute the rest (`fill.py`), and opens the result. With an unchanged cache the model is not
-even loaded.
+Scripts only need `prepare_store`, which reads the state of the cache, computes missing embeddings
+by the language model (`fill.py`), and opens the result. If no embedding is missing, the model is
+not loaded.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from common.run import LOGGER, OneProcess, format_event, on_main_process
 
 __all__ = ["EmbeddingStore", "StoreIdentity", "prepare_store"]
 
-FEW = 5  # names in a message
+FEW = 5  # the number of names in a message
 NUCLEOTIDES = re.compile(r"[ACGTUN]{30,}", re.I)  # no long protein has only these
 
 
@@ -51,20 +51,22 @@ def prepare_store(
     max_sequence_length: int,
     accelerator: Accelerator | OneProcess,
 ) -> EmbeddingStore:
-    """Open the residue states of these proteins, computing those that the cache lacks.
+    """Open the residue states of these proteins, computing embeddings that the cache lacks.
 
-    Every process calls this; all of them get the same store or the same error. Batch composition
-    changes states by about 1e-6 (it decides the padding), most of which float16 hides.
+    Every process calls this, and all processes get the same store or the same error. The
+    composition of batches, which determines the padding, changes states by about 1e-6, most of
+    which disappears when states are rounded to float16.
 
     Args:
-        sequences: Protein id to sequence, in upper or lower case.
-        settings: The model, and where and how its states are stored.
-        max_sequence_length: Longer sequences are cut to this many residues, or embedded in windows
-            of this many, as `settings.long` says.
-        accelerator: Device, precision and processes to compute with.
+        sequences: The sequences by protein id, in upper or lower case.
+        settings: The language model, and how and where its states are stored.
+        max_sequence_length: The number of residues to which longer sequences are cut, or of the
+            windows in which they are embedded, depending on `settings.long`.
+        accelerator: The device, precision and processes to compute with.
 
     Raises:
-        UserError: The model cannot be found or used, the disk is too small, a state is not finite.
+        UserError: The model cannot be found or used, the disk is too small, or a state is not
+            finite.
     """
     started = time.perf_counter()
     windows = settings.long == "windows"
@@ -92,7 +94,7 @@ def prepare_store(
 def _describe_long(
     sequences: Mapping[str, str], max_sequence_length: int, windows: bool
 ) -> dict[str, object]:
-    """Count the sequences that were cut or embedded in windows, and name the first few."""
+    """Count the sequences that were cut or embedded in windows, and list the first few names."""
     long = sorted(name for name, text in sequences.items() if len(text) > max_sequence_length)
     counts = {"truncated": 0, "in_windows": len(long)} if windows else {"truncated": len(long)}
     return {**counts, "such_as": [excerpt(name) for name in long[:FEW]]} if long else {**counts}
@@ -106,7 +108,7 @@ def _warn_of_odd_sequences(
     if dna:
         fields = {"sequences": len(dna), "such_as": excerpt(min(dna))}
         LOGGER.warning(format_event("sequences_look_like_dna", **fields))
-    # At most a window is read at once.
+    # The language model never reads more residues at once than one window.
     lengths = [min(len(request.residues), max_sequence_length) for request in requests]
     long = [length for length in lengths if limit is not None and length > limit]
     if long:
@@ -117,20 +119,20 @@ def _warn_of_odd_sequences(
 def _find_cache(
     settings: EmbeddingsConfig, max_sequence_length: int, accelerator: Accelerator | OneProcess
 ) -> Cache:
-    """Locate the model (downloading it if necessary) and the directory that belongs to it."""
+    """Find or download the language model, and return the cache directory of its embeddings."""
 
     def identify() -> tuple[ModelFiles, StoreIdentity]:
         files = locate_model(settings)
         check_residue_limit(files, settings.model_name, max_sequence_length)
         return files, _identify(files, settings, max_sequence_length)
 
-    # Download and hash once per machine; then the others find both done.
+    # Download and hash once per machine, so that the other processes only read the results.
     in_step(accelerator, lambda: identify() if accelerator.is_local_main_process else None)
     files, identity = in_step(accelerator, identify)
     if len(set(collect(accelerator, identity))) > 1:
         raise UserError(
-            f"the machines of this run have different versions of {settings.model_name};"
-            " set data_config.embeddings.revision, or copy one directory to all machines"
+            f"the machines of this run have different versions of {settings.model_name}; set"
+            " data_config.embeddings.revision, or copy one directory of the model to all machines"
         )
     directory = Path(settings.cache_dir) / identity.directory_name
     return Cache(directory, identity, files, settings, accelerator)
@@ -139,7 +141,7 @@ def _find_cache(
 def _identify(
     files: ModelFiles, settings: EmbeddingsConfig, max_sequence_length: int
 ) -> StoreIdentity:
-    # A local model is identified by its content, so that it can be moved and keep its cache.
+    # A local model is identified by its content, so that moving it does not invalidate the cache.
     is_local = Path(settings.model_name).expanduser().is_dir()
     return StoreIdentity(
         model_name=files.directory.name if is_local else settings.model_name,
@@ -153,12 +155,12 @@ def _identify(
 
 
 def _find_complete(directory: Path, requests: Sequence[Request]) -> list[Shard] | None:
-    """Return the shards if none is damaged and together they contain everything requested."""
+    """Return the shards if no shard is damaged and no requested sequence is missing, else None."""
     shards, broken = read_shards(directory)
     if broken or not stored_hashes(shards) >= {request.sequence_hash for request in requests}:
         return None
     if claim_locks(directory):
-        # A run was killed after its last shard. The cache may be read-only.
+        # A run was killed after writing its last shard. The cache may be read-only.
         with suppress(UserError), Claim(directory) as nothing:
             finish_store(directory, nothing)
     return shards
@@ -173,7 +175,7 @@ def _open_store(
         return EmbeddingStore(shards, identity.dtype, hashes, identity.weights_hash)
     except (KeyError, OSError):
         raise UserError(
-            f"{cache.directory} lacks embeddings that were just found or computed;"
-            " data_config.embeddings.cache_dir must be one directory that all machines of the"
-            " run share, and nothing may be deleted from it during the run"
+            f"{cache.directory} lacks embeddings that were just found or computed; set"
+            " data_config.embeddings.cache_dir to a directory that all machines of the run share,"
+            " and do not delete files there during the run"
         ) from None

@@ -1,8 +1,8 @@
-"""Claims say which sequences each of the runs that fill one store is computing.
+"""Files by which a run claims the sequences to embed, so that concurrent runs share the work.
 
-A claim is a file of sequence hashes with a lock file, which its run keeps locked as long as it
-lives. The claim of a run that ended without removing it is void: its lock is free. Claims are read
-and changed under the store's lock only.
+A claim is a file of sequence hashes with a lock file, which the run keeps locked until the run
+ends. A claim whose lock is free is void, because the run ended without removing the claim. Claims
+are read and changed only under the lock of the store.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from common.files import write_atomically
 
 
 class Claim:
-    """One run's claim; a context manager that removes it at the end.
+    """The claim of one run on sequences: a context manager that removes the claim at the end.
 
-    After an error the claim stays behind, void, so that the next run cleans up after this one.
+    After an error, the claim remains as a void claim, so that the next run cleans up.
 
     Args:
-        directory: The store's directory; it need not exist yet.
+        directory: The directory of the store, which need not exist yet.
 
     Attributes:
-        owner: The run's random name, which is also in the names of its temporary files.
+        owner: A random name of the run, which is also part of the names of its temporary files.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -45,7 +45,7 @@ class Claim:
             self._lock.release()
 
     def replace(self, hashes: Iterable[str]) -> None:
-        """Claim these sequences, and give up those claimed before.
+        """Replace this run's claim by a claim on these sequences.
 
         Raises:
             UserError: The directory may not be written.
@@ -55,7 +55,7 @@ class Claim:
         write_atomically(self._file.with_suffix(".claim"), "\n".join(hashes))
 
     def others(self) -> dict[str, set[str]]:
-        """Return the sequences claimed by other living runs, by owner; remove void claims."""
+        """Remove void claims, and return the sequences that other active runs claim, by owner."""
         found = {}
         for lock in set(claim_locks(self._file.parent)) - {self._file}:
             try:
@@ -67,12 +67,12 @@ class Claim:
 
 
 def claim_locks(directory: Path) -> list[Path]:
-    """Return the lock files of the runs that are filling a store, or that left it unfinished."""
+    """Return the lock files of all claims on a store, including void claims."""
     return list(directory.glob(".*.lock"))
 
 
 def _read(lock: Path) -> set[str]:
-    # A run that has just finished has removed it.
+    # A run that has just finished has removed its claim.
     with suppress(FileNotFoundError):
         return set(lock.with_suffix(".claim").read_text().split())
     return set()

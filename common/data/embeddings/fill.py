@@ -1,14 +1,15 @@
-"""Fills a store of residue states, together with the other runs that fill it at the same time.
+"""Computes missing residue states and stores them, sharing the work with concurrent runs.
 
-A run takes its work in pieces: some batches, which it claims, computes, and stores as one shard for
-each of its processes. It holds the store's lock only to look, to claim and to commit, which takes
-milliseconds; so runs that need other proteins do not wait for each other, and runs that need the
-same ones share the work. Where others have claimed all that is missing, a run waits for them. When
-a run dies, its claim is void: what it had not committed is missing again.
+A run works in pieces: it claims some batches, computes them, and stores them as one shard per
+process. The store is locked only to read its state, to claim sequences and to commit shards, which
+takes milliseconds; so runs that need different proteins do not wait for each other, and runs that
+need the same proteins share the work. If other runs have claimed all missing sequences, a run waits
+for these runs. If a run dies, its claim becomes void, and its uncommitted sequences are missing
+again.
 
-Batches are planned over what is neither stored nor claimed, and stored whole, so runs that request
-the same proteins compute the same batches, whichever run computes them and however often runs are
-killed.
+Batches are planned from the sequences that are neither stored nor claimed, and are stored whole. So
+runs that request the same proteins compute the same batches, whichever run computes a batch and
+however often runs are killed.
 """
 
 from __future__ import annotations
@@ -49,14 +50,14 @@ from common.memory import explain_out_of_memory
 from common.ranks import OneProcess, check_shared
 from common.run import LOGGER, format_event, on_main_process
 
-# On a CPU, padding costs time, and small batches already use all cores: this is twice as
+# On a CPU, padding costs time, and small batches already use all cores: 1,024 tokens are twice as
 # fast as 8,192 (`benchmarks/embedding.py`). A GPU needs larger batches (not measured yet).
 CPU_TOKENS, GPU_TOKENS = 1024, 16384
-# A killed run loses no more than about this much work.
+# A killed run loses about this much work at most.
 PIECE_SECONDS = 60.0
-# Well below the minutes after which the other processes give up on a collective operation.
+# Well below the timeout of collective operations, in which the other processes wait.
 WAIT_SECONDS, LONGEST_PAUSE = 60.0, 5.0
-# Ids, offsets and the file format take about this much per protein, besides the values.
+# Ids, offsets and the file format take about this many bytes per protein, besides the states.
 BYTES_PER_ROW = 256
 
 Result = TypeVar("Result")
@@ -64,7 +65,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Cache:
-    """The one store directory that a run works with, and how to fill it."""
+    """The directory of embeddings that a run uses, with all settings for computing them."""
 
     directory: Path
     identity: StoreIdentity
@@ -74,13 +75,13 @@ class Cache:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype in which states are stored."""
+        """The dtype of the stored residue states."""
         dtype: torch.dtype = getattr(torch, self.identity.dtype)
         return dtype
 
     @property
     def tokens_per_batch(self) -> int:
-        """The configured number of tokens, or the default for this kind of device."""
+        """The maximum number of tokens per batch: as configured, or the device's default."""
         if self.settings.tokens_per_batch != "auto":
             return self.settings.tokens_per_batch
         return GPU_TOKENS if self.accelerator.device.type == "cuda" else CPU_TOKENS
@@ -88,13 +89,13 @@ class Cache:
 
 @dataclass(frozen=True)
 class Piece:
-    """The next piece of work of a run.
+    """A piece of embedding work: the batches of sequences that a run computes next.
 
     Attributes:
-        owner: The owner of the claim on the piece.
-        batches: The sequence hashes of each batch; empty while other runs have claimed all that is
-            missing.
-        residues_left: What the store lacks, this piece included; 0 when the work is done.
+        owner: The owner of the claim on these sequences.
+        batches: The sequence hashes of each batch; empty while other runs have claimed all missing
+            sequences.
+        residues_left: The residues that the store lacks, including this piece; 0 if complete.
     """
 
     owner: str
@@ -103,10 +104,12 @@ class Piece:
 
 
 def fill_store(cache: Cache, requests: Sequence[Request]) -> tuple[list[Shard], int]:
-    """Rebuild damaged shards and compute what is missing; every process calls this.
+    """Compute all requested embeddings that the store lacks, including those of damaged shards.
+
+    Every process calls this.
 
     Returns:
-        The shards of the completed store, and how many sequences this run has computed.
+        The shards of the completed store, and the number of sequences that this run computed.
 
     Raises:
         UserError: The disk is too small or may not be written, or a state cannot be stored.
@@ -115,7 +118,7 @@ def fill_store(cache: Cache, requests: Sequence[Request]) -> tuple[list[Shard], 
     on_main_process(accelerator, lambda: create_store_directory(directory, cache.identity))
     check_shared(accelerator, directory.parent, "data_config.embeddings.cache_dir")
     with Claim(directory) as claim:
-        # Identical sequences are computed once, for the first protein that has them.
+        # Equal sequences are computed once, for the first protein with that sequence.
         wanted = {request.sequence_hash: request for request in reversed(requests)}
         foreman = Foreman(cache, wanted, claim)
         missing = on_main_process(accelerator, foreman.look)
@@ -125,7 +128,7 @@ def fill_store(cache: Cache, requests: Sequence[Request]) -> tuple[list[Shard], 
 
 
 def finish_store(directory: Path, claim: Claim) -> list[Shard]:
-    """Clean up after runs that died, and describe the store as a dataset; returns its shards."""
+    """Remove files of dead runs, write the dataset's metadata, and return the store's shards."""
     with lock_store(directory):
         shards = _clean_up(directory, claim, claim.others())
         write_dataset_files(directory, shards)
@@ -133,9 +136,9 @@ def finish_store(directory: Path, claim: Claim) -> list[Shard]:
 
 
 def in_step(accelerator: Accelerator | OneProcess, action: Callable[[], Result]) -> Result:
-    """Let every process run the action, then raise the first `UserError` on all of them.
+    """Run an action on every process; if any fails with a `UserError`, raise it on all processes.
 
-    A process that stopped on its own would leave the others waiting for it.
+    A process that stopped alone would leave the other processes waiting for ever.
     """
     outcome: list[Result] = []
     error = None
@@ -150,7 +153,7 @@ def in_step(accelerator: Accelerator | OneProcess, action: Callable[[], Result])
 
 
 def collect(accelerator: Accelerator | OneProcess, value: Result) -> list[Result]:
-    """Gather one value of each process; a stand-in for an accelerator has only its own."""
+    """Gather one value from each process; a single process returns only its own value."""
     if accelerator.num_processes == 1:
         return [value]
     values: list[Result] = gather_object([value])
@@ -158,12 +161,12 @@ def collect(accelerator: Accelerator | OneProcess, value: Result) -> list[Result
 
 
 class Foreman:
-    """Decides, on rank 0, what its run computes next.
+    """Decides, in the main process, which sequences the run computes next.
 
     Args:
         cache: The store.
-        wanted: The run's requests, by sequence hash.
-        claim: The run's claim.
+        wanted: The requests of the run, by sequence hash.
+        claim: The claim of the run.
     """
 
     def __init__(self, cache: Cache, wanted: Mapping[str, Request], claim: Claim) -> None:
@@ -171,22 +174,22 @@ class Foreman:
         self._cache = cache
         self._claim = claim
         self._missing = set(wanted)
-        self._claimed = 0  # batches in the present piece
+        self._claimed = 0  # the number of batches in the current piece
         self._batches_each = 1
         self._began = time.monotonic()
 
     def look(self) -> set[str]:
-        """Clean the store up, and return the hashes of what it lacks."""
+        """Remove broken files from the store, and return the hashes of missing sequences."""
         with lock_store(self._cache.directory):
             self._survey(self._claim.others())
         return self._missing
 
     def next_piece(self, model: LanguageModel, patience: float) -> Piece:
-        """Claim the next piece.
+        """Claim the next piece of work.
 
         Args:
-            model: The model that computes it.
-            patience: Seconds to wait for runs that have claimed all that is missing.
+            model: The language model.
+            patience: Seconds to wait for other runs that have claimed all missing sequences.
         """
         self._adapt_size()
         started = time.monotonic()
@@ -199,7 +202,7 @@ class Foreman:
             time.sleep(min(LONGEST_PAUSE, 0.05 + waited / 4))
 
     def _adapt_size(self) -> None:
-        """Double the size of pieces until one takes half of the time limit."""
+        """Adapt the size of pieces so that a piece takes half of `PIECE_SECONDS` or more."""
         if self._claimed:
             seconds = time.monotonic() - self._began
             if seconds < PIECE_SECONDS / 2:
@@ -211,7 +214,7 @@ class Foreman:
         with lock_store(self._cache.directory):
             others = self._claim.others()
             claimed = set().union(*others.values())
-            # Until another run has made progress there is no need to read the shards again.
+            # If other runs have claimed all missing sequences, the shards need not be read again.
             if not self._missing <= claimed:
                 self._survey(others)
             free = self._requests(self._missing - claimed)
@@ -228,7 +231,7 @@ class Foreman:
         self._missing = self.wanted.keys() - stored_hashes(shards)
 
     def _cut(self, plan: Sequence[Sequence[Request]], dim: int) -> Sequence[Sequence[Request]]:
-        """Return the first batches of the plan: for each process a share of at most one shard."""
+        """Return the first batches of a plan, as many as fit into one shard per process."""
         processes = self._cache.accelerator.num_processes
         residues = np.cumsum([residues_in(batch) for batch in plan])
         shard_bytes = self._cache.settings.shard_mib * 2**20
@@ -248,7 +251,7 @@ def _clean_up(directory: Path, claim: Claim, others: Mapping[str, set[str]]) -> 
 
 
 def _compute(cache: Cache, foreman: Foreman, hashes: set[str]) -> int:
-    """Compute pieces until the store lacks nothing; returns how many sequences were computed."""
+    """Compute pieces until the store is complete; return the number of computed sequences."""
     accelerator = cache.accelerator
     missing = [foreman.wanted[key] for key in hashes]
     model = in_step(
@@ -260,7 +263,7 @@ def _compute(cache: Cache, foreman: Foreman, hashes: set[str]) -> int:
     with LongWork("embedding", total, "residues", accelerator.is_main_process) as work:
         while True:
             piece = on_main_process(accelerator, partial(foreman.next_piece, model, patience))
-            # This includes what other processes and other runs have done since.
+            # The progress includes the work of other processes and other runs.
             work.advance(max(0, total - piece.residues_left - work.done))
             if not piece.residues_left:
                 return computed
@@ -279,7 +282,8 @@ def _check_space(cache: Cache, requests: Sequence[Request], dim: int) -> None:
     if needed > free:
         raise UserError(
             f"the embeddings of {len(requests)} proteins need {needed} bytes in {cache.directory},"
-            f" where {free} are free; make room or choose another data_config.embeddings.cache_dir"
+            f" but only {free} bytes are free; free some space or choose another"
+            " data_config.embeddings.cache_dir"
         )
 
 
@@ -290,7 +294,7 @@ def _embed(
     piece: Piece,
     work: LongWork,
 ) -> None:
-    """Compute and store this process's share of a piece."""
+    """Compute and store the batches of a piece that belong to this process."""
     rank, processes = cache.accelerator.process_index, cache.accelerator.num_processes
     with ShardWriter(cache.directory, piece.owner) as shard:
         for hashes in piece.batches[rank::processes]:
@@ -300,7 +304,7 @@ def _embed(
 
 
 def residues_in(requests: Sequence[Request]) -> int:
-    """Return how many residues these requests have together."""
+    """Return the total number of residues of these requests."""
     return sum(len(request.residues) for request in requests)
 
 
@@ -318,8 +322,8 @@ def _embed_batch(cache: Cache, model: LanguageModel, batch: Sequence[Request]) -
     if not finite:
         spoilt = next(row.protein for row in rows if not np.isfinite(row.states).all())
         raise UserError(
-            f"the language model's states of {spoilt} are not finite in {rows[0].states.dtype};"
-            " set data_config.embeddings.dtype to float32, or if it already is, check the model"
+            f"the language model's states of {spoilt} are not finite in {rows[0].states.dtype}; set"
+            " data_config.embeddings.dtype to float32, or check the model if float32 is already set"
         )
     return rows
 

@@ -1,9 +1,9 @@
-"""A protein language model that gives one state per residue.
+"""Runs a protein language model that computes one state per residue.
 
-Any transformers encoder whose tokenizer has one token per residue can be used (ESM-2, ESM-C, a
-local directory). Models that would silently give wrong numbers are refused: checkpoints without
-some of the parameters, tokens that are not residues, models in which a residue does not see the
-whole sequence.
+Any transformers encoder whose tokenizer has one token per residue can be used (ESM-2, ESM-C, or a
+local directory). Models that would silently compute wrong states are refused: checkpoints that lack
+parameters, tokenizers whose tokens are not residues, and models in which a residue's state does not
+depend on the whole sequence.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from common.data.embeddings.model_files import KEY, ModelFiles
 from common.errors import UserError
 
 STANDARD_RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
-# Heads that residue states do not pass through, and constants that the model computes itself.
+# Parameters that do not affect residue states, and constants that the model computes itself.
 MAY_BE_MISSING = ("pooler.", "contact_head.", "inv_freq", "position_ids")
 
 
 class LanguageModel:
-    """A loaded model with its tokenizer; make one with `load`.
+    """A loaded protein language model with its tokenizer, created by `load`.
 
     Args:
         model: A transformers encoder, in eval mode on its device.
-        tokens: Turns sequences into token ids.
-        layer: Index into the hidden states; -1 is the last one.
+        tokens: Converts sequences to token ids.
+        layer: The index into the hidden states; -1 is the last hidden state.
 
     Attributes:
-        dim: Width of a residue's state.
-        special_tokens: How many tokens a sequence has in addition to its residues.
+        dim: The width of a residue's state.
+        special_tokens: The number of tokens of a sequence in addition to its residues.
     """
 
     def __init__(self, model: torch.nn.Module, tokens: ResidueTokens, layer: int) -> None:
@@ -52,11 +52,11 @@ class LanguageModel:
 
     @classmethod
     def load(cls, files: ModelFiles, layer: int, device: torch.device) -> Self:
-        """Load a model onto a device.
+        """Load a protein language model from its files onto a device.
 
         Raises:
-            UserError: It is not an encoder, its checkpoint lacks parameters, its tokenizer is not
-                per residue, or it has no such layer.
+            UserError: The model is not an encoder, its checkpoint lacks parameters, its tokenizer
+                does not have one token per residue, or the layer does not exist.
         """
         _refuse_other_than_encoder(files)
         model = _load_encoder(files)
@@ -69,14 +69,13 @@ class LanguageModel:
 
     @torch.inference_mode()
     def residue_states(self, sequences: Sequence[str]) -> list[Tensor]:
-        """Return the states of sequences in upper case, computed as one padded batch.
+        """Compute the residue states of upper-case sequences in one padded batch.
 
         Returns:
-            For each sequence a (length, dim) tensor on the model's device, special tokens
-            stripped.
+            For each sequence, a (length, dim) tensor on the model's device, without special tokens.
         """
         ids, mask = self._tokens.encode(sequences)
-        # Always in float32: one cache serves runs of any precision, and never mixes precisions.
+        # States are always computed in float32, so that runs of any precision can share a cache.
         with torch.autocast(self._device.type, enabled=False):
             output = self._model(
                 input_ids=ids.to(self._device),
@@ -88,25 +87,26 @@ class LanguageModel:
         )
         if states.shape[:2] != ids.shape:
             raise UserError(
-                f"the model of {KEY} gives states of shape {tuple(states.shape)} for"
-                f" {tuple(ids.shape)} tokens, not one per residue; choose an encoder such as ESM-2"
+                f"the model of {KEY} does not compute one state per residue (states of shape"
+                f" {tuple(states.shape)} for {tuple(ids.shape)} tokens); choose an encoder such as"
+                " ESM-2"
             )
         first = len(self._tokens.before)
         return [states[row, first : first + len(text)] for row, text in enumerate(sequences)]
 
 
 class ResidueTokens:
-    """Token ids of sequences, letter by letter.
+    """Converts protein sequences to token ids, with one token per residue.
 
-    Letters are looked up one at a time because tokenizers join what they do not know: to
-    `EsmTokenizer` the two unknown residues `JJ` are a single token.
+    Letters are looked up one at a time, because tokenizers join unknown letters: `EsmTokenizer`
+    converts the two unknown residues `JJ` to a single token.
 
     Args:
         tokenizer: A transformers tokenizer.
-        name: What it is called in messages.
+        name: The name of the tokenizer in messages.
 
     Raises:
-        UserError: The tokenizer does not give every residue its own token.
+        UserError: The tokenizer does not have a separate token for every residue.
     """
 
     def __init__(self, tokenizer: Any, name: str) -> None:
@@ -117,14 +117,14 @@ class ResidueTokens:
         ids, special = list(encoded["input_ids"]), list(encoded["special_tokens_mask"])
         whole = [token for token, is_special in zip(ids, special, strict=True) if not is_special]
         if whole != [self._letter(letter) for letter in STANDARD_RESIDUES]:
-            self._refuse(f"it makes {len(whole)} tokens of {len(STANDARD_RESIDUES)} residues")
+            self._refuse(f"{len(whole)} tokens for {len(STANDARD_RESIDUES)} residues")
         first = special.index(0)
         self.before, self._after = ids[:first], ids[first + len(whole) :]
         self.special_tokens = len(self.before) + len(self._after)
         self._padding = tokenizer.pad_token_id or 0
 
     def encode(self, sequences: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Token ids and attention mask, both (batch, longest), padded on the right."""
+        """Return token ids and attention mask, both (batch, longest), padded on the right."""
         width = max(map(len, sequences)) + self.special_tokens
         ids = torch.full((len(sequences), width), self._padding)
         mask = torch.zeros_like(ids)
@@ -138,14 +138,14 @@ class ResidueTokens:
         if letter not in self._letters:
             encoded = self._tokenizer(letter, add_special_tokens=False)["input_ids"]
             if len(encoded) != 1:
-                self._refuse(f"it makes {len(encoded)} tokens of the residue '{letter}'")
+                self._refuse(f"{len(encoded)} tokens for the residue '{letter}'")
             self._letters[letter] = encoded[0]
         return self._letters[letter]
 
     def _refuse(self, reason: str) -> None:
         raise UserError(
-            f"the tokenizer of {self._name} does not give one token per residue: {reason};"
-            f" {KEY} must name a per-residue encoder such as ESM-2"
+            f"the tokenizer of {self._name} does not have one token per residue ({reason}); set"
+            f" {KEY} to a per-residue encoder such as ESM-2"
         )
 
 
@@ -156,14 +156,14 @@ def _refuse_other_than_encoder(files: ModelFiles) -> None:
     left_to_right = left_to_right and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     if config.get("is_encoder_decoder") or config.get("is_decoder") or left_to_right:
         raise UserError(
-            f"the model in {files.directory} (model_type '{kind}') is not an encoder, in which"
-            f" every residue sees the whole sequence; {KEY} must name one such as ESM-2"
+            f"the model in {files.directory} (model_type '{kind}') is not an encoder, so residue"
+            f" states do not depend on the whole sequence; set {KEY} to an encoder such as ESM-2"
         )
 
 
 def _load_encoder(files: ModelFiles) -> Any:
     with _explain_loading(files.directory):
-        # In float32, whatever the checkpoint was saved in, and whatever the run computes in.
+        # The model is loaded in float32, whatever the precision of the checkpoint or the run.
         model, report = AutoModel.from_pretrained(
             files.directory,
             dtype=torch.float32,
@@ -179,7 +179,8 @@ def _load_encoder(files: ModelFiles) -> Any:
     if missing:
         raise UserError(
             f"the checkpoint {files.directory} lacks {len(missing)} of the model's parameters"
-            f" ({', '.join(missing[:3])}, …), which would be random; {KEY} must name a complete one"
+            f" ({', '.join(missing[:3])}, …), which would be random; set {KEY} to a complete"
+            " checkpoint"
         )
     return model
 
@@ -191,8 +192,8 @@ def _explain_loading(directory: Path) -> Iterator[None]:
     except Exception as error:  # a damaged file can make any part of the library fail
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"transformers cannot load {directory} ({type(error).__name__}: {reason});"
-            f" {KEY} must name a protein encoder such as facebook/esm2_t33_650M_UR50D"
+            f"transformers cannot load {directory} ({type(error).__name__}: {reason}); set"
+            f" {KEY} to a protein encoder such as facebook/esm2_t33_650M_UR50D"
         ) from None
 
 
@@ -200,5 +201,5 @@ def _check_layer(layer: int, layers: int) -> None:
     if not -layers - 1 <= layer <= layers:
         raise UserError(
             f"data_config.embeddings.layer is {layer}, but the model has the hidden states"
-            f" 0 to {layers} (or {-layers - 1} to -1)"
+            f" 0 to {layers} (or {-layers - 1} to -1); choose one of these layers"
         )

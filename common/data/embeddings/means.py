@@ -1,8 +1,8 @@
-"""Means of residue states, for models that read one mean per protein instead of its residues.
+"""Computes mean residue states, for models that read one mean per protein instead of all residues.
 
-The sums over the residues of every protein are computed once and kept beside the shard that they
-belong to, in a file whose name has a checksum of both. So a file that is damaged, or belongs to
-another shard, is recognized and computed again.
+The sums over the residues of every protein are computed once and stored beside the shard, in a file
+whose name contains a checksum of the sums and the shard's name. A file of sums that is damaged, or
+belongs to another shard, is therefore recognized and computed again.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from common.run import OneProcess, on_main_process
 
 
 class MeanStore:
-    """One row per protein: the mean of its residue states, in float32.
+    """A store of one float32 row per protein: the mean of the protein's residue states.
 
     Attributes:
-        source: The residue states.
+        source: The store of the residue states.
 
     Args:
-        residues: The residue states.
-        sums: (2, D) sums of every protein's states and of their squares.
+        residues: The store of the residue states.
+        sums: (2, D) for every protein, the sums of the states and of the squared states.
     """
 
     def __init__(self, residues: Store, sums: Mapping[str, Sums]) -> None:
@@ -44,34 +44,34 @@ class MeanStore:
         self._means = (self._sums[:, :1] / counts[:, None, None]).astype(np.float32)
 
     def __getitem__(self, protein: str) -> Embedding:
-        """Return the mean state of a protein, (1, dim)."""
+        """Return the mean residue state of a protein, (1, dim)."""
         mean: Embedding = self._means[self._places[protein]]
         return mean
 
     def gather(self, proteins: Sequence[str]) -> Embedding:
-        """Return the mean states of some proteins, (proteins, dim)."""
+        """Return the mean residue states of several proteins, (proteins, dim)."""
         means: Embedding = self._means[[self._places[protein] for protein in proteins], 0]
         return means
 
     def length(self, protein: str) -> int:
-        """Return how many rows a protein has: one."""
+        """Return the number of rows of a protein, which is always one."""
         return 1
 
     def residues(self, protein: str) -> int:
-        """Residues that the mean was taken over."""
+        """Return the number of residues that a protein's mean is taken over."""
         return self._residues[protein]
 
     def sums(self, protein: str) -> Sums:
-        """Sums over the residues, of states and of squares: (2, dim)."""
+        """Return the sums of a protein's residue states and of the squared states, (2, dim)."""
         sums: Sums = self._sums[self._places[protein]]
         return sums
 
 
 def open_means(store: EmbeddingStore, accelerator: Accelerator | OneProcess) -> MeanStore:
-    """Open the means of a store's proteins, computing those that were never needed before.
+    """Open the mean residue states of all proteins in a store, computing missing means.
 
-    Every process calls this. Where the cache cannot be written, each process computes the means for
-    itself.
+    Every process calls this. If the cache cannot be written, each process computes the means
+    separately.
     """
     shards = [shard for shard in store.shards() if shard.rows]
     on_main_process(accelerator, lambda: _fill([each for each in shards if _load(each) is None]))
@@ -84,23 +84,23 @@ def open_means(store: EmbeddingStore, accelerator: Accelerator | OneProcess) -> 
 
 
 def _fill(shards: Sequence[StoredShard]) -> None:
-    """Compute the sums of shards, and keep them beside the shards."""
+    """Compute the sums of residue states in shards, and store them beside the shards."""
     with LongWork("averaging", sum(len(shard.states) for shard in shards), "proteins") as work:
         for shard in shards:
             file = io.BytesIO()
             np.save(file, _add_up(shard))
-            with suppress(UserError):  # The cache is read-only, or full.
+            with suppress(UserError):  # The cache is read-only, or the disk is full.
                 write_atomically(_path_of(shard, _seal(shard, file.getvalue())), file.getvalue())
             work.advance(len(shard.states))
 
 
 def _add_up(shard: StoredShard) -> Sums:
-    """Return the sums of each protein of a shard, (rows, 2, D)."""
+    """Compute the sums of residue states of each protein in a shard, (rows, 2, D)."""
     return np.stack([add_up(states) for states in shard.states])
 
 
 def _load(shard: StoredShard) -> Sums | None:
-    """Return the stored sums of a shard; None if they are missing or damaged."""
+    """Read the stored sums of a shard; return None if the sums are missing or damaged."""
     for path in shard.path.parent.glob(_path_of(shard, "*").name):
         with suppress(OSError, ValueError):
             content = path.read_bytes()

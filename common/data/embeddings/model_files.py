@@ -1,7 +1,7 @@
-"""The files of a protein language model: finding or downloading them, their identity and limits.
+"""Finds, downloads and hashes the files of a protein language model, and reads its length limit.
 
-Nothing here loads the model: that takes seconds to minutes, and a complete embedding cache does
-not need it.
+No function here loads the model, which takes seconds to minutes and is not necessary if the
+embedding cache is complete.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from common.files import hash_file, write_atomically
 
 KEY = "data_config.embeddings.model_name"
 CONFIG_FILE = "config.json"
-# In the order in which transformers prefers them.
+# The names of weight files, in transformers' order of preference.
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
 SMALL_FILES = ["*.json", "*.txt", "*.model"]
@@ -35,40 +35,42 @@ SPECIAL_TOKENS = 2  # <cls> and <eos>
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """A language model's directory and the weight files in it."""
+    """The directory of a language model, and the paths of its weight files."""
 
     directory: Path
     weights: tuple[Path, ...]
 
     def config(self) -> dict[str, Any]:
-        """Return the model's own configuration.
+        """Read the configuration of the language model, `config.json`.
 
         Raises:
-            UserError: It is missing or not JSON.
+            UserError: The file is missing or not JSON.
         """
         path = self.directory / CONFIG_FILE
         content = _read_json(path)
         if not content:
-            raise UserError(f"{path} is missing or damaged; {KEY} must name a transformers model")
+            raise UserError(
+                f"{path} is missing or damaged; set {KEY} to a complete transformers model"
+            )
         return content
 
 
 def locate_model(settings: EmbeddingsConfig) -> ModelFiles:
-    """Find a model: a local directory, else the hub's local cache, else the hub itself.
+    """Find the language model: a local directory, the local hub cache, or else the hub itself.
 
-    A model that was downloaded once is not updated: a newer version on the hub must not silently
-    change what a configuration means.
+    A downloaded model is never updated, because a newer version on the hub must not silently change
+    the meaning of a configuration.
 
     Raises:
-        UserError: It is neither on the disk nor on the hub, or has no weights.
+        UserError: The model is neither on disk nor on the hub, or has no weights.
     """
     local = Path(settings.model_name).expanduser()
     if local.is_dir():
         weights = _weight_files(local)
         if not weights:
             raise UserError(
-                f"{local} contains none of {', '.join(WEIGHT_FILES)}; {KEY} must name a directory"
-                " that `save_pretrained` wrote, or a model on the Hugging Face hub"
+                f"{local} contains none of the weight files {', '.join(WEIGHT_FILES)}; set {KEY} to"
+                " a directory that `save_pretrained` wrote, or to a model on the Hugging Face hub"
             )
         return ModelFiles(local.absolute(), weights)
     with contextlib.suppress(OSError, ValueError):
@@ -78,7 +80,9 @@ def locate_model(settings: EmbeddingsConfig) -> ModelFiles:
 
 
 def check_residue_limit(files: ModelFiles, model_name: str, max_sequence_length: int) -> None:
-    """Refuse lengths for which a model has no positions; rotary positions have no limit.
+    """Check that a language model can read sequences of the configured maximum length.
+
+    A model with rotary positions has no limit.
 
     Raises:
         UserError: `data_config.max_sequence_length` is too large.
@@ -88,17 +92,18 @@ def check_residue_limit(files: ModelFiles, model_name: str, max_sequence_length:
     rotary = config.get("position_embedding_type") == "rotary" or "rope_parameters" in config
     if limit is not None and max_sequence_length > limit and not rotary:
         raise UserError(
-            f"data_config.max_sequence_length is {max_sequence_length}, but {model_name} takes at"
-            f" most {limit} residues; lower it to {limit} (data_config.embeddings.long: windows"
-            f" still covers whole proteins then), or choose another {KEY}"
+            f"data_config.max_sequence_length is {max_sequence_length}, but {model_name} accepts at"
+            f" most {limit} residues; lower max_sequence_length to {limit} (longer proteins are"
+            " still embedded completely with data_config.embeddings.long: windows), or choose"
+            f" another {KEY}"
         )
 
 
 def residue_limit(config: dict[str, Any]) -> int | None:
-    """Return how many residues a model has positions for; None if unlimited or unknown.
+    """Return the maximum length of a sequence that a model can read, in residues; None if unknown.
 
-    ESM-2: 1026 positions, of which 2 precede the first token (padding index 1) and 2 are taken by
-    <cls> and <eos>: 1022.
+    ESM-2 has 1026 positions, of which 2 precede the first token (padding index 1) and 2 are used
+    for <cls> and <eos>, so the limit is 1022.
     """
     positions, padding = config.get("max_position_embeddings"), config.get("pad_token_id")
     if type(positions) is not int:
@@ -109,9 +114,9 @@ def residue_limit(config: dict[str, Any]) -> int | None:
 
 
 def hash_model(files: ModelFiles, cache_dir: Path) -> str:
-    """Return one hash of weights, configuration and tokenizer.
+    """Return one hash of the weights, configuration and tokenizer of a language model.
 
-    The weights' hashes are remembered in `cache_dir` by path, size and time stamp, so that
+    The hashes of weight files are stored in `cache_dir` by path, size and time stamp, so that
     gigabytes need not be read at every start.
     """
     digest = xxhash.xxh3_128()
@@ -133,7 +138,7 @@ def _remembered_hash(path: Path, cache_dir: Path) -> str:
         case [*known_stamp, str(digest)] if known_stamp == stamp:
             return digest
     digest = hash_file(real)
-    # With a read-only cache the weights are read at every start.
+    # If the cache directory is read-only, the weights are read at every start.
     with contextlib.suppress(UserError, OSError):
         cache_dir.mkdir(parents=True, exist_ok=True)
         with lock_store(cache_dir):
@@ -147,7 +152,7 @@ def _remembered_hash(path: Path, cache_dir: Path) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """Return a JSON object; empty where the file is missing or damaged."""
+    """Read a JSON object; return an empty one if the file is missing or damaged."""
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -156,7 +161,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _weight_files(directory: Path) -> tuple[Path, ...]:
-    """Return the files that transformers would load the weights from; none if one is missing."""
+    """Return the weight files that transformers would load, or () if any file is missing."""
     for name in WEIGHT_FILES:
         if (directory / name).is_file():
             return (directory / name,)
@@ -171,28 +176,28 @@ def _weight_files(directory: Path) -> tuple[Path, ...]:
 
 def _download(settings: EmbeddingsConfig) -> ModelFiles:
     try:
-        # Many repositories have the weights in several formats; one of them is enough.
+        # Many repositories contain the weights in several formats; one format is enough.
         files = _snapshot(settings, "*.safetensors") or _snapshot(settings, "*.bin")
-    # The client also raises errors of its HTTP library, which share no base class with its own.
+    # The client also raises errors of its HTTP library, which have no common base class.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         revision = f" at revision '{settings.revision}'" if settings.revision else ""
         raise UserError(
             f"{KEY} '{settings.model_name}' is not a directory and cannot be downloaded from the"
             f" Hugging Face hub{revision} ({reason}); correct the name (a path is relative to the"
-            " current directory), or connect to the internet once to download it"
+            " current directory), or connect to the internet once to download the model"
         ) from None
     if files is None:
         raise UserError(
             f"{KEY} '{settings.model_name}' on the Hugging Face hub is not a complete transformers"
-            f" model: it needs {CONFIG_FILE}, a tokenizer and a weight file"
-            f" ({' or '.join(WEIGHT_FILES)}); name another model"
+            f" model with {CONFIG_FILE}, a tokenizer and a weight file"
+            f" ({' or '.join(WEIGHT_FILES)}); choose another model"
         )
     return files
 
 
 def _snapshot(settings: EmbeddingsConfig, weights: str, offline: bool = False) -> ModelFiles | None:
-    """Return the local copy of a hub model, downloaded unless offline; None if incomplete."""
+    """Return the local copy of a hub model, or None if incomplete; download it unless offline."""
     directory = Path(
         snapshot_download(
             settings.model_name,

@@ -1,4 +1,4 @@
-"""Which sequences are embedded together: requests by protein, and their batches by length."""
+"""Plans the embedding of proteins: cuts and hashes sequences, and forms batches by length."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from common.errors import UserError
 
 @dataclass(frozen=True)
 class Request:
-    """A protein whose states are requested; `residues` is upper case and already cut."""
+    """A protein to embed, with its residues in upper case, already cut to the maximum length."""
 
     protein: str
     residues: str
@@ -20,22 +20,24 @@ class Request:
 
 
 def make_requests(sequences: Mapping[str, str], cut_length: int | None) -> list[Request]:
-    """Cut and hash the sequences; equal ones get equal hashes and so share a row of the store.
+    """Cut and hash the sequences to embed; equal sequences have equal hashes and share a row.
 
     Args:
-        sequences: Protein id to sequence.
-        cut_length: The residues that are kept of longer sequences; None to keep all.
+        sequences: The sequences by protein id.
+        cut_length: The number of residues to which longer sequences are cut; None cuts nothing.
 
     Raises:
         UserError: There is no protein, or a sequence is empty.
     """
     if not sequences:
-        raise UserError("there are no proteins to embed; check the benchmark's files")
+        raise UserError("no proteins are left to embed; check the files of the benchmark")
     requests = []
     for protein, sequence in sequences.items():
         residues = sequence[:cut_length].upper()
         if not residues:
-            raise UserError(f"the sequence of {protein} is empty; add residues or remove it")
+            raise UserError(
+                f"the sequence of {protein} is empty; add residues or remove the protein"
+            )
         digest = xxhash.xxh3_128_hexdigest(residues.encode())
         requests.append(Request(protein, residues, digest))
     return requests
@@ -44,11 +46,11 @@ def make_requests(sequences: Mapping[str, str], cut_length: int | None) -> list[
 def plan_batches(
     requests: Iterable[Request], tokens_per_batch: int, special_tokens: int, window: int
 ) -> list[list[Request]]:
-    """Sort by length, longest first, and cut into batches of a limited number of padded tokens.
+    """Divide sequences into batches of a limited number of padded tokens, longest first.
 
-    The longest come first so that memory runs out at once or never. A batch's size depends on its
-    longest sequence alone, so leaving out some batches does not change the plan for the rest. A
-    sequence that is longer than a window is a batch of its own.
+    The longest sequences come first, so that a lack of memory shows at once. The size of a batch
+    depends only on its longest sequence, so leaving out some batches does not change the plan for
+    the other batches. A sequence that is longer than a window forms a separate batch.
     """
     ordered = sorted(requests, key=lambda request: (-len(request.residues), request.sequence_hash))
     batches, first = [], 0

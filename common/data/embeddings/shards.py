@@ -1,10 +1,11 @@
-"""The files of the embedding cache: shards are committed whole, and checked before they are used.
+"""Writes and checks the files of the embedding cache: Arrow shards with sidecar files.
 
-One directory holds the residue states of one `StoreIdentity` and is a Hugging Face dataset
-(`datasets.load_from_disk` opens it) with the columns `id`, `sequence_hash`, `length` and
-`embedding` (residues x dim in the store's dtype, C order). Every shard `data-{checksum}.arrow`
-has a sidecar `data-{checksum}.json`, written after it: a shard without one was not completed. Files
-are committed and deleted under the lock of the directory (`lock_store`); readers need no lock.
+One directory contains the residue states of one `StoreIdentity` and is a Hugging Face dataset
+(opened by `datasets.load_from_disk`) with the columns `id`, `sequence_hash`, `length` and
+`embedding` (residues x dim in the store's dtype, C order). Every shard `data-{checksum}.arrow` has
+a sidecar `data-{checksum}.json`, which is written last: a shard without a sidecar is incomplete.
+Files are committed and deleted under the lock of the directory (`lock_store`); readers need no
+lock.
 """
 
 from __future__ import annotations
@@ -44,17 +45,17 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class StoreIdentity:
-    """Everything that determines the numbers in a store; stores that differ in it share no row.
+    """The settings that determine the embeddings; different settings have separate stores.
 
     Attributes:
-        model_name: Hub name, or the last part of a local directory's path.
+        model_name: The hub name, or the last part of a local directory's path.
         revision: The configured revision on the hub.
-        weights_hash: Hash of the model's weights, configuration and tokenizer.
-        layer: Index into the hidden states; -1 is the last one.
+        weights_hash: A hash of the model's weights, configuration and tokenizer.
+        layer: The index into the hidden states; -1 is the last hidden state.
         dtype: `float16` or `float32`.
-        max_length: Residues of which the model sees the states together: the length to which
-            sequences are cut, or of a window.
-        long: What happens to longer sequences; how windows overlap is a part of it.
+        max_length: The maximum number of residues that the model reads at once: the length to
+            which sequences are cut, or the length of a window.
+        long: How longer sequences are handled, including the overlap of windows.
     """
 
     model_name: str
@@ -67,10 +68,10 @@ class StoreIdentity:
 
     @property
     def directory_name(self) -> str:
-        """The name of the store's directory: a readable part and a hash of all attributes."""
+        """The name of the store's directory: the model's name and a hash of all attributes."""
         slug = re.sub(r"[^A-Za-z0-9]+", "-", self.model_name).strip("-").lower()[-48:]
         facts = asdict(self)
-        if self.long == TRUNCATED:  # Stores of before there were windows keep their names.
+        if self.long == TRUNCATED:  # Stores from before windows were introduced keep their names.
             del facts["long"]
         key = xxhash.xxh3_64_hexdigest(json.dumps(facts, sort_keys=True).encode())
         return f"{slug}-{key}"
@@ -78,7 +79,7 @@ class StoreIdentity:
 
 @dataclass(frozen=True)
 class Shard:
-    """A complete shard and what its sidecar says of it."""
+    """A complete shard file of the embedding cache, with the facts recorded in its sidecar."""
 
     path: Path
     rows: int
@@ -88,19 +89,19 @@ class Shard:
     dim: int
 
     def save_sidecar(self) -> None:
-        """Write the sidecar, which makes the shard part of the store."""
+        """Write the sidecar file, which makes the shard part of the store."""
         facts = {key: value for key, value in asdict(self).items() if key != "path"}
         content = {**facts, "seal": _seal(facts)}
         write_atomically(self.path.with_suffix(".json"), json.dumps(content, indent=1))
 
     @classmethod
     def from_sidecar(cls, path: Path) -> Self:
-        """Read the sidecar of the shard at `path`.
+        """Read the sidecar file of the shard at `path`.
 
         Raises:
             OSError: The sidecar cannot be read.
-            ValueError: It is not what `save_sidecar` wrote. With a changed `dim` the states would
-                silently be cut into the wrong residues.
+            ValueError: The sidecar differs from what `save_sidecar` wrote. With a changed `dim`,
+                states would silently be assigned to the wrong residues.
         """
         content = json.loads(path.with_suffix(".json").read_bytes())
         if not isinstance(content, dict) or content.pop("seal", None) != _seal(content):
@@ -114,7 +115,7 @@ def _seal(facts: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """One protein's residue states (length, dim), to be stored."""
+    """A row of the embedding cache: the residue states (length, dim) of one protein."""
 
     protein: str
     sequence_hash: str
@@ -122,19 +123,19 @@ class Row:
 
 
 class ShardWriter:
-    """Writes one shard: a context manager that completes it on leaving, even after errors.
+    """Writes one shard: a context manager that completes the shard on exit, even after an error.
 
-    Rows go to a temporary file at once, so only one batch is in memory. If no rows are added, no
-    shard is written.
+    Rows are written to a temporary file immediately, so only one batch is in memory. If no rows are
+    added, no shard is written.
 
     Args:
-        directory: The store's directory; it must exist.
-        owner: Marks the temporary file, which lives as long as this owner's claim does.
+        directory: The directory of the store, which must exist.
+        owner: The owner in the temporary file's name; the file is kept while the owner has a claim.
     """
 
     def __init__(self, directory: Path, owner: str = "nobody") -> None:
         self._directory = directory
-        # Unique over the processes of several machines that share the directory.
+        # The name is unique even if processes of several machines share the directory.
         self._path = directory / f".{owner}.{secrets.token_hex(8)}.tmp"
         self._file: BinaryIO | None = None
         self._rows = self._bytes = self._dim = 0
@@ -143,13 +144,13 @@ class ShardWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        # What was computed before an error or Ctrl-C is kept.
+        # Rows that were computed before an error or Ctrl-C are kept.
         if self._file is not None:
             with self._all_or_nothing(self._bytes):
                 self._complete(self._file)
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Write rows; they become part of the store when the shard is completed.
+        """Add rows to the shard; the store contains these rows once the shard is completed.
 
         Raises:
             UserError: The disk is full or the directory may not be written.
@@ -165,14 +166,14 @@ class ShardWriter:
         self._dim = rows[0].states.shape[1]
 
     def _complete(self, file: BinaryIO) -> None:
-        """Write through to the disk, and commit under a name made of the checksum."""
+        """Flush the shard to disk, and rename the file to its final name with the checksum."""
         self._stream.close()
         file.flush()
-        # If the rename reached the disk before the data, a power cut would leave an empty file.
+        # If the rename reached the disk before the data, a power failure would leave an empty file.
         os.fsync(file.fileno())
         file.close()
         checksum = hash_file(self._path)
-        # Others hold the lock while they delete files without a sidecar.
+        # Other processes hold the lock while they delete files without a sidecar.
         with lock_store(self._directory):
             path = self._path.rename(self._directory / f"data-{checksum}.arrow")
             status = path.stat()
@@ -182,7 +183,7 @@ class ShardWriter:
 
     @contextmanager
     def _all_or_nothing(self, needed: int) -> Iterator[None]:
-        """Drop the whole shard if a write breaks off, even by Ctrl-C."""
+        """Delete the whole shard if a write is interrupted, even by Ctrl-C."""
         try:
             with explain_disk_errors(f"the embedding cache {self._directory}", needed, REMEDY):
                 yield
@@ -203,10 +204,10 @@ def _to_record_batch(rows: Sequence[Row]) -> pa.RecordBatch:
 
 
 def create_store_directory(directory: Path, identity: StoreIdentity) -> None:
-    """Make a store's directory and describe in it, for people, what it contains.
+    """Create the directory of a store, with a file `identity.json` that describes the content.
 
     Raises:
-        UserError: It may not be written.
+        UserError: The directory may not be written.
     """
     with explain_disk_errors(f"the embedding cache {directory}", remedy=REMEDY):
         directory.mkdir(parents=True, exist_ok=True)
@@ -217,9 +218,10 @@ def create_store_directory(directory: Path, identity: StoreIdentity) -> None:
 
 
 def read_shards(directory: Path) -> tuple[list[Shard], dict[Path, str]]:
-    """Return the shards that may be used, and the broken ones with the reason.
+    """Return the usable shards of a store, and its broken shards with the reasons.
 
-    Shards without a sidecar are in neither: another run may be about to write it.
+    Shards without a sidecar are not returned, because another run may be about to write the
+    sidecar.
     """
     shards: list[Shard] = []
     broken: dict[Path, str] = {}
@@ -236,12 +238,12 @@ def read_shards(directory: Path) -> tuple[list[Shard], dict[Path, str]]:
 def discard_broken_shards(
     directory: Path, live: Collection[str] = ()
 ) -> tuple[list[Shard], dict[Path, str]]:
-    """Delete unusable files, including those of killed runs; call it while holding the lock.
+    """Delete broken shards and leftover temporary files; the caller must hold the lock.
 
     Args:
-        directory: The store's directory.
+        directory: The directory of the store.
         live: The owners of temporary files that are still being written. All other temporary files
-            are leftovers: their owners are dead, or would write them under the lock.
+            are leftovers of dead runs, because active runs without a claim write under the lock.
 
     Returns:
         The same as `read_shards`, but shards without a sidecar count as broken.
@@ -255,7 +257,7 @@ def discard_broken_shards(
         broken[path] = "no sidecar"
     with explain_disk_errors(f"the embedding cache {directory}", remedy=REMEDY):
         for path in broken:
-            # A run that has the file mapped keeps its mapping.
+            # A run that has opened the file can still read its memory map.
             path.unlink(missing_ok=True)
             path.with_suffix(".json").unlink(missing_ok=True)
             for sums in directory.glob(f"{path.stem}.*.npy"):
@@ -267,7 +269,7 @@ def discard_broken_shards(
 
 
 def _check_shard(path: Path) -> Shard | str:
-    """Return the shard, or what is wrong with it."""
+    """Check a shard against its sidecar; return the shard, or the reason why it is unusable."""
     try:
         shard = Shard.from_sidecar(path)
     except (OSError, ValueError, TypeError, RecursionError):
@@ -276,15 +278,15 @@ def _check_shard(path: Path) -> Shard | str:
         status = path.stat()
         if status.st_size != shard.bytes:
             return f"{status.st_size} bytes instead of {shard.bytes}"
-        # Writing to a file changes its time stamp. Reading tens of GB at every start, to find
-        # decayed disk blocks as well, would take minutes.
+        # Writing to a file changes the time stamp. Reading tens of GB at every start, to detect
+        # damaged disk blocks as well, would take minutes.
         if status.st_mtime_ns == shard.mtime_ns:
             return shard
         if hash_file(path) != shard.checksum:
             return "checksum differs"
     except OSError as error:
         return "file missing" if isinstance(error, FileNotFoundError) else "file unreadable"
-    # It was copied or touched. A read-only cache cannot note that, and is verified at every start.
+    # The file was copied or touched. A read-only cache cannot record this and is checked each time.
     verified = replace(shard, mtime_ns=status.st_mtime_ns)
     with suppress(UserError):
         verified.save_sidecar()
@@ -292,7 +294,7 @@ def _check_shard(path: Path) -> Shard | str:
 
 
 def write_dataset_files(directory: Path, shards: Sequence[Shard]) -> None:
-    """Write the two files that make the directory a Hugging Face dataset of these shards.
+    """Write the metadata files that make a store's directory a Hugging Face dataset.
 
     Raises:
         UserError: The directory may not be written.

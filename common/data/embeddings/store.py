@@ -1,8 +1,8 @@
 """Reads the embedding cache: residue states of proteins as views of memory-mapped files.
 
-Nothing is copied and nothing is read ahead: a view takes less than a microsecond, and the operating
-system keeps used pages in memory once for all processes of a machine. The module imports neither
-torch nor transformers, so that data loading workers start quickly.
+No data are copied or read in advance: creating a view takes less than a microsecond, and the
+operating system keeps one copy of used pages in memory for all processes of a machine. The module
+imports neither torch nor transformers, so that data loading workers start quickly.
 """
 
 from __future__ import annotations
@@ -18,41 +18,41 @@ from numpy.typing import NDArray
 
 from common.data.embeddings.shards import Embedding, Shard
 
-# Record batch (over all shards), first value and end within it.
+# The number of a record batch (over all shards), and the first value and the end within the batch.
 Place = tuple[int, int, int]
 Sums = NDArray[np.float64]
 
 
 class Store(Protocol):
-    """What a model reads of each protein: rows of states, all of them or their mean.
+    """The embeddings that a model reads: for each protein, all residue states or their mean.
 
     Attributes:
         dim: The width of a row.
-        language_model: The hash of the files of the model that made the states.
+        language_model: The hash of the files of the language model that computed the states.
     """
 
     dim: int
     language_model: str
 
     def __getitem__(self, protein: str) -> Embedding:
-        """Return the rows of a protein, (rows, dim)."""
+        """Return the embedding rows of a protein, (rows, dim)."""
 
     def gather(self, proteins: Sequence[str]) -> Embedding:
-        """Return the rows of some proteins, laid end to end: a new array (R, dim)."""
+        """Return the concatenated rows of several proteins as a new array (R, dim)."""
 
     def length(self, protein: str) -> int:
-        """Return how many rows a protein has."""
+        """Return the number of embedding rows of a protein."""
 
     def residues(self, protein: str) -> int:
-        """Return how many residues the rows stand for."""
+        """Return the number of residues that a protein's rows represent."""
 
     def sums(self, protein: str) -> Sums:
-        """Sums over the residues, of their states and of the squares: (2, dim)."""
+        """Return the sums of a protein's residue states and of the squared states, (2, dim)."""
 
 
 @dataclass(frozen=True)
 class StoredShard:
-    """The states of all proteins of one shard, in order, and the rows of the opened proteins."""
+    """The content of one shard: all residue states, and the row number of each opened protein."""
 
     path: Path
     states: list[Embedding]
@@ -60,18 +60,18 @@ class StoredShard:
 
 
 class EmbeddingStore:
-    """Residue states of a set of proteins.
+    """A read-only store of the residue states of a set of proteins, in memory-mapped files.
 
-    It may be used after a fork; unpickling opens its files again.
+    The store may be used after a fork; unpickling opens the files again.
 
     Args:
         shards: The complete shards to read from, at least one.
         dtype: The dtype of the stored states.
-        hashes: For every protein, the hash under which its sequence is stored.
-        language_model: The hash of the files of the model that made the states.
+        hashes: The sequence hash of every protein, by which its states are found.
+        language_model: The hash of the files of the language model that computed the states.
 
     Raises:
-        KeyError: A hash is in no shard.
+        KeyError: No shard contains a hash.
         OSError: A shard is missing.
     """
 
@@ -96,29 +96,29 @@ class EmbeddingStore:
         self._hashes = dict(hashes)
 
     def __getitem__(self, protein: str) -> Embedding:
-        """Return the states of a protein: a read-only (length, dim) view in the store's dtype."""
+        """Return a read-only view (length, dim) of a protein's states, in the store's dtype."""
         part, first, end = self._places[protein]
         return self._values[part][first:end].reshape(-1, self.dim)
 
     def gather(self, proteins: Sequence[str]) -> Embedding:
-        """Return the states of some proteins, laid end to end: a new array (R, dim)."""
+        """Return the concatenated states of several proteins as a new array (R, dim)."""
         return np.concatenate([self[protein] for protein in proteins])
 
     def length(self, protein: str) -> int:
-        """Return how many residues of a protein are stored; its sequence may have been cut."""
+        """Return the number of stored residues of a protein, whose sequence may have been cut."""
         _, first, end = self._places[protein]
         return (end - first) // self.dim
 
     def residues(self, protein: str) -> int:
-        """Return how many residues of a protein are stored, like `length`."""
+        """Return the number of stored residues of a protein, which is the same as `length`."""
         return self.length(protein)
 
     def sums(self, protein: str) -> Sums:
-        """Sums over the residues, of their states and of the squares: (2, dim)."""
+        """Return the sums of a protein's residue states and of the squared states, (2, dim)."""
         return add_up(self[protein])
 
     def shards(self) -> Iterator[StoredShard]:
-        """Yield the content of each shard."""
+        """Yield the residue states and rows of each shard."""
         for path in self._paths:
             batches = _map_batches([path])
             values = [_flat_values(batch, self._dtype) for batch in batches]
@@ -142,18 +142,18 @@ class EmbeddingStore:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        # A shard is named by its content, so the places found before are still valid.
+        # The name of a shard is a hash of its content, so the stored places are still valid.
         self._values = [_flat_values(batch, self._dtype) for batch in _map_batches(self._paths)]
 
 
 def add_up(states: Embedding) -> Sums:
-    """Sums (2, D) over residue states (L, D), of the states and of their squares, in float64."""
+    """Return the sums (2, D) of residue states (L, D) and of the squared states, in float64."""
     exact = states.astype(np.float64)
     return np.stack([exact.sum(0), (exact**2).sum(0)])
 
 
 def stored_hashes(shards: Sequence[Shard]) -> set[str]:
-    """Return the sequence hashes of all rows in these shards."""
+    """Read the sequence hashes of all rows in these shards."""
     batches = _map_batches([shard.path for shard in shards])
     return {key for batch in batches for key in batch.column("sequence_hash").to_pylist()}
 
@@ -167,13 +167,13 @@ def _map_batches(paths: Sequence[Path]) -> list[pa.RecordBatch]:
 
 
 def _flat_values(batch: pa.RecordBatch, dtype: str) -> Embedding:
-    """Return all values of a record batch in one array, which keeps the mapping alive."""
+    """Return all values of a record batch as one array, which keeps the memory map open."""
     _, _, values = batch.column("embedding").buffers()
     return np.frombuffer(values, np.dtype(dtype))
 
 
 def _row_places(batches: Sequence[pa.RecordBatch], dtype: str) -> Iterator[tuple[str, Place]]:
-    """Yield every row's sequence hash and index; hashes are converted in bulk."""
+    """Yield the sequence hash of every row, and the place where its values are stored."""
     for number, batch in enumerate(batches):
         column = batch.column("embedding")
         offsets = np.frombuffer(column.buffers()[1], np.int64)[column.offset :]

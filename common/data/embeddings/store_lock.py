@@ -1,4 +1,4 @@
-"""The lock under which the files of an embedding cache are committed and deleted."""
+"""Locks an embedding cache while its files are committed or deleted."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from common.files import explain_disk_errors
 
 LOCK_FILE = "build.lock"
 REMEDY = "choose another data_config.embeddings.cache_dir"
-# What file systems answer that know no locks, but do not say so by ENOSYS: on those, filelock takes
-# the existence of a file for the lock.
+# Errors of file systems that do not support locks, other than ENOSYS: for ENOSYS, filelock uses the
+# existence of a file as the lock.
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
-# Far longer than anybody needs the lock, but below the time limit of collective operations.
+# Far longer than a process needs the lock, but below the time limit of collective operations.
 LOCK_SECONDS = 300.0
 
 
 @contextmanager
 def lock_store(directory: Path) -> Iterator[None]:
-    """Hold the store's lock while looking, claiming or committing; never while computing.
+    """Lock an embedding store, to read its state, claim sequences or commit files.
 
-    The kernel frees it however the process ends.
+    The lock must not be held while computing. The kernel releases the lock however the process
+    ends.
 
     Raises:
         UserError: The directory may not be written, or another process keeps the lock.
@@ -36,9 +37,9 @@ def lock_store(directory: Path) -> Iterator[None]:
             _acquire(lock)
     except Timeout:
         raise UserError(
-            f"another process has kept {lock.lock_file} locked for {LOCK_SECONDS:.0f} seconds,"
-            " which should take milliseconds; end that process if it is suspended, delete the file"
-            f" if the process has died on another machine, or {REMEDY}"
+            f"{lock.lock_file} has been locked by another process for {LOCK_SECONDS:.0f} seconds"
+            " (normally milliseconds); end the other process if it is suspended, delete the file if"
+            f" the process has died on another machine, or {REMEDY}"
         ) from None
     try:
         yield
@@ -53,6 +54,6 @@ def _acquire(lock: BaseFileLock) -> None:
         if error.errno not in _NO_LOCKS:
             raise
         raise UserError(
-            f"the file system of {lock.lock_file} does not lock files ({error.strerror}), without"
-            f" which runs would overwrite each other's embeddings; {REMEDY}"
+            f"the file system of {lock.lock_file} does not support file locks ({error.strerror}),"
+            f" so runs could overwrite each other's embeddings; {REMEDY}"
         ) from None

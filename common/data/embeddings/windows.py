@@ -1,9 +1,9 @@
-"""Overlapping windows over proteins that are too long for a language model to read at once.
+"""Embeds proteins that are too long for a language model in overlapping windows.
 
-All windows of a protein are equally long, and neighbours share at least a quarter of their
-residues: a residue at the edge of a window lacks its neighbours on one side, and near the edge of
-one window it lies further inside the next. The states of a residue are averaged over the windows
-that contain it.
+All windows of a protein have the same length, and adjacent windows share at least a quarter of
+their residues: a residue at the edge of a window lacks its neighbours on one side, but the next
+window contains the same residue further inside. The states of a residue are averaged over all
+windows that contain the residue.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import torch
 
 from common.data.embeddings.language_model import LanguageModel
 
-OVERLAP = 0.25  # of a window, at least
+OVERLAP = 0.25  # the smallest fraction of a window that the next window shares
 
 
 def place_windows(length: int, window: int) -> list[slice]:
-    """Cover a protein with the fewest windows that overlap enough, evenly spaced.
+    """Cover a protein with the fewest evenly spaced windows that overlap by at least `OVERLAP`.
 
     Args:
-        length: Residues of the protein.
-        window: Residues of a window; a shorter protein is one window.
+        length: The number of residues of the protein.
+        window: The number of residues of a window; a shorter protein is one window.
     """
     if length <= window:
         return [slice(0, length)]
@@ -36,14 +36,14 @@ def place_windows(length: int, window: int) -> list[slice]:
 def states_of_long(
     model: LanguageModel, residues: str, window: int, tokens_per_batch: int
 ) -> torch.Tensor:
-    """Average the states of a protein's windows: (length, dim), in float32 on the host.
+    """Average the states of a protein over its windows: (length, dim), in float32 on the host.
 
     Args:
         model: The language model.
         residues: The whole sequence, in upper case.
-        window: Residues of a window.
-        tokens_per_batch: As many windows are computed at once as fit into this number of tokens,
-            and at least one, so that the memory does not grow with the protein.
+        window: The number of residues of a window.
+        tokens_per_batch: The maximum number of tokens of the windows that are computed at once (at
+            least one window), so that the memory does not grow with the length of the protein.
     """
     windows = place_windows(len(residues), window)
     total = torch.zeros(len(residues), model.dim)

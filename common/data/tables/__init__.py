@@ -1,1 +1,1 @@
-"""Readers of text files from any source: pairs, FASTA, id lists, and the ids in them."""
+"""Readers of text files with protein pairs, sequences (FASTA), interactions or protein ids."""

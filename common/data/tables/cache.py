@@ -1,4 +1,4 @@
-"""Parse a text file once; the result stays on disk as a data set, found by content hash."""
+"""Caches parsed text files on disk as datasets, identified by a hash of the file's content."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from datasets.table import InMemoryTable
 from common.data.tables.text import unreadable
 from common.files import hash_file, new_directory
 
-# Part of the cache's key: increase it when the same text is to be parsed differently.
+# Part of the cache key: increase this number when the parser gives another result for a file.
 _CACHE_VERSION = 2
 _CHECKSUM_FILE = "checksum"
 
@@ -22,15 +22,16 @@ _CHECKSUM_FILE = "checksum"
 def cached_dataset(
     kind: str, path: Path, cache_dir: Path, parse: Callable[[Path], pa.Table]
 ) -> datasets.Dataset:
-    """Return a file's content as a data set, from disk if the same content was parsed before.
+    """Return the content of a file as a dataset, from the cache if it was parsed before.
 
-    Several processes may ask at once: each writes its own directory, and the first one is kept.
+    Several processes may call this at the same time: each writes a separate directory, and the
+    first complete directory is kept.
 
     Args:
-        kind: What the file is read as, part of the key.
+        kind: The kind of content, a part of the cache key.
         path: The file; changed content has another key.
-        cache_dir: Where data sets are kept.
-        parse: Returns the rows; called only if they are not in the cache.
+        cache_dir: The directory of the cache.
+        parse: Parses the file; called only if the content is not in the cache.
 
     Raises:
         UserError: The file cannot be read or parsed, or the cache cannot be written.
@@ -51,13 +52,13 @@ def _load(folder: Path) -> datasets.Dataset | None:
     if not folder.is_dir():
         return None
     try:
-        # Arrow trusts its files: a flipped bit gives other rows, or crashes the process.
+        # Arrow does not check its files: a flipped bit changes rows or crashes the process.
         if (folder / _CHECKSUM_FILE).read_text() == _checksum(folder):
             return datasets.load_from_disk(str(folder))
     except (OSError, ValueError, LookupError, TypeError, pa.ArrowException):
-        # Files are missing, or are no data set of this library version: treated as damaged too.
+        # Missing files, and datasets of another library version, are treated as damaged.
         pass
-    shutil.rmtree(folder, ignore_errors=True)  # make way for a new one
+    shutil.rmtree(folder, ignore_errors=True)  # a new dataset takes its place
     return None
 
 

@@ -1,7 +1,8 @@
-"""Protein sequences from FASTA files.
+"""Reads protein sequences from FASTA files.
 
-Files come from anywhere: compressed, in an old encoding, with Windows line ends. Differences that
-cannot change a sequence are accepted; whatever could is refused with its line.
+Files may be compressed, in an old encoding, or have Windows line ends. Irregularities that cannot
+change a sequence are accepted; an irregularity that could change a sequence is an error that names
+the line.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from common.data.tables.text import TextFile
 from common.errors import UserError, excerpt
 from common.run import LOGGER, format_event
 
-# ASCII on purpose: upper-casing other letters can turn one letter into two.
+# Only ASCII letters, because upper-casing another letter can turn it into two letters.
 _STANDARD = re.compile(r"[ACDEFGHIKLMNPQRSTVWY]+")
 _SEQUENCE_LINE = re.compile(r"[A-Za-z]*\*?")
 
@@ -34,7 +35,7 @@ class _Record:
 
 
 def read_sequences(path: str | Path, cache_dir: str | Path) -> dict[str, str]:
-    """Like `read_fasta`, but parsed once and kept below `cache_dir` (columns id, sequence)."""
+    """Read a FASTA file like `read_fasta`, but parse it only once and keep it in `cache_dir`."""
 
     def parse(path: Path) -> pa.Table:
         sequences = read_fasta(path)
@@ -45,19 +46,19 @@ def read_sequences(path: str | Path, cache_dir: str | Path) -> dict[str, str]:
 
 
 def read_fasta(path: str | Path) -> dict[str, str]:
-    """Read a FASTA file.
+    """Read the protein sequences of a FASTA file.
 
     Args:
-        path: The file; gzip is recognized by its content.
+        path: The file; gzip is recognized by the content, not by the name.
 
     Returns:
         The upper-case sequence of every id, in file order. The id is the first word of the header,
-        or the accession of a UniProt header (`sp|P12345|NAME`). A closing `*` (stop codon) is
-        removed; the log counts these, and the letters other than the 20 standard residues.
+        or the accession of a UniProt header (`sp|P12345|NAME`). A final `*` (stop codon) is
+        removed; the log reports the number of removed stop codons and of nonstandard residues.
 
     Raises:
-        UserError: The file is not FASTA, has a character that is not a letter, an empty record, or
-            an id with two different sequences; the message names the file and the lines.
+        UserError: The file is not FASTA, contains a character that is not a letter, an empty
+            record, or an id with two different sequences; the message names the file and the lines.
     """
     path = Path(path)
     records: dict[str, _Record] = {}
@@ -65,11 +66,13 @@ def read_fasta(path: str | Path) -> dict[str, str]:
         first = records.setdefault(record.name, record)
         if first.sequence != record.sequence:
             raise UserError(
-                f"{path}, line {record.line}: {excerpt(record.name)} has another sequence here"
-                f" than on line {first.line}; keep one of the two"
+                f"{path}, line {record.line}: {excerpt(record.name)} has a different sequence than"
+                f" on line {first.line}; keep only one of the two entries"
             )
     if not records:
-        raise UserError(f"{path} contains no sequences; expected FASTA ('>id', then the sequence)")
+        raise UserError(
+            f"{path} contains no sequences; provide a FASTA file ('>id', then the sequence)"
+        )
     _log_oddities(path, records.values())
     return {name: record.sequence for name, record in records.items()}
 
@@ -94,7 +97,10 @@ def _records(lines: Iterable[tuple[int, str]], path: Path) -> Iterator[_Record]:
                 yield _finish(name, start, parts, path)
             name, start, parts = _header_id(line, number, path), number, []
         elif line and not start:
-            raise UserError(f"{path}, line {number}: text before the first '>'; this is not FASTA")
+            raise UserError(
+                f"{path}, line {number}: the file is not FASTA, because text precedes the first"
+                " header; begin the file with '>id'"
+            )
         elif line:
             _check_sequence_line(line, parts, name, f"{path}, line {number}")
             parts.append(line)
@@ -105,7 +111,7 @@ def _records(lines: Iterable[tuple[int, str]], path: Path) -> Iterator[_Record]:
 def _header_id(line: str, number: int, path: Path) -> str:
     words = line[1:].split(maxsplit=1)
     if not words:
-        raise UserError(f"{path}, line {number}: a header without an id; write '>id'")
+        raise UserError(f"{path}, line {number}: the header has no id; write '>id'")
     if not words[0].isprintable():
         raise UserError(
             f"{path}, line {number}: the id '{excerpt(words[0])}' contains non-printable"
@@ -135,6 +141,7 @@ def _finish(name: str, start: int, parts: list[str], path: Path) -> _Record:
     sequence = text.removesuffix("*")
     if not sequence:
         raise UserError(
-            f"{path}, line {start}: {excerpt(name)} has no sequence; add it or remove the entry"
+            f"{path}, line {start}: {excerpt(name)} has no sequence; add the sequence or remove"
+            " the entry"
         )
     return _Record(name, start, sequence, stopped=sequence != text)

@@ -1,4 +1,4 @@
-"""Protein ids: UniProt's way to write them, and their indices in a list of proteins."""
+"""Shortens UniProt names to accessions, and numbers protein ids by their place in a list."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _NAME = re.compile(r"(?:sp|tr)\|([^|]+)\|")
 
 
 def shorten_uniprot(name: str) -> str:
-    """Return the accession of a UniProt name (`sp|P12345|NAME`), and any other name unchanged."""
+    """Return the accession of a UniProt name (`sp|P12345|NAME`), or any other name unchanged."""
     uniprot = _NAME.match(name)
     return uniprot.group(1) if uniprot else name
 
 
 def places_of(names: Iterable[str], ids: Sequence[str]) -> NDArray[np.int64]:
-    """Return the index of each name in `ids`, (N,), −1 for a name that is not in it."""
+    """Return the index (N,) of each name in `ids`, or −1 if `ids` does not contain the name."""
     index = {name: place for place, name in enumerate(ids)}
     return np.array([index.get(name, -1) for name in names], dtype=np.int64)
 
 
 def number_ids(names: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """Return the distinct names, sorted, and the index of each name among them, (N,)."""
+    """Return the sorted distinct names, and the index (N,) of each given name among these."""
     ids = tuple(sorted(set(names)))
     return ids, places_of(names, ids)

@@ -1,11 +1,11 @@
-"""Matches protein ids of interaction files to those of sequence files, which often differ.
+"""Matches protein ids of interaction files to differently written ids of sequence files.
 
-A FASTA file names `4932.YAL001C`, `ENSP00000369497.3`, `gi|4504349|ref|NP_000509.1|` or
-`sp|P12345|AATM_RABIT` what interactions may call `YAL001C`, `9606.ENSP00000369497`, `NP_000509.1`
-or `P12345`. An id that is written the same in both always wins. Otherwise the organism number in
-front and the version at the end are cut off on the side that has them. Versions that differ are
-taken for the same protein only in the name spaces that are known to have versions: elsewhere a
-number after a dot may be part of the name (`SPAC1002.01`).
+A protein that a FASTA file calls `4932.YAL001C`, `ENSP00000369497.3`, `gi|4504349|ref|NP_000509.1|`
+or `sp|P12345|AATM_RABIT` may be called `YAL001C`, `9606.ENSP00000369497`, `NP_000509.1` or `P12345`
+in an interaction file. An id that is written identically in both files is always preferred.
+Otherwise the organism number at the beginning and the version at the end are removed from the id
+that has them. Ids with different versions match only in databases that are known to have versions:
+in other databases, a number after a dot may be part of the name (`SPAC1002.01`).
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _ORGANISM = re.compile(rb"^>[ \t]*(\S+)[^\n]*?\bOX=(\d{1,9})\b", re.M)
 
 
 def read_id_map(path: str | Path) -> dict[str, tuple[str, ...]]:
-    """Read a file of two columns: an id of the interactions, the id of its sequence.
+    """Read an id map, whose two columns are the id of an interaction file and the sequence's id.
 
-    An id may have several lines; a header line is harmless.
+    Several lines may map the same id; a header line does no harm.
 
     Raises:
         UserError: The file cannot be read, or does not have two columns.
@@ -52,8 +52,8 @@ def read_id_map(path: str | Path) -> dict[str, tuple[str, ...]]:
     width = len(split_line(line, delimiter))
     if width != 2:
         raise UserError(
-            f"{path} has {width} columns in its first line '{excerpt(line)}' instead of two (id of"
-            " the interactions, id of the sequence); keep only these columns"
+            f"{path}: the first line '{excerpt(line)}' has {width} columns instead of two (id in"
+            " the interaction file, id in the sequence file); keep only these two columns"
         )
     for block in table.blocks(Layout(delimiter, 2, {"from": 0, "to": 1})):
         sides = [block.names(side, str.strip) for side in ("from", "to")]
@@ -65,7 +65,7 @@ def read_id_map(path: str | Path) -> dict[str, tuple[str, ...]]:
 
 
 def read_organisms(path: str | Path) -> dict[str, int]:
-    """Return the organism of each protein by its id, from the `OX=9606` of UniProt's FASTA headers.
+    """Read each protein's organism (NCBI taxid) from UniProt's FASTA headers (`OX=9606`), by id.
 
     Raises:
         UserError: The file cannot be read.
@@ -75,7 +75,7 @@ def read_organisms(path: str | Path) -> dict[str, int]:
 
 
 def plain_id(name: str) -> str:
-    """Return the accession in a name with bars (`sp|P12345|NAME`), or else the name."""
+    """Return the accession in a name such as `sp|P12345|NAME`, or a name without bars unchanged."""
     parts = name.split("|")
     if parts[0] == "gi" and len(parts) > 3:
         parts = parts[2:]
@@ -85,7 +85,7 @@ def plain_id(name: str) -> str:
 
 
 def known_ids(sequences: Iterable[str], id_map: IdMap | None = None) -> frozenset[str]:
-    """Return every form of id by which a sequence can be found."""
+    """Return all ids by which a sequence can be found, including shortened and mapped ids."""
     forms = {text for name in sequences for _, text in _forms(name)}
     return frozenset(forms.union(id_map or ()))
 
@@ -93,19 +93,19 @@ def known_ids(sequences: Iterable[str], id_map: IdMap | None = None) -> frozense
 def meet(
     interactions: Interactions, sequences: Mapping[str, str], id_map: IdMap | None = None
 ) -> tuple[Interactions, tuple[str, ...]]:
-    """Name the proteins of interactions as their sequences are named.
+    """Replace the protein ids of interactions by the matching ids of sequences.
 
     Args:
-        interactions: What was read of interaction files.
+        interactions: The interactions as read from files.
         sequences: The sequences by id.
-        id_map: Other ids of proteins, tried first.
+        id_map: The sequence ids to try first for an id of the interactions.
 
     Returns:
-        The interactions of which both proteins have a sequence, with what was dropped in their
-        counts; and all proteins without a sequence.
+        The interactions whose proteins both have a sequence, including counts of dropped pairs;
+        and all proteins without a sequence.
 
     Raises:
-        UserError: No interaction is left; the message shows ids of both.
+        UserError: No interaction is left; the message shows ids of both files.
     """
     finder = _Finder(sequences, _turn(id_map or {}, interactions, sequences))
     tally = Tally(interactions.counts)
@@ -127,7 +127,7 @@ def meet(
 
 
 def _forms(name: str) -> Iterator[tuple[str, str]]:
-    """Yield the forms of an id, with the parts that were cut off: prefix and version."""
+    """Yield shortened forms of an id, each with the parts cut off: `p` (prefix), `v` (version)."""
     plain = plain_id(name)
     stems = [("", plain)]
     if prefix := _PREFIX.match(plain):
@@ -139,17 +139,17 @@ def _forms(name: str) -> Iterator[tuple[str, str]]:
 
 
 class _Finder:
-    """Finds the sequence of an id.
+    """Finds the sequence that belongs to a protein id of an interaction file.
 
     Attributes:
-        met: The ids that were found in another form, by the way they were found.
+        met: The ids that matched in another form or matched several sequences, by kind of match.
     """
 
     def __init__(self, sequences: Mapping[str, str], id_map: IdMap) -> None:
         self.sequences = sequences
         self.id_map = id_map
         self.met: dict[str, list[str]] = {BY_MAP: [], BY_FORM: [], SEVERAL: []}
-        # By the parts cut off: each form's full id; None if several different sequences have it.
+        # By the parts cut off: each form's full id, or None if several different sequences match.
         self.forms: dict[str, dict[str, str | None]] = {}
         for name in sequences:
             for cut, text in _forms(name):
@@ -158,7 +158,7 @@ class _Finder:
                     self.forms[cut][text] = None
 
     def find(self, name: str) -> str | None:
-        """Return the id of the matching sequence; None if no sequence or more than one matches."""
+        """Return the id of the matching sequence, or None if no sequence or several match."""
         for target in self.id_map.get(plain_id(name), ()):
             hit = self._find(target)
             if hit:
@@ -174,7 +174,7 @@ class _Finder:
         return hit or None
 
     def _find(self, name: str) -> str | None:
-        """Return the id of the matching sequence; empty if several match, None if none does."""
+        """Return the id of the matching sequence, "" if several match, or None if none matches."""
         if name in self.sequences:
             return name
         several = False
@@ -188,7 +188,7 @@ class _Finder:
         return "" if several else None
 
     def _combinations(self, name: str) -> list[tuple[str, str]]:
-        """Return each form of the id and the parts that may be cut off the ids of sequences."""
+        """Return the forms of an id to look up, and the parts to cut off the sequence ids."""
         allowed = [
             (len(own) + len(cut), text, cut)
             for own, text in _forms(name)
@@ -200,7 +200,7 @@ class _Finder:
 
 
 def _turn(id_map: IdMap, interactions: Interactions, sequences: Mapping[str, str]) -> IdMap:
-    """Orient the id map from the interactions' ids to the sequences' ids."""
+    """Swap the two columns of the id map if the interactions use the ids of the second column."""
     ids = {plain_id(name) for name in interactions.ids}
     backwards: dict[str, tuple[str, ...]] = {}
     for source, targets in id_map.items():
@@ -219,14 +219,15 @@ def _explain_strangers(
         return " and ".join(f"'{excerpt(name)}'" for name in list(names)[:2])
 
     remedy = (
-        f"correct the id map: it has {quote(id_map)} → {quote(t[0] for t in id_map.values())}"
+        "correct data_config.interactions.id_map, which maps"
+        f" {quote(id_map)} to {quote(t[0] for t in id_map.values())}"
         if id_map
         else "translate the ids by data_config.interactions.id_map (two columns), or use the"
         " sequences that belong to the interactions"
     )
     return (
-        f"{missing} of {len(interactions.ids)} proteins have no sequence, so none of the"
-        f" {len(interactions)} interactions is left: the interactions name proteins such as"
-        f" {quote(interactions.ids)}, but data_config.interactions.sequences such as"
+        f"none of the {len(interactions)} interactions is left, because {missing} of"
+        f" {len(interactions.ids)} proteins have no sequence: the interactions contain ids such as"
+        f" {quote(interactions.ids)}, but data_config.interactions.sequences contains ids such as"
         f" {quote(sequences)}; {remedy}"
     )

@@ -1,12 +1,12 @@
-"""Read and write delimited files of protein pairs: labelled pairs, predictions, a user's own pairs.
+"""Reads and writes delimited files of protein pairs: labelled pairs, predictions, the user's pairs.
 
-A line holds two protein ids and, depending on the kind of file (`PairFormat`), numbers. Columns are
-separated by tabs, spaces or commas, and all lines are alike; lines that begin with `#` are
-comments; a name that ends in `.gz` means gzip. UniProt names (`sp|P12345|NAME`) are read as their
-accessions. A line of another form is refused with its number.
+A line contains two protein ids and, depending on the kind of file (`PairFormat`), numbers. Columns
+are separated by tabs, spaces or commas, and all lines have the same form; lines that begin with `#`
+are comments; a name that ends in `.gz` means gzip. UniProt names (`sp|P12345|NAME`) are read as
+accessions. A line of another form raises an error with the line number.
 
-Arrow parses regular files in blocks: two million lines take about a second. Whatever Arrow refuses
-is read again line by line, which accepts any white space and finds the line to blame.
+Arrow parses regular files in blocks: two million lines take about a second. A file that Arrow
+refuses is read again line by line, which accepts any white space and finds the faulty line.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ _LINES_AT_A_TIME = 1 << 16
 COMPRESSION = 4  # gzip level: within 5 % of the size at level 6, in less than half the time
 # Text that may be meant as a number, also with a decimal comma or a percent sign.
 _NUMBER_LIKE = re.compile(r"[\"'<>=~+-]*[.,]?\d|[+-]?(nan|inf(inity)?)\b", re.A | re.I)
-# As Arrow reads numbers, and the `-nan(ind)` of some C libraries; `float` would take `1_0` for 10.
+# Numbers as Arrow reads them, or `-nan(ind)` of some C libraries; `float` would read `1_0` as 10.
 _NUMBER = re.compile(r"[+-]?(nan(\(\w*\))?|inf(inity)?|(\d+\.?\d*|\.\d+)(e[+-]?\d+)?)", re.A | re.I)
 
 
 @dataclass(frozen=True)
 class PairFormat:
-    """The form of one kind of pair file.
+    """The format of one kind of pair file, such as predictions or labelled pairs.
 
     Attributes:
-        expected: What a line looks like, for messages.
-        numbers: Given the columns of the first line, which columns are read as numbers; None if
-            that line is of no known form.
-        is_header: Whether a first line names the columns.
+        expected: A description of a line, for messages.
+        numbers: Returns which columns are read as numbers, given the columns of the first line;
+            None if the first line is of no known form.
+        is_header: Whether a first line contains the names of the columns.
         labels: Whether the numbers are labels, 0 or 1.
         ragged: Whether lines may differ in their number of columns.
-        unknown: Explains, for a protein that was not asked for, why its line is refused; if None,
+        unknown: Explains why the line of a protein that was not requested is refused; if None,
             such lines are skipped and counted.
     """
 
@@ -64,15 +64,15 @@ class PairFormat:
 
 
 class PairRows(NamedTuple):
-    """What a pair file contains.
+    """The content of a pair file, restricted to the requested proteins.
 
     Attributes:
         ids: Distinct protein ids, in the order of their appearance.
-        pairs: (N, 2) int32 indices into `ids`: the lines whose proteins were asked for.
-        numbers: (K, N) float64, the columns that are numbers.
-        header: The number of the header line; 0 if there is none.
-        skipped: How many lines name a protein that was not asked for.
-        foreign: One such protein; None if there is none.
+        pairs: (N, 2) int32 indices into `ids`, for the lines whose proteins were both requested.
+        numbers: (K, N) float64, the numeric columns.
+        header: The number of the header line; 0 if the file has no header.
+        skipped: The number of lines with a protein that was not requested.
+        foreign: The first protein by name that was not requested; None if there is none.
     """
 
     ids: list[str]
@@ -86,16 +86,16 @@ class PairRows(NamedTuple):
 def read_pair_file(
     path: Path, form: PairFormat, asked: Collection[str] | None = None
 ) -> PairRows | None:
-    """Read a pair file.
+    """Read the lines of a pair file whose proteins were both requested.
 
     Args:
         path: The file.
-        form: What its lines look like.
-        asked: The proteins of interest, all if None; the memory needed follows from these, not from
-            the size of the file.
+        form: The format of the file.
+        asked: The requested proteins; None for all. The memory needed depends on these proteins,
+            not on the size of the file.
 
     Returns:
-        Its rows; None if it has no line besides blank lines and comments.
+        The rows of the file; None if it contains only blank lines and comments.
 
     Raises:
         UserError: The file cannot be read, or a line has another form.
@@ -110,16 +110,16 @@ def read_pair_file(
 
 
 class _Layout(NamedTuple):
-    """The layout that the first line shows.
+    """The layout of a pair file, inferred from its first line.
 
     Attributes:
         form: The kind of file.
         first: The number of the first line that is neither blank nor a comment.
-        columns: How many columns it has.
-        numbers: Which of them are numbers.
+        columns: The number of columns of the first line.
+        numbers: The indices of the numeric columns.
         comma: Whether commas separate the columns.
-        delimiter: The character by which Arrow can split the line; None if there is none.
-        has_header: Whether the line is a header.
+        delimiter: The character by which Arrow can split lines; None if there is none.
+        has_header: Whether the first line is a header.
     """
 
     form: PairFormat
@@ -132,7 +132,7 @@ class _Layout(NamedTuple):
 
     @property
     def skipped(self) -> int:
-        """How many lines there are before the first pair."""
+        """The number of lines before the first pair."""
         return self.first if self.has_header else self.first - 1
 
 
@@ -152,10 +152,10 @@ def _find_layout(path: Path, form: PairFormat) -> _Layout | None:
 
 
 def _split_first(line: str, form: PairFormat) -> tuple[list[str], bool]:
-    """Return the columns of the first line, and whether commas separate them.
+    """Return the columns of the first line, and whether commas separate the columns.
 
-    Names of columns may contain spaces if tabs or commas separate them; ids may contain commas if
-    white space separates them.
+    Column names may contain spaces if tabs or commas separate the columns; ids may contain commas
+    if white space separates the columns.
     """
     by_tabs, by_commas = ([part.strip() for part in line.split(mark)] for mark in "\t,")
     words = line.split()
@@ -169,7 +169,7 @@ def _split_first(line: str, form: PairFormat) -> tuple[list[str], bool]:
 
 
 def _split(line: str, comma: bool) -> list[str]:
-    """Return the columns of a line; none of a blank line or a comment."""
+    """Split a line into columns; return an empty list for a blank line or a comment."""
     fields = [part.strip() for part in line.split(",")] if comma else line.split()
     return fields if line.strip() and fields[0][:1] != "#" else []
 
@@ -179,20 +179,20 @@ def _has_blank(names: Sequence[str]) -> bool:
 
 
 def names_columns(fields: Sequence[str]) -> bool:
-    """Whether a line may be a header: no column after the ids is, or looks like, a number.
+    """Return whether a line may be a header, because no column after the ids looks like a number.
 
-    A first pair with the score `0,85` is not a header: its line is refused, not skipped.
+    A first pair with the score `0,85` is not a header: such a line is an error and not skipped.
     """
     return "".join(fields).isprintable() and not any(map(_NUMBER_LIKE.match, fields[2:]))
 
 
 @dataclass
 class _Ids:
-    """Numbers the ids that were asked for as they appear; all others get −1."""
+    """Numbers the requested ids in the order of their appearance; any other id gets −1."""
 
     asked: Collection[str] | None
     codes: dict[str, int] = field(default_factory=dict)
-    foreign: str | None = None  # one that was not asked for, the first by name
+    foreign: str | None = None  # the first id by name that was not requested
 
     def number(self, name: str) -> int:
         if self.asked is None or name not in self.asked:
@@ -204,7 +204,7 @@ class _Ids:
 
 
 class _Block(NamedTuple):
-    """Some lines of the file: (2, R) codes of the ids, and (K, R) float64 numbers."""
+    """A block of lines of a pair file: id codes (2, R), and float64 numbers (K, R)."""
 
     codes: NDArray[np.int32]
     numbers: NDArray[np.float64]
@@ -216,7 +216,7 @@ def _collect(
     layout: _Layout,
     ids: _Ids,
 ) -> PairRows:
-    """Join the blocks; lines that were not asked for are dropped at once."""
+    """Parse all blocks, drop the lines of proteins that were not requested, and join the rest."""
     count, kept = 0, [_Block(np.empty((2, 0), np.int32), np.empty((len(layout.numbers), 0)))]
     for block in parse(path, layout, ids):
         asked = (block.codes[0] >= 0) & (block.codes[1] >= 0)
@@ -229,7 +229,7 @@ def _collect(
 
 
 def _arrow_blocks(path: Path, layout: _Layout, ids: _Ids) -> Iterator[_Block]:
-    """Parse in blocks of a few megabytes; raises ValueError or OSError for irregular content."""
+    """Parse the file in blocks by Arrow; raise ValueError or OSError for irregular content."""
     if layout.delimiter is None:
         raise ValueError("white space that Arrow cannot split")
     names = [str(column) for column in range(layout.columns)]
@@ -255,7 +255,7 @@ def _arrow_blocks(path: Path, layout: _Layout, ids: _Ids) -> Iterator[_Block]:
 
 
 def _encode(column: Any, ids: _Ids) -> NDArray[np.int32]:
-    """Return the codes of a dictionary-encoded Arrow column of ids."""
+    """Convert a dictionary-encoded Arrow column of ids to the numbers that `ids` assigns."""
     names = column.dictionary.to_pylist()
     # The space is the only white space that is printable.
     if not all(name and name.isprintable() and " " not in name for name in names):
@@ -268,7 +268,7 @@ def _encode(column: Any, ids: _Ids) -> NDArray[np.int32]:
 
 
 def _patient_blocks(path: Path, layout: _Layout, ids: _Ids) -> Iterator[_Block]:
-    """Parse line by line, whatever white space there is; refuses a line by its number."""
+    """Parse the file line by line with any white space; an error gives the line number."""
     width = 2 + len(layout.numbers)
     with open_text(path) as file:
         lines = itertools.islice(enumerate(file, 1), layout.skipped, None)
@@ -281,15 +281,15 @@ def _patient_blocks(path: Path, layout: _Layout, ids: _Ids) -> Iterator[_Block]:
 def _parse_line(
     path: Path, number: int, line: str, layout: _Layout, ids: _Ids
 ) -> tuple[float, ...] | None:
-    """Return the codes and numbers of a line; None for a blank line or a comment."""
+    """Return the id codes and numbers of a line, or None for a blank line or a comment."""
     form, fields = layout.form, _split(line, layout.comma)
     if not fields:
         return None
     if len(fields) != layout.columns and not (form.ragged and len(fields) >= 2):
         raise UserError(
             f"{path}, line {number}: '{_shown(line)}' has {len(fields)} columns, but line"
-            f" {layout.first} has {layout.columns}, and all lines must be alike"
-            f" ({form.expected}); correct or remove one of the two"
+            f" {layout.first} has {layout.columns}, and all lines must have the same form"
+            f" ({form.expected}); correct or remove one of the two lines"
         )
     if (layout.comma and _has_blank(fields[:2])) or not (fields[0] + fields[1]).isprintable():
         raise _malformed(path, number, line, form)
@@ -311,7 +311,7 @@ def _parse_number(path: Path, number: int, text: str, form: PairFormat) -> float
     if not is_number:
         raise UserError(
             f"{path}, line {number}: '{excerpt(text)}' is not a number such as 0.85 (with a decimal"
-            " point, without % or quotes; NaN means not predicted); correct or remove the line"
+            " point, without % or quotes, or NaN if not predicted); correct or remove the line"
         )
     return value
 
@@ -319,7 +319,7 @@ def _parse_number(path: Path, number: int, text: str, form: PairFormat) -> float
 def _malformed(path: Path, number: int, line: str, form: PairFormat) -> UserError:
     return UserError(
         f"{path}, line {number}: '{_shown(line)}' is not {form.expected} (columns separated by"
-        " tabs, spaces or commas, all lines alike); correct or remove the line"
+        " tabs, spaces or commas, the same in all lines); correct or remove the line"
     )
 
 
@@ -334,17 +334,17 @@ def write_pair_file(
     columns: Mapping[str, NDArray[Any]],
     header: bool = False,
 ) -> None:
-    """Write tab-separated lines of two ids and further columns, in the given order.
+    """Write a file of protein pairs: tab-separated lines of two ids and the given columns.
 
-    Floats are written with as many digits as are needed to read back the same number in their own
-    type. The same input gives the same bytes, also in a file of another name.
+    Floats are written with the fewest digits from which the same number of the same type can be
+    read back. The same input gives the same bytes, whatever the name of the file.
 
     Args:
-        path: The file; gzip if the name ends in .gz. An older file is replaced in one step.
+        path: The file; gzip if the name ends in .gz. An existing file is replaced in one step.
         ids: Protein ids.
         pairs: (P, 2) indices into `ids`.
         columns: The (P,) values of the further columns, by name.
-        header: Whether the first line names the columns.
+        header: Whether to write the names of the columns in the first line.
 
     Raises:
         UserError: The file cannot be written.
@@ -368,14 +368,14 @@ def write_lines(
     columns: Mapping[str, NDArray[Any]],
     delimiter: str = "\t",
 ) -> None:
-    """Write the lines of pairs (P, 2) of `ids`, and their (P,) further columns, as they are."""
+    """Write one line per pair (P, 2) of `ids` with the (P,) further columns, without quotes."""
     names = pa.array(ids, type=pa.string())
     sides = [names.take(pa.array(side)) for side in pairs.reshape(-1, 2).T]
     values = map(pa.array, columns.values())
     table = pa.table([*sides, *values], names=["protein_a", "protein_b", *columns])
     used = pa.chunked_array([*table[0].chunks, *table[1].chunks], pa.string()).unique()
     if any(mark in name for name in used.to_pylist() for mark in ('"', delimiter)):
-        # Arrow would quote such ids or refuse them.
+        # Arrow would quote or refuse ids that contain a quote or the delimiter.
         for row in zip(*(column.to_numpy() for column in table.columns), strict=True):
             file.write(delimiter.join(map(str, row)).encode() + b"\n")
         return

@@ -1,4 +1,4 @@
-"""Labelled protein pairs: their table, files of them, and proteins without a sequence."""
+"""Reads and holds tables of labelled protein pairs, and drops pairs without sequences."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _LABELLED_PAIRS = PairFormat(
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PairTable:
-    """Labelled pairs as row numbers into their proteins.
+    """A table of labelled protein pairs, with proteins as numbers.
 
     Attributes:
-        proteins: The ids that occur in the pairs, sorted.
-        pairs: (N, 2) int64, row numbers into `proteins`, in the order of the file.
+        proteins: The sorted ids of all proteins in the pairs.
+        pairs: (N, 2) int64, indices into `proteins`, in the order of the file.
         labels: (N,) int8, 1 where the pair interacts, else 0.
     """
 
@@ -48,13 +48,13 @@ class PairTable:
 
     @classmethod
     def number(cls, ids: Sequence[str], pairs: NDArray[Any], labels: NDArray[Any]) -> PairTable:
-        """Make a table of (N, 2) indices into distinct ids in any order, and (N,) labels."""
+        """Create a table from pairs (N, 2) of indices into unsorted ids, and their labels (N,)."""
         proteins, places = number_ids(ids)
         return cls(proteins, np.ascontiguousarray(places[pairs]), labels.astype(np.int8))
 
     @classmethod
     def from_dataset(cls, dataset: datasets.Dataset) -> PairTable:
-        """Number the proteins of a data set with the columns protein_a, protein_b, label."""
+        """Create a table from a dataset with the columns protein_a, protein_b and label."""
         table = dataset.with_format("arrow")[:]
         sides = [table.column(name).chunks for name in _PAIR_COLUMNS[:2]]
         ids = pa.chunked_array([*sides[0], *sides[1]], pa.string()).combine_chunks()
@@ -64,11 +64,11 @@ class PairTable:
 
     @property
     def is_self(self) -> NDArray[np.bool_]:
-        """(N,) True where both sides are the same protein (a homodimer)."""
+        """A mask (N,) of the pairs in which both proteins are the same (homodimers)."""
         return np.equal(self.pairs[:, 0], self.pairs[:, 1])
 
     def select(self, rows: NDArray[np.bool_] | NDArray[np.integer]) -> PairTable:
-        """Select pairs by a mask or by row numbers, with only the proteins that they name."""
+        """Return a table of the selected pairs (a mask or row numbers) and only their proteins."""
         kept = self.pairs[rows]
         used, numbers = np.unique(kept, return_inverse=True)
         return PairTable(
@@ -80,12 +80,12 @@ class PairTable:
 
 @dataclass(frozen=True)
 class MissingReport:
-    """What was dropped because proteins have no sequence.
+    """Counts of the pairs and proteins that were dropped because sequences are missing.
 
     Attributes:
-        pairs: How many pairs were dropped.
-        proteins: How many proteins have no sequence.
-        names: The first few of those.
+        pairs: The number of dropped pairs.
+        proteins: The number of proteins without a sequence.
+        names: The first few proteins without a sequence.
     """
 
     pairs: int
@@ -100,15 +100,15 @@ class MissingReport:
 
 
 def read_pairs(path: str | Path, cache_dir: str | Path) -> PairTable:
-    """Read a file of labelled pairs: lines of protein, protein, label.
+    """Read a file of labelled pairs, whose lines contain two protein ids and a label.
 
     Args:
         path: The file, in a form that `read_pair_file` accepts.
-        cache_dir: Where the parsed file is kept (columns protein_a, protein_b, label).
+        cache_dir: The directory in which the parsed file is kept.
 
     Raises:
-        UserError: A line that is not two proteins and a label 0 or 1, by its number; an empty
-            file; a file that cannot be read.
+        UserError: The file is empty or cannot be read, or a line does not consist of two proteins
+            and a label 0 or 1; the message gives the line number.
     """
     return PairTable.from_dataset(
         cached_dataset("pairs", Path(path), Path(cache_dir), _parse_pairs)
@@ -118,16 +118,18 @@ def read_pairs(path: str | Path, cache_dir: str | Path) -> PairTable:
 def _parse_pairs(path: Path) -> pa.Table:
     rows = read_pair_file(path, _LABELLED_PAIRS)
     if rows is None:
-        raise UserError(f"{path} contains no pairs; expected lines of protein, protein, label")
+        raise UserError(
+            f"{path} contains no pairs; provide lines with two protein ids and a label (0 or 1)"
+        )
     ids = pa.array(rows.ids, pa.string())
     sides = [ids.take(pa.array(side)) for side in rows.pairs.T]
     return pa.table([*sides, pa.array(rows.numbers[0].astype(np.int8))], names=_PAIR_COLUMNS)
 
 
 def all_pairs(graph: nx.Graph) -> PairTable:
-    """Return every unordered pair of a graph's nodes, self-pairs included, labelled by its edges.
+    """Return all unordered pairs of a graph's nodes, self-pairs included, labelled by its edges.
 
-    Pairs come in the order of the sorted ids: (0, 0), (0, 1), …, (n - 1, n - 1).
+    The pairs are ordered by the sorted ids: (0, 0), (0, 1), …, (n - 1, n - 1).
     """
     proteins = tuple(sorted(graph))
     rows, columns = np.triu_indices(len(proteins))
@@ -141,16 +143,17 @@ def check_sequences(
     policy: Literal["refuse", "drop"],
     origin: str,
 ) -> tuple[PairTable, MissingReport | None]:
-    """Check that every protein of the pairs has a sequence.
+    """Check that every protein in a table has a sequence; drop or refuse pairs without sequences.
 
     Args:
         table: The pairs.
         sequences: The sequences by protein.
         policy: `data_config.benchmark.missing_sequences`.
-        origin: What messages call the pairs.
+        origin: The name of the pairs in messages.
 
     Returns:
-        The pairs that have their sequences, and what was dropped, if anything was.
+        The pairs that have sequences, and a report about the dropped pairs; None if no pair was
+        dropped.
 
     Raises:
         UserError: Sequences are missing and the policy forbids that, or no pair would remain.
@@ -169,7 +172,7 @@ def check_sequences(
 def _explain_missing(report: MissingReport, table: PairTable, origin: str) -> str:
     names = ", ".join(map(excerpt, report.names))
     names += ", …" if report.proteins > len(report.names) else ""
-    remedy = "add them to the FASTA of the same species"
+    remedy = "add the sequences to the FASTA file of the same species"
     if report.pairs < len(table):
         remedy += ", or set data_config.benchmark.missing_sequences: drop"
     return (

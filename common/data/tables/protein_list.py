@@ -1,4 +1,4 @@
-"""Lists of protein ids, such as the benchmark's essential proteins: one id per line."""
+"""Reads lists of protein ids with one id per line, such as the benchmark's essential proteins."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from common.errors import UserError, excerpt
 
 
 def read_protein_list(path: str | Path) -> list[str]:
-    """Read one protein id per line; blank lines are skipped.
+    """Read a list of protein ids, one per line; blank lines are skipped.
 
     Raises:
-        UserError: The file cannot be read, is empty, or a line contains more than an id.
+        UserError: The file cannot be read or is empty, or a line contains more than one id.
     """
     path, ids = Path(path), list[str]()
     with open_text(path) as file:
@@ -22,9 +22,9 @@ def read_protein_list(path: str | Path) -> list[str]:
             if len(words) > 1:
                 raise UserError(
                     f"{path}, line {number}: expected one protein id, found"
-                    f" '{excerpt(line.strip())}'"
+                    f" '{excerpt(line.strip())}'; correct or remove the line"
                 )
             ids += map(shorten_uniprot, words)
     if not ids:
-        raise UserError(f"{path} contains no protein ids; fetch it again")
+        raise UserError(f"{path} contains no protein ids; download the file again")
     return ids

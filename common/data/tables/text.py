@@ -1,4 +1,4 @@
-"""Read text files from any source: compressed or not, with any line ends."""
+"""Reads text files with any line ends, plain or gzip-compressed, in common encodings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from common.errors import UserError
 
 BLOCK_BYTES = 8 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
-# The first bytes of files that people pass on as they were downloaded.
+# The first bytes of file types that users often download and pass on unchanged.
 _OTHER_FILES = {
     b"PK\x03\x04": "a zip archive; unpack it first",
     b"\xff\xfe": "UTF-16 text; save it as UTF-8",
@@ -27,7 +27,7 @@ _OTHER_FILES = {
 
 @contextlib.contextmanager
 def open_text(path: Path) -> Iterator[IO[str]]:
-    """Open a UTF-8 text file without byte order marks, decompressed if its name ends in `.gz`.
+    """Open a UTF-8 text file, skipping byte order marks; decompress a file named `*.gz`.
 
     Every kind of line end is read as a newline.
 
@@ -37,14 +37,14 @@ def open_text(path: Path) -> Iterator[IO[str]]:
     """
     try:
         with _open_bytes(path) as file:
-            # Files put together from several can begin with more than one mark.
+            # A file that was joined from several files can begin with several marks.
             while file.peek(3)[:3] == codecs.BOM_UTF8:  # type: ignore[attr-defined]
                 file.read(3)
             yield io.TextIOWrapper(file, encoding="utf-8")
     except (gzip.BadGzipFile, EOFError, zlib.error):
         raise UserError(
-            f"{path} is not a complete gzip file; fetch it again, or rename it if it is not"
-            " compressed"
+            f"{path} is not a complete gzip file; download it again, or rename the file if it is"
+            " not compressed"
         ) from None
     except UnicodeDecodeError:
         raise UserError(_explain_no_text(path)) from None
@@ -53,7 +53,7 @@ def open_text(path: Path) -> Iterator[IO[str]]:
 
 
 def unreadable(path: Path, error: OSError) -> UserError:
-    """Build the error for a file that the system cannot read."""
+    """Build the error for a file that the operating system cannot read."""
     return UserError(f"cannot read {path}: {error.strerror or error}; check the path")
 
 
@@ -61,7 +61,7 @@ def _open_bytes(path: Path) -> IO[bytes]:
     if path.suffix != ".gz":
         return path.open("rb")
     if not path.stat().st_size:
-        raise EOFError  # gzip would accept a file without bytes as an empty one
+        raise EOFError  # gzip would accept an empty file as valid
     return cast(IO[bytes], gzip.open(path, "rb"))
 
 
@@ -69,20 +69,22 @@ def _explain_no_text(path: Path) -> str:
     with path.open("rb") as file:
         packed = file.read(2) == _GZIP_MAGIC and path.suffix != ".gz"
     remedy = (
-        "it is compressed by gzip, so rename it to end in .gz" if packed else "save it as UTF-8"
+        "the file is compressed by gzip, so rename it to end in .gz"
+        if packed
+        else "save the file as UTF-8"
     )
     return f"{path} is not a text file in UTF-8; {remedy}"
 
 
 class TextFile:
-    """A text file in any common encoding, read in blocks.
+    """Reads a text file in blocks and decodes UTF-8 or Windows-1252.
 
-    Gzip is recognized by its content, byte order marks are skipped, every kind of line end is read
-    as a newline, and a line that is not UTF-8 is read as Windows-1252.
+    Gzip is recognized by the file's first bytes, byte order marks are skipped, every kind of line
+    end is read as a newline, and a line that is not UTF-8 is read as Windows-1252.
 
     Attributes:
         path: The file.
-        foreign: How many lines were Windows-1252 when the file was last read.
+        foreign: The number of lines that the last reading decoded as Windows-1252.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -90,7 +92,7 @@ class TextFile:
         self.foreign = 0
 
     def lines(self) -> Iterator[tuple[int, str]]:
-        """Yield all lines with their numbers."""
+        """Yield the number and the text of every line; the first line has the number 1."""
         number = 0
         for block in self.text_blocks():
             for line in block.decode().split("\n")[:-1]:
@@ -98,7 +100,7 @@ class TextFile:
                 yield number, line
 
     def text_blocks(self) -> Iterator[bytes]:
-        """Yield the whole text as UTF-8, in blocks of whole lines.
+        """Yield the text of the file as UTF-8 bytes, in blocks of whole lines.
 
         Raises:
             UserError: The file cannot be read, or is not text.
@@ -112,8 +114,8 @@ class TextFile:
             if b"\0" in block:
                 line = number + block[: block.index(b"\0")].count(b"\n") + 1
                 raise UserError(
-                    f"{self.path}, line {line}: the line contains a NUL byte, which no text"
-                    " has; save the file as UTF-8 text"
+                    f"{self.path}, line {line}: the line contains a NUL byte, so the file is not a"
+                    " text file; save the file as UTF-8 text"
                 )
             if not block.isascii():
                 block = self._as_utf8(block, number)
@@ -138,8 +140,8 @@ class TextFile:
             return line.decode("cp1252").encode()
         except UnicodeDecodeError:
             raise UserError(
-                f"{self.path}, line {number}: neither UTF-8 nor Windows-1252; save the file as"
-                " UTF-8"
+                f"{self.path}, line {number}: the line is neither UTF-8 nor Windows-1252; save the"
+                " file as UTF-8"
             ) from None
 
     def _raw_blocks(self) -> Iterator[bytes]:

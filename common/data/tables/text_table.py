@@ -1,14 +1,13 @@
-r"""Text tables from any source, in blocks: compressed or not, in any encoding, with any line ends.
+r"""Reads text tables in blocks, with any compression, encoding and line ends that `TextFile` knows.
 
     table = TextTable(path)
     layout = Layout("\t", width=3, columns={"a": 0, "b": 1})
     for block in table.blocks(layout):
         first = block.names("a", check_id)
 
-The text is read as by `TextFile`; blank lines and lines that begin with `#` are skipped. Arrow's
-CSV reader parses blocks of some megabytes into dictionary-encoded columns, so that a value that
-occurs a million times is examined once. A value or a line that cannot be read is refused with its
-line number.
+Blank lines and lines that begin with `#` are skipped. Arrow's CSV reader parses blocks of some
+megabytes into dictionary-encoded columns, so a value that occurs a million times is checked only
+once. A value or a line that cannot be read raises an error with the line number.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ Value = TypeVar("Value")
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 _HEAD_LINES = 1000
-# Begins with a line end because the regular expression engine finds that fast.
+# The pattern begins with a line end, which the regular expression engine finds fast.
 _SKIPPED = re.compile(rb"\n[ \t]*(?:#[^\n]*)?(?=\n)")
 _SKIPPED_LINE = re.compile(r"[ \t]*(?:#|$)")
 _BLANKS = re.compile(rb"[ \t]+")
@@ -43,12 +42,12 @@ _EDGES = re.compile(rb"[ \t]*\n[ \t]*")
 
 
 class Names(NamedTuple):
-    """A column of ids, dictionary-encoded: each distinct id once.
+    """A dictionary-encoded column of protein ids, in which each distinct value is stored once.
 
     Attributes:
-        values: The ids that are meant; empty where there is none.
-        codes: (R,) for every row its place in `values`.
-        written: The ids as the file writes them.
+        values: The id that each distinct value stands for; empty if the value has no id.
+        codes: (R,) the index into `values` for every row.
+        written: The distinct values as they are written in the file.
     """
 
     values: list[str]
@@ -56,17 +55,17 @@ class Names(NamedTuple):
     written: list[str]
 
     def or_else(self, other: Names) -> Names:
-        """Return the ids of `other` in the rows where this column has none."""
+        """Fill the rows where this column has no id with the ids of another column."""
         empty = np.array([not value for value in self.values], bool)[self.codes]
         codes = np.where(empty, other.codes + np.int32(len(self.values)), self.codes)
         return Names([*self.values, *other.values], codes, [*self.written, *other.written])
 
 
 class Head(NamedTuple):
-    """The beginning of a table.
+    """The first lines of a text table, from which its format is recognized.
 
     Attributes:
-        comment: The comment right above the first line, without its `#`; empty if there is none.
+        comment: The last comment above the first line, without the `#`; empty if there is none.
         lines: The first lines that are neither blank nor comments.
     """
 
@@ -76,14 +75,14 @@ class Head(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """The layout of a table.
+    """The layout of a text table: delimiter, number of columns, and the columns to read.
 
     Attributes:
-        delimiter: What separates the columns; None for runs of spaces and tabs.
+        delimiter: The character between columns; None for runs of spaces and tabs.
         width: The number of columns.
-        columns: The indices of the columns to read, by their content.
-        header: Whether the first line names the columns.
-        quoted: Whether values may stand in double quotes.
+        columns: The indices of the columns to read, by the names that the program gives them.
+        header: Whether the first line contains the names of the columns.
+        quoted: Whether values may be enclosed in double quotes.
     """
 
     delimiter: str | None
@@ -93,12 +92,12 @@ class Layout:
     quoted: bool = False
 
     def split(self, line: str) -> list[str]:
-        """Return the values of a line."""
+        """Split a line of the table into the values of all columns."""
         return split_line(line, self.delimiter, self.quoted)
 
 
 def split_line(line: str, delimiter: str | None, quoted: bool = False) -> list[str]:
-    """Return the values of a line, as Arrow separates them."""
+    """Split a line into values in the same way as Arrow's CSV reader."""
     if delimiter is None:
         line, delimiter = re.sub(r"[ \t]+", "\t", line.strip(" \t")), "\t"
     if not quoted:
@@ -108,13 +107,13 @@ def split_line(line: str, delimiter: str | None, quoted: bool = False) -> list[s
 
 @dataclass(frozen=True)
 class Block:
-    """Some rows of a table, in dictionary-encoded columns.
+    """Consecutive rows of a text table, as dictionary-encoded columns.
 
     Attributes:
-        table: The table that the rows are from.
+        table: The table that contains the rows.
         layout: The layout of the table.
-        start: How many rows come before these.
-        columns: (R,) arrays by their content.
+        start: The number of rows before this block.
+        columns: The (R,) columns, by the names in `layout.columns`.
     """
 
     table: TextTable
@@ -126,14 +125,14 @@ class Block:
         return len(next(iter(self.columns.values())))
 
     def convert(self, column: str, convert: Callable[[str], Value]) -> tuple[list[Value], Codes]:
-        """Convert the distinct values of a column; also return each row's index among them.
+        """Convert the distinct values of a column; also return each row's index into the result.
 
         Args:
-            column: The column's content.
-            convert: Converts a value; the text of its ValueError says what is wrong with it.
+            column: The name of the column in `layout.columns`.
+            convert: Converts a value, or raises a ValueError that says what is wrong.
 
         Raises:
-            UserError: A value cannot be converted; the message names its line.
+            UserError: A value cannot be converted; the message gives the line number.
         """
         array = self.columns[column]
         codes: Codes = array.indices.to_numpy()
@@ -152,23 +151,23 @@ class Block:
     def array(
         self, column: str, convert: Callable[[str], float], dtype: type[Scalar]
     ) -> npt.NDArray[Scalar]:
-        """Return the values of a column, converted, as an array (R,)."""
+        """Convert the values of a column and return an array (R,)."""
         values, codes = self.convert(column, convert)
         found: npt.NDArray[Scalar] = np.array(values, dtype)[codes]
         return found
 
     def names(self, column: str, convert: Callable[[str], str]) -> Names:
-        """Return the ids of a column; `convert` gives the id that is meant, or an empty string."""
+        """Return the ids of a column; `convert` maps a value to its id, or to an empty string."""
         values, codes = self.convert(column, convert)
         return Names(values, codes, self.columns[column].dictionary.to_pylist())
 
 
 class TextTable(TextFile):
-    """A text file that holds a table.
+    """A text file that contains a table, which is read in blocks of rows.
 
     Attributes:
-        head: How it begins.
-        header: The line taken for a header when the file was last read; empty if none was.
+        head: The first lines of the file.
+        header: The line that the last reading treated as a header; empty if there was no header.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -177,7 +176,7 @@ class TextTable(TextFile):
         self.head = self._read_head()
 
     def blocks(self, layout: Layout) -> Iterator[Block]:
-        """Yield all rows, in blocks.
+        """Yield all rows of the table in blocks of a few megabytes.
 
         Raises:
             UserError: The file cannot be read, or a line has a different number of columns.
@@ -213,7 +212,7 @@ class TextTable(TextFile):
             raise self._blame(layout, error) from None
 
     def refuse(self, row: int, reason: str, layout: Layout) -> UserError:
-        """Build the error for a row; the message names the number of its line."""
+        """Build the error for a faulty row; the message gives the line number in the file."""
         number, _ = next(itertools.islice(self._data_lines(), row + layout.header, None))
         return UserError(f"{self.path}, line {number}: {reason}; correct or remove the line")
 
@@ -222,11 +221,11 @@ class TextTable(TextFile):
             found = len(layout.split(line))
             if found != layout.width:
                 return UserError(
-                    f"{self.path}, line {number}: {found} columns, but the first line has"
-                    f" {layout.width}; correct or remove the line"
+                    f"{self.path}, line {number}: the line has {found} columns, but the first line"
+                    f" has {layout.width}; correct or remove the line"
                 )
         reason = excerpt(str(error).splitlines()[0], 200)
-        return UserError(f"{self.path} cannot be parsed: {reason}; check its format")
+        return UserError(f"{self.path} cannot be parsed: {reason}; check the format of the file")
 
     def _read_head(self) -> Head:
         comment, lines = "", list[str]()
@@ -238,14 +237,14 @@ class TextTable(TextFile):
             if len(lines) == _HEAD_LINES:
                 break
         if not lines:
-            raise UserError(f"{self.path} is empty; check the path")
+            raise UserError(f"{self.path} contains no data; check the path")
         return Head(comment, lines)
 
     def _data_lines(self) -> Iterator[tuple[int, str]]:
         return ((n, line) for n, line in self.lines() if not _SKIPPED_LINE.match(line))
 
     def _data_blocks(self, delimiter: str | None) -> Iterator[bytes]:
-        """Yield the lines that hold data."""
+        """Yield blocks of the file without blank lines and comments."""
         for block in self.text_blocks():
             if b"#" in block or block[:1] in b" \t\n" or re.search(rb"\n[ \t\n]", block):
                 block = _SKIPPED.sub(b"", b"\n" + block)[1:]
@@ -256,14 +255,14 @@ class TextTable(TextFile):
 
 
 def _squeeze(block: bytes) -> bytes:
-    """Replace each run of spaces and tabs by one tab, and remove those at the ends of lines."""
+    """Replace every run of spaces and tabs by one tab; strip both ends of every line."""
     if b"\t" in block or b"  " in block or b" \n" in block or b"\n " in block:
         block = _BLANKS.sub(b"\t", _EDGES.sub(b"\n", block))
     return block.lstrip(b" \t").replace(b" ", b"\t")
 
 
 class _Stream(io.RawIOBase):
-    """The blocks as a file object for Arrow."""
+    """A file object from which Arrow reads a sequence of text blocks."""
 
     def __init__(self, blocks: Iterator[bytes]) -> None:
         super().__init__()
@@ -271,11 +270,11 @@ class _Stream(io.RawIOBase):
         self._rest = b""
 
     def readable(self) -> bool:
-        """Required by Arrow."""
+        """Return True, because Arrow checks that a file object is readable."""
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """Read at most this many bytes; none at the end."""
+        """Return at most `size` bytes; return no bytes at the end of the data."""
         if not self._rest:
             self._rest = next(self._blocks, b"")
         if size < 0:

@@ -1,4 +1,4 @@
-"""The synthetic benchmark: generated when it is first needed, then read like PRING."""
+"""Defines the synthetic demo benchmark: generated when first needed, then read like PRING."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from common.data.benchmarks.pring import Pring
 
 
 class Demo(Pring):
-    """The synthetic benchmark, in PRING's layout."""
+    """The synthetic demo benchmark, stored in PRING's layout."""
 
     @classmethod
     def provide(
@@ -21,8 +21,8 @@ class Demo(Pring):
         splits: Sequence[Split] = (),
         functional: Sequence[str] = (),
     ) -> None:
-        """Generate the benchmark under `root_dir`, unless it exists."""
-        # The generator trains a language model: torch takes seconds to import.
+        """Generate the benchmark under `root_dir`, unless it already exists."""
+        # The generator trains a language model and imports torch, which takes seconds.
         from common.data.benchmarks.demo.generate import ensure_demo
 
         ensure_demo(Path(settings.root_dir), seed)

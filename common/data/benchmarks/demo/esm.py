@@ -1,8 +1,8 @@
 """Trains the small protein language model of the synthetic benchmark.
 
-The model is a tiny version of transformers' own ESM, with its tokenizer and ESM-2's vocabulary. It
-learns to predict masked residues of the sequences that it is given. The directory that is written
-loads like any published checkpoint.
+The model is a tiny version of the ESM model in transformers, with ESM-2's tokenizer and vocabulary.
+Training masks residues, which the model learns to predict. The saved directory can be loaded like
+any published checkpoint.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from transformers import EsmConfig, EsmForMaskedLM, EsmTokenizer
 
 from common.long_work import LongWork
 
-# ESM-2's vocabulary, in its order.
+# ESM-2's vocabulary, in ESM-2's order.
 _TOKENS = (
     *("<cls>", "<pad>", "<eos>", "<unk>"),
     *"LAGVSERTIDPKQNFYMHWCXBUZO.-",
@@ -27,8 +27,8 @@ _TOKENS = (
 _CLS, _PAD, _EOS, _MASK = (_TOKENS.index(f"<{name}>") for name in ("cls", "pad", "eos", "mask"))
 _FIRST_RESIDUE, _RESIDUES = 4, 20
 
-# Measured on the default benchmark: initial weights of deviation 0.06 instead of 0.02 and
-# masking 25 % instead of 15 % halve the steps until families show in the states.
+# Measured on the default benchmark: initial weights with a standard deviation of 0.06 instead of
+# 0.02, and masking 25 % instead of 15 %, halve the steps until the states distinguish families.
 _INITIAL_DEVIATION = 0.06
 _MASKED_SHARE = 0.25
 _CROP = 60
@@ -39,16 +39,16 @@ _PEAK_LR = 4e-3
 def build_language_model(
     sequences: Sequence[str], directory: Path, steps: int, seed: int
 ) -> list[float]:
-    """Train a small ESM on sequences and save it, with its tokenizer, as a local checkpoint.
+    """Train a small ESM model on sequences, and save model and tokenizer as a checkpoint.
 
-    The state of torch's global random generator is left as it was. A seed gives the same weights on
-    one machine with one number of threads; on other machines, rounding may differ.
+    The state of torch's global random generator is not changed. A seed gives the same weights on
+    the same machine with the same number of threads; on other machines, rounding may differ.
 
     Args:
-        sequences: The sequences that the model may see, in upper case.
-        directory: Where the checkpoint goes; made if it does not exist.
-        steps: Updates, each on 32 crops of 60 residues.
-        seed: Determines the weights, the crops and the masks.
+        sequences: The training sequences, in upper case.
+        directory: The directory of the checkpoint; created if it does not exist.
+        steps: Optimizer updates, each on 32 crops of 60 residues.
+        seed: The seed of the weights, the crops and the masks.
 
     Returns:
         The loss of every step, in nats per masked residue.
@@ -110,7 +110,7 @@ def _train(
 
 
 def _crop_batch(sequences: Sequence[Tensor], rng: np.random.Generator) -> Tensor:
-    """Token ids (batch, longest + 2) of random crops, padded on the right."""
+    """Return token ids (batch, longest + 2) of random crops of sequences, padded on the right."""
     ids = torch.full((_BATCH, _CROP + 2), _PAD)
     ids[:, 0] = _CLS
     for row, chosen in enumerate(rng.integers(len(sequences), size=_BATCH)):
@@ -123,12 +123,12 @@ def _crop_batch(sequences: Sequence[Tensor], rng: np.random.Generator) -> Tensor
 
 
 def _masked_loss(model: EsmForMaskedLM, ids: Tensor) -> Tensor:
-    """Mean cross-entropy at the residues to predict: 80 % masked, 10 % random, 10 % unchanged."""
+    """Return the mean cross-entropy of predicting residues: 80 % masked, 10 % random, 10 % kept."""
     hidden = (torch.rand(ids.shape) < _MASKED_SHARE) & (ids >= _FIRST_RESIDUE)
     lot = torch.rand(ids.shape)
     seen = ids.masked_fill(hidden & (lot < 0.8), _MASK)
     other = torch.randint(_FIRST_RESIDUE, _FIRST_RESIDUE + _RESIDUES, ids.shape)
     seen = torch.where(hidden & (lot >= 0.9), other, seen)
     states = model.esm(seen, attention_mask=(ids != _PAD).long()).last_hidden_state
-    # The head is applied only at the residues to predict: a quarter of the work.
+    # The head is applied only to the residues to predict, which is a quarter of the work.
     return cross_entropy(model.lm_head(states[hidden]), ids[hidden])

@@ -1,7 +1,7 @@
-"""Complexes, GO-like terms and essential proteins of the synthetic benchmark.
+"""Derives complexes, GO-like terms and essential proteins of the synthetic benchmark.
 
-They follow from the planted structure: complexes are dense groups of the test network, terms follow
-the families that a protein carries, essential proteins are the network's hubs.
+Complexes are dense groups of the test network, terms depend on the families of a protein's domains,
+and essential proteins are the hubs of the network.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ SMALLEST_COMPLEX, LARGEST_COMPLEX = 4, 8
 LEAST_DENSITY = 0.7
 MOST_COMPLEXES = 40
 MOST_ESSENTIAL = 100
-# Real GO ids are far below these numbers, so none of these can be mistaken for a real term.
+# Real GO ids are far below these numbers, so no synthetic term can be mistaken for a real term.
 _FIRST_TERM = {"go_p": 9_100_000, "go_f": 9_200_000, "go_c": 9_300_000}
 _COMPARTMENTS = 4
 _TERM_NOISE = 0.1
 
 
 def find_complexes(network: nx.Graph) -> list[tuple[str, ...]]:
-    """Distinct dense groups of 4 to 8 proteins, in the order of the proteins they grew from."""
+    """Find distinct dense groups of 4 to 8 proteins, starting from the best-linked proteins."""
     groups: dict[tuple[str, ...], None] = {}
     by_degree = sorted(network, key=lambda name: (-network.degree(name), name))
     for start in by_degree:
@@ -38,7 +38,7 @@ def find_complexes(network: nx.Graph) -> list[tuple[str, ...]]:
 
 
 def _grow_group(network: nx.Graph, start: str) -> set[str]:
-    """Grow a group from a protein, adding the neighbour with most links while it stays dense."""
+    """Grow a group from a protein by adding the best-linked neighbour while the group is dense."""
     group, links = {start}, 0
     while len(group) < LARGEST_COMPLEX:
         near = sorted({name for member in group for name in network[member]} - group)
@@ -60,7 +60,7 @@ def _count_links(network: nx.Graph, name: str, group: Iterable[str]) -> int:
 def label_complex_pairs(
     network: nx.Graph, complexes: Sequence[Sequence[str]]
 ) -> list[tuple[str, str, int]]:
-    """Return every pair of two proteins of a complex, once, with its label in the network."""
+    """Return all distinct pairs of proteins within a complex, labelled by the network's edges."""
     pairs = {pair: None for group in complexes for pair in combinations(sorted(group), 2)}
     return [(a, b, int(network.has_edge(a, b))) for a, b in pairs]
 
@@ -68,11 +68,11 @@ def label_complex_pairs(
 def assign_terms(
     names: Sequence[str], proteins: Proteins, families: Families, rng: np.random.Generator
 ) -> dict[str, dict[str, list[str]]]:
-    """GO-like terms of proteins by aspect.
+    """Draw GO-like terms for proteins, by aspect.
 
-    A function (`go_f`) belongs to a family, a process (`go_p`) to two families that bind, a
-    compartment (`go_c`) to several families. One term in ten is missing, and as many are added at
-    random.
+    A function (`go_f`) belongs to a family, a process (`go_p`) to two families that bind, and a
+    compartment (`go_c`) to several families. One term in ten is missing, and the same number of
+    terms is added at random.
     """
     processes = np.argwhere(np.triu(families.compatible))
     groups = {
@@ -96,7 +96,7 @@ def _draw_terms(
 ) -> list[str]:
     chances = rng.random(len(members))
     right = [bool(group & carried) for group in members]
-    # As many terms are added at random as are missing on average.
+    # On average, the number of random additional terms equals the number of missing terms.
     added = _TERM_NOISE * sum(right) / max(1, len(right) - sum(right))
     kept = [
         number
@@ -107,7 +107,7 @@ def _draw_terms(
 
 
 def rank_by_degree(network: nx.Graph) -> tuple[list[str], list[str]]:
-    """Return the proteins with most partners (essential) and as many with fewest, sorted by id."""
+    """Return the proteins with the most partners (essential), and equally many with the fewest."""
     partners = {name: sum(partner != name for partner in network[name]) for name in network}
     order = sorted(network, key=lambda name: (-partners[name], name))
     number = min(MOST_ESSENTIAL, len(order) // 2)

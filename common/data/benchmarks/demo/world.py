@@ -1,10 +1,10 @@
-"""The ground truth of the synthetic benchmark: families, their proteins, and who binds whom.
+"""Draws the ground truth of the synthetic benchmark: families, proteins and their interactions.
 
 A family is a short motif that occurs, with mutations, in the sequences of its members: a domain.
-Some pairs of families are compatible, and two proteins can bind if any domain of one is compatible
-with any domain of the other. The network contains some of the pairs that can bind: proteins have a
-sociability with a power-law tail, so that a few are hubs. A given share of the interactions follows
-no rule. This module knows nothing of splits or files.
+Some pairs of families are compatible, and two proteins can bind if any domain of one protein is
+compatible with any domain of the other. The network contains some of the pairs that can bind:
+proteins have a sociability with a power-law tail, so that a few proteins are hubs. A given fraction
+of the interactions is random. This module does not handle splits or files.
 """
 
 from __future__ import annotations
@@ -26,40 +26,40 @@ _FREQUENCIES = np.array(
 
 @dataclass(frozen=True)
 class DemoSpec:
-    """The sizes of a synthetic benchmark; the defaults are those of the demo."""
+    """The parameters of a synthetic benchmark; the default values define the demo."""
 
-    proteins: int = 1000  # of the main species
-    transfer_proteins: int = 200  # of the second species
-    test_share: float = 0.2  # share of the main species' proteins that a split tests on
-    lengths: tuple[int, int] = (80, 140)  # of proteins, in residues; uniform between
-    families: int = 10  # of domains
-    motif_lengths: tuple[int, int] = (13, 15)  # in residues; uniform between
-    mutation: float = 0.05  # chance that a domain's residue is drawn anew instead of copied
-    domains: tuple[float, ...] = (0.7, 0.3)  # shares of the proteins with one domain, with two, …
-    # Concentration of the Dirichlet distribution that every protein draws its background
-    # composition from; the smaller, the more proteins differ.
+    proteins: int = 1000  # number of proteins of the main species
+    transfer_proteins: int = 200  # number of proteins of the second species
+    test_share: float = 0.2  # fraction of the main species' proteins in the test split
+    lengths: tuple[int, int] = (80, 140)  # shortest and longest protein, in residues
+    families: int = 10  # number of domain families
+    motif_lengths: tuple[int, int] = (13, 15)  # shortest and longest motif, in residues
+    mutation: float = 0.05  # probability that a domain's residue is random instead of copied
+    domains: tuple[float, ...] = (0.7, 0.3)  # fractions of proteins with one, two, … domains
+    # Concentration of the Dirichlet distribution from which the background composition of every
+    # protein is drawn; a smaller concentration makes proteins more different.
     composition: float = 150.0
-    homotypic: int = 2  # families that bind themselves
-    hub_partners: int = 2  # families that the first family binds beyond its one partner
-    mean_degree: float = 30.0  # expected interactions of a protein of the main species
-    transfer_mean_degree: float = 12.0  # the same for the second species
+    homotypic: int = 2  # number of families that bind themselves
+    hub_partners: int = 2  # number of further families that the first family binds
+    mean_degree: float = 30.0  # expected interactions per protein of the main species
+    transfer_mean_degree: float = 12.0  # expected interactions per protein of the second species
     tail: float = 2.0  # exponent of the Pareto distribution of sociability; smaller is heavier
-    # Share of the interactions between proteins that cannot bind, and of the negative pairs
-    # between proteins that can.
+    # Fraction of the interactions that are between proteins that cannot bind, and of the negative
+    # pairs that are between proteins that can bind.
     noise: float = 0.03
-    self_pairs: float = 0.12  # share of the proteins that bind themselves
-    train_positives: int = 1500  # interactions kept on the train side, including validation
-    validation_share: float = 0.2  # of the train side's pairs
-    walk_length: int = 8  # nodes after which the walk that draws the test proteins starts anew
-    set_sizes: tuple[int, ...] = (20, 40, 60, 80, 100)  # of the sampled node sets
+    self_pairs: float = 0.12  # fraction of the proteins that bind themselves
+    train_positives: int = 1500  # number of interactions for training and validation
+    validation_share: float = 0.2  # fraction of these pairs that are used for validation
+    walk_length: int = 8  # nodes after which a new walk for drawing test proteins starts
+    set_sizes: tuple[int, ...] = (20, 40, 60, 80, 100)  # sizes of the sampled node sets
     sets_per_size: int = 20
-    unlabelled: int = 6000  # further sequences for the language model
+    unlabelled: int = 6000  # number of additional sequences for the language model
     language_model_steps: int = 800
 
 
 @dataclass(frozen=True, eq=False)
 class Families:
-    """The families of a benchmark."""
+    """The protein families of a synthetic benchmark: their motifs, and which families bind."""
 
     motifs: tuple[npt.NDArray[np.int64], ...]  # positions in RESIDUES, one array per family
     compatible: Matrix  # (families, families), symmetric; True where two families bind
@@ -70,7 +70,7 @@ class Families:
 
 @dataclass(frozen=True, eq=False)
 class Proteins:
-    """The proteins of a species."""
+    """The proteins of a synthetic species: names, sequences and domains."""
 
     names: tuple[str, ...]  # sorted
     sequences: tuple[str, ...]
@@ -82,17 +82,17 @@ class Proteins:
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """Who can bind whom, and who does: symmetric matrices (proteins, proteins)."""
+    """The possible and the actual interactions, as symmetric matrices (proteins, proteins)."""
 
-    can_bind: Matrix  # the rule
+    can_bind: Matrix  # pairs with compatible domains
     binds: Matrix  # the interactions, self-pairs on the diagonal
 
 
 def draw_families(spec: DemoSpec, rng: np.random.Generator) -> Families:
-    """Draw random motifs, and which of them bind.
+    """Draw families with random motifs, and choose which families bind.
 
-    Families are paired, so that each has a partner; the first is a hub that binds some of the
-    others as well, and the last few bind themselves.
+    Families are paired, so that each family has a partner; the first family is a hub that also
+    binds some other families, and the last few families bind themselves.
     """
     shortest, longest = spec.motif_lengths
     motifs = tuple(
@@ -111,7 +111,7 @@ def draw_families(spec: DemoSpec, rng: np.random.Generator) -> Families:
 def draw_proteins(
     spec: DemoSpec, families: Families, count: int, prefix: str, rng: np.random.Generator
 ) -> Proteins:
-    """Proteins with their domains planted at random places of a random background."""
+    """Draw proteins with domains at random positions of a random background sequence."""
     carries = np.zeros((count, len(families)), np.bool_)
     sequences = []
     for row in range(count):
@@ -126,9 +126,9 @@ def draw_proteins(
 def draw_unlabelled(
     spec: DemoSpec, families: Families, count: int, rng: np.random.Generator
 ) -> list[str]:
-    """Draw short sequences of no species, rich in domains, to train a language model.
+    """Draw short sequences with many domains, which only train the language model.
 
-    Each has three domains and little background, so that a training step shows the model more
+    Each sequence has three domains and little background, so that a training step contains more
     domains than whole proteins would.
     """
     number = min(3, len(families))
@@ -145,11 +145,11 @@ def draw_network(
     mean_degree: float,
     rng: np.random.Generator,
 ) -> Network:
-    """Draw the interactions of a species.
+    """Draw the interaction network of a species.
 
-    A pair that can bind does so with probability min(1, c * w_a * w_b), after Chung and Lu (2002);
-    the sociability w is Pareto distributed and c gives the mean degree. In addition, there are the
-    given share of interactions that follow no rule, and the self-pairs.
+    A pair that can bind interacts with probability min(1, c * w_a * w_b), after Chung and Lu
+    (2002); the sociability w is Pareto distributed, and c is chosen to give the mean degree. In
+    addition, a given fraction of the interactions is random, and some proteins bind themselves.
     """
     size = len(proteins)
     carries = proteins.carries.astype(np.int64)
@@ -194,9 +194,9 @@ def _mutate(
 
 
 def _scale_to_sum(weights: npt.NDArray[np.float64], total: float) -> npt.NDArray[np.float64]:
-    """min(1, c * weights), with c chosen so that the sum is as near to `total` as possible."""
+    """Return min(1, c * weights), with c chosen so that the sum is close to `total`."""
     scale = total / weights.sum()
-    for _ in range(50):  # what is cut off at 1 is given to the other pairs until little is left
+    for _ in range(50):  # each iteration compensates for the values that are limited to 1
         scale *= total / np.minimum(1.0, scale * weights).sum()
     chances: npt.NDArray[np.float64] = np.minimum(1.0, scale * weights)
     return chances

@@ -1,1 +1,1 @@
-"""Readers of the user's interaction files: one module per format, with a shared interface."""
+"""Readers of the user's interaction files: one module per file format, with a common interface."""

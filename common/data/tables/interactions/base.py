@@ -1,9 +1,9 @@
-"""The interface of the readers of interaction files, and the steps that all formats share.
+"""The interface of readers of interaction files, and the steps that all file formats share.
 
-A reader knows one format: it recognizes a file by its first lines and yields its rows. Filters by
-organism and score, duplicates, contradictions and their counts are the same for all formats and are
-handled here. To add a format, write its module beside the others, with a `READER`, and add a line
-to `common.registry.READERS`.
+A reader knows one format: it recognizes a file by the first lines and yields rows. Filters by
+organism and score, duplicates, contradictions and the counts of dropped lines are the same for all
+formats and are handled here. To add a format, write a module with a `READER` in this folder, and
+add a line to `common.registry.READERS`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NO_PAIRS = np.empty((0, 2), np.int64)
 EXAMPLES = 10
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
-# The steps that are counted, in the words of the table.
+# The steps that are counted, as the table of counts names them.
 LINES = "lines read"
 HEADERS = "lines taken for a header"
 FOREIGN_TEXT = "lines read as Windows-1252"
@@ -45,12 +45,12 @@ LEFT = "left"
 
 @dataclass(frozen=True)
 class Count:
-    """What one step of reading counted.
+    """The number of lines, pairs or proteins that were counted in one step of reading.
 
     Attributes:
-        step: What was counted.
-        number: How often.
-        examples: The first few ids, or pairs of ids, that it concerns.
+        step: What was counted, such as `dropped: another organism`.
+        number: The count.
+        examples: The first few ids, or pairs of ids, that were counted.
     """
 
     step: str
@@ -60,16 +60,16 @@ class Count:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Interactions:
-    """Pairs of proteins that interact, or are known not to; each pair once.
+    """Distinct pairs of proteins that are known to interact, or known not to interact.
 
     Attributes:
-        ids: The proteins, sorted.
-        pairs: (N, 2) row numbers into `ids`, the smaller first, sorted.
+        ids: The sorted ids of the proteins.
+        pairs: (N, 2) indices into `ids`, the smaller first, sorted.
         labels: (N,) 1 where the pair interacts, else 0.
-        scores: (N,) the highest score of the pair in the file's own units; NaN where it has none.
-        contradictions: (C, 2) pairs that are listed with both labels: not among `pairs`, and not
-            to be drawn as negatives either.
-        counts: What was counted while reading, in order.
+        scores: (N,) the highest score of each pair in the units of the file; NaN without a score.
+        contradictions: (C, 2) pairs that are listed with both labels: excluded from `pairs`, and
+            never drawn as negatives.
+        counts: The counts of all steps of reading, in order.
     """
 
     ids: tuple[str, ...]
@@ -86,20 +86,20 @@ class Interactions:
         return f"Interactions({len(self)} pairs of {len(self.ids)} proteins)"
 
     def record(self) -> dict[str, int]:
-        """Return the counts by step, and how many pairs are left."""
+        """Return the count of every step, and the number of remaining pairs."""
         return {count.step: count.number for count in self.counts} | {LEFT: len(self)}
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """Which interactions of the files are wanted.
+    """Options that select the interactions to read from files.
 
     Attributes:
-        min_score: Drop interactions below this score, in the file's own units.
-        taxid: Keep interactions of this organism (NCBI taxonomy).
-        known: The ids of the sequences, and those that an id map translates. Where a file names its
-            proteins in several ways, these ids decide which name is used.
-        organisms: The organism of proteins by id, for files that do not name it.
+        min_score: Drop interactions below this score, in the units of the file.
+        taxid: Keep only interactions of this organism (NCBI taxonomy).
+        known: The ids of the sequences, and the ids that an id map translates. If a file gives
+            several names for a protein, the name that occurs here is used.
+        organisms: The organism of each protein by id, for files that do not contain organisms.
     """
 
     min_score: float | None = None
@@ -110,15 +110,15 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of an interaction file.
+    """Consecutive rows of an interaction file, in the form that all formats share.
 
     Attributes:
-        first: The proteins of one side.
-        second: The proteins of the other side.
+        first: The first protein of every row.
+        second: The second protein of every row.
         labels: (R,) 1 or 0; None if all rows interact.
-        scores: (R,) NaN where there is none; None where the format has no scores.
-        organisms: (R, 2) taxids, 0 where one is unknown; None where the format names none.
-        dropped: (R,) masks of rows that the format itself excludes, by the name of the step.
+        scores: (R,) NaN for a row without a score; None if the format has no scores.
+        organisms: (R, 2) taxids, 0 for an unknown organism; None if the format has no organisms.
+        dropped: (R,) masks of rows that the reader excludes, by the name of the counted step.
     """
 
     first: Names
@@ -134,11 +134,11 @@ class Rows:
 
 @dataclass(frozen=True)
 class Reader:
-    """The interface of a format.
+    """The reader of one format of interaction files.
 
     Attributes:
-        recognizes: Tells from the beginning of a file whether it has this format.
-        rows: Yields a file's rows; raises a UserError that names the line of an unreadable value.
+        recognizes: Returns whether a file with these first lines has this format.
+        rows: Yields the rows of a file; raises a UserError with the line of an unreadable value.
     """
 
     recognizes: Callable[[Head], bool]
@@ -146,28 +146,28 @@ class Reader:
 
 
 class Tally:
-    """Counts by step, in the order in which the steps first occurred."""
+    """Collects the counts of reading steps, in the order in which the steps first occur."""
 
     def __init__(self, counts: Sequence[Count] = ()) -> None:
         self._counts = {count.step: count for count in counts}
 
     def add(self, step: str, number: int, examples: Sequence[str] = ()) -> None:
-        """Add to a step's count, with examples; steps that never occur are not listed."""
+        """Add a number and examples to the count of a step; zero adds nothing."""
         if number:
             known = self._counts.get(step, Count(step, 0))
             shown = tuple(dict.fromkeys([*known.examples, *examples]))[:EXAMPLES]
             self._counts[step] = Count(step, known.number + number, shown)
 
     def counts(self) -> tuple[Count, ...]:
-        """Return all counts."""
+        """Return the counts of all steps that occurred."""
         return tuple(self._counts.values())
 
 
 def check_id(text: str) -> str:
-    """Check and return the id in a value.
+    """Check a protein id and return it without surrounding spaces.
 
     Raises:
-        ValueError: The value is empty, or is an id that no FASTA header could have.
+        ValueError: The id is empty, or contains characters that an id in FASTA cannot contain.
     """
     name = text.strip(" ")
     if not name:
@@ -178,10 +178,10 @@ def check_id(text: str) -> str:
 
 
 def check_score(text: str) -> float:
-    """Check and return the score in a value.
+    """Convert the text of a score to a number.
 
     Raises:
-        ValueError: The value is not a score.
+        ValueError: The text is not a number.
     """
     if not _NUMBER.fullmatch(text.strip(" ")):
         raise ValueError(f"the score '{excerpt(text)}' is not a number such as 0.85")
@@ -196,15 +196,15 @@ def settle(
     tally: Tally,
     barred: npt.NDArray[np.integer] = _NO_PAIRS,
 ) -> Interactions:
-    """Merge repeated pairs, in either direction, into one pair each.
+    """Merge repeated pairs, which may be listed in either direction, and drop contradictions.
 
     Args:
-        names: The proteins, distinct, in any order.
-        pairs: (N, 2) row numbers into them.
-        labels: (N,) their labels.
-        scores: (N,) their scores; the highest of a pair counts.
+        names: The distinct ids of the proteins, in any order.
+        pairs: (N, 2) indices into `names`.
+        labels: (N,) the labels of the pairs.
+        scores: (N,) the scores of the pairs; a merged pair keeps the highest score.
         tally: Counts repetitions, contradictions and self-interactions.
-        barred: (C, 2) pairs that are known, and were counted, as contradictions.
+        barred: (C, 2) pairs that were already found, and counted, as contradictions.
     """
     ids, ranked = _sort_names(names, np.concatenate([pairs, barred]))
     flipped = ranked[: len(pairs), 0] > ranked[: len(pairs), 1]
@@ -232,7 +232,7 @@ def settle(
 def _sort_names(
     names: Sequence[str], pairs: npt.NDArray[np.integer]
 ) -> tuple[tuple[str, ...], Pairs]:
-    """Return the names that the pairs use, sorted, and the pairs by their numbers among these."""
+    """Sort the names that occur in the pairs; return these names, and the renumbered pairs."""
     used = np.flatnonzero(np.bincount(pairs.ravel(), minlength=len(names)))
     order = sorted(used.tolist(), key=lambda place: names[place])
     rank = np.zeros(len(names), np.int64)
@@ -248,7 +248,7 @@ def _count_repeats(
     unique: Pairs,
     tally: Tally,
 ) -> None:
-    """Count pairs that are listed more than once; rows must be sorted by pair."""
+    """Count pairs that are listed again, in the same or the other direction, in sorted rows."""
     groups = np.cumsum(is_first) - 1
     reverse = flipped != flipped[starts][groups]
     for step, again in ((REVERSED, reverse), (REPEATED, ~reverse & ~is_first)):
@@ -260,7 +260,7 @@ def _pair_texts(ids: Sequence[str], pairs: Pairs) -> list[str]:
 
 
 def format_counts(interactions: Interactions) -> list[str]:
-    """Return the lines of a table of what was read, dropped and kept, with examples."""
+    """Format the counts of read, dropped and remaining interactions as the lines of a table."""
     counts = (*interactions.counts, Count(LEFT, len(interactions)))
     width = max(len(count.step) for count in counts)
     digits = max(len(str(count.number)) for count in counts)

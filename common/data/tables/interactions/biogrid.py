@@ -1,8 +1,8 @@
-"""BioGRID TAB 3.0 (and TAB 2.0): physical interactions, by the names of the columns.
+"""Reads physical interactions from BioGRID TAB 3.0 (and TAB 2.0), finding the columns by name.
 
 Proteins are named by Swiss-Prot accessions, systematic names or official symbols, whichever match
-most sequences; a protein without a Swiss-Prot accession is named by its TrEMBL accession. `-` means
-that there is none. Definition of the columns: wiki.thebiogrid.org, "BioGRID TAB 3.0".
+the most sequences; a protein without a Swiss-Prot accession is named by its TrEMBL accession. `-`
+is a missing value. Definition of the columns: wiki.thebiogrid.org, "BioGRID TAB 3.0".
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from common.errors import UserError, excerpt
 NOT_PHYSICAL = "dropped: not physical evidence"
 
 _SYSTEM_TYPE = "experimental system type"
-# The names of the columns without the side; of several names, the first one present is used.
+# The column names without the final `a` or `b`; the first name that the file contains is used.
 _ORGANISMS = ("organism id interactor", "organism interactor")
 _NAMINGS = {
     "swiss-prot": "swiss-prot accessions interactor",
@@ -29,7 +29,7 @@ _TREMBL = "trembl accessions interactor"
 
 
 def _header(head: Head) -> tuple[list[str], bool]:
-    """Return the lower-case names of the columns, and whether they come from a header line."""
+    """Return the column names in lower case, and whether the first line contains these names."""
     for text, is_line in ((head.comment, False), (head.lines[0], True)):
         names = [name.strip().lower() for name in text.split("\t")]
         if _SYSTEM_TYPE in names and f"{_NAMINGS['systematic']} a" in names:
@@ -46,9 +46,9 @@ def _rows(table: TextTable, options: ReadOptions) -> Iterator[Rows]:
     organism = next((name for name in _ORGANISMS if f"{name} a" in names), None)
     if organism is None:
         raise UserError(
-            f"{table.path} does not begin with a header of BioGRID TAB 3.0 (#BioGRID Interaction"
-            f" ID, tab, …) but with '{excerpt(table.head.lines[0])}'; download the file again, or"
-            " set data_config.interactions.format: auto"
+            f"{table.path} begins with '{excerpt(table.head.lines[0])}' instead of the header of"
+            " BioGRID TAB 3.0 (#BioGRID Interaction ID, tab, …); download the file again, or set"
+            " data_config.interactions.format: auto"
         )
     naming = _choose_naming(table, names, options)
     sides = {"name": naming, "organism": organism}
@@ -58,7 +58,9 @@ def _rows(table: TextTable, options: ReadOptions) -> Iterator[Rows]:
     wanted |= {"type": _SYSTEM_TYPE} | ({"score": "score"} if "score" in names else {})
     missing = [name for name in wanted.values() if name not in names]
     if missing:
-        raise UserError(f"{table.path}, line 1: the column '{missing[0]}' is missing; add it")
+        raise UserError(
+            f"{table.path}, line 1: the column '{missing[0]}' is missing; download the file again"
+        )
     columns = {key: names.index(name) for key, name in wanted.items()}
     for block in table.blocks(Layout("\t", len(names), columns, is_line)):
         yield _read_block(block, columns, options)
@@ -90,7 +92,7 @@ def _names(block: Block, side: str, columns: Mapping[str, int], options: ReadOpt
 
 
 def _choose_naming(table: TextTable, names: list[str], options: ReadOptions) -> str:
-    """Choose the id columns whose ids match most sequences in the first lines of the file."""
+    """Choose the id columns that match the most sequences in the first lines of the file."""
     lines = [line.split("\t") for line in table.head.lines]
     there = [naming for naming in _NAMINGS.values() if f"{naming} a" in names]
 
@@ -121,7 +123,7 @@ def _is_physical(text: str) -> bool:
 
 
 def _score(text: str) -> float:
-    """Return the score that the publication gives, on its own scale; NaN if it is not a number."""
+    """Convert the score that a publication reports to a number; NaN if the text is no number."""
     try:
         return float(text)
     except ValueError:

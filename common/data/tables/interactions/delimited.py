@@ -1,8 +1,8 @@
-"""Two or three columns: protein, protein and, if there is a third, a label or a score.
+"""Reads interaction files with two or three columns: two protein ids and a label or a score.
 
 Columns are separated by tabs, commas, semicolons or spaces; a header is optional, and values may be
-quoted. Labels are `0/1`, `0.0/1.0`, `-/+` or `false/true`; without labels all pairs interact. A
-third column is a score where the header calls it one, or where `min_score` is set.
+quoted. Labels are `0/1`, `0.0/1.0`, `-/+` or `false/true`; without labels, all pairs interact. A
+third column is a score if the header names it as a score, or if `min_score` is set.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _recognizes(head: Head) -> bool:
 
 
 def _split_first(head: Head) -> tuple[list[str], str | None, bool]:
-    """Return the values of the first line, what separates them, and whether quotes are used."""
+    """Return the values of the first line, the delimiter, and whether values are quoted."""
     quoted = any('"' in text for text in head.lines[:10])
     delimiter = _find_delimiter(head, quoted)
     fields = split_line(head.lines[0], delimiter, quoted)
@@ -47,7 +47,7 @@ def _split_first(head: Head) -> tuple[list[str], str | None, bool]:
 
 
 def _find_delimiter(head: Head, quoted: bool) -> str | None:
-    """Find the first delimiter that divides all first lines into the same 2 or 3 columns."""
+    """Find the delimiter that splits all of the first lines into two, or all into three columns."""
     marks = [*(mark for mark in "\t,;" if mark in head.lines[0]), None]
     for mark in marks:
         widths = {len(split_line(line, mark, quoted)) for line in head.lines[:100]}
@@ -59,12 +59,12 @@ def _find_delimiter(head: Head, quoted: bool) -> str | None:
 def read_rows(
     table: TextTable, options: ReadOptions, check: Callable[[str], str] = check_id
 ) -> Iterator[Rows]:
-    """Yield the rows of a file of two or three columns.
+    """Yield the rows of an interaction file with two or three columns.
 
     Args:
         table: The file.
-        options: Which interactions are wanted.
-        check: Checks a value, and returns the id in it.
+        options: Which interactions are read.
+        check: Checks a value and returns the protein id.
 
     Raises:
         UserError: The file has another number of columns, or a value cannot be read.
@@ -72,10 +72,10 @@ def read_rows(
     fields, delimiter, quoted = _split_first(table.head)
     if len(fields) not in (2, 3):
         raise UserError(
-            f"{table.path} has {len(fields)} columns in its first line"
-            f" '{excerpt(table.head.lines[0])}' instead of two (protein, protein) or three"
-            " (protein, protein, label); keep only these columns, or set"
-            " data_config.interactions.format to the format of the file"
+            f"{table.path}: the first line '{excerpt(table.head.lines[0])}' has"
+            f" {len(fields)} columns instead of two (protein, protein) or three (protein, protein,"
+            " label); keep only these columns, or set data_config.interactions.format to the"
+            " format of the file"
         )
     columns, header = _find_columns(fields, options)
     for block in table.blocks(Layout(delimiter, len(fields), columns, header, quoted)):
@@ -86,7 +86,7 @@ def read_rows(
 
 
 def _find_columns(fields: list[str], options: ReadOptions) -> tuple[dict[str, int], bool]:
-    """Find the columns, by name if the first line is a header; also return whether it is one."""
+    """Return the indices of the columns by content, and whether the first line is a header."""
     named: dict[str, int] = {}
     for place, text in enumerate(fields):
         for key, pattern in _NAMES.items():
@@ -103,15 +103,15 @@ def _find_columns(fields: list[str], options: ReadOptions) -> tuple[dict[str, in
 
 
 def _is_value(text: str) -> bool:
-    """Whether a third value looks like a label or a score, even a misspelt one."""
+    """Return whether the third value of a line looks like a label or a score, even if misspelt."""
     return not text or text.lower() in _LABELS or bool(re.match(r"[+-]?[.,]?\d", text))
 
 
 def read_label(text: str) -> int:
-    """Convert a value to a label.
+    """Convert the text of a label to 0 or 1.
 
     Raises:
-        ValueError: The value is not a label.
+        ValueError: The text is not a label.
     """
     word = text.strip().lower()
     number = _NUMERIC_LABEL.fullmatch(word)
@@ -119,8 +119,8 @@ def read_label(text: str) -> int:
         return int(number.group(1))
     if word not in _LABELS:
         raise ValueError(
-            f"the label '{excerpt(text)}' is not 0 or 1, - or +, false or true (name the column"
-            " 'score' in a header if it is a score)"
+            f"the label '{excerpt(text)}' is not 0 or 1, - or +, false or true (if the column"
+            " contains scores, name it 'score' in a header)"
         )
     return _LABELS[word]
 

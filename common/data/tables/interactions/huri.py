@@ -1,7 +1,7 @@
-"""HuRI's own table (`HuRI.tsv`, `HI-union.tsv`): two columns of Ensembl genes, without a header.
+"""Reads HuRI's tables (`HuRI.tsv`, `HI-union.tsv`): two columns of Ensembl genes, without a header.
 
-Sequences are of proteins, not of genes: `data_config.interactions.id_map` translates the genes,
-unless the FASTA names its sequences by genes.
+Sequences belong to proteins, not to genes: `data_config.interactions.id_map` translates the genes,
+unless the FASTA file uses gene ids.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""PSI-MITAB 2.5 to 2.8, as IntAct, HuRI, MINT and BioGRID provide it.
+"""Reads PSI-MITAB 2.5 to 2.8 files, as IntAct, HuRI, MINT and BioGRID provide them.
 
 The columns have the order that HUPO-PSI defines (15 in 2.5, 36 in 2.6, 42 in 2.7, 46 in 2.8);
-the header is optional. A protein is its UniProt accession, from the identifiers or the alternative
-identifiers; isoforms (`P12345-2`) and chains (`P12345-PRO_0000012345`) are read as their parent.
-Where there is no accession, an identifier of another database is used if a sequence has it.
-Interactions that are marked negative are pairs that do not interact.
+the header is optional. A protein is named by its UniProt accession, from the identifiers or the
+alternative identifiers; isoforms (`P12345-2`) and chains (`P12345-PRO_0000012345`) are read as the
+parent protein. For a protein without an accession, an identifier of another database is used if a
+sequence has the same identifier. Interactions marked negative are pairs that do not interact.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def _find_form(table: TextTable) -> tuple[int, bool]:
     fields = table.head.lines[0].split("\t")
     if len(fields) < _WIDTH_25:
         raise UserError(
-            f"{table.path} has {len(fields)} columns in its first line '{excerpt(fields[0])} …',"
-            " but PSI-MITAB has 15 or more, separated by tabs; set"
+            f"{table.path}: the first line '{excerpt(fields[0])} …' has {len(fields)} columns, but"
+            " PSI-MITAB has 15 or more columns, separated by tabs; set"
             " data_config.interactions.format: auto"
         )
     return len(fields), "interactor" in fields[0].lower() or fields[0].lower() == "uida"
@@ -105,7 +105,7 @@ def _names(block: Block, side: str, options: ReadOptions) -> Names:
 
 
 def _identifiers(text: str) -> list[tuple[str, str]]:
-    """Return database and id of every identifier, as in `uniprotkb:P12346|ensembl:ENSP01`."""
+    """Split `uniprotkb:P12346|ensembl:ENSP01` into pairs of a database and an id."""
     parts = (part.strip().partition(":") for part in text.split("|"))
     named = [
         (database.strip('"'), rest.partition("(")[0].strip('"')) for database, _, rest in parts
@@ -131,7 +131,9 @@ def _label(text: str) -> int:
     try:
         return _TRUTHS[text.strip().lower()]
     except KeyError:
-        raise ValueError(f"column 36 (negative) is '{excerpt(text)}', not true or false") from None
+        raise ValueError(
+            f"column 36 (negative) is '{excerpt(text)}' instead of true or false"
+        ) from None
 
 
 def _is_genetic(text: str) -> bool:

@@ -1,7 +1,7 @@
-"""The raw form of PRING: `ppi.txt` with lines such as `P15112 PPI Q55GJ7 string`.
+"""Reads PRING's raw interactions, `ppi.txt`, with lines such as `P15112 PPI Q55GJ7 string`.
 
-It holds interactions of all species; the organism of a protein is in the header of its sequence
-(`OX=9606` in `idmapping.fasta`).
+The file contains interactions of all species; the organism of a protein is in the header of the
+protein's sequence (`OX=9606` in `idmapping.fasta`).
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def _recognizes(head: Head) -> bool:
 def _rows(table: TextTable, options: ReadOptions) -> Iterator[Rows]:
     if not options.organisms and options.taxid is not None:
         raise UserError(
-            f"{table.path} names no organisms, and neither do the headers of"
-            " data_config.interactions.sequences (OX=9606); remove data_config.interactions.taxid,"
-            " or use the idmapping.fasta that belongs to this file"
+            f"{table.path} contains no organisms, and neither do the headers of"
+            " data_config.interactions.sequences (such as OX=9606); remove"
+            " data_config.interactions.taxid, or use the idmapping.fasta that belongs to this file"
         )
     columns = {"a": 0, "relation": 1, "b": 2}
     for block in table.blocks(Layout(None, 4, columns)):

@@ -1,4 +1,4 @@
-"""Reads interaction files of any format: filters rows, numbers proteins, counts what is dropped."""
+"""Reads interaction files of any known format, filters the rows, and counts dropped rows."""
 
 from __future__ import annotations
 
@@ -36,16 +36,17 @@ from common.registry import READERS
 def read_interactions(
     files: Sequence[str | Path], format: str = "auto", options: ReadOptions | None = None
 ) -> Interactions:
-    """Read interaction files, of one format or of several.
+    """Read one or several interaction files, and merge repeated interactions.
 
     Args:
-        files: The files; together they are one set of interactions.
-        format: The name of a format in `READERS`; `auto` goes by the first lines of each file.
-        options: Which interactions are wanted.
+        files: The files, whose interactions are combined.
+        format: The name of a format in `READERS`; `auto` recognizes the format of each file by its
+            first lines.
+        options: Which interactions are read.
 
     Raises:
-        UserError: A file cannot be read, is of no known format, or has a wrong line; or no
-            interaction is left; the message says at which steps they were lost.
+        UserError: A file cannot be read, has an unknown format, or contains a faulty line; or no
+            interaction is left, and the message says which steps dropped the interactions.
     """
     gathered = _Gathered(options or ReadOptions())
     for file in files:
@@ -55,16 +56,16 @@ def read_interactions(
 
 
 def _rows_by_head(table: TextTable, options: ReadOptions) -> Iterator[Rows]:
-    """Return the rows of a file by the first reader that recognizes it."""
+    """Read the rows of a file with the first reader that recognizes its format."""
     for name in READERS.names():
         reader: Reader = READERS.get(name)
         if reader.recognizes(table.head):
             return reader.rows(table, options)
     line = table.head.lines[0]
     raise UserError(
-        f"{table.path} is of no known format: its first line is '{excerpt(line)}'; set"
-        f" data_config.interactions.format to one of {', '.join(READERS.names())}, or give two or"
-        " three columns (protein, protein, label)"
+        f"{table.path} has an unknown format (the first line is '{excerpt(line)}'); set"
+        f" data_config.interactions.format to one of {', '.join(READERS.names())}, or reduce the"
+        " file to two or three columns (protein, protein, label)"
     )
 
 
@@ -73,7 +74,7 @@ READER = Reader(lambda head: False, _rows_by_head)
 
 
 class _Gathered:
-    """The rows of all files, with proteins as numbers."""
+    """Collects the filtered rows of all interaction files, with proteins as numbers."""
 
     def __init__(self, options: ReadOptions) -> None:
         self.options = options
@@ -83,12 +84,13 @@ class _Gathered:
         self.parts: list[tuple[npt.NDArray[np.int32], Labels, npt.NDArray[np.float64]]] = []
 
     def add(self, table: TextTable, reader: Reader) -> None:
-        """Read a file."""
+        """Read a file, and add its rows and counts."""
         for rows in reader.rows(table, self.options):
             self.tally.add(LINES, len(rows))
             if self.options.min_score is not None and rows.scores is None:
                 raise UserError(
-                    f"{table.path} has no scores; remove data_config.interactions.min_score"
+                    f"{table.path} has no scores, but data_config.interactions.min_score is set;"
+                    " remove min_score"
                 )
             self._add(rows)
         self.tally.add(HEADERS, bool(table.header), [table.header])
@@ -121,7 +123,7 @@ class _Gathered:
             yield LOW_SCORE, ~(rows.scores >= self.options.min_score)
 
     def _number(self, side: Names, kept: Mask) -> npt.NDArray[np.int32]:
-        """Number the proteins of the kept rows, (K,)."""
+        """Return the numbers of the proteins in one column of the kept rows, (K,)."""
         codes = side.codes[kept]
         places = np.zeros(len(side.values), np.int32)
         for code in np.flatnonzero(np.bincount(codes, minlength=len(places))):
@@ -133,7 +135,11 @@ class _Gathered:
         return found
 
     def settle(self, files: Sequence[str | Path]) -> Interactions:
-        """Return all interactions, each once."""
+        """Merge the collected rows into distinct interactions.
+
+        Raises:
+            UserError: No row was kept.
+        """
         self.tally.add(PARENTS, len(self.reduced), list(self.reduced)[:EXAMPLES])
         if not any(len(labels) for _, labels, _ in self.parts):
             raise UserError(self._explain_nothing(files))
@@ -146,24 +152,24 @@ class _Gathered:
         counts = {count.step: count for count in self.tally.counts()}
         read = counts.pop(LINES, Count(LINES, 0)).number
         if not read:
-            return f"{shown} contains no interactions; check the file"
+            return f"{shown} contains no interactions; check data_config.interactions.files"
         steps = [count for step, count in counts.items() if step.startswith("dropped: ")]
         lost = ", ".join(f"{c.number} {c.step.removeprefix('dropped: ')}" for c in steps)
         last = steps[-1]
         return (
-            f"no interaction of {shown} is left: all {read} lines were dropped ({lost}; for example"
+            f"no interaction of {shown} is left: all {read} lines were dropped ({lost}, for example"
             f" {', '.join(excerpt(text, 90) for text in last.examples[:2])}); check"
             " data_config.interactions.{format, taxid, min_score}"
         )
 
 
 def is_reduced(written: str, name: str) -> bool:
-    """Whether an id names an isoform or a chain of the protein."""
+    """Return whether the written id names an isoform or a chain of the protein `name`."""
     return f"{name}-" in written
 
 
 def _examples(step: str, rows: Rows, places: npt.NDArray[np.intp]) -> list[str]:
-    """Examples of proteins in dropped rows, and the reason."""
+    """Return the proteins of the given dropped rows as text, with the organisms or the score."""
     sides = (rows.first, rows.second)
     shown = []
     for row in places.tolist():

@@ -1,9 +1,9 @@
-"""STRING: `protein.links[.detailed|.full]` of any version, and the website's TSV export.
+"""Reads STRING's `protein.links[.detailed|.full]` of any version, and the website's TSV export.
 
-The columns are found by their names: `protein1 protein2 … combined_score` in the downloads (spaces;
-scores from 0 to 1000), `#node1 … node1_string_id … combined_score` in the export (tabs; scores from
-0 to 1). The downloads list every pair in both directions. Ids begin with the organism
-(`9606.ENSP00000000233`).
+The columns are found by name: `protein1 protein2 … combined_score` in the downloads (separated by
+spaces, scores from 0 to 1000), and `#node1 … node1_string_id … combined_score` in the export
+(separated by tabs, scores from 0 to 1). The downloads list every pair in both directions. Ids begin
+with the organism (`9606.ENSP00000000233`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _recognizes(head: Head) -> bool:
 
 
 def _find_layout(head: Head) -> Layout | None:
-    """Return the layout by the header, which is a comment in the website's export."""
+    """Return the layout that the header defines; in the website's export, it is a comment line."""
     for text, header in ((head.lines[0], True), (head.comment, False)):
         delimiter = next((mark for mark in "\t," if mark in text), None)
         names = [name.strip().lower() for name in split_line(text, delimiter)]
@@ -50,9 +50,9 @@ def _rows(table: TextTable, options: ReadOptions) -> Iterator[Rows]:
     layout = _find_layout(table.head)
     if layout is None:
         raise UserError(
-            f"{table.path} does not begin with a header of STRING (protein1 protein2 …"
-            f" combined_score) but with '{excerpt(table.head.lines[0])}'; download the file again,"
-            " or set data_config.interactions.format: auto"
+            f"{table.path} begins with '{excerpt(table.head.lines[0])}' instead of the header of"
+            " STRING (protein1 protein2 … combined_score); download the file again, or set"
+            " data_config.interactions.format: auto"
         )
     for block in table.blocks(layout):
         first, second = block.names("a", check_id), block.names("b", check_id)
