@@ -1,7 +1,7 @@
-"""Charts as data: one description gives a PNG file, an SVG drawing, a table and a text.
+"""Describe charts as data, which can be drawn as PNG or SVG, tabulated and put into words.
 
-A chart has panels. Those with an x and a y axis are `Plot`s of some `Series`; others implement
-`Panel`. `common/plotting.py` draws them.
+A chart has panels. Panels with an x and a y axis are `Plot`s of some `Series`; other panels
+implement `Panel` directly. `common/plotting.py` draws charts.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ MOST_TICKS = 6  # more labels of three digits would touch each other
 
 
 class Panel(abc.ABC):
-    """One drawing of a chart, with axes of its own.
+    """Base class of a chart's panels, each of which is a drawing with separate axes.
 
     Attributes:
-        title: What is shown, in a few words.
-        note: How to read it, in a sentence; may be empty.
+        title: What the panel shows, in a few words.
+        note: How to read the panel, in a sentence; may be empty.
     """
 
     title: str
@@ -40,31 +40,31 @@ class Panel(abc.ABC):
 
     @abc.abstractmethod
     def draw(self, axes: Axes) -> None:
-        """Draw everything but the title."""
+        """Draw the panel, except for its title, on matplotlib axes."""
 
     @abc.abstractmethod
     def describe(self) -> str:
-        """Describe what the drawing shows, for those who cannot see it."""
+        """Describe the panel in words, for people who cannot see it."""
 
     @abc.abstractmethod
     def tabulate(self) -> Table:
-        """Return the numbers behind the drawing."""
+        """Return the plotted numbers as a table."""
 
     def beside(self, own: str, others: Mapping[str, Panel]) -> Panel:
-        """Return this panel with `others` added and the evaluated predictions named `own`."""
+        """Return a panel that compares these predictions, labelled `own`, with others by name."""
         return self
 
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """Points (N,) that belong together, drawn in one style.
+    """A series of N points, drawn in the same style.
 
     Attributes:
         name: Its name in the legend. The evaluated predictions' series has no name.
         x: Positions on the x axis; for areas, the N + 1 borders of the bins.
         y: Heights; NaN leaves a gap.
         kind: How the points are drawn.
-        value: A number that sums the series up, for the legend.
+        value: A number that summarises the series in the legend.
     """
 
     name: str
@@ -75,12 +75,12 @@ class Series:
 
     @property
     def label(self) -> str:
-        """The legend's text."""
+        """The series' text in the legend: its name and its value."""
         number = "" if self.value is None else f"{self.value:.3f}"
         return ", ".join(part for part in (self.name, number) if part)
 
     def describe(self) -> str:
-        """Describe where the series begins, ends, and is highest."""
+        """Describe in words where the series begins, ends, and is highest."""
         known = np.flatnonzero(np.isfinite(self.y))
         if not len(known):
             return f"{self.label}: no points" if self.label else "no points"
@@ -93,14 +93,14 @@ class Series:
 
 @dataclass(frozen=True)
 class Reference:
-    """A line to compare with: at a height `y`, at a position `x`, or else the diagonal."""
+    """A reference line: horizontal at `y`, vertical at `x`, or diagonal if neither is given."""
 
     label: str
     y: float | None = None
     x: float | None = None
 
     def draw(self, axes: Axes) -> None:
-        """Draw the line, thin and grey."""
+        """Draw the reference line, thin and grey."""
         style: dict[str, Any] = {"color": MUTED, "linewidth": 1.0, "label": self.label}
         dashes, dots = (0, (4, 3)), (0, (1, 2))
         if self.y is not None:
@@ -113,19 +113,19 @@ class Reference:
 
 @dataclass(frozen=True, eq=False)
 class Plot(Panel):
-    """A panel of series over an x and a y axis.
+    """A panel that draws series against an x axis and a y axis.
 
     Attributes:
-        title: What is shown.
+        title: What the panel shows.
         x_label: The label of the x axis.
         y_label: The label of the y axis.
         series: The points.
         references: Lines to compare with.
         better: Which direction is better, such as `higher is better`.
-        note: How to read it.
+        note: How to read the panel.
         log: Whether both axes are logarithmic.
-        whole: Whether the x axis counts something.
-        limits: The ends of the y axis; None fits the points.
+        whole: Whether the x axis has ticks at whole numbers only.
+        limits: The ends of the y axis; None fits them to the points.
     """
 
     title: str
@@ -159,14 +159,14 @@ class Plot(Panel):
             axes.legend(loc="best")
 
     def describe(self) -> str:
-        """Describe the axes, and where each series begins, ends and is highest."""
+        """Describe the axes in words, and where each series begins, ends and is highest."""
         better = f" {self.better[0].upper()}{self.better[1:]}." if self.better else ""
         lines = "; ".join(series.describe() for series in self.series)
         references = "".join(f"; line: {reference.label}" for reference in self.references)
         return f"{self.title}: {self.y_label} against {self.x_label}.{better} {lines}{references}."
 
     def tabulate(self) -> Table:
-        """Return one row for each x if all series have the same x, or else one for each point."""
+        """Return a table with one row per x if all series share their x, or one row per point."""
         first = self.series[0]
         shared = all(np.array_equal(first.x, each.x) for each in self.series)
         if shared and len({each.name for each in self.series}) == len(self.series):
@@ -186,7 +186,7 @@ class Plot(Panel):
         return Table(header, [dict(zip(header, row, strict=True)) for row in zip(*columns)])  # noqa: B905 (areas have one border more)
 
     def beside(self, own: str, others: Mapping[str, Panel]) -> Panel:
-        """Add the series of other predictions, if this panel shows the evaluated predictions."""
+        """Add other predictions' series if this panel has a series of the evaluated predictions."""
         if not self.series or self.series[0].name:
             return self
         added = [
@@ -200,10 +200,10 @@ class Plot(Panel):
 
 @dataclass(frozen=True, eq=False)
 class Chart:
-    """Panels that are shown together.
+    """A chart: one or more panels that are shown together.
 
     Attributes:
-        title: What they show, together with the data.
+        title: What the panels show, together with the name of the data.
         panels: At least one.
     """
 
@@ -211,7 +211,7 @@ class Chart:
     panels: Sequence[Panel]
 
     def beside(self, own: str, others: Mapping[str, Chart]) -> Chart:
-        """Return this chart with the series of other predictions, by name, for comparison."""
+        """Return a chart that compares these predictions, labelled `own`, with others by name."""
         panels = [
             panel.beside(own, {name: chart.panels[number] for name, chart in others.items()})
             for number, panel in enumerate(self.panels)
@@ -220,7 +220,7 @@ class Chart:
 
 
 def thin(x: Values, y: Values, tolerance: float = 5e-4) -> NDArray[np.int64]:
-    """Choose the points of a curve that its drawing needs (Ramer 1972; Douglas and Peucker 1973).
+    """Choose the points that suffice to draw a curve (Ramer 1972; Douglas and Peucker 1973).
 
     Args:
         x: (N,) positions on an axis of about the length 1.
@@ -266,7 +266,7 @@ def _draw_series(axes: Axes, series: Series, number: int) -> None:
 
 
 def _scale_logarithmically(axes: Axes) -> None:
-    """Use logarithmic axes, with labels such as 0.01, not 10⁻², unless nothing is drawn."""
+    """Make both axes logarithmic, with labels such as 0.01 and not 10⁻², if anything is drawn."""
     if not any(len(line.get_xdata()) for line in axes.get_lines()):  # type: ignore[arg-type]
         return
     axes.set_xscale("log")

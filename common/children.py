@@ -1,4 +1,4 @@
-"""Run another program that ends when this process ends, for whatever reason.
+"""Run another program that is killed when this process ends, even if this process is killed.
 
 Otherwise a program such as MMseqs2, and all that it starts, would outlive a killed parent.
 """
@@ -9,8 +9,8 @@ import os
 import subprocess
 from collections.abc import Sequence
 
-# The shell leads a group of its own, to which all that the program starts belongs. It waits for the
-# end of a pipe that this process holds open, and then kills the group.
+# The shell leads a new process group, to which everything that the program starts belongs. It waits
+# for the end of a pipe that this process holds open, and then kills the group.
 _SCRIPT = """
 exec 3<&0
 (read -r end <&3; kill -KILL 0) >/dev/null 2>&1 &
@@ -22,7 +22,7 @@ exit $code
 
 
 def run_child(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end, and return its exit code and what it printed."""
+    """Run a program until it ends, and return its exit code and output."""
     reading, writing = os.pipe()
     try:
         return subprocess.run(

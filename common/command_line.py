@@ -1,4 +1,4 @@
-"""The command line of the three scripts: their common options and their exit codes.
+"""Command-line options and exit codes that the three entry scripts share.
 
 This module imports neither torch nor transformers, so that `--help` and wrong arguments are
 answered at once.
@@ -19,7 +19,7 @@ from common.pausing import EXIT_INTERRUPTED, PAUSE, Paused
 from common.rank_watch import FAILED, LEFT, RankLostError, leave
 
 EXIT_OK, EXIT_DEFECT, EXIT_USER_ERROR = 0, 1, 2
-# What sysexits.h calls EX_TEMPFAIL: nothing is wrong, try again.
+# The number of EX_TEMPFAIL in sysexits.h: a temporary failure, after which to try again.
 EXIT_PAUSED = 75
 EXIT_CODES = {
     EXIT_OK: "success",
@@ -32,10 +32,10 @@ EXIT_CODES = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports a mistake in one sentence, without a page of usage, and only on rank 0."""
+    """Argument parser that reports a mistake in one sentence, without usage, on rank 0 only."""
 
     def error(self, message: str) -> NoReturn:
-        """Report the mistake and exit."""
+        """Report a mistake in the command line, and exit with the code of user errors."""
         sentence = f"{self.prog}: error: {message}; see {self.prog} --help\n"
         self.exit(EXIT_USER_ERROR, sentence if global_rank() == 0 else None)
 
@@ -43,7 +43,7 @@ class _Parser(argparse.ArgumentParser):
 def stage_parser(
     program: str, description: str, config_required: bool = True
 ) -> argparse.ArgumentParser:
-    """Create a parser with the options that every stage takes."""
+    """Create a command-line parser with the options that all three scripts share."""
     codes = ", ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
     parser = _Parser(
         prog=program,
@@ -52,8 +52,8 @@ def stage_parser(
             f"Launch: accelerate launch [--config_file accelerate_configs/X.yaml] {program}"
             f" --config FILE; on one process also: python {program} --config FILE."
             f" Exit codes: {codes}."
-            " (`accelerate launch` has exit codes of its own: 0 after success, and another number"
-            " in all other cases.)"
+            " (`accelerate launch` itself exits with 0 after success, and with another number in"
+            " all other cases.)"
         ),
     )
     parser.add_argument(
@@ -75,7 +75,7 @@ def stage_parser(
 
 
 def add_resume(parser: argparse.ArgumentParser) -> None:
-    """Add the option of the training stages that resumes a run."""
+    """Add the option `--resume` to the parser of a training script."""
     parser.add_argument(
         "--resume",
         action="store_true",
@@ -85,25 +85,25 @@ def add_resume(parser: argparse.ArgumentParser) -> None:
 
 
 def add_checkpoint(parser: argparse.ArgumentParser, meaning: str) -> None:
-    """Add the option that names a model directory, or a model on the Hugging Face hub."""
+    """Add the option `--checkpoint`, which names a directory or a model on the Hugging Face hub."""
     meaning += "; also user/repo[@revision] on the Hugging Face hub"
     parser.add_argument("--checkpoint", metavar="DIR", type=given_path, help=meaning)
 
 
 def given_path(text: str) -> str:
-    """Refuse an empty path, such as an unset shell variable, which would select the default."""
+    """Return the path of an option, but reject an empty path, such as an unset shell variable."""
     if not text:
         raise argparse.ArgumentTypeError("it is empty; name a path or leave the option out")
     return text
 
 
 def global_rank() -> int:
-    """Return this process's rank from the launcher's environment, without slow imports."""
+    """Read this process's rank from the environment variable `RANK`, which the launcher sets."""
     return int(os.environ.get("RANK", "0"))
 
 
 def run_script(main: Callable[[], None]) -> NoReturn:
-    """Run a script's main function and exit with the documented code."""
+    """Run a script's main function, and exit with one of the documented exit codes."""
     PAUSE.listen()
     try:
         main()
@@ -116,12 +116,12 @@ def run_script(main: Callable[[], None]) -> NoReturn:
 
 
 def _report(error: Exception) -> NoReturn:
-    """Say in a sentence why the script fails, and exit with the documented code."""
+    """Print in one sentence why the script failed, and exit with a documented exit code."""
     if isinstance(error, UserError):
-        # Every rank finds the same mistake in the same config; one sentence is enough.
+        # Every rank finds the same mistake in the configuration, so only rank 0 reports it.
         _fail(EXIT_USER_ERROR, f"error: {error}", everywhere=error.own)
     if isinstance(error, PermissionError):
-        # Any path may be closed to this user, and only the user can change that.
+        # Any file may be inaccessible to this user, and only the user can change that.
         where = error.filename or "a file"
         _fail(
             EXIT_USER_ERROR,
@@ -134,12 +134,12 @@ def _report(error: Exception) -> NoReturn:
 
 
 def stop_without(lost: RankLostError) -> NoReturn:
-    """End this process, at once, because another rank is gone."""
+    """End this process immediately, because another process of the run was lost."""
     _fail(EXIT_PAUSED, f"stopped: {lost}")
 
 
 def _fail(code: int, sentence: str, everywhere: bool = True) -> NoReturn:
-    """Report why the script ends, on rank 0 or on every rank, and exit."""
+    """Print why the script ends, tell the other processes, and exit with the given code."""
     _say(sentence, everywhere)
     leave(f"{FAILED}{sentence}")
     _exit(code)
@@ -150,13 +150,13 @@ def _program() -> str:
 
 
 def _say(sentence: str, everywhere: bool) -> None:
-    """Write a script's last line to stderr: on rank 0, or on every rank."""
+    """Write the script's last line to stderr, on rank 0 only unless `everywhere` is set."""
     if everywhere or global_rank() == 0:
         sys.stderr.write(f"{_program()}: {sentence}\n")
 
 
 def _exit(code: int) -> NoReturn:
-    """Exit at once, waiting neither for other ranks nor for threads of libraries."""
+    """Exit immediately, without waiting for other processes or for threads of libraries."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

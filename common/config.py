@@ -1,7 +1,7 @@
-"""The typed schema of the configuration: every section, every key, its type and its default.
+"""The typed schema of the configuration: all sections and keys, with their types and defaults.
 
-Each section is a class that refuses unknown keys and checks its own values; `Config` checks
-values that depend on two sections. `common/config_file.py` reads a file into it.
+Each section is a class that rejects unknown keys and checks its own values; `Config` checks
+values that depend on two sections. `common/config_file.py` reads a file into a `Config`.
 """
 
 from __future__ import annotations
@@ -42,26 +42,26 @@ TrackerName = Literal[
 
 
 class RunConfig(Section):
-    """Where a run writes, its id, and the checkpoint that it starts from."""
+    """The run: its seed, output directory, ids, starting checkpoint and trackers."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 47
-    """The seed of everything random: weights, order of pairs, dropout, resamples."""
+    """The seed of all random numbers: for weights, order of pairs, dropout, bootstrap samples."""
     output_dir: str = "runs"
-    """The directory for logs and models, which is created where it is missing."""
+    """The directory for logs and models, which is created if it does not exist."""
     pretrain_run_id: Name | None = None
-    """The name of a pretraining run; without one, the time of its start."""
+    """The id of a pretraining run; null uses the time of the run's start."""
     finetune_run_id: Name | None = None
-    """The name of a finetuning run; without one, the time of its start."""
+    """The id of a finetuning run; null uses the time of the run's start."""
     eval_run_id: Name | None = None
-    """The name of an evaluation run; without one, the time of its start."""
+    """The id of an evaluation run; null uses the time of the run's start."""
     load_checkpoint_path: str | None = None
-    """The model that finetuning or evaluation starts from, unless `--checkpoint` names one."""
+    """The checkpoint that finetuning or evaluation uses, unless `--checkpoint` names another."""
     save_best_only: bool = True
-    """Whether only the best model is kept; if false, that of every epoch is kept as well."""
+    """Whether only the best model is saved; if false, the model of every epoch is saved too."""
     trackers: tuple[TrackerName, ...] = ()
-    """The experiment trackers that receive the rows of `training_step.csv`, by their packages."""
+    """The packages of the experiment trackers that receive the rows of `training_step.csv`."""
     rank_timeout_seconds: Positive = 300.0
-    """Seconds after which a process of the run that gives no sign of life counts as lost."""
+    """Seconds without a heartbeat after which a process of the run counts as lost."""
 
     def run_id(self, stage: Stage) -> str | None:
         """Return the configured run id of a stage, or None if a timestamp names the run."""
@@ -70,7 +70,7 @@ class RunConfig(Section):
 
 
 class MlpHeadConfig(Section):
-    """The classifier on top of the pair's representation."""
+    """The multilayer perceptron (MLP) that turns the representation of a pair into a logit."""
 
     hidden_dims: tuple[Count, ...] = (512, 256)
     """The widths of the hidden layers, from first to last."""
@@ -83,17 +83,17 @@ class MlpHeadConfig(Section):
 
 
 class RegularizationConfig(Section):
-    """Dropout rates, which act only while training."""
+    """Dropout rates, which apply only during training."""
 
     dropout: Fraction = 0.1
-    """The rate for every branch's output and the feed-forward layers' hidden units."""
+    """The dropout rate of every branch's output and of the feed-forward layers' hidden units."""
     token_dropout: Fraction = 0.0
-    """The rate for whole residues, after the input projection."""
+    """The rate at which whole residues are dropped after the input projection."""
     cross_attention_dropout: Fraction = 0.0
-    """The rate for the outputs of the heads of the cross and CLS attentions.
+    """The dropout rate of the attention heads' outputs in cross-attention and CLS attention.
 
-    They are dropped before their output projection. It is not dropout of attention weights, which
-    the fast kernel for sequences of all lengths does not support.
+    The outputs are dropped before the output projection. Attention weights are not dropped, because
+    the fast kernel for sequences of all lengths does not support that.
     """
     stochastic_depth: Fraction = 0.0
     """The rate at which a protein skips a branch of the last encoder layer.
@@ -110,9 +110,9 @@ class ModelConfig(Section):
     input_dim: Count | Literal["auto"] = "auto"
     """The width of the embeddings; `auto` takes it from the language model."""
     standardize_input: bool = True
-    """Whether each embedding dimension is scaled to mean 0 and deviation 1 of the training side."""
+    """Whether embeddings are scaled to mean 0 and standard deviation 1 of the training residues."""
     d_model: Count = 640
-    """The width of the model's states; for `factorised`, of the two vectors of a protein."""
+    """The width of the model's states, or of a protein's two vectors (`factorised`)."""
     encoder_layers: Annotated[int, Field(ge=0)] = 5
     """The number of encoder layers (`v3`)."""
     cross_attn_layers: Count = 5
@@ -124,12 +124,12 @@ class ModelConfig(Section):
 
 
 class LoggingConfig(Section):
-    """Which validation metrics the CSV contains, and how often a training step is logged."""
+    """Which validation metrics are reported, and how often a training step is logged."""
 
     validation_metrics: tuple[MetricName, ...] = ("auroc", "auprc")
     """The metrics that are computed after every epoch, in the order of the CSV's columns."""
     heartbeat_every_n_steps: Count = 50
-    """After how many training steps the event `step` is logged again."""
+    """The number of training steps between two `step` events in the log."""
 
 
 class OptimizerConfig(Section):
@@ -140,9 +140,9 @@ class OptimizerConfig(Section):
     lr: Positive = 1e-4
     """The learning rate; with `onecycle`, the peak unless `scheduler.max_lr` is set."""
     beta1: Fraction = 0.9
-    """The decay rate of the mean of gradients."""
+    """The decay rate of the running mean of gradients."""
     beta2: Fraction = 0.999
-    """The decay rate of the mean of squared gradients."""
+    """The decay rate of the running mean of squared gradients."""
     eps: Positive = 1e-8
     """The number that is added to the denominator of an update."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
@@ -150,18 +150,18 @@ class OptimizerConfig(Section):
 
 
 class SchedulerConfig(Section):
-    """How the learning rate changes over the updates of a stage."""
+    """The schedule of the learning rate over the optimizer updates of a stage."""
 
     type: Literal["onecycle", "constant"] = "onecycle"
-    """Whether the learning rate rises and falls once over the stage or stays constant."""
+    """Whether the learning rate rises and falls once during the stage, or stays constant."""
     max_lr: Positive | None = None
     """The peak of `onecycle`; by default `optimizer.lr`."""
     pct_start: Annotated[float, Field(gt=0, lt=1)] = 0.3
-    """The share of the updates during which the learning rate rises (`onecycle`)."""
+    """The fraction of the updates during which the learning rate rises (`onecycle`)."""
     div_factor: Positive = 25.0
-    """The peak over the first learning rate (`onecycle`)."""
+    """The ratio of the peak to the first learning rate (`onecycle`)."""
     final_div_factor: Positive = 1e4
-    """The first learning rate over the last (`onecycle`)."""
+    """The ratio of the first to the last learning rate (`onecycle`)."""
     anneal_strategy: Literal["cos", "linear"] = "cos"
     """The shape of the rise and the fall (`onecycle`)."""
 
@@ -172,24 +172,24 @@ class LossConfig(Section):
     type: Literal["bce_with_logits"] = "bce_with_logits"
     """The loss."""
     pos_weight: Positive = 1.0
-    """The weight of a positive pair's loss; that of a negative pair is 1."""
+    """The weight of a positive pair's loss; the loss of a negative pair has the weight 1."""
     label_smoothing: Fraction = 0.0
-    """Labels are moved towards 0.5 by half of this number."""
+    """The label smoothing: labels are moved towards 0.5 by half of this number."""
     teacher: str | None = None
     """The directory of a trained model whose probabilities are mixed into the labels."""
     teacher_weight: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """The weight of these probabilities; the label has the rest."""
+    """The weight of the teacher's probabilities; the label has the remaining weight."""
 
 
 class StrategyConfig(Section):
-    """Which parameters train from the start, and when the others join."""
+    """Which parameters are trained from the start, and when the other parameters are unfrozen."""
 
     type: Literal["none", "staged_unfreeze"] = "none"
-    """Whether all parameters train from the start or some join later."""
+    """Whether all parameters are trained from the start, or some are unfrozen later."""
     unfreeze_epoch: Count = 1
-    """The number of epochs after which all parameters train (`staged_unfreeze`)."""
+    """The number of epochs after which all parameters are trained (`staged_unfreeze`)."""
     initial_trainable_prefixes: tuple[str, ...] = ()
-    """The prefixes of the names of the parameters that train from the start, such as `head`."""
+    """Name prefixes of the parameters that are trained from the start, such as `head`."""
 
     @model_validator(mode="after")
     def _staged_needs_prefixes(self) -> StrategyConfig:
@@ -199,7 +199,7 @@ class StrategyConfig(Section):
 
 
 class TrainingConfig(Section):
-    """Number of epochs, batch size, optimizer, learning rate schedule, loss and strategy."""
+    """The training: epochs, batch size, optimizer, learning-rate schedule, loss and strategy."""
 
     epochs: Count = 10
     """The number of passes over the training pairs."""
@@ -208,11 +208,11 @@ class TrainingConfig(Section):
     gradient_accumulation_steps: Count = 1
     """The number of batches whose gradients are averaged for one update."""
     max_grad_norm: Positive | None = 1.0
-    """Gradients of a larger norm are scaled down to it; null never scales."""
+    """The norm to which gradients of a larger norm are clipped; null disables clipping."""
     early_stopping_patience: Count | None = None
-    """Stop after this many epochs without a better `monitor_metric`; null never stops."""
+    """Stop after this many epochs without a better `monitor_metric`; null never stops early."""
     monitor_metric: MetricName | Literal["loss"] = "auprc"
-    """The validation metric that chooses the best epoch."""
+    """The validation metric by which the best epoch is chosen."""
     logging: LoggingConfig = LoggingConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
@@ -221,98 +221,98 @@ class TrainingConfig(Section):
 
 
 class DecisionThresholdConfig(Section):
-    """The score from which a pair counts as an interaction."""
+    """The decision threshold: the lowest score at which a pair is predicted to interact."""
 
     mode: ThresholdMode = "fixed"
     """How the threshold is chosen."""
     value: Annotated[float, Field(allow_inf_nan=False)] = 0.5
-    """In the mode `fixed`, the threshold."""
+    """The threshold (`fixed`)."""
     density: Share | Literal["auto"] = "auto"
-    """In the mode `match_density`, the share of all pairs of new proteins to call interactions.
+    """The fraction of all pairs of new proteins to predict as interactions (`match_density`).
 
-    `auto` takes the share that interacts in node sets of held-out proteins.
+    `auto` uses the fraction of interacting pairs in node sets of held-out proteins.
     """
     precision: Share = 0.5
-    """In the mode `precision`, the share of the called pairs that should interact."""
+    """The fraction of predicted interactions that should be true (`precision`)."""
 
     def as_probability(self) -> float:
-        """Return the value as a threshold for a model's scores, which are probabilities.
+        """Return the configured threshold, after checking that it is a probability.
 
         Raises:
-            UserError: It is not between 0 and 1.
+            UserError: The threshold is not between 0 and 1.
         """
         if not 0 <= self.value <= 1:
             raise UserError(
                 f"evaluate.decision_threshold.value is {self.value}, but a model's scores are"
-                " probabilities: choose a number from 0 to 1 (other numbers are for files given"
-                " with --predictions)"
+                " probabilities; set a number from 0 to 1 (other numbers are allowed only with"
+                " --predictions)"
             )
         return self.value
 
 
 class PrefilterConfig(Section):
-    """A fast model that ranks all pairs of own proteins, so that only the best are scored."""
+    """The prefilter: a fast model that selects the pairs of own proteins that are scored."""
 
     checkpoint: str | None = None
-    """The fast model's directory; without it all pairs are scored."""
+    """The fast model's directory; null scores all pairs."""
     share: Share = 0.01
-    """The share of all pairs that is scored."""
+    """The fraction of all pairs that is scored."""
     sample: Count = 20_000
-    """How many random pairs both models score, to estimate what is lost."""
+    """The number of random pairs that both models score, to estimate how many pairs are lost."""
 
 
 class ScoringConfig(Section):
-    """How many pairs are scored at a time, and how much memory the encoded proteins take."""
+    """How many pairs are scored at a time, and how much memory encoded proteins may use."""
 
     tile_residues: Annotated[int, Field(ge=64)] | Literal["auto"] = "auto"
-    """The number of residues in the pairs that are scored at a time."""
+    """The maximum number of residues in the pairs that are scored at a time."""
     memory_gib: Positive | Literal["auto"] = "auto"
-    """The memory for encoded proteins in GiB; those that do not fit are kept in a file."""
+    """The memory for scoring in GiB; encoded proteins that do not fit are kept in a file."""
     state_dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """The number format of encoded proteins in memory."""
     prefilter: PrefilterConfig = PrefilterConfig()
 
 
 class IntervalsConfig(Section):
-    """Confidence intervals of the metrics of labelled pairs, by a bootstrap of the proteins."""
+    """Confidence intervals of the pair metrics, from a bootstrap over proteins."""
 
     resamples: Annotated[int, Field(ge=0)] = 1000
-    """How many bootstrap samples of the proteins are drawn; 0 computes no intervals."""
+    """The number of bootstrap samples of the proteins; 0 computes no intervals."""
 
 
 class EvaluateConfig(Section):
-    """Which tasks and metrics are evaluated, on which species, and the decision threshold."""
+    """The evaluation: its tasks, metrics and species, and the decision threshold."""
 
     metrics: tuple[MetricName, ...] = METRIC_NAMES
-    """The metrics of labelled pairs that are computed; the other columns of the CSV stay empty."""
+    """The metrics to compute for labelled pairs; the CSV columns of other metrics stay empty."""
     tasks: Annotated[tuple[TaskName, ...], Field(min_length=1)] = ("pairs",)
-    """The tasks by which predictions are judged."""
+    """The tasks on which predictions are evaluated."""
     strategies: Annotated[tuple[Strategy, ...], Field(min_length=1)] | Literal["all"] = "all"
     """The sampling strategies whose node sets `topology` uses."""
     cross_species: tuple[str, ...] = ()
-    """Further species on whose test pairs the predictions are judged."""
+    """Additional species on whose test pairs the predictions are evaluated."""
     enrichment: Literal["offline", "gprofiler"] = "offline"
     """Whether enriched GO terms are computed here or requested from g:Profiler."""
     decision_threshold: DecisionThresholdConfig = DecisionThresholdConfig()
     calibration: Literal["none", "temperature"] = "none"
     """Whether the probabilities of your own pairs are calibrated."""
     prevalence: Share | Literal["auto"] = "auto"
-    """The share of pairs that interact, to which probabilities are calibrated.
+    """The fraction of interacting pairs for which probabilities are calibrated.
 
-    `auto` takes the density of the network of held-out proteins.
+    `auto` uses the density of the network of held-out proteins.
     """
     intervals: IntervalsConfig = IntervalsConfig()
     baselines: tuple[BaselineName, ...] = ()
-    """The baselines to compare with; if it is empty, `--with-baselines` takes all."""
+    """The baselines to compare with; if the list is empty, `--with-baselines` uses all."""
     baseline_checkpoint: str | None = None
-    """The directory of a further model to compare with."""
+    """The checkpoint directory of another model to compare with."""
     report: bool = True
-    """Whether `report.html` is written beside the results of a judged run."""
+    """Whether an evaluation run writes `report.html` beside its results."""
     scoring: ScoringConfig = ScoringConfig()
 
 
 class Config(BaseModel):
-    """The whole configuration of one stage, with overrides merged in.
+    """The complete configuration of one stage, with the overrides applied.
 
     The YAML sections `run_config`, … are the attributes `run`, `data`, `model`, `training` and
     `evaluate` here (pydantic reserves the name `model_config`).
@@ -354,7 +354,7 @@ class Config(BaseModel):
 
 
 def known_keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[str]:
-    """Yield every key path of the schema, including sections, in order."""
+    """Yield the path of every section and key of the schema, in order."""
     for name, field in section.model_fields.items():
         key = prefix + (field.alias or name)
         yield key
@@ -363,7 +363,7 @@ def known_keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[
 
 
 def flat_values(section: BaseModel) -> dict[str, Any]:
-    """Return every value of a section by its key path below it, such as `mlp_head.dropout`."""
+    """Return all values of a section by their key paths in it, such as `mlp_head.dropout`."""
     return dict(flatten(section.model_dump(by_alias=True)))
 
 

@@ -1,6 +1,6 @@
-"""The configuration's section `data_config`: benchmark, own data, embeddings, batches, validation.
+"""The schema of the section `data_config`: benchmark, embeddings, batches and validation.
 
-The base class of all sections is here too; `config.py` has the other sections and `Config`.
+The base class of all sections is also here; `config.py` has the other sections and `Config`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ ThresholdMode = Annotated[str, AfterValidator(THRESHOLD_MODES.check)]
 
 
 class Section(BaseModel):
-    """A section that refuses unknown keys and does not convert types."""
+    """Base class of the configuration's sections, which reject unknown keys and wrong types."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=()
@@ -54,7 +54,7 @@ class Section(BaseModel):
     @field_validator("*")
     @classmethod
     def _strings_are_printable(cls, value: Any) -> Any:
-        """Refuse a NUL or line break in a name or path, which would fail obscurely later."""
+        """Reject strings that are empty or contain non-printable characters, such as NUL."""
         for text in value if isinstance(value, tuple) else (value,):
             if isinstance(text, str) and not (text and text.isprintable()):
                 raise ValueError(f"'{excerpt(text)}' is empty or contains non-printable characters")
@@ -62,7 +62,7 @@ class Section(BaseModel):
 
 
 class BenchmarkConfig(Section):
-    """Which benchmark, where its files are, and which part of it is used."""
+    """The benchmark, the location of its files, and the species and split to use."""
 
     name: BenchmarkName = "pring"
     """The kind of benchmark: PRING's files, your own interactions, or the generated demo."""
@@ -71,85 +71,85 @@ class BenchmarkConfig(Section):
     species: str = "human"
     """The species whose pairs are used; its name is part of the file names."""
     split_strategy: Strategy = "BFS"
-    """The walk that chose the test proteins."""
+    """The sampling strategy by which the benchmark chose its test proteins."""
     functional_dir: str | None = None
     """The directory of complexes, GO terms and essential proteins, which three tasks need."""
     download: bool = False
-    """Whether missing files are fetched from `download_url`."""
+    """Whether missing files are downloaded from `download_url`."""
     download_url: str = f"https://raw.githubusercontent.com/SophieSarceau/PRING/{PRING_COMMIT}"
     """The address of the benchmark's repository at one commit."""
     missing_sequences: Literal["refuse", "drop"] = "refuse"
-    """Whether a pair without a sequence is an error or is dropped and counted."""
+    """Whether a pair that lacks a sequence is an error, or is dropped and counted."""
     cache_dir: str = "cache/pring"
-    """The directory where parsed files and the scores of baselines are kept."""
+    """The directory where parsed files and the scores of baselines are cached."""
 
 
 class EmbeddingsConfig(Section):
-    """Which protein language model computes the embeddings, and how they are stored."""
+    """The protein language model that computes the embeddings, and how embeddings are stored."""
 
     model_name: str = "facebook/esm2_t33_650M_UR50D"
     """The protein language model: its name on the Hugging Face hub, or a directory."""
     revision: str | None = None
     """The branch, tag or commit of the language model on the hub."""
     cache_dir: str = "cache/embeddings"
-    """The directory where embeddings are kept for all runs."""
+    """The directory where embeddings are cached for all runs."""
     dtype: Literal["float16", "float32"] = "float16"
     """The number format of stored embeddings."""
     layer: int = -1
     """The layer of the language model whose states are used; -1 is the last."""
     long: Literal["truncate", "windows"] = "truncate"
-    """Proteins longer than `max_sequence_length` are cut, or embedded in overlapping windows."""
+    """How to embed proteins longer than `max_sequence_length`: truncated or in windows."""
     tokens_per_batch: Count | Literal["auto"] = "auto"
     """The number of residues that are embedded at a time; `auto` depends on the device."""
     shard_mib: Count = 256
-    """The largest size of a file of embeddings in MiB."""
+    """The maximum size of a file of embeddings in MiB."""
 
 
 class NegativesConfig(Section):
-    """Which negative pairs an epoch trains on: the file's, or new ones drawn for every epoch."""
+    """The negative pairs of an epoch, either read from a file or drawn anew for every epoch."""
 
     source: Literal["file", "resampled"] = "file"
-    """Whether negatives are the file's or are drawn anew for every epoch."""
+    """Whether negatives are read from the benchmark's file or drawn anew for every epoch."""
     per_positive: Positive = 1.0
-    """The number of drawn negatives for each positive."""
+    """The number of negatives that are drawn for each positive."""
     draw: Literal["uniform", "degree"] = "uniform"
-    """Whether all proteins are drawn equally often, or each as often as in the positives."""
+    """Whether proteins are drawn uniformly, or as often as they occur in the positives."""
 
 
 class SamplingConfig(Section):
-    """Which pairs a training step uses: all in turn, or the hardest of a pool (OHEM)."""
+    """How the pairs of a training step are chosen: in turn, or as the hardest of a pool (OHEM)."""
 
     strategy: Literal["none", "ohem"] = "none"
-    """Whether a step trains on the next pairs or on the hardest of a pool (OHEM)."""
+    """Whether a step trains on the next pairs, or on the hardest pairs of a pool (OHEM)."""
     warmup_epochs: Annotated[int, Field(ge=0)] = 1
-    """The number of first epochs with class-balanced batches instead of pools (`ohem`)."""
+    """The number of initial epochs with class-balanced batches instead of pools (`ohem`)."""
     warmup_pos_neg_ratio: Positive = 1.0
     """The number of positives for each negative in a warm-up batch (`ohem`)."""
     keep_ratio: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """The pairs kept from a pool, as a share of the batch size (`ohem`)."""
+    """The number of pairs kept from a pool, as a fraction of the batch size (`ohem`)."""
     min_keep: Count = 1
-    """The least number of pairs kept from a pool of all processes (`ohem`)."""
+    """The minimum number of pairs kept from the pool of all processes (`ohem`)."""
     pool_multiplier: Count = 1
-    """The size of a pool in batches (`ohem`)."""
+    """The number of batches that form a pool (`ohem`)."""
     cap_protein: Count | None = None
-    """How often one protein may be among the kept pairs; null is no limit (`ohem`)."""
+    """The maximum number of kept pairs with the same protein; null sets no limit (`ohem`)."""
     negatives: NegativesConfig = NegativesConfig()
 
 
 class DataloaderConfig(Section):
-    """How batches are made and loaded."""
+    """How batches of pairs are sampled and loaded."""
 
     num_workers: Annotated[int, Field(ge=0)] = 0
-    """The number of further processes that load batches; 0 loads them in the main process."""
+    """The number of worker processes that load batches; 0 loads in the training process."""
     pin_memory: bool = False
     """Whether batches are put into pinned memory, from which copies to a GPU are faster."""
     drop_last: bool = False
-    """Whether an incomplete last batch of an epoch is left out."""
+    """Whether the last batch of an epoch is dropped if it is incomplete."""
     sampling: SamplingConfig = SamplingConfig()
 
 
 class GivenSplitsConfig(Section):
-    """Files of labelled pairs that are used as they are, instead of splitting `files`."""
+    """The user's own splits: files of labelled pairs, used instead of splitting `files`."""
 
     train: str | None = None
     """The file of training pairs."""
@@ -163,28 +163,28 @@ class InteractionsConfig(Section):
     """The user's own interactions and sequences, from which a benchmark is prepared."""
 
     files: tuple[str, ...] = ()
-    """The interaction files."""
+    """The files of known interactions."""
     sequences: str | None = None
     """The FASTA file with the sequences of the proteins."""
     format: Annotated[str, AfterValidator(READERS.check)] = "auto"
-    """The format of all files; `auto` recognises it by the header."""
+    """The format of the interaction files; `auto` recognises formats by their headers."""
     min_score: float | None = None
-    """Interactions of a lower score are dropped; null keeps all."""
+    """The lowest score of an interaction that is kept; null keeps all interactions."""
     taxid: Count | None = None
-    """Interactions with a protein of another organism are dropped; null keeps all."""
+    """The organism (NCBI taxonomy id) of both proteins of a kept interaction; null keeps all."""
     id_map: str | None = None
-    """A two-column file from the ids of the interactions to those of the FASTA file."""
+    """A two-column file that maps ids of the interaction files to ids of the FASTA file."""
     splits: GivenSplitsConfig = GivenSplitsConfig()
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """The share of the proteins that is used for testing."""
+    """The fraction of the proteins that is used for testing."""
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """The share of the proteins that is used for validation."""
+    """The fraction of the proteins that is used for validation."""
     max_identity: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Sequences of at least this identity are kept on one side of the split; null ignores them."""
+    """Proteins of at least this sequence identity are put in the same split; null ignores it."""
     negatives_per_positive: Positive = 1.0
     """The number of negatives that are drawn for each positive."""
     seed: int = 47
-    """The seed of the split and its negatives; `run_config.seed` does not change them."""
+    """The seed of the split and its negatives, which do not depend on `run_config.seed`."""
 
     @model_validator(mode="after")
     def _something_trains(self) -> InteractionsConfig:
@@ -194,32 +194,32 @@ class InteractionsConfig(Section):
 
 
 class ValidationConfig(Section):
-    """Which pairs a stage validates on: the file's, or pairs of proteins set aside in training."""
+    """The pairs on which a stage validates: the benchmark's, or pairs of held-out proteins."""
 
     mode: Literal["benchmark", "protein_disjoint"] = "benchmark"
-    """Which pairs validate: the file's, or pairs of proteins that no training pair contains."""
+    """Whether to validate on the benchmark's pairs or on pairs of held-out proteins."""
     fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """The share of the training and validation proteins that is set aside."""
+    """The fraction of the training and validation proteins that is held out."""
     walks: Count = 5
-    """How many disjoint sets of proteins are set aside; each is validated separately."""
+    """The number of disjoint sets of held-out proteins; each set is validated separately."""
 
 
 class DataConfig(Section):
-    """Benchmark, embeddings, batches and validation."""
+    """The data of a stage: benchmark, embeddings, batches and validation."""
 
     benchmark: BenchmarkConfig = BenchmarkConfig()
     interactions: InteractionsConfig = InteractionsConfig()
     embeddings: EmbeddingsConfig = EmbeddingsConfig()
     max_sequence_length: Count = 1000
-    """The number of residues after which a sequence is cut."""
+    """The number of residues after which a sequence is truncated."""
     dataloader: DataloaderConfig = DataloaderConfig()
     validation: ValidationConfig = ValidationConfig()
     audit: Literal["off", "warn", "strict"] = "warn"
-    """Whether splits are compared, and whether leaks between them cause a warning or an error."""
+    """Whether the splits are searched for leaks, and whether a leak is a warning or an error."""
 
     @property
     def cut_length(self) -> int | None:
-        """Residues after which sequences are cut; None if windows cover them to their ends."""
+        """The number of residues after which sequences are truncated; None if none is truncated."""
         return self.max_sequence_length if self.embeddings.long == "truncate" else None
 
     @model_validator(mode="after")

@@ -1,8 +1,8 @@
-"""Read a configuration file, and explain what is wrong with it.
+"""Read a configuration file, and report a mistake in it with the file, the line and the key.
 
-Besides the shared sections a file may have `pretrain:` and `finetune:`, whose entries override the
-shared ones for that stage. `load_config` merges them, applies `--set key.path=value`, validates,
-and returns a `Config`; a mistake is reported in one sentence with the file, the line and the key.
+Besides the shared sections, a file may have `pretrain:` and `finetune:`, whose entries override the
+shared ones for that stage. `load_config` merges the sections, applies `--set key.path=value`,
+validates the result, and returns a `Config`; a mistake is reported in one sentence.
 Only PyYAML and pydantic are imported here, so that mistakes are reported at once.
 """
 
@@ -22,13 +22,13 @@ from common.errors import UserError, excerpt
 from common.yaml_file import Lines, NotYamlError, parse_yaml, read_yaml
 
 OVERRIDING_STAGES = ("pretrain", "finetune")
-RENAMED = {"hub_repo": "download_url"}  # keys that older configurations have
+RENAMED = {"hub_repo": "download_url"}  # from a key of older configurations to its new name
 _NOT_A_NAME = f"String should match pattern '{NAME_PATTERN}'"
 _NONE_NAMED = "Tuple should have at least 1 item after validation, not 0"
 
 
 def load_config(path: str | Path, stage: Stage, overrides: Sequence[str] = ()) -> Config:
-    """Load, merge, override and check a configuration file for one stage.
+    """Load a configuration file, apply overrides, and return the checked configuration of a stage.
 
     Args:
         path: The YAML file.
@@ -45,7 +45,9 @@ def load_config(path: str | Path, stage: Stage, overrides: Sequence[str] = ()) -
 def load_stages(
     path: str | Path, stage: Stage, overrides: Sequence[str] = ()
 ) -> dict[Stage, Config]:
-    """Load the configuration of every stage; overrides without a stage's name apply to `stage`.
+    """Load and check the configurations of all stages, with overrides for one stage.
+
+    Overrides apply to `stage`, unless their key begins with the name of another stage.
 
     All stages are checked, so that a mistake under `finetune:` does not surface after a day of
     pretraining.
@@ -79,13 +81,13 @@ def check_model_directory(path: Path, named: str) -> None:
     """
     if not (path / "config.yaml").is_file():
         raise UserError(
-            f"{named} {path} is not a best_model directory: it has no config.yaml; name a"
+            f"{named} {path} is not a best_model directory: it has no config.yaml; give a"
             " directory that pretrain.py or finetune.py printed"
         )
 
 
 def check_teacher(config: Config) -> None:
-    """Reject a teacher that does not exist, before any work starts.
+    """Reject a configured teacher that is not a model's directory, before any work starts.
 
     Raises:
         UserError: `training_config.loss.teacher` is not a model's directory.
@@ -95,7 +97,7 @@ def check_teacher(config: Config) -> None:
 
 
 def keys_of(overrides: Sequence[str]) -> set[str]:
-    """Return the key paths that `--set` assigns, including those inside a whole section."""
+    """Return the paths of all keys that `--set` assigns, including keys of an assigned section."""
     assigned: dict[str, Any] = {}
     for key, value in map(_parse_assignment, overrides):
         _assign(assigned, key, value)
@@ -110,7 +112,7 @@ def read_resolved_config(path: Path) -> Config:
 def _read_document(path: Path) -> tuple[dict[str, Any], Lines]:
     document, lines = read_yaml(path)
     if not isinstance(document, dict) or not document:
-        raise UserError(f"{path} contains no sections; expected run_config, data_config, …")
+        raise UserError(f"{path} contains no sections; add run_config, data_config, …")
     return document, lines
 
 
@@ -125,7 +127,8 @@ def _parse_assignment(text: str) -> tuple[tuple[str, ...], Any]:
         return parts, parse_yaml(value)[0]
     except NotYamlError:
         raise UserError(
-            f"--set {excerpt(key, limit=120)}: the value '{excerpt(value)}' is not valid YAML"
+            f"--set {excerpt(key, limit=120)}: the value '{excerpt(value)}' is not valid YAML;"
+            " correct or quote the value"
         ) from None
 
 
@@ -141,19 +144,19 @@ def _assign(document: dict[str, Any], key: tuple[str, ...], value: Any) -> None:
 def _refuse_device_config(
     document: Mapping[str, Any], assignments: Sequence[tuple[tuple[str, ...], Any]], path: Path
 ) -> None:
-    """Reject device settings, which other programs keep in this file; say where they belong."""
+    """Reject a section `device_config`, and say where device settings belong instead."""
     assigned = any("device_config" in key[:2] for key, _ in assignments)
     sections = [document, *(document.get(stage) for stage in OVERRIDING_STAGES)]
     if assigned or any("device_config" in part for part in sections if isinstance(part, Mapping)):
         raise UserError(
-            f"{'--set' if assigned else path}: device_config does not exist here; remove it, and"
-            " set device, processes and precision with `accelerate config` or"
+            f"{'--set' if assigned else path}: device_config is not a section of the configuration;"
+            " remove it, and set device, processes and precision with `accelerate config` or"
             " accelerate_configs/*.yaml"
         )
 
 
 def _merge_stage(document: Mapping[str, Any], stage: str, path: Path) -> dict[str, Any]:
-    """Merge the stage's own section over the shared ones."""
+    """Override the shared sections with the stage's section (`pretrain:` or `finetune:`)."""
     shared = {key: value for key, value in document.items() if key not in OVERRIDING_STAGES}
     overriding = document.get(stage) if stage in OVERRIDING_STAGES else None
     if overriding is None:
@@ -220,7 +223,7 @@ def _lists_to_tuples(value: Any) -> Any:
 
 
 def _written_path(location: Sequence[Any], document: Mapping[str, Any]) -> tuple[str, ...]:
-    """Find the part of a pydantic location that the user wrote, without indices and unions."""
+    """Return the key path of a pydantic error in the user's file, without list indices."""
     key: list[str] = []
     node: Any = document
     for part in location:
@@ -265,7 +268,7 @@ def _describe(value: Any) -> str:
 
 
 def _nearest_key(key: tuple[str, ...]) -> str | None:
-    """Find the known key path most similar to an unknown one: a typo, or another section."""
+    """Find the known key path that the user may have meant by an unknown key path."""
     known = [
         k for k in (*known_keys(), *OVERRIDING_STAGES) if not ".".join(key).startswith(f"{k}.")
     ]

@@ -1,4 +1,4 @@
-"""The CSV files that a run writes; users' scripts rely on their headers.
+"""Write the CSV files of a run, whose headers users' scripts rely on.
 
 Numbers are written so that reading them gives the same float; a value that is undefined or was not
 requested is an empty cell. Every file is written as a whole, so a resumed run that rewrites it can
@@ -22,7 +22,7 @@ TRAINING_CSV = "training_step.csv"
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under a header; a row may lack cells."""
+    """A table: column names, and rows that map column names to cells; missing cells are empty."""
 
     header: Sequence[str]
     rows: Sequence[Mapping[str, Cell]]
@@ -31,7 +31,9 @@ class Table:
 
 @dataclass(frozen=True)
 class EpochRow:
-    """One epoch's row of `training_step.csv`; kept in the state that a run resumes from.
+    """The results of one epoch, which become a row of `training_step.csv`.
+
+    The state from which a run is resumed contains them as well.
 
     Attributes:
         epoch: Counted from 1.
@@ -40,8 +42,8 @@ class EpochRow:
         val_loss: Mean over the validation pairs.
         val_metrics: Metrics by name (`auroc`); None where undefined.
         learning_rate: The learning rate of the epoch's last update.
-        pairs_per_second: How many training pairs all processes together processed per second.
-        sets: The epoch's rows of `validation.csv`; none if there is one set of validation pairs.
+        pairs_per_second: The number of training pairs per second over all processes.
+        sets: The epoch's rows of `validation.csv`; empty if there is only one set of pairs.
     """
 
     epoch: int
@@ -55,13 +57,13 @@ class EpochRow:
 
 
 def training_header(metrics: Sequence[str]) -> list[str]:
-    """Return the columns of `training_step.csv` for these `validation_metrics`, in order."""
+    """Return the column names of `training_step.csv`, given the configured validation metrics."""
     columns = [f"Val {name}" for name in metrics]
     return ["Epoch", "Epoch Time", "Train Loss", "Val Loss", *columns, "Learning Rate"]
 
 
 def write_training_csv(path: str | Path, rows: Sequence[EpochRow], metrics: Sequence[str]) -> None:
-    """Write `training_step.csv`.
+    """Write the results of all epochs so far to `training_step.csv`.
 
     Args:
         path: The file.
@@ -72,7 +74,7 @@ def write_training_csv(path: str | Path, rows: Sequence[EpochRow], metrics: Sequ
 
 
 def epoch_cells(row: EpochRow, metrics: Sequence[str]) -> dict[str, float | None]:
-    """Return an epoch's cells of `training_step.csv` by their columns."""
+    """Return an epoch's results by their column names in `training_step.csv`."""
     values = [row.val_metrics.get(name) for name in metrics]
     losses = (row.train_loss, row.val_loss)
     cells = (row.epoch, row.seconds, *losses, *values, row.learning_rate)
@@ -80,7 +82,7 @@ def epoch_cells(row: EpochRow, metrics: Sequence[str]) -> dict[str, float | None
 
 
 def read_training_csv(path: str | Path) -> tuple[list[EpochRow], list[str]]:
-    """Read what `write_training_csv` wrote: the epochs, and the names of the metrics."""
+    """Read the epochs and the names of their metrics from a `training_step.csv`."""
     with Path(path).open(newline="") as file:
         records = list(csv.DictReader(file))
     metrics = [name.removeprefix("Val ") for name in (records[0] if records else {})][4:-1]
@@ -99,7 +101,7 @@ def read_training_csv(path: str | Path) -> tuple[list[EpochRow], list[str]]:
 def write_validation_csv(
     path: str | Path, rows: Sequence[EpochRow], metrics: Sequence[str]
 ) -> None:
-    """Write `validation.csv`, a row for each epoch and set of validation pairs, if there are sets.
+    """Write one row per epoch and set of validation pairs to `validation.csv`, if sets exist.
 
     Args:
         path: The file.
@@ -115,11 +117,11 @@ def write_validation_csv(
 def write_records(
     path: str | Path, header: Sequence[str], records: Iterable[Mapping[str, Cell]]
 ) -> None:
-    """Write a whole CSV file; records map column names to cells, and missing cells stay empty.
+    """Write a CSV file from records that map column names to cells; missing cells stay empty.
 
     Raises:
         ValueError: A record has a cell without a column.
-        UserError: The file cannot be written; an older one is left unchanged.
+        UserError: The file cannot be written; an existing file is left unchanged.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -133,6 +135,6 @@ def write_records(
 
 
 def _plain(cell: Cell) -> Cell:
-    """Convert a NumPy number, whose text may have fewer digits, to a Python number."""
+    """Convert a NumPy number to a Python number, which is written with all its digits."""
     item: Callable[[], Cell] = getattr(cell, "item", lambda: cell)
     return item()

@@ -2,13 +2,13 @@
 
 
 class UserError(Exception):
-    """A mistake that the user can fix: one sentence that says what, where, and what to do.
+    """An error that the user can fix; its message says what is wrong, where, and what to do.
 
     The entry scripts print it without a traceback and exit with code 2; any other exception is a
     defect of this program and keeps its traceback.
 
     Attributes:
-        own: Whether only this process has met the mistake, and so reports it whatever its rank.
+        own: Whether only this process found the error, and so reports it whatever its rank is.
     """
 
     def __init__(self, sentence: str, own: bool = False) -> None:
@@ -17,6 +17,6 @@ class UserError(Exception):
 
 
 def excerpt(text: str, limit: int = 60) -> str:
-    """Shorten a quotation from a file to one line of printable characters, for a message."""
+    """Shorten a user's text to one line of printable characters, to be quoted in a message."""
     shown = text if len(text) <= limit else f"{text[:limit]}…"
     return shown if shown.isprintable() else repr(shown)[1:-1]

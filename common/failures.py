@@ -1,4 +1,4 @@
-"""Explain errors that libraries raise anywhere in a run when another of its processes is gone."""
+"""Explain the errors that libraries raise when another process of the run is lost."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _LOST_WORKER = re.compile(
 
 
 def explain_failure(error: BaseException) -> UserError | RankLostError | None:
-    """Return an error of one sentence for a lost worker or rank, or None for any other error."""
+    """Convert the error of a lost data loader worker or rank; return None for other errors."""
     return explain_lost_worker(error) or explain_lost_rank(error)
 
 
 def explain_lost_worker(error: BaseException) -> UserError | None:
-    """Explain that a data loader's worker process has died."""
+    """Convert the error of a dead data loader worker to a `UserError`; None for other errors."""
     found = _LOST_WORKER.search(str(error)) if isinstance(error, RuntimeError) else None
     if found is None:
         return None

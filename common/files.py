@@ -1,4 +1,4 @@
-"""Write files and directories so that no reader ever sees a partial one.
+"""Write files and directories so that no reader ever sees an incomplete file or directory.
 
 A file is written under a temporary name beside its destination and renamed over it. A directory
 cannot replace another in one step, so the two are swapped; `recover_directory` undoes a swap that
@@ -21,19 +21,19 @@ import xxhash
 from common.errors import UserError
 
 READ_BYTES = 1 << 24
-# Seconds after which an unfinished directory cannot be another process's work in progress.
+# Seconds after which an unfinished directory is no longer another process's work in progress.
 _ABANDONED_AFTER = 24 * 3600.0
 
 
 def write_atomically(path: str | Path, data: bytes | str) -> None:
-    """Write a whole file, replacing an older one in one step.
+    """Write a file atomically, replacing an existing file if there is one.
 
     Args:
         path: The file; its directory must exist.
         data: The content; text is written as UTF-8.
 
     Raises:
-        UserError: The file cannot be written (the disk is full, for example); an older file is
+        UserError: The file cannot be written (the disk is full, for example); an existing file is
             left unchanged.
     """
     path = Path(path)
@@ -50,7 +50,7 @@ def write_atomically(path: str | Path, data: bytes | str) -> None:
 
 
 def publish_files(moves: Mapping[Path, Path]) -> None:
-    """Flush complete files to the disk and move each to its destination, in this order.
+    """Flush finished files to the disk, and move each to its destination, in the given order.
 
     Args:
         moves: The destination of each file, on the same file system; a link is followed.
@@ -65,7 +65,7 @@ def publish_files(moves: Mapping[Path, Path]) -> None:
 
 
 def _write_through(path: Path, content: bytes) -> None:
-    """Write and flush to the disk; else a crash after the rename would leave an empty file."""
+    """Write a new file and flush it to the disk, so that a crash cannot leave an empty file."""
     with path.open("xb") as file:
         file.write(content)
         file.flush()
@@ -83,15 +83,15 @@ def new_directory(
 
     Args:
         final: The destination; its parents are created.
-        replace: Whether to replace a directory that exists by then; otherwise the new one is
-            discarded.
-        remedy: What the message advises if the disk cannot be written.
+        replace: Whether to replace a directory that exists at the end of the block; otherwise the
+            new directory is discarded.
+        remedy: The advice in the error message if the directory cannot be written.
 
     Raises:
-        UserError: The directory cannot be written; an older one is left unchanged.
+        UserError: The directory cannot be written; an existing one is left unchanged.
     """
     final = Path(final).absolute()  # "." has no name to derive another from
-    with contextlib.suppress(OSError):  # another process may finish or remove it this very moment
+    with contextlib.suppress(OSError):  # another process may finish or remove it meanwhile
         _remove_unfinished(final, older_than=_ABANDONED_AFTER)
     temporary = temporary_beside(final, secrets.token_hex(6))
     try:
@@ -112,14 +112,14 @@ def temporary_beside(final: str | Path, token: str = "") -> Path:
 
 
 def replace_directory(temporary: str | Path, final: str | Path) -> None:
-    """Move a complete new directory to its destination, replacing an older one if there is one.
+    """Move a complete new directory to its destination, replacing any directory there.
 
     Args:
         temporary: The new directory, on the same file system as `final`.
-        final: Its destination.
+        final: The destination.
 
     Raises:
-        UserError: The new directory cannot be moved; the older one is still in its place.
+        UserError: The new directory cannot be moved; an existing directory is left unchanged.
     """
     temporary, final = Path(temporary), Path(final)
     aside = _aside(final)
@@ -138,16 +138,17 @@ def replace_directory(temporary: str | Path, final: str | Path) -> None:
 
 
 def recover_directory(final: str | Path) -> bool:
-    """Clean up after a killed process; call this in one process, before reading `final`.
+    """Repair a directory that a killed process was replacing, before the directory is read.
 
-    The older directory returns to its place if the new one did not reach it; otherwise what is left
-    of the older one is deleted. Unfinished new directories are deleted.
+    If the new directory was not moved to `final`, the older directory is moved back; otherwise the
+    rest of the older one is deleted. Unfinished new directories are deleted. Only one process may
+    call this.
 
     Returns:
         Whether there was anything to clean up.
 
     Raises:
-        UserError: The remains cannot be moved or deleted.
+        UserError: A directory cannot be moved or deleted.
     """
     final = Path(final)
     try:
@@ -156,7 +157,7 @@ def recover_directory(final: str | Path) -> bool:
     except OSError as error:
         raise UserError(
             f"cannot remove the files that a stopped run left beside {final}: {_explain(error)};"
-            " allow writing there, or remove them by hand"
+            " allow writing there, or delete these files yourself"
         ) from None
 
 
@@ -203,9 +204,9 @@ def explain_disk_errors(
     """Turn an operating system's error while writing `path` into a `UserError`.
 
     Args:
-        path: What is being written.
-        needed: How many bytes it takes, if known.
-        remedy: What else the message advises, besides making room and allowing access.
+        path: The file or directory that is being written.
+        needed: Its size in bytes, if known.
+        remedy: Further advice for the error message, besides making room and allowing access.
     """
     try:
         yield
@@ -218,7 +219,7 @@ def explain_disk_errors(
 
 
 def size_note(needed: int | None) -> str:
-    """Return ` (N bytes)`, or nothing if the size is not known."""
+    """Format a size for a message as ` (N bytes)`, or as an empty string if it is unknown."""
     return "" if needed is None else f" ({needed} bytes)"
 
 
@@ -236,12 +237,12 @@ def hash_file(path: Path) -> str:
 
 
 def sync_directory(directory: Path) -> None:
-    """Flush all files of a directory to the disk, which libraries do not do.
+    """Flush all files of a directory to the disk, because libraries do not flush their files.
 
-    Without it, a power cut after the rename leaves empty files, when the older directory is
+    Otherwise a power cut after the rename would leave empty files, when the older directory is
     already deleted.
     """
-    # Some file systems report only now that the disk, or a quota, is full.
+    # Some file systems report a full disk or an exceeded quota only now.
     with explain_disk_errors(directory):
         for path in (*directory.rglob("*"), directory):
             _flush(path)

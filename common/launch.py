@@ -1,4 +1,4 @@
-"""The process's accelerator: device, precision and ranks as the launcher configured them."""
+"""Create the accelerator, with the device, precision and processes that the launcher configured."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from common.errors import UserError
 from common.rank_watch import RankLostError, watch_ranks
 from common.run import LOGGER, format_event
 
-# How long ranks wait for one that downloads a model or finishes its share of the embeddings.
+# How long ranks wait for a rank that downloads a model or computes its part of the embeddings.
 PATIENCE = datetime.timedelta(hours=2)
 
 SHARDING = (DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM)
@@ -34,8 +34,8 @@ def start_accelerator(config: Config) -> Accelerator:
     """Create the process's accelerator and check it against the launcher's configuration.
 
     Raises:
-        UserError: Not all processes that were started take part (each would act as the main one
-            and overwrite the others' files), or the launcher splits models across devices.
+        UserError: Not all started processes take part (each would act as the main process and
+            overwrite the others' files), or the launcher splits models across devices.
     """
     promised = int(os.environ.get("WORLD_SIZE", "1"))
     watch_ranks(global_rank(), promised, config.run.rank_timeout_seconds, _stop)
@@ -45,11 +45,11 @@ def start_accelerator(config: Config) -> Accelerator:
             cpu=not torch.cuda.is_available(),
             gradient_accumulation_steps=config.training.gradient_accumulation_steps,
             log_with=list(config.run.trackers) or None,  # an empty list makes accelerate warn
-            # Some trackers need a directory at this point already; each run sets its own.
+            # Some trackers already need a directory here; each run sets another one later.
             project_dir=config.run.output_dir,
             kwargs_handlers=[
                 InitProcessGroupKwargs(timeout=PATIENCE),
-                # The buffers, the inputs' statistics, are constants: each rank has its copy.
+                # The buffers (the inputs' statistics) are constants, so each rank has a copy.
                 DistributedDataParallelKwargs(broadcast_buffers=False),
             ],
         )
@@ -96,7 +96,7 @@ def computing_dtype(accelerator: Accelerator) -> torch.dtype:
 
 
 class Agreement:
-    """Lets the processes agree on yes or no over the host network, without waiting for a GPU."""
+    """Checks over the host network, without using the GPUs, if a condition holds on any process."""
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._together = accelerator.num_processes > 1

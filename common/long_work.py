@@ -1,12 +1,12 @@
-"""Progress of long work: a bar on the terminal, and `progress` events in the log.
+"""Report the progress of long work by a bar on the terminal and `progress` events in the log.
 
     with LongWork("embedding", total=residues, unit="residues") as work:
         for batch in batches:
             ...
             work.advance(batch.residues)
 
-So even without a terminal, as in a cluster job, the log shows at least once a minute that the work
-is alive, how much is done, and how long the rest will take. Only rank 0 has a bar and a log.
+Even without a terminal, as in a cluster job, the log thus shows at least once a minute how much of
+the work is done, and how long the rest will take. Only rank 0 has a bar and a log.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ LOG_EVERY = 60.0  # seconds
 
 @dataclass
 class LongWork:
-    """A context manager that counts how much of some work is done.
+    """A context manager that counts and reports the completed units of some work.
 
     Attributes:
-        name: What the work is called.
-        total: How much there is to do.
-        unit: What is counted, in the plural.
+        name: The name of the work.
+        total: The number of units, including `initial`.
+        unit: The name of the units, in the plural.
         shown: Whether a bar may be shown; true on rank 0 only.
-        initial: How much an interrupted run had done before.
+        initial: The number of units that an interrupted run has done before.
     """
 
     name: str
@@ -64,14 +64,14 @@ class LongWork:
         self._bar.close()
 
     def advance(self, amount: int = 1) -> None:
-        """Add to the amount done; log it if a minute has passed since the last time."""
+        """Add completed units; log the progress if it was last logged more than a minute ago."""
         self.done += amount
         self._bar.update(amount)
         if time.monotonic() - self.logged >= LOG_EVERY:
             self.log()
 
     def log(self) -> None:
-        """Log how much is done, at what speed, and how long the rest will take."""
+        """Log how many units are done, the speed, and how long the rest will take."""
         self.logged = time.monotonic()
         rate = (self.done - self.initial) / max(self.logged - self.started, 1e-9)
         left = (self.total - self.done) / rate if rate else None

@@ -1,4 +1,4 @@
-"""Explain that a batch does not fit into memory, and return freed memory to the system."""
+"""Report a batch that does not fit into memory, and return freed memory to the system."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ RETURN_EVERY = 10.0  # seconds
 
 @contextlib.contextmanager
 def explain_out_of_memory(task: str, lengths: NDArray[np.int64], remedy: str) -> Iterator[None]:
-    """Turn a failed allocation within this block into an error of one sentence.
+    """Convert an out-of-memory error within this block to a `UserError` that names a remedy.
 
     Args:
-        task: What is being done, such as "training on 32 pairs".
-        lengths: The residues of each protein that takes part.
+        task: What the block does, such as "training on 32 pairs".
+        lengths: The number of residues of each protein involved.
         remedy: Which settings to change, and how.
 
     Raises:
@@ -51,11 +51,12 @@ def _describe(task: str, lengths: NDArray[np.int64], remedy: str) -> str:
 
 @dataclass
 class FreedMemory:
-    """Returns freed memory to the system at intervals, if glibc manages the heap.
+    """Returns freed memory to the system at regular intervals, if glibc manages the heap.
 
-    Every batch has another shape, so freed tensors leave holes in the heap that later tensors do
-    not fit: a training run that needed 0.5 GiB between its steps grew to 8 GiB. Returning the holes
-    after every step took a third of the time; every ten seconds, it takes about a hundredth.
+    Every batch has a different shape, so freed tensors leave holes in the heap into which later
+    tensors do not fit: a training run that needed 0.5 GiB between its steps grew to 8 GiB.
+    Returning the holes after every step took a third of the run time; returning them every ten
+    seconds takes about a hundredth.
     """
 
     returned_at: float = field(default_factory=time.monotonic)

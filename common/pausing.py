@@ -1,8 +1,8 @@
-"""Pause on a signal without losing work: Ctrl-C, or what clusters send before they end a job.
+"""Pause on Ctrl-C, or on a cluster's signal before the end of a job, without losing work.
 
-Outside of training everything worth keeping is on disk already, or is written while the exception
-passes, so the signal ends the process at once. During training the signal is remembered until the
-next update, where all ranks agree to pause and save how far the epoch has come.
+Outside training, results are on disk already or are saved while the exception `Paused` propagates,
+so a signal ends the process immediately. During training, a signal is remembered until the next
+update, where all ranks agree to pause and save the progress of the epoch.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from types import FrameType
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1")
 EXIT_INTERRUPTED = 130
-# How long a data loader's worker lives on after a signal, while its process saves the state.
+# How long a data loader's worker continues after a signal, while its process saves the state.
 WORKER_SECONDS = 3600
-# How long a process that has heard a signal waits for its next batch.
+# How long a process that has received a signal waits for its next batch.
 WAIT_SECONDS = 15.0
 
 
 class Paused(BaseException):
-    """A signal asked this process to stop; the text says where it stopped and how to continue.
+    """Raised when a signal stops this process; the message says where, and how to continue.
 
     Like KeyboardInterrupt it is not an `Exception`, so that a library's `except Exception` does not
     swallow it.
@@ -36,9 +36,9 @@ class PauseRequest:
 
     Attributes:
         heard: The first signal's name.
-        waiting: Whether a signal is remembered instead of raised where it arrives.
+        waiting: Whether a signal is only remembered, instead of raising `Paused` immediately.
         interrupted: Whether Ctrl-C was pressed.
-        hanging: What the process waits for at the moment, if it may never come.
+        hanging: What the process is waiting for, if that may never arrive.
     """
 
     heard: str | None = None
@@ -47,15 +47,15 @@ class PauseRequest:
     hanging: str | None = None
 
     def listen(self) -> None:
-        """Install handlers for those of the signals that the system has."""
+        """Install handlers for all of `SIGNALS` that the operating system has."""
         _handle(self._hear)
 
     @contextlib.contextmanager
     def waiting_for(self, thing: str) -> Iterator[None]:
-        """Limit how long this block waits for a thing after a signal, which is remembered.
+        """Limit how long this block may wait for something once a signal has arrived.
 
         Raises:
-            Paused: The thing did not arrive in time.
+            Paused: The block was still waiting `WAIT_SECONDS` after the signal.
         """
         self.hanging = thing
         try:
@@ -66,7 +66,7 @@ class PauseRequest:
             self.hanging = None
 
     def _hurry(self) -> None:
-        """End the present wait, if it lasts much longer."""
+        """Start a timer that ends the present wait after `WAIT_SECONDS`."""
         if hasattr(signal, "setitimer"):
             signal.signal(signal.SIGALRM, self._give_up)
             signal.setitimer(signal.ITIMER_REAL, WAIT_SECONDS)
@@ -80,7 +80,7 @@ class PauseRequest:
 
     @contextlib.contextmanager
     def until_asked(self) -> Iterator[None]:
-        """Remember a signal within this block instead of raising `Paused`."""
+        """Remember signals that arrive within this block instead of raising `Paused`."""
         self.waiting = True
         try:
             yield
@@ -88,7 +88,7 @@ class PauseRequest:
             self.waiting = False
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        # torchrun turns the second Ctrl-C that it gets itself into a SIGTERM for its processes.
+        # When torchrun itself receives a second Ctrl-C, it sends SIGTERM to its processes.
         launched = number == signal.SIGTERM and "TORCHELASTIC_RUN_ID" in os.environ
         if self.interrupted and (number == signal.SIGINT or launched):
             os._exit(EXIT_INTERRUPTED)
@@ -105,15 +105,15 @@ class PauseRequest:
             os.write(2, b"saving after this step; Ctrl-C again stops at once, without saving\n")
 
 
-# The process has one request, as it has one set of signal handlers.
+# A process has only one set of signal handlers, so it has only one request.
 PAUSE = PauseRequest()
 
 
 def outlive_signals(worker: int) -> None:
-    """Keep a data loader's worker alive for a while, because its process needs the batches.
+    """Let a data loader's worker continue for a while after a signal, to deliver its batches.
 
-    A terminal or a cluster signals every process of a job. A worker that ignored the signal for
-    good could not be ended by the same signal later.
+    A terminal or a cluster sends a signal to every process of a job. A worker that ignored the
+    signal forever could not be ended by the same signal later.
     """
     if hasattr(signal, "SIGALRM"):
         signal.signal(signal.SIGALRM, signal.SIG_DFL)

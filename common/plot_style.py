@@ -69,5 +69,5 @@ STYLE: dict[Any, Any] = {
 
 
 def css_variables(theme: Mapping[str, str]) -> str:
-    """Return the declarations of a theme's colours as CSS variables."""
+    """Return CSS that declares a theme's colours as variables."""
     return "".join(f"--plot-{name}:{colour};" for name, colour in theme.items())

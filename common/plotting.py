@@ -1,4 +1,4 @@
-"""Draw charts: as PNG files beside a run's CSVs, and as SVG for a page."""
+"""Draw charts as PNG files beside a run's CSV files, and as SVG elements of the HTML report."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NOTHING = re.compile(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</met
 
 
 def save_plot(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all."""
+    """Write a figure to a PNG file atomically."""
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=DOTS_PER_INCH)
     write_atomically(path, image.getvalue())
@@ -36,7 +36,7 @@ def save_chart(chart: Chart, subject: str, path: Path) -> None:
 
     Args:
         chart: The chart.
-        subject: Whose numbers it shows, such as the name of a model.
+        subject: What the chart's numbers belong to, such as the name of a model.
         path: The file.
     """
     with matplotlib.rc_context(STYLE):
@@ -44,7 +44,7 @@ def save_chart(chart: Chart, subject: str, path: Path) -> None:
 
 
 def compose(chart: Chart, subject: str) -> Figure:
-    """Lay the panels of a chart out in rows of at most three."""
+    """Arrange the panels of a chart in rows of at most three."""
     count = len(chart.panels)
     columns = min(count, IN_A_ROW)
     rows = math.ceil(count / columns)
@@ -61,13 +61,13 @@ def compose(chart: Chart, subject: str) -> Figure:
 
 
 def draw_svg(panel: Panel, name: str) -> str:
-    """Draw a panel as an SVG element for a page; its title is left to the page.
+    """Draw a panel, without its title, as an SVG element for an HTML page.
 
     Colours become CSS variables of the page, and the same panel always gives the same text.
 
     Args:
         panel: The panel.
-        name: Letters and digits that no other drawing of the page has; ids begin with it.
+        name: A prefix of letters and digits for the drawing's ids, unique on the page.
     """
     image = io.StringIO()
     with matplotlib.rc_context(STYLE):

@@ -1,4 +1,4 @@
-"""The program's version: its commit, and those of the libraries that results depend on."""
+"""The versions that results depend on: the program's commit, Python and the main libraries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LIBRARIES = ("torch", "transformers", "accelerate")
 
 @functools.cache
 def commit() -> str | None:
-    """Return the checkout's commit, with `+` if files have changed since; None if unknown."""
+    """Return the program's Git commit, with `+` if files have changed since; None if unknown."""
     # Otherwise git would answer for a repository that merely contains the installed package.
     if not (CHECKOUT / ".git").exists():
         return None

@@ -1,10 +1,10 @@
-"""Notice that another rank has died, froze or cannot be reached, and say which one.
+"""Detect a rank that has died, is frozen or cannot be reached, and report which rank it is.
 
-A collective operation waits for all ranks, for hours if one of them has long work to do. Only the
-ranks themselves can tell such work from a host that is gone: each has a thread that renews a sign
-of life in the launcher's key-value store, on rank 0's host, and reads those of the others. If one
-is not renewed within `run_config.rank_timeout_seconds`, the process ends with a sentence that names
-the rank. A rank that fails leaves its reason in the store, so that the others can report it.
+A collective operation waits for all ranks, for hours if one of them has long work to do. To
+distinguish long work from a lost host, each rank has a thread that sends heartbeats to the
+launcher's key-value store on rank 0's host and reads the heartbeats of the other ranks. If a rank
+sends no heartbeat within `run_config.rank_timeout_seconds`, the other processes end with a sentence
+that names the rank. A rank that fails leaves the reason in the store, so that others can report it.
 
 This module does not import torch before a watch starts.
 """
@@ -27,39 +27,39 @@ BROKEN = (
     "Timed out", "timeout", "Connection refused", "No route to host", "Software caused connection",
     "remote process exited", "NCCL communicator was aborted", "failed to recv", "Failed to recv",
 )  # fmt: skip
-LEFT = "left"  # the sign of a rank that has finished; the others may still have work to do
+LEFT = "left"  # the last heartbeat of a rank that has finished; others may still have work to do
 FAILED = "failed: "
-GRACE_SECONDS = 10.0  # in which ranks that met the same failure end by themselves
+GRACE_SECONDS = 10.0  # within which ranks with the same failure end by themselves
 
 
 class RankLostError(Exception):
-    """Another rank is gone; the text is one sentence that names it."""
+    """Raised when another rank is lost; the message is one sentence that names the rank."""
 
 
 class Signs(Protocol):
-    """The part of torch's stores that is used here."""
+    """The methods of torch's key-value stores that this module uses."""
 
     def set(self, key: str, value: str) -> None:
-        """Store a value."""
+        """Store the value of a key."""
 
     def check(self, keys: list[str]) -> bool:
         """Return whether all these keys have values."""
 
     def get(self, key: str) -> bytes:
-        """Return a value."""
+        """Return the value of a key."""
 
 
 @dataclass
 class RankWatch:
-    """Renews this rank's sign of life, and looks for those of the others.
+    """Sends this rank's heartbeats and monitors the heartbeats of the other ranks.
 
     Attributes:
         rank: This process's rank.
-        ranks: How many there are.
-        limit: Seconds without a sign after which a rank counts as lost.
+        ranks: The number of ranks.
+        limit: Seconds without a heartbeat after which a rank counts as lost.
         connect: Opens a connection to the store that no other thread uses.
-        end: Ends the process with a sentence; called in the watch's own thread.
-        clock: The time in seconds.
+        end: Ends the process with a sentence; called in a thread of the watch.
+        clock: Returns the time in seconds.
     """
 
     rank: int
@@ -78,30 +78,30 @@ class RankWatch:
 
     @property
     def interval(self) -> float:
-        """Seconds between two signs of life."""
-        # Each rank asks rank 0's host for the signs of all others.
+        """Seconds between two heartbeats."""
+        # Each rank asks rank 0's host for the heartbeats of all other ranks.
         return min(max(1.0, self.ranks / 16), self.limit / 10)
 
     def start(self) -> None:
-        """Start two threads: one exchanges signs and may hang, the other detects lost ranks."""
+        """Start two threads: one exchanges heartbeats (and may hang), one detects lost ranks."""
         self.forgive()
         for work in (self._exchange_forever, self._judge_forever):
             threading.Thread(target=work, name="rank watch", daemon=True).start()
 
     def forgive(self) -> None:
-        """Measure the silence of all ranks anew, from now on."""
+        """Count the time without a heartbeat of every rank from now on."""
         now = self.clock()
         self.answered = now
         self.seen = {rank: now for rank in range(self.ranks) if rank != self.rank}
 
     def leave(self, farewell: str) -> None:
-        """Tell the other ranks why this one ends: `LEFT`, or a reason after `FAILED`."""
+        """Tell the other ranks why this rank ends: `LEFT`, or `FAILED` followed by a reason."""
         self.farewell = farewell
         self.wake.set()
         self.sent.wait(timeout=2.0)
 
     def exchange(self, store: Signs) -> None:
-        """Renew this rank's sign and read the others'."""
+        """Send a heartbeat of this rank, and read the heartbeats of the other ranks."""
         farewell, self.count = self.farewell, self.count + 1
         store.set(_key(self.rank), f"{socket.gethostname()} {farewell or self.count}")
         if farewell is not None:
@@ -114,13 +114,13 @@ class RankWatch:
         self.answered = self.clock()
 
     def find_lost(self, limit: float) -> str | None:
-        """Describe a rank that has failed, or was silent for so many seconds, if there is one."""
+        """Describe a rank that failed or was silent for `limit` seconds; None if there is none."""
         now = self.clock()
         for rank, since in self.seen.items():
             _, _, state = self.signs.get(rank, "").partition(" ")
             if state.startswith(FAILED) and now - since > min(limit, GRACE_SECONDS):
                 return f"{self._name(rank)} ended ({state.removeprefix(FAILED)})"
-        # Without the store, which is on rank 0's host, nothing is known of the others.
+        # Without the store, which is on rank 0's host, nothing is known about the other ranks.
         silent = {0: self.answered} if now - self.answered > limit and self.rank else self.seen
         for rank, since in sorted(silent.items(), key=lambda each: each[1]):
             finished = self.signs.get(rank, "").endswith(f" {LEFT}")
@@ -130,7 +130,7 @@ class RankWatch:
         return None
 
     def blame(self) -> str | None:
-        """Find out which rank broke a connection; takes a few seconds."""
+        """Describe the rank that broke a connection; None if no lost rank is found in time."""
         deadline = self.clock() + GRACE_SECONDS + 4 * self.interval
         while self.clock() < deadline:
             if (lost := self.find_lost(3 * self.interval)) is not None:
@@ -165,7 +165,7 @@ class RankWatch:
 
 
 def describe_loss(lost: str) -> str:
-    """Return the sentence for a rank that is gone."""
+    """Return the error message for a lost rank, given a description of its loss."""
     return (
         f"{lost}, and the others cannot continue without it; check its host and the network, and"
         " run the same command again (training with --resume)"
@@ -173,7 +173,7 @@ def describe_loss(lost: str) -> str:
 
 
 def _key(rank: int) -> str:
-    # Each restart by the launcher has its own signs.
+    # After each restart by the launcher, heartbeats have new keys.
     return f"relic/sign/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{rank}"
 
 
@@ -181,12 +181,12 @@ _WATCHES: list[RankWatch] = []
 
 
 def watch_ranks(rank: int, ranks: int, limit: float, end: Callable[[str], None]) -> None:
-    """Watch the other ranks from now on, if there are any; a process has one watch.
+    """Start to monitor the other ranks, if there are any; later calls have no effect.
 
     Args:
         rank: This process's rank.
-        ranks: How many there are.
-        limit: Seconds without a sign of life after which a rank counts as lost.
+        ranks: The number of ranks.
+        limit: Seconds without a heartbeat after which a rank counts as lost.
         end: Ends this process with a sentence.
     """
     if ranks > 1 and "MASTER_ADDR" in os.environ and not _WATCHES:
@@ -210,13 +210,13 @@ def _connect() -> Signs:
 
 
 def leave(farewell: str) -> None:
-    """Tell the other ranks, if there are any, why this one ends."""
+    """Tell the other ranks, if there are any, why this rank ends."""
     for watch in _WATCHES:
         watch.leave(" ".join(farewell.split()))
 
 
 def explain_lost_rank(error: BaseException) -> RankLostError | None:
-    """Explain an error of the network between the ranks, or return None for any other error."""
+    """Convert a network error between ranks to a `RankLostError`; return None for other errors."""
     text = str(error)
     if not _WATCHES or not isinstance(error, RuntimeError):
         return None

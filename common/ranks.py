@@ -1,4 +1,4 @@
-"""What the processes of a run do together: rank 0 acts for all, and all see the same files.
+"""Coordinate a run's processes: run an action on rank 0 for all, and check for shared files.
 
 This module does not import torch, so that work on files alone starts at once.
 """
@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class OneProcess:
-    """A stand-in for an accelerator, for work that needs none; it starts at once."""
+    """A replacement for the accelerator in work on one process, which does not import torch."""
 
     device: Any = "cpu"
     mixed_precision: str = "no"
@@ -34,11 +34,11 @@ class OneProcess:
     is_local_main_process: bool = True
 
     def end_training(self) -> None:
-        """Do nothing: without trackers there is nothing to end."""
+        """Do nothing, because this class starts no experiment trackers."""
 
 
 def on_main_process(accelerator: Accelerator | OneProcess, action: Callable[[], Result]) -> Result:
-    """Let rank 0 act; return its result, or raise its `UserError`, on all ranks."""
+    """Run an action on rank 0; return its result, or raise its `UserError`, on all ranks."""
     outcome: list[Any] = [None, None]
     if accelerator.is_main_process:
         try:
@@ -57,7 +57,7 @@ def on_main_process(accelerator: Accelerator | OneProcess, action: Callable[[], 
 
 
 def check_shared(accelerator: Accelerator | OneProcess, directory: Path, key: str) -> None:
-    """Check that all ranks see the directory that rank 0 sees; every process calls this.
+    """Check that all ranks see a file that rank 0 writes; every process must call this.
 
     Args:
         accelerator: The processes.
@@ -91,7 +91,7 @@ def _leave_mark(directory: Path) -> Path:
 
 
 def _appears(path: Path) -> bool:
-    """Return whether a file exists; a network file system may show it a moment later."""
+    """Return whether a file exists, waiting up to 5 seconds for a slow network file system."""
     for _ in range(50):
         if path.exists():
             return True

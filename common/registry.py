@@ -1,4 +1,4 @@
-"""Registries: the implementations of each interface by name, imported when first requested.
+"""Registries that find implementations by name, and import them only when they are needed.
 
 Every concept with several implementations has a registry here: benchmarks, tasks, models,
 baselines, threshold modes, and formats of files. A registry lists only names and import paths, so
@@ -17,11 +17,11 @@ from common.errors import UserError, excerpt
 
 
 class Registry:
-    """The implementations of one interface, by name.
+    """The named implementations of one interface, such as the tasks.
 
     Args:
         kind: What an entry is called in messages, such as `task`.
-        places: `module:attribute` of each entry, by its name, in the order of listings.
+        places: `module:attribute` of each entry, by name, in the order in which names are listed.
     """
 
     def __init__(self, kind: str, places: Mapping[str, str]) -> None:
@@ -51,7 +51,7 @@ class Registry:
         return name
 
     def get(self, name: str) -> Any:
-        """Return the entry of a name; its module is imported on the first request.
+        """Return the entry with this name, importing its module if necessary.
 
         Raises:
             UserError: There is no such entry.
@@ -114,7 +114,7 @@ BASELINES = Registry(
 )
 READERS = Registry(
     "interaction format",
-    # In the order of recognition: the last accepts any file of two or three columns.
+    # In the order in which formats are tried: the last accepts any file of two or three columns.
     {
         "auto": "common.data.tables.interactions.reading:READER",
         "string": "common.data.tables.interactions.string_db:READER",

@@ -1,4 +1,4 @@
-"""A run: its id and directories, its log of events, and the actions of rank 0 alone.
+"""A run of a script: its id, its directories, and its log of events.
 
     with open_run("pretrain", config, accelerator) as run:
         run.event("stage_start", epochs=5)
@@ -6,8 +6,8 @@
 writes `{output_dir}/logs/{model}/{stage}/{run_id}/log.log` and names the directory of the run's
 checkpoints, `{output_dir}/models/{model}/{stage}/{run_id}/`. A run exists once its `config.yaml` is
 written (`Run.begin`); a start that failed before that may be repeated under the same id. A failed
-start leaves its log if work had begun, and otherwise nothing but the message on stderr. This module
-does not import torch, so that work on files alone starts at once.
+start leaves its log if work had begun, and otherwise only the message on stderr. This module does
+not import torch, so that work on files alone starts at once.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger("relic")
 LOG_FILE, CONFIG_FILE = "log.log", "config.yaml"
 ALL_RANKS_SWITCH = "RELIC_LOG_ALL_RANKS"
-# An event that shows that work had begun, and one that reports the failure of a rank other than 0.
+# Events that show that work had begun, and that a rank other than 0 has failed.
 WORK = re.compile(r"^\S+ \S+ [A-Z]+ (stage_start|progress) ", re.MULTILINE)
 FAILED_ELSEWHERE = re.compile(r" stage_failed \| stage=\w+ \| rank=[1-9]")
 LINE_FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
@@ -54,7 +54,7 @@ LINE_FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a stage: its configuration, its directories, its log."""
+    """One run of a stage: its configuration, directories and log."""
 
     stage: Stage
     run_id: str
@@ -65,7 +65,7 @@ class Run:
     resuming: bool = False
 
     def event(self, name: str, **fields: object) -> None:
-        """Log one line `name | key=value | …`; ranks other than 0 are silent."""
+        """Log an event as one line, `name | key=value | …`, on rank 0."""
         LOGGER.info(format_event(name, **fields))
 
     def warn(self, name: str, **fields: object) -> None:
@@ -73,18 +73,18 @@ class Run:
         LOGGER.warning(format_event(name, **fields))
 
     def begun_from(self, checkpoint: Path) -> Run:
-        """Return this run with its starting checkpoint named in the configuration."""
+        """Return a copy of this run whose configuration names the checkpoint to start from."""
         named = self.config.run.model_copy(update={"load_checkpoint_path": str(checkpoint)})
         return replace(self, config=self.config.model_copy(update={"run": named}))
 
     def begin(self, resolved: Config | None = None) -> None:
-        """Save the resolved configuration; from here on the run exists."""
+        """Save the resolved configuration, whose file marks that the run exists."""
         if self.accelerator.is_main_process:
             write_atomically(self.log_dir / CONFIG_FILE, (resolved or self.config).to_yaml())
 
 
 def show(text: str) -> None:
-    """Write text for people, such as a table, to stderr without breaking a live progress bar."""
+    """Write text such as a table to stderr without breaking a progress bar."""
     with tqdm.external_write_mode(file=sys.stderr):
         sys.stderr.write(f"{text}\n")
 
@@ -106,11 +106,11 @@ def _format_value(value: object) -> str:
 def open_run(
     stage: Stage, config: Config, accelerator: Accelerator | OneProcess, resume: bool = False
 ) -> Iterator[Run]:
-    """Open a run's directories and log; log whatever ends the stage early.
+    """Open a run's directories and log for this block; log the error if the block fails.
 
     Raises:
-        UserError: The configured run id exists already, is in use by another process, or there is
-            nothing to resume.
+        UserError: The configured run exists already or is in use by another process, or there is
+            no run to resume.
     """
     run_id = on_main_process(accelerator, lambda: _choose_run_id(stage, config, resume))
     log_dir = run_directory("logs", stage, config) / run_id
@@ -144,7 +144,10 @@ def run_directory(kind: str, stage: Stage, config: Config) -> Path:
 
 
 def _choose_run_id(stage: Stage, config: Config, resume: bool) -> str:
-    """Create and name a run's directory: the configured id, the newest run's, or a timestamp."""
+    """Create a run's log directory, and return the run's id.
+
+    The id is the configured one, or else the newest run's when resuming, or else a timestamp.
+    """
     logs = run_directory("logs", stage, config)
     run_id = config.run.run_id(stage)
     if run_id is None and resume:
@@ -162,10 +165,10 @@ def _choose_run_id(stage: Stage, config: Config, resume: bool) -> str:
 
 
 def _lock(run: Run, held: contextlib.ExitStack) -> None:
-    """Lock a run for this launch; the system unlocks it however the process ends.
+    """Lock a run for this process; the operating system unlocks it when the process ends.
 
-    The lock is on the log itself, and of the kind that forked workers do not inherit: a data
-    loader's worker that outlives its killed process for a moment does not hold it.
+    The lock is on the log file, and of the kind that forked workers do not inherit: a data loader's
+    worker that briefly outlives its killed process does not hold the lock.
     """
     held.callback(_remove_if_empty, run.log_dir)
     with explain_disk_errors(run.log_dir / LOG_FILE):
@@ -202,7 +205,7 @@ def _newest_run(logs: Path) -> str:
 
 
 def _take_timestamp(logs: Path) -> str:
-    """Create a directory whose name no other run has, even one that starts at the same moment."""
+    """Create a directory named by the time, or by the time and a number if that name is taken."""
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     for name in (stamp, *(f"{stamp}-{n}" for n in range(2, 10_000))):
         with contextlib.suppress(FileExistsError):
@@ -213,14 +216,14 @@ def _take_timestamp(logs: Path) -> str:
 
 @contextlib.contextmanager
 def log_to_console(accelerator: Accelerator | OneProcess) -> Iterator[None]:
-    """Log on rank 0's stderr alone, for work that is not a run and leaves no directory."""
+    """Log within this block to rank 0's stderr only, for work that needs no run directory."""
     with _logging(accelerator):
         yield
         accelerator.end_training()
 
 
 class _BarFriendlyHandler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to stderr without breaking a live progress bar."""
+    """Log handler that writes to stderr without breaking a progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         with tqdm.external_write_mode(file=self.stream):
@@ -228,13 +231,13 @@ class _BarFriendlyHandler(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 class _LogFile(logging.FileHandler):
-    """The run's log file. On a full disk, lines go to the console only, without tracebacks."""
+    """Handler of a run's log file that ignores write errors, such as those of a full disk."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the library's name)
-        """Ignore the error: if files that matter more cannot be written, the run stops."""
+        """Ignore a write error of the log, because a run can continue without its log file."""
 
     def close(self) -> None:
-        """Close the file, even if the last lines cannot be written."""
+        """Close the log file, even if its last lines cannot be written."""
         with contextlib.suppress(OSError):
             super().close()
 
@@ -280,7 +283,7 @@ def _announce(run: Run) -> None:
 
 
 def _log_failure(run: Run, error: BaseException) -> None:
-    """Log `stage_failed`; a rank without a log of its own appends its line to rank 0's."""
+    """Log the event `stage_failed`; ranks other than 0 append it to rank 0's log file."""
     rank = run.accelerator.process_index
     reason = str(error) or type(error).__name__
     if not isinstance(error, UserError | RankLostError):
@@ -290,7 +293,7 @@ def _log_failure(run: Run, error: BaseException) -> None:
         LOGGER.error(text)
         return
     record = LOGGER.makeRecord(LOGGER.name, logging.ERROR, "", 0, text, (), None)
-    # A logging error must not hide the failure itself; a log that rank 0 deleted stays deleted.
+    # A logging error must not hide the failure itself. A log that rank 0 deleted stays deleted.
     with contextlib.suppress(OSError):
         handle = os.open(run.log_dir / LOG_FILE, os.O_WRONLY | os.O_APPEND)
         with os.fdopen(handle, "w") as log:
@@ -298,9 +301,9 @@ def _log_failure(run: Run, error: BaseException) -> None:
 
 
 def _discard_stub(run: Run, error: BaseException) -> None:
-    """Delete what a start that failed before any work has written, on rank 0.
+    """Delete on rank 0 the files of a run that failed before any work started.
 
-    The reason is on stderr, unless only another rank knows it: then the log is kept.
+    The reason of the failure is on stderr. If only another rank reported it, the log is kept.
     """
     if not run.accelerator.is_main_process or (run.log_dir / CONFIG_FILE).exists():
         return
@@ -314,6 +317,6 @@ def _discard_stub(run: Run, error: BaseException) -> None:
 
 
 def _remove_if_empty(directory: Path) -> None:
-    """Remove the directory of a failed start; called last, when its files are closed."""
+    """Remove a run's directory if the run failed at its start and left no files."""
     with contextlib.suppress(OSError):
         directory.rmdir()

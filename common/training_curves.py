@@ -1,4 +1,4 @@
-"""The chart of a training stage's curves: losses, validation metrics and learning rate."""
+"""The chart of a training stage: losses, validation metrics and learning rate by epoch."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from common.csv_log import EpochRow
 
 
 def chart_training(rows: Sequence[EpochRow], metrics: Sequence[str]) -> Chart:
-    """Show a stage's losses, validation metrics and learning rate over its epochs.
+    """Create the chart of a stage's losses, validation metrics and learning rate by epoch.
 
     Args:
         rows: The epochs so far.
-        metrics: Which validation metrics to show; an undefined value leaves a gap.
+        metrics: The validation metrics to show; an undefined value leaves a gap.
     """
     epochs = np.array([row.epoch for row in rows], np.float64)
 

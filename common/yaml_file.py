@@ -1,10 +1,10 @@
-"""Read YAML files of any origin, with line numbers and without surprises.
+"""Read YAML files with the line of each key, and reject YAML that no configuration needs.
 
-YAML is a large language. What a configuration does not need is refused: tags that build objects,
-keys that are duplicates or not strings, aliases that expand a few lines to gigabytes. PyYAML does
-this with a small loader of our own. `ruamel.yaml` reports duplicate keys and lines by itself, but
-reads 047 as 47, accepts unknown tags and keys that are numbers, and has no limit for aliases, so
-that it would need the same checks.
+YAML is a large language. This module rejects tags that build objects, keys that are duplicates or
+not strings, and aliases that expand a few lines to gigabytes. A small subclass of PyYAML's loader
+does this. `ruamel.yaml` reports duplicate keys and lines by itself, but reads 047 as 47, accepts
+unknown tags and keys that are numbers, and has no limit for aliases, so that it would need the same
+checks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import yaml
 
 from common.errors import UserError, excerpt
 
-# Far more than any configuration needs, and far less than what takes a second to check.
+# Far more values than any configuration needs, and few enough to be checked within a second.
 MAX_VALUES, MAX_DEPTH = 10_000, 50
 MAX_INTEGER = 2**63
 
@@ -29,10 +29,10 @@ _TEXT_KEYS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
 
 
 class NotYamlError(ValueError):
-    """A text is not YAML that this program accepts.
+    """Raised when a text is not valid YAML, or uses YAML that this program does not accept.
 
     Attributes:
-        line: Counted from 1; None if the problem is the whole text.
+        line: The line of the problem, counted from 1; None if it is not known.
     """
 
     def __init__(self, problem: str, line: int | None = None) -> None:
@@ -41,9 +41,10 @@ class NotYamlError(ValueError):
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads `1e-4` as a number, which YAML 1.1 takes for a string, and names the
-    line of a value that does not fit its tag.
-    """  # noqa: D205
+    """YAML loader that reads `1e-4` as a number and reports the line of a value of a wrong type.
+
+    YAML 1.1 reads `1e-4` as a string.
+    """
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
@@ -61,7 +62,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """SafeDumper that quotes strings that `_Loader` would read as a number, such as '1e5'."""
+    """YAML dumper that quotes strings such as '1e5', which `_Loader` would read as numbers."""
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_plain_int)
@@ -82,10 +83,10 @@ def _shown(node: yaml.Node) -> str:
 
 
 def parse_yaml(text: str) -> tuple[Any, Lines]:
-    """Return what a text contains, and the line of each key path.
+    """Parse a YAML text; return its content and the line of each key path.
 
     Raises:
-        NotYamlError: The syntax is wrong, or uses more than a configuration needs.
+        NotYamlError: The text is not valid YAML, or uses YAML that no configuration needs.
     """
     try:
         loader = _Loader(text)
@@ -105,9 +106,9 @@ def parse_yaml(text: str) -> tuple[Any, Lines]:
 
 
 def _inspect(root: yaml.Node) -> Lines:
-    """Find the line of each key path; refuse bad keys and aliases that expand to too much.
+    """Find the line of each key path; reject invalid keys and aliases that expand to too much.
 
-    Aliases may also contain themselves, so this happens before anything is built.
+    Aliases may contain themselves, so they are checked before any value is built.
     """
     lines: Lines = {}
     left: list[tuple[yaml.Node, tuple[str, ...]]] = [(root, ())]
@@ -134,16 +135,16 @@ def _check_keys(node: yaml.MappingNode) -> None:
         if key.tag not in _TEXT_KEYS:
             raise _problem(key, f"the key {_shown(key)} is not a string; quote it or remove it")
         if key.value in seen:
-            # PyYAML would silently keep the last.
+            # PyYAML would silently keep the last value.
             raise _problem(key, f"the key {_shown(key)} is defined twice (duplicate key)")
         seen.add(key.value)
 
 
 def read_yaml(path: Path) -> tuple[Any, Lines]:
-    """Apply `parse_yaml` to a file in UTF-8, with or without a byte order mark.
+    """Parse a YAML file in UTF-8, with or without a byte order mark.
 
     Raises:
-        UserError: The file cannot be read, or is not YAML; with the line if it is known.
+        UserError: The file cannot be read, or `parse_yaml` rejects its text.
     """
     try:
         return parse_yaml(path.read_text(encoding="utf-8-sig"))

@@ -143,11 +143,11 @@ REFUSED = {
     ),
     "an empty file": (
         "# nothing\n",
-        "c.yaml contains no sections; expected run_config, data_config, …",
+        "c.yaml contains no sections; add run_config, data_config, …",
     ),
     "a list as file": (
         "- run_config\n",
-        "c.yaml contains no sections; expected run_config, data_config, …",
+        "c.yaml contains no sections; add run_config, data_config, …",
     ),
     "staged without prefixes": (
         "training_config:\n  strategy: {type: staged_unfreeze}\n",
@@ -250,7 +250,7 @@ def test_device_settings_are_sent_to_accelerate(tmp_path: Path, given: str) -> N
         stage = "pretrain." if given == "set for a stage" else ""
         overrides, where = [f"{stage}device_config.device=cuda"], "--set"
     message = refusal(tmp_path, text, *overrides)
-    assert message.startswith(f"{where}: device_config does not exist here; remove it")
+    assert message.startswith(f"{where}: device_config is not a section of the configuration")
     assert "`accelerate config` or accelerate_configs/*.yaml" in message
 
 

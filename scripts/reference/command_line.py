@@ -10,8 +10,8 @@ from common.command_line import EXIT_CODES
 from scripts.reference.pages import ROOT, SCRIPTS, code, page, table
 
 ACCELERATE = (
-    "`accelerate launch` has exit codes of its own: 0 after success, and another number in all"
-    " other cases. The last line of `log.log` then says how the run ended."
+    "`accelerate launch` itself exits with 0 after success, and with another number in all other"
+    " cases. The last line of `log.log` then says how the run ended."
 )
 
 

@@ -21,7 +21,7 @@ INTRODUCTION = (
     "Every key of a configuration file, section by section, as `common/config.py` and"
     " `common/config_data.py` define it. On the command line, a key follows its section, such as"
     " `--set training_config.epochs=5`. A section below `pretrain:` or `finetune:` applies to that"
-    " stage alone. Unknown keys, wrong types and values that are not allowed are refused before any"
+    " stage only. Unknown keys, wrong types and values that are not allowed are refused before any"
     " work starts. Paths are relative to the current directory."
 )
 TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false"}
