@@ -161,7 +161,7 @@ def test_python_uses_the_prefilter_of_the_configuration(pretrained: Shared, fast
     expected = alone.network(sequences, density=0.1)
     predictor = Predictor.load(best, [own], accelerator=one_process())
     assert set(predictor.network(sequences, threshold=0.0).edges) == set(expected.edges)
-    with pytest.raises(UserError, match=r"density 0\.2 needs more pairs than .* share of 0\.1"):
+    with pytest.raises(UserError, match=r"density 0\.2 needs more pairs than the fraction 0\.1"):
         predictor.network(sequences, density=0.2)
     assert predictor.network({"P040": sequences["P040"]}).number_of_edges() == 0
 
@@ -194,7 +194,7 @@ def test_a_resumed_ranking_ranks_nothing_again(
         (["--prefilter", "own.fasta"], "prefilter.checkpoint own.fasta is not a best_model"),
         (["--share", "0.1"], "--share has no effect without a prefilter"),
         (["--prefilter", "BEST", "--pairs", "own.fasta"], "--pairs cannot be combined with"),
-        (["--prefilter", "BEST", "--density", "0.02"], "0.02 needs more pairs than .* of 0.01"),
+        (["--prefilter", "BEST", "--density", "0.02"], "0.02 needs more pairs than .* 0.01"),
         (["--prefilter", "BEST", "--share", "1.5"], "prefilter.share must be less than 1"),
     ],
 )

@@ -196,7 +196,7 @@ DAMAGE: dict[str, tuple[str, Callable[[str], str], str]] = {
     "config.json of another model": (
         "config.json",
         lambda s: json.dumps({"model_type": "relic-pooled"}),
-        r"config.yaml is of the model type relic-v3, its config.json of relic-pooled",
+        r"config.yaml names the model type relic-v3, but config.json names relic-pooled",
     ),
     "config.json of no model here": (
         "config.json",

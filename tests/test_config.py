@@ -223,11 +223,13 @@ SET_REFUSED = {
     "no key": ("=5", "--set takes key.path=value, such as training_config.epochs=5, not '=5'"),
     "not YAML": (
         "training_config.epochs=[1",
-        "--set training_config.epochs: the value '[1' is not valid YAML",
+        "--set training_config.epochs: the value '[1' is not valid YAML; correct or quote the"
+        " value",
     ),
     "a date that is none": (
         "training_config.epochs=2020-13-45",
-        "--set training_config.epochs: the value '2020-13-45' is not valid YAML",
+        "--set training_config.epochs: the value '2020-13-45' is not valid YAML; correct or quote"
+        " the value",
     ),
 }
 

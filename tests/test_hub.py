@@ -176,7 +176,7 @@ def test_pushes_that_cannot_succeed_are_rejected_before_any_work(
     hub: Hub, saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     check_push(None, False, NAME)
-    with pytest.raises(UserError, match=r"--public says .* give --push-to-hub too"):
+    with pytest.raises(UserError, match=r"--public has no effect .* give --push-to-hub too"):
         check_push(None, True, None)
     with pytest.raises(UserError, match="needs an access token that may write; set HF_TOKEN"):
         check_push(NAME, False, None)

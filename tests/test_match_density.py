@@ -198,7 +198,7 @@ def test_a_precision_that_is_not_reached_is_refused_with_the_best_one() -> None:
     """Down to 0.6: (0.1 · 3/4) / (0.1 · 3/4 + 0.9 · 2/4) = 1/7."""
     labels = np.array([0, 1, 1, 1, 0, 1, 0, 0])
     settings = settings_of(0.4)
-    with pytest.raises(UserError, match=r"precision of 0\.4 .* 0\.1; the best is 0\.25: lower"):
+    with pytest.raises(UserError, match=r"precision of 0\.4 .* 0\.1 \(the best is 0\.25\); lower"):
         mode_of(settings).choose(settings, Evidence(SCORES, labels, 0.1))
 
 

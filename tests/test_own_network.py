@@ -169,7 +169,7 @@ def test_it_works_from_any_directory_with_the_paths_of_the_training(
         (["--fasta", "own.fasta"], "--fasta options is 2"),
         (["--query", "P040,Q1"], r"--query P040,Q1: .* of 'Q1', which affects 1 of 2 query"),
         (["--query", ","], "names no protein"),
-        (["--density", "0.1", "--top-k", "2"], "a density selects pairs by itself"),
+        (["--density", "0.1", "--top-k", "2"], "a density cannot be combined"),
         (["--plot", "own.fasta"], "--plot own.fasta is one of the inputs"),
     ],
 )

@@ -211,11 +211,11 @@ def test_of_listed_pairs_the_wanted_ones_are_kept_in_order(
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        ({"density": 0.1, "top_k": 3}, "a density selects pairs by itself"),
-        ({"density": 0.1, "threshold": 0.0}, "a density selects pairs by itself"),
-        ({"threshold": 1.5}, r"the threshold 1\.5 is not between 0 and 1"),
-        ({"density": float("nan")}, "the density nan is not between 0 and 1"),
-        ({"top_k": 0}, "top-k 0 is not at least 1"),
+        ({"density": 0.1, "top_k": 3}, "a density cannot be combined"),
+        ({"density": 0.1, "threshold": 0.0}, "a density cannot be combined"),
+        ({"threshold": 1.5}, r"the threshold is 1\.5, but must be between 0 and 1"),
+        ({"density": float("nan")}, "the density is nan, but must be between 0 and 1"),
+        ({"top_k": 0}, "top-k is 0, but must be at least 1"),
     ],
 )
 def test_a_wish_that_makes_no_sense_is_refused(limits: dict[str, float], message: str) -> None:

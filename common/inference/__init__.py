@@ -1,1 +1,1 @@
-"""The use of trained models: checkpoints, scores of many pairs, thresholds, metrics."""
+"""Inference with trained models: checkpoints, scoring of pairs, thresholds and metrics."""

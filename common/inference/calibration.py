@@ -1,9 +1,9 @@
-"""Calibration: of the pairs with the probability 0.2, one in five should interact.
+"""Calibrate probabilities, so that one in five pairs with the probability 0.2 interacts.
 
 A model's own probabilities suit its validation pairs, half of which interact, and they are usually
 overconfident. Two steps turn them into probabilities for all pairs of new proteins:
 
-    p = sigmoid(z / T + logit(prevalence) - logit(share of positives among the validation pairs))
+    p = sigmoid(z / T + logit(prevalence) - logit(fraction of positives in the validation pairs))
 
 where z is the model's logit. The temperature T minimises the log loss on the validation pairs (Guo
 et al. 2017, "On calibration of modern neural networks"); the second step corrects the prior in
@@ -28,7 +28,7 @@ from common.config import Config
 from common.inference.thresholds import Evidence
 
 BINS = 15  # as in Guo et al. (2017)
-COLDEST, HOTTEST = 0.01, 100.0  # temperatures; for uninformative scores none is best
+COLDEST, HOTTEST = 0.01, 100.0  # bounds, as no temperature is the best for uninformative scores
 
 Values = NDArray[np.float64]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -36,12 +36,12 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 @dataclass(frozen=True)
 class Calibration:
-    """How a model's probabilities are converted to suit pairs of new proteins.
+    """The parameters that convert a model's probabilities to those of pairs of new proteins.
 
     Attributes:
         temperature: The number that logits are divided by.
-        prevalence: The share of pairs of new proteins that interact.
-        validation_share: The share of the validation pairs that interact.
+        prevalence: The fraction of pairs of new proteins that interact.
+        validation_share: The fraction of the validation pairs that interact.
     """
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True)
@@ -51,17 +51,17 @@ class Calibration:
     validation_share: Share
 
     def apply(self, probabilities: ArrayLike) -> Values:
-        """Calibrate the model's own probabilities (N,)."""
+        """Convert the model's probabilities (N,) to calibrated probabilities."""
         return self.apply_at(probabilities, self.prevalence)
 
     def move_logits(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Convert the model's own logits to those of the calibrated probabilities."""
+        """Convert the model's logits to the logits of calibrated probabilities."""
         shift = logit(self.prevalence) - logit(self.validation_share)
         moved: NDArray[np.float32] = (logits / self.temperature + shift).astype(np.float32)
         return moved
 
     def apply_at(self, probabilities: ArrayLike, prevalence: float) -> Values:
-        """Calibrate the model's own probabilities for a prevalence other than the stored one."""
+        """Convert the model's probabilities to calibrated probabilities at a given prevalence."""
         return shift_prior(
             expit(logit(np.asarray(probabilities, np.float64)) / self.temperature),
             self.validation_share,
@@ -70,14 +70,14 @@ class Calibration:
 
 
 def shift_prior(probabilities: ArrayLike, before: float, after: float) -> Values:
-    """Correct the log-odds of probabilities for a change of the share of positives."""
+    """Convert probabilities from one fraction of positives to another by shifting log-odds."""
     odds = logit(np.asarray(probabilities, np.float64)) + (logit(after) - logit(before))
     shifted: Values = expit(odds)
     return shifted
 
 
 def calibrate(config: Config, evidence: Evidence) -> Calibration | None:
-    """Fit a calibration on validation pairs of both classes, if the configuration asks for it."""
+    """Fit a calibration to the validation pairs; return None if none is configured."""
     if config.evaluate.calibration == "none":
         return None
     assert evidence.prevalence is not None  # `needs_network` asks for held-out proteins
@@ -85,12 +85,12 @@ def calibrate(config: Config, evidence: Evidence) -> Calibration | None:
 
 
 def fit_calibration(probabilities: ArrayLike, labels: ArrayLike, prevalence: float) -> Calibration:
-    """Fit the temperature on validation pairs of both classes.
+    """Fit the temperature to validation pairs of both classes.
 
     Args:
-        probabilities: (N,) the model's own.
+        probabilities: (N,) the model's own probabilities.
         labels: (N,) zeros and ones.
-        prevalence: The share of pairs of new proteins that interact.
+        prevalence: The fraction of pairs of new proteins that interact.
     """
     truth = np.asarray(labels)
     share = float(truth.mean())
@@ -98,8 +98,8 @@ def fit_calibration(probabilities: ArrayLike, labels: ArrayLike, prevalence: flo
 
 
 def fit_temperature(probabilities: ArrayLike, labels: ArrayLike) -> float:
-    """Find the temperature of the least log loss between `COLDEST` and `HOTTEST`."""
-    # Imported when needed: it takes a fifth of a second.
+    """Find the temperature between `COLDEST` and `HOTTEST` that minimises the log loss."""
+    # Imported when needed: the import takes a fifth of a second.
     from scipy.optimize import minimize_scalar
 
     tiny = np.finfo(np.float64).eps
@@ -116,11 +116,11 @@ def fit_temperature(probabilities: ArrayLike, labels: ArrayLike) -> float:
 
 
 def weigh_classes(labels: ArrayLike, prevalence: float) -> Values:
-    """Compute weights (N,) with a sum of 1, of which the positives get a share of `prevalence`.
+    """Compute weights (N,) that sum to 1 over all pairs and to `prevalence` over the positives.
 
     Args:
         labels: (N,) zeros and ones, of both classes.
-        prevalence: The share of the positives.
+        prevalence: The sum of the positives' weights.
     """
     truth = np.asarray(labels) == 1
     positives = np.count_nonzero(truth)
@@ -133,12 +133,12 @@ def weigh_classes(labels: ArrayLike, prevalence: float) -> Values:
 def measure_calibration(
     probabilities: ArrayLike, labels: ArrayLike, prevalence: float
 ) -> dict[str, float]:
-    """Measure how good probabilities are if this share of the pairs interacts.
+    """Compute the calibration error, Brier score and log loss of probabilities at a prevalence.
 
     Args:
-        probabilities: (N,) of an interaction.
+        probabilities: (N,) probabilities of an interaction.
         labels: (N,) zeros and ones, of both classes.
-        prevalence: The share of positives; the pairs are weighted to it.
+        prevalence: The fraction of positives that the weighted pairs have.
 
     Returns:
         The expected calibration error, the Brier score (mean squared error) and the log loss.
@@ -156,7 +156,7 @@ def measure_calibration(
 
 
 def expected_calibration_error(probabilities: Values, labels: Values, weights: Values) -> float:
-    """Average the distance of probability and share of positives over bins of equal weight.
+    """Average |mean probability - fraction of positives| over bins of equal weight.
 
     Σ_b |Σ w (y - p)| / Σ w over the pairs of each of `BINS` bins (Naeini et al. 2015). Guo et al.
     (2017) cut the probabilities into bins of equal width; bins of equal weight are never

@@ -1,9 +1,9 @@
-"""The model card: `README.md` of a checkpoint, for a stranger who finds it, here or on the hub.
+"""Write the model card, a checkpoint's `README.md` that describes the model to other people.
 
-The head of the file is the metadata of the Hugging Face hub (YAML). Below it is all that is known
-when the model is saved; `evaluate.py` adds the results on test proteins
-(`common.evaluation.card_results`). People may edit the file: what they write is kept, and nothing
-else depends on it.
+The head of the file is metadata for the Hugging Face hub (YAML). The text below describes what is
+known when the model is saved; `evaluate.py` adds the results on test proteins
+(`common.evaluation.card_results`). People may edit the file: their text is kept, and the program
+never reads it.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ of your own proteins. Both run in a checkout of RELIC.
 def write_card(
     config: Config, decision: Decision, parameters: int, data: Mapping[str, object]
 ) -> str:
-    """Write the card of a model that has not been judged yet.
+    """Return the text of the card of a model that has not been evaluated yet.
 
     Args:
         config: The resolved configuration of its training.
@@ -115,7 +115,7 @@ def title_of(config: Config) -> str:
 
 
 def describe_benchmark(config: Config) -> str:
-    """Return a benchmark's name for people, such as `pring yeast BFS`."""
+    """Return the readable name of a benchmark, such as `pring yeast BFS`."""
     benchmark = config.data.benchmark
     return f"{benchmark.name} {benchmark.species} {benchmark.split_strategy}"
 
@@ -145,7 +145,7 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _metadata(config: Config, decision: Decision) -> ModelCardData:
-    """Return the head of the card. The license is left to whoever publishes the model."""
+    """Return the card's metadata, without a license, which the publisher of the model chooses."""
     language_model = config.data.embeddings.model_name
     # A directory's name would be taken for a model of the hub.
     base = language_model if is_hub_name(language_model) else None
@@ -187,7 +187,7 @@ def _describe_training(config: Config, data: Mapping[str, object]) -> str:
 
 
 def _last_part(name: str | None) -> str | None:
-    """Return a hub's name as it is, or the last part of a path, whose rest tells others nothing."""
+    """Shorten a path to its last part; return the name of a hub model unchanged."""
     if name is None or is_hub_name(name):
         return name
     parts = Path(name).parts
@@ -233,7 +233,7 @@ def _limits(config: Config, decision: Decision) -> list[str]:
         "A prediction is a hypothesis, for choosing which experiments to do first; it is no"
         " evidence of an interaction, and not meant for medical decisions.",
         "Scores of proteins unlike those of the training, above all of other species, are less"
-        " reliable than the validation metrics suggest; look at the results on test proteins.",
+        " reliable than the validation metrics suggest; see the results on test proteins.",
         "Of all pairs of a proteome far fewer interact than of the validation pairs, so the"
         " threshold calls too many: keep the best pairs (`--top-k`, `--density`) instead.",
     )

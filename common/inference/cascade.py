@@ -1,7 +1,8 @@
-"""The cascade: a fast model ranks all pairs of a grid, and only the best are scored by the model.
+"""Prefilter the pairs of a grid by a fast model, so that the model scores only the best pairs.
 
-All pairs stream by, as always: the memory grows with the pairs that are kept. A random sample of
-all pairs is scored by both models, which shows how many of the model's own best pairs are lost.
+All pairs pass through the fast model as a stream, so memory grows only with the number of kept
+pairs. Both models score a random sample of all pairs, which shows how many of the model's own best
+pairs are lost.
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ from common.run import on_main_process
 
 # The recall is also estimated for these multiples of the configured share.
 WIDER = (3, 10)
-# A share is not estimated from fewer than this many of the best pairs of the sample.
+# A recall is not estimated from fewer of the best pairs of the sample.
 FEWEST = 10
 _PLACES = 1 << 22  # positions of the grid that one yielded piece covers
 
 
 @dataclass(frozen=True)
 class Recall:
-    """How many of the model's best pairs of the sample pass the prefilter.
+    """The recall of the prefilter: how many of the model's best pairs of the sample pass.
 
     Attributes:
         best: The number of best pairs.
-        found: How many of the best pairs are scored.
-        wider: How many of the best pairs would be scored at larger shares, by share.
+        found: The number of best pairs that pass the prefilter.
+        wider: The number of best pairs that would pass at larger shares, by share.
     """
 
     best: int
@@ -53,14 +54,14 @@ class Recall:
 
 @dataclass(frozen=True, eq=False)
 class Shortlist:
-    """The pairs of a grid that a prefilter has chosen, and the sample.
+    """The pairs of a grid that the prefilter has chosen, and a random sample of all pairs.
 
     Attributes:
         settings: The prefilter's settings.
         pairs: (N, 2) the proteins of the chosen pairs, in the order of the grid.
         sample: (M, 2) the proteins of some random pairs of the grid.
         ranks: (M,) the prefilter's logits of the sample.
-        total: How many pairs the grid has.
+        total: The number of pairs of the grid.
         recalls: The prefilter's recalls, once the model has scored the sample.
     """
 
@@ -72,7 +73,7 @@ class Shortlist:
     recalls: tuple[Recall, ...] = ()
 
     def measure(self, logits: Scores) -> Shortlist:
-        """Return the shortlist with its recalls.
+        """Return a copy with the prefilter's recalls, computed from the model's logits.
 
         Args:
             logits: (M,) the model's logits of the sample.
@@ -89,7 +90,7 @@ class Shortlist:
         return replace(self, recalls=tuple(recalls[: 2 if recalls[1].best >= FEWEST else 1]))
 
     def describe(self) -> str:
-        """Say in two sentences which pairs are scored, and how many of the best are among them."""
+        """Describe in two sentences which pairs are scored, and the prefilter's recall."""
         found = " and ".join(map(str, self.recalls))
         return (
             f"Only the {len(self.pairs)} pairs (a share of {self.settings.share:.3g}) that"
@@ -115,7 +116,7 @@ def choose_pairs(
     seed: int,
     accelerator: Accelerator,
 ) -> Shortlist:
-    """Choose the best pairs and a sample of all of them, the same on every process.
+    """Choose the best pairs and a random sample of all pairs, identical on every process.
 
     Pairs of equal scores are ranked by their position in the grid.
 
@@ -146,20 +147,20 @@ def choose_pairs(
 
 
 def _draw(total: int, count: int, seed: int) -> HostInts:
-    """Draw distinct indices (count,) of pairs, in rising order; all if there are no more."""
+    """Draw `count` distinct indices below `total` in ascending order, or return all of them."""
     if count >= total:
         return np.arange(total)
     return np.sort(np.random.default_rng(seed).choice(total, count, replace=False, shuffle=False))
 
 
 def _number(pairs: HostInts) -> HostInts:
-    """Give each pair of (N, 2) a number of its own."""
+    """Encode each pair of (N, 2) as a unique integer."""
     numbers: HostInts = (pairs[:, 0] << 32) | pairs[:, 1]
     return numbers
 
 
 def _mark_best(logits: Scores, count: int) -> NDArray[np.bool_]:
-    """Mark the highest logits (M,); of equal ones, those that come first."""
+    """Mark the `count` highest logits of (M,); among equal logits, the first are marked."""
     marked = np.zeros(len(logits), dtype=np.bool_)
     marked[np.argsort(-logits, kind="stable")[:count]] = True
     return marked

@@ -1,8 +1,8 @@
-"""Checkpoints: the directory of a trained model that other runs, and other people, load.
+"""Save and load checkpoints, the directories of trained models.
 
-`best_model/` holds config.json, model.safetensors, the resolved configuration (config.yaml) and
+`best_model/` contains config.json, model.safetensors, the resolved configuration (config.yaml) and
 decision.json: the threshold, the validation metrics of its epoch, and checksums. training_pairs.npy
-has the hashes of the pairs that the model was trained on, by which test pairs among them are found.
+contains the hashes of the training pairs, by which test pairs that were trained on are found.
 README.md is the model card, which has no checksum because people may edit it.
 """
 
@@ -60,7 +60,7 @@ _UNREADABLE = (
 
 @dataclass(frozen=True)
 class Decision:
-    """The decision threshold, and the validation metrics of the epoch after which it was chosen.
+    """A decision threshold, and the validation metrics of the epoch after which it was chosen.
 
     Attributes:
         threshold: The lowest probability that is called an interaction.
@@ -70,8 +70,8 @@ class Decision:
         validation: The metrics by name; None where undefined.
         language_model: The hash of the files of the language model that made the embeddings.
         assumed: What the mode assumed of new proteins, by name: their density, or the prevalence.
-        calibration: How probabilities are calibrated; None if they are not.
-        calibrated_threshold: The threshold among calibrated probabilities.
+        calibration: How probabilities are calibrated; None if they are not calibrated.
+        calibrated_threshold: The threshold for calibrated probabilities.
     """
 
     threshold: float
@@ -87,7 +87,7 @@ class Decision:
 
 @dataclass(frozen=True, kw_only=True)
 class _SavedDecision(Decision):
-    """The content of decision.json."""
+    """The content of the file decision.json: a decision, and checksums of other files."""
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True)
 
@@ -101,16 +101,16 @@ _SAVED_DECISION = TypeAdapter(_SavedDecision)
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded model, the configuration of its training, and its decision.
+    """A loaded model with the configuration of its training, its threshold and its metrics.
 
     Attributes:
         path: The directory.
         model: The model.
-        config: The resolved configuration of the stage that trained it.
+        config: The resolved configuration of the stage that trained the model.
         decision: The threshold and the validation metrics.
-        training_pairs: The hashes of all pairs that it was trained on, also before finetuning:
-            the positives and the negatives of the files, not negatives that were drawn later.
-            None where a checkpoint does not list them.
+        training_pairs: The hashes of all pairs that the model was trained on, also before
+            finetuning: the positives and the negatives of the files, not negatives that were drawn
+            later. None if the checkpoint does not list them.
     """
 
     path: Path
@@ -128,15 +128,15 @@ def save_model(
     training_pairs: Hashes | None = None,
     data: Mapping[str, object] = MappingProxyType({}),
 ) -> Path:
-    """Write a model directory of this run on rank 0.
+    """Save a model with its configuration and decision in a directory of this run, on rank 0.
 
     Args:
         run: The run.
         model: The unwrapped model.
-        decision: Its threshold and validation metrics.
+        decision: The model's threshold and validation metrics.
         name: The directory's name.
-        training_pairs: The hashes of all pairs that it was trained on, if they are known.
-        data: Notes on the training data for people, by name, for the model card.
+        training_pairs: The hashes of all pairs that the model was trained on, if they are known.
+        data: Notes on the training data, by name, for the readers of the model card.
     """
     final = run.model_dir / name
 
@@ -161,13 +161,13 @@ def save_model(
 
 
 def weight_bytes(model: torch.nn.Module) -> int:
-    """Return the number of bytes that a model's weights take on disk."""
+    """Return the size of a model's weights in bytes."""
     return sum(tensor.nbytes for tensor in model.state_dict().values())
 
 
 @contextlib.contextmanager
 def explain_library_errors(path: Path, needed: int) -> Iterator[None]:
-    """Act like `explain_disk_errors`, also for errors that libraries raise on a full disk."""
+    """Convert errors of writing to `UserError`, also those that libraries raise on a full disk."""
     try:
         with explain_disk_errors(path, needed):
             yield
@@ -178,14 +178,14 @@ def explain_library_errors(path: Path, needed: int) -> Iterator[None]:
             raise
         free = shutil.disk_usage(path.parent).free
         raise UserError(
-            f"cannot write {path}{size_note(needed)}: {reason}; {free} bytes are free there: make"
-            " room, or choose another directory with run_config.output_dir",
+            f"cannot write {path}{size_note(needed)} with {free} bytes free there: {reason};"
+            " make room, or choose another directory with run_config.output_dir",
             own=True,
         ) from None
 
 
 def load_checkpoint(path: Path, expected_model: str | None = None) -> Checkpoint:
-    """Load a model directory that `save_model` wrote.
+    """Load a checkpoint from a directory that `save_model` wrote.
 
     Args:
         path: The directory, such as …/best_model, or a name on the Hugging Face hub.
@@ -215,19 +215,21 @@ def load_checkpoint(path: Path, expected_model: str | None = None) -> Checkpoint
 
 
 def load_weights(path: Path, name: str) -> PairModel:
-    """Load the model of a directory; refuse weights that are missing, left over or misshapen."""
+    """Load a model; reject weights that are missing, unexpected or of a wrong shape."""
     chosen = model_class(name)
     try:
         # Not AutoConfig, which would ask to run the code that a config.json can name.
         content, _ = chosen.config_class.get_config_dict(path)
         _check_is_of(chosen, content.get("model_type"), path)
-        # Misshapen weights pass here, to be reported below in one sentence.
+        # Weights of a wrong shape pass here, to be reported below in one sentence.
         loaded: Any = chosen.from_pretrained(
             path, output_loading_info=True, ignore_mismatched_sizes=True
         )
     except _UNREADABLE as error:
         reason = excerpt(" ".join(str(error).split()) or type(error).__name__, limit=200)
-        raise UserError(f"the checkpoint {path} cannot be read: {reason}") from None
+        raise UserError(
+            f"the checkpoint {path} cannot be read: {reason}; copy the whole directory again"
+        ) from None
     model: PairModel
     model, info = loaded
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
@@ -236,14 +238,15 @@ def load_weights(path: Path, name: str) -> PairModel:
             first = excerpt(sorted(map(str, info[kind]))[0], limit=120)
             raise UserError(
                 f"the checkpoint {path} does not fit the model '{name}': {len(info[kind])}"
-                f" {kind.replace('_', ' ')}, the first is {first}"
+                f" {kind.replace('_', ' ')}, the first is {first}; give a checkpoint that this"
+                " version of the program has saved"
             )
     _move_to_aligned_memory(model)
     return model
 
 
 def _move_to_aligned_memory(model: PairModel) -> None:
-    """Copy the weights to aligned memory; as views of the file they may begin anywhere in it.
+    """Copy the weights to aligned memory, because views of the file may begin at any byte.
 
     On a CPU, matrix products of weights that do not begin at a multiple of 16 bytes differ in the
     last bit from those of the same weights elsewhere, such as in the process that trained them.
@@ -256,18 +259,18 @@ def _check_is_of(model: type[PairModel], found: object, path: Path) -> None:
     expected = model.config_class.model_type
     if found != expected:
         raise UserError(
-            f"the checkpoint {path} contradicts itself: its {CONFIG_FILE} is of the model type"
-            f" {expected}, its config.json of {excerpt(str(found))}; copy the whole directory again"
+            f"the checkpoint {path} is inconsistent: {CONFIG_FILE} names the model type {expected},"
+            f" but config.json names {excerpt(str(found))}; copy the whole directory again"
         )
 
 
 def checksums_of(path: Path) -> dict[str, str]:
-    """Compute checksums of those files of a model directory whose change could go unnoticed."""
+    """Compute the checksums of a model directory's files, so that a change can be noticed."""
     return {name: hash_file(path / name) for name in SEALED_FILES if (path / name).is_file()}
 
 
 def _read_decision(path: Path) -> Decision:
-    """Read the decision and compare the checksums that it contains.
+    """Read decision.json, and compare its checksums with those of the files.
 
     A digit of config.json (the number of heads) or a bit of the weights can change while all names
     and shapes stay the same: the model would load, but give other scores.
@@ -279,25 +282,26 @@ def _read_decision(path: Path) -> Decision:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         reason = excerpt(f"{key} {first['msg']}, not {first['input']!r}", limit=200)
-        raise UserError(f"{file} is damaged: {reason}") from None
+        raise UserError(f"{file} is damaged: {reason}; restore the file, or train again") from None
     found = checksums_of(path)
     for name in SEALED_FILES:
         if saved.files.get(name) != found.get(name):
             raise UserError(
-                f"{path / name} has changed since it was saved, so the model would give other"
-                " scores, or its training pairs are not known; restore it, or train again"
+                f"{path / name} has changed since it was saved, so the model's scores or training"
+                " pairs would be wrong; restore the file, or train again"
             )
     return Decision(**{key: value for key, value in vars(saved).items() if key != "files"})
 
 
 def choose_checkpoint(run: Run, named: str | None, stages: tuple[Stage, ...]) -> Path:
-    """Choose the model directory to start from, the same on every process.
+    """Choose the checkpoint to start from, which is the same on every process.
 
     Args:
         run: A resumed run keeps the checkpoint that it was started from.
         named: The directory, or the name on the Hugging Face hub, that the command line gives. It
-            takes precedence over the configuration's; without either, the newest is taken.
-        stages: The stages whose newest checkpoint is looked for; an earlier one takes precedence.
+            takes precedence over the configuration's checkpoint; without either, the newest
+            checkpoint is chosen.
+        stages: The stages to search for the newest checkpoint; an earlier stage takes precedence.
 
     Raises:
         UserError: No checkpoint is named, and no stage has saved one.
@@ -315,12 +319,12 @@ def choose_checkpoint(run: Run, named: str | None, stages: tuple[Stage, ...]) ->
 
 
 def newest_checkpoint(config: Config, stages: tuple[Stage, ...]) -> Path:
-    """Find the newest best model of the first of `stages` that has one, for this config's model.
+    """Find the newest best model of the first stage that has one, for the configured architecture.
 
     Models that were trained on another benchmark, species or split are left out.
 
     Raises:
-        UserError: There is none.
+        UserError: No such model exists.
     """
     wanted, others = _benchmark_of(config), set[str]()
     for stage in stages:
@@ -333,7 +337,7 @@ def newest_checkpoint(config: Config, stages: tuple[Stage, ...]) -> Path:
     places = " or ".join(str(run_directory("models", stage, config)) for stage in stages)
     only = f", only of {', '.join(sorted(others))}" if others else ""
     raise UserError(
-        f"there is no {BEST_MODEL} of {wanted} under {places}{only}; train one, or choose a model"
+        f"there is no {BEST_MODEL} of {wanted} under {places}{only}; train a model, or choose one"
         " with --checkpoint DIR"
     )
 

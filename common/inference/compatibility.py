@@ -1,4 +1,4 @@
-"""Whether a checkpoint fits the configuration and the embeddings that it is to be used with."""
+"""Check that a checkpoint fits the configuration and the embeddings that it is used with."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ MAY_CHANGE = frozenset(
 
 
 def check_same_language_model(checkpoint: Checkpoint, config: Config, store: Store) -> None:
-    """Refuse embeddings that were made by another language model than the checkpoint's.
+    """Reject embeddings of a language model other than the one used in the checkpoint's training.
 
     Raises:
-        UserError: The language model's files are not those of the training.
+        UserError: The language model's files differ from those used in training.
     """
     if store.language_model != checkpoint.decision.language_model:
         trained, given = (each.data.embeddings.model_name for each in (checkpoint.config, config))
-        reason = "its files have changed" if given == trained else f"that was {trained}"
+        reason = "its files have changed" if given == trained else f"it was trained on {trained}"
         raise UserError(
             f"{given} is not the language model that {checkpoint.path} was trained on: {reason};"
-            " set data_config.embeddings.model_name or revision to the one used in training"
+            " set data_config.embeddings.model_name or revision to the value used in training"
         )
 
 
 def check_fits(checkpoint: Checkpoint, config: Config, store: Store) -> list[str]:
-    """Refuse embeddings whose width is not that of the checkpoint's model.
+    """Reject embeddings whose width differs from the input width of the checkpoint's model.
 
     Returns:
-        The key paths of the embedding settings that differ from those of the training.
+        The key paths of the embedding settings that differ from those used in training.
 
     Raises:
         UserError: The embeddings have another width.
@@ -47,9 +47,10 @@ def check_fits(checkpoint: Checkpoint, config: Config, store: Store) -> list[str
     width, dim = checkpoint.model.config.input_dim, store.dim
     if width != dim:
         raise UserError(
-            f"the checkpoint {checkpoint.path} takes embeddings of {width} dimensions, but those"
-            f" of {given.embeddings.model_name} have {dim}; set data_config.embeddings.model_name"
-            f" to {trained.embeddings.model_name}, which it was trained on"
+            f"the checkpoint {checkpoint.path} takes embeddings of {width} dimensions, but the"
+            f" embeddings of {given.embeddings.model_name} have {dim}; set"
+            f" data_config.embeddings.model_name to {trained.embeddings.model_name}, which the"
+            " checkpoint was trained on"
         )
     differing = [
         f"data_config.embeddings.{key}"
@@ -64,7 +65,7 @@ def check_fits(checkpoint: Checkpoint, config: Config, store: Store) -> list[str
 
 
 def warn_if_differs(run: Run, checkpoint: Checkpoint, store: Store) -> None:
-    """Apply `check_fits`, and log a warning about differences that may be intended."""
+    """Check the embeddings by `check_fits`, and warn about differences from the training."""
     differing = check_fits(checkpoint, run.config, store)
     if differing:
         run.warn("embeddings_differ", keys=differing, checkpoint=checkpoint.path)
@@ -78,20 +79,21 @@ def warn_if_differs(run: Run, checkpoint: Checkpoint, store: Store) -> None:
 
 
 def warn_if_seen(run: Run, checkpoint: Checkpoint) -> None:
-    """Warn that the checkpoint was trained on proteins that this run holds out."""
+    """Warn if the checkpoint may have been trained on proteins that this run holds out."""
     before, now = checkpoint.config, run.config
     if now.data.validation.mode == "benchmark":
         return
     if (before.data.validation, before.run.seed) != (now.data.validation, now.run.seed):
         says = (
-            "its training held out other proteins than this run, so this run's are not new to the"
-            " model; train both with the same data_config.validation and run_config.seed"
+            "the checkpoint's training held out other proteins than this run, so this run's"
+            " held-out proteins are not new to the model; train both with the same"
+            " data_config.validation and run_config.seed"
         )
         run.warn("held_out_proteins_seen", checkpoint=checkpoint.path, says=says)
 
 
 def check_same_embeddings(checkpoint: Checkpoint, config: Config) -> None:
-    """Refuse settings that would embed sequences in another way than in training.
+    """Reject settings by which sequences would be embedded differently than in training.
 
     The dtype of the stored numbers may differ, because it only rounds them.
 
@@ -106,23 +108,24 @@ def check_same_embeddings(checkpoint: Checkpoint, config: Config) -> None:
     ):
         if was != now:
             raise UserError(
-                f"data_config.{key} is {now}, but {checkpoint.path} was trained with {was}: its"
+                f"data_config.{key} is {now}, but {checkpoint.path} was trained with {was}, so its"
                 " scores would be meaningless; leave the setting out"
             )
 
 
 def continue_model(checkpoint: Checkpoint, config: Config) -> PairModel:
-    """Load the checkpoint's weights into the configured model, whose dropout may differ.
+    """Create the configured model with the checkpoint's weights; only dropout rates may differ.
 
     Raises:
-        UserError: A key of `model_config` describes another model; the message names the first.
+        UserError: A key of `model_config` does not fit the weights; the message names the first.
     """
     trained = flat_values(checkpoint.config.model)
     for key, value in flat_values(config.model).items():
         if trained.get(key) != value and key not in MAY_CHANGE:
             raise UserError(
                 f"model_config.{key} is {value}, but {checkpoint.path} was trained with"
-                f" {trained.get(key)}, and its weights fit no other value; use the same value"
+                f" {trained.get(key)}, and its weights fit no other value; set the value of the"
+                " training"
             )
     model = build_model(config.model, checkpoint.model.config.input_dim)
     model.load_state_dict(checkpoint.model.state_dict())

@@ -1,9 +1,8 @@
-"""torch.compile, if the launcher asks for it: `--dynamo_backend inductor`, or accelerate's config.
+"""Compile models with torch.compile if the launcher requests it (`--dynamo_backend inductor`).
 
 Batches are ragged, and hardly two have the same shape: a model compiled as a whole would be
-recompiled for nearly every batch. So only the methods that treat each row alone
-(`PairModel.row_wise`) are compiled, with the number of rows left open, once for all batches;
-attention has its own kernels.
+recompiled for nearly every batch. So only the methods that process each row independently
+(`PairModel.row_wise`) are compiled, once for any number of rows; attention has separate kernels.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ from common.models import PairModel
 
 
 def compile_rows(model: PairModel, accelerator: Accelerator) -> int:
-    """Compile the row-wise methods of an unwrapped model in place, if the launcher asks for it.
+    """Compile the row-wise methods of an unwrapped model in place, if the launcher requests it.
 
     Returns:
-        How many methods were compiled; accelerate itself then compiles nothing.
+        The number of compiled methods. Afterwards accelerate itself compiles nothing.
     """
     plugin = accelerator.state.dynamo_plugin
     if plugin.backend == DynamoBackend.NO:

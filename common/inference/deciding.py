@@ -1,4 +1,4 @@
-"""Decide the threshold and the calibration for a checkpoint that was trained in any mode."""
+"""Determine a checkpoint's threshold and calibration as the present configuration asks."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from common.inference.thresholds import (
     needs_network,
 )
 
-# The settings that say where a benchmark is, not which one it is.
+# The settings that give the location of a benchmark, and those that identify the benchmark.
 _PLACES = ("root_dir", "functional_dir", "cache_dir", "download", "download_url")
 _IDENTITY = ("name", "species", "split_strategy")
 
 
 def decide_threshold(checkpoint: Checkpoint, config: Config, accelerator: Accelerator) -> float:
-    """Decide a checkpoint's threshold as the configuration asks; every process must call this.
+    """Determine a checkpoint's threshold as configured; every process must call this.
 
     A mode that needs no validation pairs uses the configuration alone. The threshold of any other
     mode is stored with the checkpoint; if training chose it in another way, the validation pairs
@@ -55,10 +55,10 @@ def decide_threshold(checkpoint: Checkpoint, config: Config, accelerator: Accele
 def decide_calibration(
     checkpoint: Checkpoint, config: Config, accelerator: Accelerator
 ) -> Calibration | None:
-    """Decide the calibration as the configuration asks; every process must call this.
+    """Determine a checkpoint's calibration as configured; every process must call this.
 
-    Like the threshold, it is stored with the checkpoint, or fitted now. A configured prevalence
-    replaces the stored one.
+    Like the threshold, the calibration is stored with the checkpoint, or fitted now. A configured
+    prevalence replaces the stored one.
 
     Raises:
         UserError: The validation pairs are of one class, or no proteins are held out.
@@ -129,10 +129,11 @@ def choose_threshold(
     overrides: Sequence[str],
     calibration: Calibration | None = None,
 ) -> float:
-    """Return the checkpoint's threshold, unless `--set` gives a value or a mode without validation.
+    """Return the threshold that `--set` gives, or else the checkpoint's threshold.
 
-    With a calibration, the threshold applies to calibrated probabilities: one that is given is
-    taken as it is, and the checkpoint's is converted, so that the same pairs are called.
+    `--set` can give a value, or a mode that needs no validation pairs. With a calibration, the
+    threshold applies to calibrated probabilities: a given threshold is used unchanged, and the
+    checkpoint's threshold is converted, so that the same pairs are called interactions.
     """
     wanted = config.evaluate.decision_threshold
     given = {key for key in keys_of(overrides) if key.startswith(f"{SECTION}.")}
@@ -143,13 +144,13 @@ def choose_threshold(
 
 
 def move_threshold(checkpoint: Checkpoint, calibration: Calibration | None) -> float:
-    """Convert the checkpoint's threshold to one for calibrated probabilities."""
+    """Convert the checkpoint's threshold to a threshold for calibrated probabilities."""
     threshold = checkpoint.decision.threshold
     return threshold if calibration is None else float(calibration.apply(threshold))
 
 
 def configure_as_trained(trained: Config, config: Config) -> Config:
-    """Return a configuration with the validation pairs and held-out proteins of a training run.
+    """Return the configuration with the validation pairs and held-out proteins of a training run.
 
     Args:
         trained: The configuration of the training run.

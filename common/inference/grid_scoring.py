@@ -1,8 +1,8 @@
-"""Score a grid of pairs, one stripe of rows at a time; the memory does not grow with the pairs.
+"""Score a grid of pairs in stripes of rows, so that memory does not grow with the number of pairs.
 
-The stripes and the blocks in them depend on the proteins alone, so that any number of processes,
-and a scoring that was interrupted and resumed, compute the same numbers in the same order. The
-processes take turns with the stripes; the main process receives all scores.
+The stripes and their blocks depend on the proteins alone, so that any number of processes, and a
+scoring that was interrupted and resumed, compute the same numbers in the same order. The processes
+take turns with the stripes; the main process receives all scores.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ GRIDS = 4
 
 
 class ScoredPairs(NamedTuple):
-    """Some scored pairs.
+    """Scored pairs: their proteins and their logits.
 
     Attributes:
         first: (M,) the first protein of each pair.
@@ -44,17 +44,17 @@ class ScoredPairs(NamedTuple):
     logits: Scores
 
     def select(self, which: NDArray[np.bool_] | HostInts | slice) -> ScoredPairs:
-        """Return some of the pairs."""
+        """Return the pairs that a mask, indices or a slice selects."""
         return ScoredPairs(self.first[which], self.second[which], self.logits[which])
 
 
 def score_grid(job: ScoringJob, grid: PairGrid, journal: ScoreJournal) -> Iterator[ScoredPairs]:
-    """Score all pairs of a grid; every process iterates, only the main one receives scores.
+    """Score all pairs of a grid; every process must iterate, but only the main one gets scores.
 
     Args:
         job: The model and the embeddings of the proteins, by number.
         grid: The pairs.
-        journal: Holds the stripes of an interrupted scoring; this scoring's stripes are added.
+        journal: Contains the stripes of an interrupted scoring; new stripes are appended.
     """
     stripes = plan_stripes(job, grid)
     main = job.accelerator.is_main_process
@@ -70,7 +70,7 @@ def score_grid(job: ScoringJob, grid: PairGrid, journal: ScoreJournal) -> Iterat
 
 
 def plan_stripes(job: ScoringJob, grid: PairGrid) -> list[slice]:
-    """Cut the rows into stripes of such a height that each block of a stripe is about square."""
+    """Divide the rows into stripes, whose height makes the blocks of a stripe about square."""
     lengths = job.state_lengths
     if not len(grid.rows) or not len(grid.columns):
         return []
@@ -79,14 +79,14 @@ def plan_stripes(job: ScoringJob, grid: PairGrid) -> list[slice]:
 
 
 def block_residues(job: ScoringJob) -> int:
-    """Return the size of a block: a tile's, or more if the model scores grids."""
+    """Return the maximum number of residues in a block, larger if the model scores whole grids."""
     return job.tile_residues * (GRIDS if job.model.scores_grids else 1)
 
 
 def _score_stripes(
     job: ScoringJob, grid: PairGrid, stripes: list[slice], done: int
 ) -> Iterator[tuple[slice, Scores]]:
-    """Yield the stripes from number `done` on with their logits, complete on every process."""
+    """Score the stripes from number `done` on; yield each with its logits on every process."""
     if done == len(stripes):
         return
     processes, rank = job.accelerator.num_processes, job.accelerator.process_index
@@ -127,7 +127,7 @@ def _score_block(
     taken: NDArray[np.bool_],
     logits: Tensor,
 ) -> None:
-    """Fill in the logits (h, w) of the pairs taken among h + w proteins, rows first."""
+    """Compute in place the logits (h, w) of marked pairs; `proteins` lists the rows first."""
     if job.model.scores_grids:
         logits[:] = job.model.interact_grid(states.gather(proteins, job.model), len(taken)).float()
         return

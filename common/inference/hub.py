@@ -1,7 +1,7 @@
-"""Checkpoints on the Hugging Face hub: `user/repo` or `user/repo@revision` in place of a directory.
+"""Fetch and push checkpoints on the Hugging Face hub (`user/repo` or `user/repo@revision`).
 
-Only the files that a checkpoint consists of are fetched and pushed; none of them can run code.
-Fetched files stay in the hub's own cache. A local directory of the same name takes precedence.
+Only the files of a checkpoint are fetched and pushed, none of which can run code. Fetched files
+stay in the hub's local cache. A local directory of the same name takes precedence.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 
 def is_hub_name(name: str) -> bool:
-    """Return whether a name can be a model's on the hub: `user/repo`, and no local directory."""
+    """Return whether a name has the form of a hub model, `user/repo`, and is no directory."""
     return bool(_HUB_NAME.fullmatch(name)) and not Path(name).is_dir()
 
 
 def is_hub_copy(directory: Path) -> bool:
-    """Return whether a directory is in the hub's cache, and so must not be changed."""
+    """Return whether a directory is in the hub's local cache, and so must not be changed."""
     snapshots = directory.absolute().parent
     return snapshots.name == "snapshots" and snapshots.parent.name.startswith("models--")
 
 
 def fetch_checkpoint(name: str | Path, revision: str | None = None) -> Path:
-    """Return a checkpoint's directory: the named one, or else the hub's copy, downloaded if needed.
+    """Return the directory of a checkpoint, downloading it from the hub if necessary.
 
     Args:
         name: A directory, or `user/repo` or `user/repo@revision` on the hub.
@@ -43,8 +43,8 @@ def fetch_checkpoint(name: str | Path, revision: str | None = None) -> Path:
     if not is_hub_name(str(name)):
         if revision is not None:
             raise UserError(
-                f"{name} is a path, so it has no revision; leave the revision {revision} out, or"
-                " name a model on the Hugging Face hub, user/repo"
+                f"{name} is a path, so it has no revision; leave out the revision {revision}, or"
+                " give the name of a model on the Hugging Face hub, user/repo"
             )
         return Path(name)
     repo, _, given = str(name).partition("@")
@@ -66,7 +66,7 @@ def fetch_checkpoint(name: str | Path, revision: str | None = None) -> Path:
 
 
 def pin_checkpoint(name: str) -> str:
-    """Return a hub's name with its present commit; a path is returned unchanged.
+    """Add the present commit to the name of a hub model; return a path unchanged.
 
     With the commit, all processes load the same model, and so does a run that is resumed later.
     """
@@ -88,29 +88,31 @@ def check_push(repo: str | None, public: bool, checkpoint: str | None) -> None:
     """
     if repo is None:
         if public:
-            raise UserError("--public says who may read a pushed model; give --push-to-hub too")
+            raise UserError("--public has no effect without --push-to-hub; give --push-to-hub too")
         return
     if not _HUB_NAME.fullmatch(repo) or "@" in repo:
         raise UserError(
             f"--push-to-hub {excerpt(repo)} is not the name of a model; give user/repo, where user"
-            " is your name, or your organisation's, on the Hugging Face hub"
+            " is your account or organisation on the Hugging Face hub"
         )
     if checkpoint is not None and is_hub_name(checkpoint):
         raise UserError(
-            f"--push-to-hub takes a checkpoint on this machine, but --checkpoint {checkpoint} is"
-            " on the hub already; give its directory"
+            f"--checkpoint {checkpoint} is on the hub already, but --push-to-hub needs a checkpoint"
+            " on this machine; give a directory"
         )
     if constants.HF_HUB_OFFLINE:
-        raise UserError("--push-to-hub needs the network, but HF_HUB_OFFLINE is set; unset it")
+        raise UserError(
+            "--push-to-hub needs the network, but HF_HUB_OFFLINE is set; unset HF_HUB_OFFLINE"
+        )
     if get_token() is None:
         raise UserError(
-            "--push-to-hub needs an access token that may write; set HF_TOKEN to one of"
+            "--push-to-hub needs an access token that may write; set HF_TOKEN to a token from"
             " https://huggingface.co/settings/tokens"
         )
 
 
 def push_checkpoint(directory: Path, repo: str, public: bool) -> str:
-    """Push a checkpoint's files in one commit, to a model that is created if it does not exist.
+    """Push a checkpoint's files to a hub model in one commit, creating the model if necessary.
 
     Args:
         directory: The checkpoint.
@@ -135,7 +137,8 @@ def push_checkpoint(directory: Path, repo: str, public: bool) -> str:
     except Exception as error:  # for the reason given in `fetch_checkpoint`
         raise UserError(
             f"{directory} cannot be pushed to {repo} on the Hugging Face hub ({_reason(error)});"
-            f" its results are saved, so push it later with `hf upload {repo} {directory}`"
+            " the results are saved, so push the directory later with"
+            f" `hf upload {repo} {directory}`"
         ) from None
     return str(done.commit_url)
 

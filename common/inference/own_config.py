@@ -1,4 +1,4 @@
-"""The configuration with which a checkpoint scores other proteins, in any current directory."""
+"""Load the configuration with which a checkpoint scores proteins from any current directory."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _EMBEDDINGS, PREFILTER = "data_config.embeddings", "evaluate.scoring.prefilter"
 def load_own_config(checkpoint: Path, overrides: Sequence[str] = ()) -> Config:
     """Load the configuration of a checkpoint's training, for scoring the user's own pairs.
 
-    Relative paths in it were relative to the directory of the training. If the language model is
-    not found from the current directory, it is looked for from every directory above the
-    checkpoint; the embedding cache of the directory where it is found is used if it is writable.
-    A checkpoint of the hub names a cache on another machine, in place of which the default is used.
+    Its relative paths were relative to the directory of the training. If the language model is not
+    found from the current directory, every directory above the checkpoint is searched; the
+    embedding cache of the directory with the language model is used if it is writable. A checkpoint
+    from the hub names a cache on another machine, so the default cache is used instead.
 
     Args:
         checkpoint: A best_model directory, which may be in the hub's cache.
-        overrides: `key.path=value` as `--set` takes them; their paths are left as they are.
+        overrides: `key.path=value` as `--set` takes them; their paths are not changed.
 
     Raises:
         UserError: The directory is not a checkpoint, or the configuration is not valid.
@@ -52,13 +52,13 @@ def load_own_config(checkpoint: Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def leave_to_prefilter(overrides: Sequence[str]) -> list[str]:
-    """Return those of the overrides that also apply to the prefilter's own configuration."""
+    """Return the overrides that also apply to the configuration of the prefilter."""
     shared = [text for text in overrides if text.startswith(("data_config.", "evaluate.scoring."))]
     return [*shared, f"{PREFILTER}.checkpoint=null"]
 
 
 def _find_above(model_name: str, checkpoint: Path) -> Path | None:
-    """Find the nearest directory above the checkpoint with the language model, if needed."""
+    """Find the nearest directory above the checkpoint from which the language model is found."""
     if Path(model_name).expanduser().is_dir():
         return None
     above = checkpoint.resolve().parents

@@ -1,4 +1,4 @@
-"""Metrics of pair predictions: how well scores rank the pairs, and how good the calls are.
+"""Compute metrics of pair predictions, both of the ranking by scores and of the calls.
 
 A pair is called an interaction if its probability is at least the threshold, both as float64
 (`call_pairs`). A metric that the pairs leave undefined is None, is written as an empty cell, and is
@@ -11,7 +11,7 @@ named in a warning:
 | specificity | there is no negative pair |
 | precision | nothing is called positive |
 | f1 | there is neither a positive pair nor a positive call (with either, no hit means 0) |
-| mcc | there is one class only, or all pairs are called alike |
+| mcc | there is one class only, or all pairs get the same call |
 | accuracy | there are no pairs |
 
 A defined metric equals scikit-learn's.
@@ -56,7 +56,7 @@ def pair_metrics(
         probabilities: (N,) scores of the pairs; auroc and auprc take any finite score.
         labels: (N,) zeros and ones.
         threshold: The lowest probability that is called an interaction.
-        names: The metrics wanted, of `METRIC_NAMES`, in the order of the result.
+        names: The requested metrics, from `METRIC_NAMES`, in the order of the result.
         warn: Whether to log a warning; False where pairs of one class are to be expected.
 
     Returns:
@@ -98,23 +98,23 @@ class Calls:
 
     @classmethod
     def count(cls, called: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Calls:
-        """Count calls (N,) against labels (N,)."""
+        """Count true and false calls, given the calls (N,) and the labels (N,)."""
         cells = (called & truth, called & ~truth, ~called & ~truth, ~called & truth)
         return cls(*np.array([np.count_nonzero(cell) for cell in cells], dtype=np.float64))
 
     @property
     def positives(self) -> Values:
-        """Pairs that interact."""
+        """The number of pairs that interact."""
         return self.tp + self.fn
 
     @property
     def negatives(self) -> Values:
-        """Pairs that do not interact."""
+        """The number of pairs that do not interact."""
         return self.tn + self.fp
 
     @property
     def called(self) -> Values:
-        """Pairs called interactions."""
+        """The number of pairs that are called interactions."""
         return self.tp + self.fp
 
     def compute_rates(self) -> dict[str, Values]:
@@ -131,7 +131,7 @@ class Calls:
         }
 
     def _correlate(self) -> Values:
-        """Compute Matthews' correlation coefficient (Matthews 1975): the phi of the 2 × 2 table."""
+        """Compute the Matthews correlation coefficient (Matthews 1975)."""
         # In float64: the product of the four margins of a million pairs is beyond int64.
         margins = self.called * self.positives * self.negatives * (self.tn + self.fn)
         return _divide(self.tp * self.tn - self.fp * self.fn, np.sqrt(margins))
@@ -139,14 +139,14 @@ class Calls:
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """Scored pairs, sorted by falling score to compute their metrics under many weightings at once.
+    """Pairs in descending order of their scores, to compute metrics under many weightings at once.
 
     Attributes:
         order: (N,) row numbers of the pairs, highest score first.
         truth: (N,) int32, the labels in this order.
-        ends: (L + 1,) 0, and then for each of L distinct scores, falling: how many pairs have it
-            or a higher one.
-        called: How many pairs are called interactions.
+        ends: (L + 1,) 0, and then for each of L distinct scores, in descending order, the number of
+            pairs with at least this score.
+        called: The number of pairs that are called interactions.
     """
 
     order: NDArray[np.int64]
@@ -156,7 +156,7 @@ class Ranking:
 
     @classmethod
     def of(cls, probabilities: ArrayLike, labels: ArrayLike, threshold: float) -> Ranking:
-        """Sort one or more pairs by score; the arguments are those of `pair_metrics`."""
+        """Sort pairs by score; the arguments have the same meaning as in `pair_metrics`."""
         scores, truth = check_scores(probabilities, labels)
         order = np.argsort(-scores, kind="stable")
         ends = np.flatnonzero(np.concatenate([[True], np.diff(scores[order]) != 0, [True]]))
@@ -185,7 +185,7 @@ class Ranking:
 
 
 def _accumulate(weights: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
-    """Sum the first 0, 1, … N columns: (B, N + 1)."""
+    """Compute the sums (B, N + 1) of the first 0, 1, …, N columns."""
     sums = np.zeros((len(weights), weights.shape[1] + 1), weights.dtype)
     np.cumsum(weights, axis=1, dtype=weights.dtype, out=sums[:, 1:])
     return sums
@@ -194,7 +194,7 @@ def _accumulate(weights: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
 def _rank(
     hits: NDArray[np.integer[Any]], everything: NDArray[np.integer[Any]]
 ) -> dict[str, Values]:
-    """Compute AUROC and average precision from positives and pairs down to each level, (B, L + 1).
+    """Compute AUROC and average precision from cumulative counts (B, L + 1) by descending score.
 
     All pairs of a level have one score. Average precision is the precision at the end of each
     level, weighted by the positives of the level (as in scikit-learn); the AUROC is the

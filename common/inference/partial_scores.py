@@ -1,4 +1,4 @@
-"""Scores of finished tiles on disk, from which an interrupted scoring is resumed."""
+"""Save the scores of finished tiles, so that an interrupted scoring can be resumed."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ ABANDONED_AFTER = 7 * 24 * 3600.0  # seconds
 
 @dataclass
 class PartialScores:
-    """One file per process: the logit of each planned pair, NaN where it is not known yet.
+    """The saved scores of a scoring: one file per process, with NaN for unknown logits.
 
     Attributes:
-        folder: The files' directory; files of other scorings may be there too.
+        folder: The files' directory, which may also contain files of other scorings.
         accelerator: The processes.
         identity: The digest of what is being scored; set by `load`.
     """
@@ -42,7 +42,7 @@ class PartialScores:
     identity: str = ""
 
     def load(self, identity: str, count: int) -> Scores:
-        """Read the (count,) scores that earlier runs saved; every process gets the same.
+        """Read the scores (count,) that earlier runs saved, identical on every process.
 
         Raises:
             UserError: The folder cannot be created.
@@ -56,7 +56,7 @@ class PartialScores:
         return found
 
     def save(self, scores: Scores) -> None:
-        """Replace this process's file: (count,) scores, NaN where not known.
+        """Save scores (count,), NaN where unknown, to this process's file.
 
         Raises:
             UserError: The file cannot be written.
@@ -74,7 +74,7 @@ class PartialScores:
             write_atomically(path, content)
 
     def clear(self) -> None:
-        """Delete the files of this scoring, once its scores have been written elsewhere."""
+        """Delete the files of this scoring, after its scores have been written elsewhere."""
         # Hidden files are those that a killed process was writing.
         for pattern in (f"{self.identity}.*.f32", f".{self.identity}.*.tmp"):
             for path in self.folder.glob(pattern):
@@ -101,7 +101,7 @@ class PartialScores:
 
 
 def identify(job: ScoringJob, tiles: Tiles) -> str:
-    """Compute a digest of all that the scores and their order depend on."""
+    """Compute a digest of everything that the scores and their order depend on."""
     digest = xxhash.xxh3_128(identify_model(job))
     digest.update(tiles.pairs.tobytes())
     for protein in job.data.table.proteins:
@@ -111,9 +111,9 @@ def identify(job: ScoringJob, tiles: Tiles) -> str:
 
 
 def identify_model(job: ScoringJob) -> bytes:
-    """Compute a digest of the model and of the settings that its numbers depend on.
+    """Compute a digest of the model and of the settings that its scores depend on.
 
-    Of the software, it covers the model's own file and torch's version, not the whole installation.
+    Of the software, the digest covers only the model's source file and torch's version.
     """
     model = job.model
     digest = xxhash.xxh3_128()

@@ -1,4 +1,4 @@
-"""Score pairs of one's own proteins with a checkpoint, from Python.
+"""Score pairs of your own proteins with a checkpoint, from Python.
 
     from common.inference.predictor import Predictor
 
@@ -54,12 +54,12 @@ DESCRIBE = "scoring"
 
 
 class Embedded(NamedTuple):
-    """Proteins with their embeddings.
+    """The user's proteins with their embeddings.
 
     Attributes:
         data: The proteins, sorted by id, without pairs.
-        identity: A digest of all that their embeddings depend on.
-        prefilter: The same proteins as the prefilter reads them, if there is one.
+        identity: A digest of everything that their embeddings depend on.
+        prefilter: The same proteins with the prefilter's embeddings, if there is a prefilter.
     """
 
     data: PairData
@@ -76,7 +76,7 @@ class Predictor:
         config: The configuration of its training with the user's changes.
         accelerator: The processes; all of them call the same methods.
         threshold: The lowest probability that is called an interaction.
-        calibration: Converts the model's own probabilities to those of all pairs of new proteins.
+        calibration: Converts the model's probabilities to those of all pairs of new proteins.
         prefilter: The fast model that chooses which pairs of a grid are scored, if there is one.
     """
 
@@ -96,7 +96,7 @@ class Predictor:
         *,
         revision: str | None = None,
     ) -> Self:
-        """Load a best_model directory, or a checkpoint of the Hugging Face hub.
+        """Load a best_model directory, or a checkpoint from the Hugging Face hub.
 
         Args:
             path: The directory, or else `user/repo` or `user/repo@revision` on the hub.
@@ -153,15 +153,17 @@ class Predictor:
         density: float | None = None,
         self_pairs: bool = False,
     ) -> nx.Graph:
-        """Predict the network; each edge has a `probability`, and `call` 1 if it is called, else 0.
+        """Predict an interaction network, whose edges have the attributes `probability` and `call`.
+
+        `call` is 1 if the probability reaches the checkpoint's threshold, and 0 otherwise.
 
         Args:
             sequences: The sequences of all proteins, by id.
-            queries: Pair only these with all others; by default all with all.
-            top_k: How many best partners of each protein (or query, if there are queries) to keep.
+            queries: The proteins to pair with all proteins; by default all.
+            top_k: The number of best partners to keep for each protein (or query, if given).
             threshold: The lowest probability of an edge.
-            density: The share of the pairs to keep, best first. Without any of the three limits,
-                the edges are the pairs that reach the checkpoint's own threshold.
+            density: The fraction of the pairs to keep, best first. Without any of these limits,
+                the edges are the pairs that reach the checkpoint's threshold.
             self_pairs: Whether a protein is paired with itself as well.
 
         Returns:
@@ -195,10 +197,10 @@ class Predictor:
         return graph
 
     def embed(self, sequences: Mapping[str, str]) -> Embedded:
-        """Embed proteins as in training.
+        """Compute the embeddings of proteins with the settings of the checkpoint's training.
 
         Raises:
-            UserError: The language model is not that of the training.
+            UserError: The language model differs from that of the training.
         """
         settings = self.config.data
         store = prepare_store(
@@ -223,12 +225,12 @@ class Predictor:
         pairs: NDArray[np.int64],
         partial: PartialScores | None = None,
     ) -> NDArray[np.float32]:
-        """Return logits (N,) of listed pairs (N, 2), on every process, calibrated as configured.
+        """Compute logits (N,) of a list of pairs (N, 2) on every process, calibrated as configured.
 
         Args:
             proteins: The proteins that the numbers in `pairs` stand for.
             pairs: The pairs.
-            partial: Where finished scores are kept, for another attempt at the same scoring.
+            partial: Where finished scores are saved, from which the same scoring can be resumed.
         """
         table = PairTable(proteins.data.table.proteins, pairs, np.zeros(len(pairs), np.int8))
         data = proteins.data.with_table(table)
@@ -237,18 +239,18 @@ class Predictor:
         return self.calibrate(score_pairs(model, data, settings, accelerator, DESCRIBE, partial))
 
     def calibrate(self, logits: Scores) -> Scores:
-        """Convert logits to those of the calibrated probabilities, if there is a calibration."""
+        """Convert logits to calibrated logits; without a calibration, return logits unchanged."""
         return logits if self.calibration is None else self.calibration.move_logits(logits)
 
     def shortlist(
         self, proteins: Embedded, grid: PairGrid, folder: Path | None = None
     ) -> Shortlist | None:
-        """Let the prefilter choose pairs, and log its recall; None if there is no prefilter.
+        """Choose pairs by the prefilter, and log its recall; return None without a prefilter.
 
         Args:
             proteins: The proteins that the grid's numbers stand for.
             grid: All pairs.
-            folder: Where finished scores are kept, for another attempt at the same scoring.
+            folder: Where finished scores are saved, from which the same scoring can be resumed.
         """
         fast, embedded = self.prefilter, proteins.prefilter
         if fast is None or embedded is None or not grid.count:
@@ -268,14 +270,14 @@ class Predictor:
         shortlist: Shortlist | None = None,
         folder: Path | None = None,
     ) -> Iterator[ScoredPairs]:
-        """Score a grid of proteins; yield the selected pairs on the main process.
+        """Score the pairs of a grid, and yield the selected pairs on the main process.
 
         Args:
             proteins: The proteins that the grid's numbers stand for.
             grid: The pairs.
             selection: Which of the pairs are yielded.
             shortlist: The only pairs that are scored, if there is a prefilter.
-            folder: Where finished scores are kept, for another attempt at the same scoring.
+            folder: Where finished scores are saved, from which the same scoring can be resumed.
         """
         if shortlist is None:
             scored = self.score_all(proteins, grid, folder)
@@ -290,12 +292,12 @@ class Predictor:
     def score_all(
         self, proteins: Embedded, grid: PairGrid, folder: Path | None, describe: str = DESCRIBE
     ) -> Iterator[ScoredPairs]:
-        """Score all pairs of a grid; yield them in stripes on the main process.
+        """Score all pairs of a grid, and yield the pairs in stripes on the main process.
 
         Args:
             proteins: The proteins that the grid's numbers stand for.
             grid: The pairs.
-            folder: Where finished stripes are kept, for another attempt at the same scoring.
+            folder: Where finished stripes are saved, from which the same scoring can be resumed.
             describe: The name of the work in progress bars and `progress` events.
         """
         settings = self.config.evaluate.scoring
@@ -316,12 +318,12 @@ def _check_known(names: Sequence[str], sequences: Mapping[str, str]) -> None:
     if unknown:
         raise UserError(
             f"{len(unknown)} of {len(names)} proteins have no sequence, such as"
-            f" '{excerpt(unknown[0])}'; add their sequences or leave them out"
+            f" '{excerpt(unknown[0])}'; add their sequences, or leave these proteins out"
         )
 
 
 def _identify(job: ScoringJob, proteins: Embedded, grid: PairGrid) -> str:
-    """Compute a digest of all that the scores of a grid and their order depend on."""
+    """Compute a digest of everything that the scores of a grid and their order depend on."""
     digest = xxhash.xxh3_128(identify_model(job) + proteins.identity)
     for numbers in (grid.rows, grid.columns):
         digest.update(numbers.tobytes() + b"|")

@@ -1,4 +1,4 @@
-"""The states of proteins, encoded once and held for scoring, in memory or in a mapped file.
+"""Encode proteins once, and store their states for scoring in memory or in a mapped file.
 
 The part of an interaction that depends on one protein alone (`PairModel.prepare`) is computed once
 per protein as well, if the memory allows; otherwise once per tile and protein.
@@ -25,11 +25,11 @@ from common.models.ragged import HostInts, cut, row_index, to_device
 
 @dataclass(frozen=True)
 class ProteinStates:
-    """Rows of encoded proteins, laid end to end.
+    """The states of encoded proteins, as rows laid end to end.
 
     Attributes:
         rows: (R, width) on the model's device, or in a mapped file.
-        starts: (P,) the first row of each protein; -1 if the protein is not held.
+        starts: (P,) the first row of each protein; -1 if the protein is not stored.
         lengths: (P,) rows of each protein.
         prepared: Whether `PairModel.prepare` has been applied to the rows.
         file: The mapping, if there is one.
@@ -43,7 +43,7 @@ class ProteinStates:
 
     @classmethod
     def make_room(cls, job: ScoringJob, proteins: HostInts) -> Self:
-        """Allocate the states of these proteins, in this order, within the configured memory."""
+        """Allocate storage for the states of these proteins, in this order."""
         lengths, dtype = job.state_lengths, job.state_dtype
         starts = np.full(len(lengths), -1, dtype=np.int64)
         starts[proteins] = np.cumsum(lengths[proteins]) - lengths[proteins]
@@ -58,13 +58,13 @@ class ProteinStates:
         return cls(rows, starts, lengths, fits, file)
 
     def put(self, proteins: HostInts, encoded: Tensor) -> None:
-        """Store the rows (R', width) of these proteins, which are neighbours in `rows`."""
+        """Store the rows (R', width) of these proteins, which must be adjacent in `rows`."""
         first = int(self.starts[proteins[0]])
         self.rows[first : first + len(encoded)] = encoded
         self._release()
 
     def gather(self, proteins: HostInts, model: PairModel) -> Tensor:
-        """Return these proteins' prepared rows, end to end, in the model's dtype, on its device."""
+        """Return the prepared rows of these proteins, end to end, on the model's device."""
         starts, lengths = self.starts[proteins], self.lengths[proteins]
         if self.rows.is_cuda or (lengths == 1).all():
             index = to_device(row_index(starts, lengths), self.rows.device)
@@ -77,13 +77,13 @@ class ProteinStates:
         return rows if self.prepared else model.prepare(rows)
 
     def _release(self) -> None:
-        """Return pages of the file to the system, which would count as this process's memory."""
+        """Release the file's pages in memory, which would count as this process's memory."""
         if self.file is not None and hasattr(mmap, "MADV_DONTNEED"):
             self.file.madvise(mmap.MADV_DONTNEED)
 
 
 def encode_proteins(job: ScoringJob, proteins: HostInts, unscored: HostInts) -> ProteinStates:
-    """Encode proteins, each on one process, and hold their states on all processes.
+    """Encode each protein on one process, and store its states on all processes.
 
     Args:
         job: The scoring, whose model is in eval mode.
@@ -112,7 +112,7 @@ def encode_proteins(job: ScoringJob, proteins: HostInts, unscored: HostInts) -> 
 
 
 def encode_batch(job: ScoringJob, proteins: HostInts, states: ProteinStates) -> Tensor:
-    """Encode some proteins into rows (R', width), as `states` holds them."""
+    """Encode proteins as rows (R', width), in the form in which `states` stores proteins."""
     store, names = job.data.store, job.data.table.proteins
     residues = np.concatenate([store[names[protein]] for protein in proteins.tolist()])
     rows = job.model.encode_rows(
@@ -133,14 +133,14 @@ def share_rows(
 
 
 def row_widths(model: PairModel) -> tuple[int, int]:
-    """Find the width of a state and of a prepared state."""
+    """Return the widths of a model's states and of its prepared states."""
     residue = torch.zeros(1, model.config.input_dim, device=model.device)
     state = model.encode_rows(residue, np.ones(1, dtype=np.int64))
     return state.shape[1], model.prepare(state).shape[1]
 
 
 def map_file(shape: tuple[int, int], dtype: torch.dtype) -> tuple[Tensor, mmap.mmap]:
-    """Map a file without a name, which disappears with the process.
+    """Create a memory-mapped temporary file, which is deleted when the process ends.
 
     Raises:
         UserError: The directory for temporary files has no room for it.

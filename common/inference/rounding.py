@@ -1,4 +1,4 @@
-"""Probabilities as they are written: with six significant digits, because more would be noise."""
+"""Round probabilities for output to six significant digits; more digits would be noise."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def round_digits(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def lowest_written(threshold: float) -> float:
-    """Return the lowest probability that reaches the threshold once it is written.
+    """Return the lowest probability that reaches the threshold after rounding for output.
 
-    A threshold that somebody has copied from an output has no more digits than are written there,
-    and the exact probability may be lower. Other thresholds stay as they are.
+    A threshold that a user has copied from an output is rounded, so the exact probability of the
+    pair may be lower. Thresholds with more digits are returned unchanged.
     """
     if threshold <= 0 or _round(threshold) != threshold:
         return threshold

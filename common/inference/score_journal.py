@@ -1,7 +1,7 @@
-"""The scores of finished stripes on disk, in their order, from which a scoring is resumed.
+"""Append the scores of finished stripes to a file, from which a scoring can be resumed.
 
-Stripes are only ever appended, each with its length and checksum; a stripe that a killed process
-left incomplete is recognized and cut off. Only the main process writes and reads.
+Stripes are only appended, each with its length and checksum; a stripe that a killed process left
+incomplete is detected and removed. Only the main process writes and reads.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _SUFFIX = ".scores"
 
 @dataclass
 class ScoreJournal:
-    """An append-only file of logits, stripe after stripe.
+    """An append-only file that contains the logits of finished stripes.
 
     Attributes:
-        path: The file; None to keep nothing.
-        stripes: How many stripes the file held when it was opened, the same on every process.
-        pairs: How many scores these stripes have.
+        path: The file; None to save nothing.
+        stripes: The number of stripes in the file when it was opened, the same on every process.
+        pairs: The number of scores in these stripes.
     """
 
     path: Path | None = None
@@ -40,12 +40,12 @@ class ScoreJournal:
 
     @classmethod
     def open(cls, folder: Path, identity: str, accelerator: Accelerator) -> Self:
-        """Open the journal of a scoring; those of other scorings in the folder are deleted.
+        """Open the journal of a scoring, and delete the journals of other scorings in the folder.
 
         Args:
             folder: An existing folder.
-            identity: A digest of all that the scores and their order depend on.
-            accelerator: The processes; every one calls this.
+            identity: A digest of everything that the scores and their order depend on.
+            accelerator: The processes; every process calls this.
 
         Raises:
             UserError: The file cannot be written.
@@ -65,7 +65,7 @@ class ScoreJournal:
         return cls(path if accelerator.is_main_process else None, stripes, pairs)
 
     def read(self) -> Iterator[Scores]:
-        """Yield the stripes that the file held when opened, on the main process only."""
+        """Yield on the main process the stripes that the file contained when it was opened."""
         if self.path is None or not self.stripes:
             return
         with self.path.open("rb") as file:
@@ -75,7 +75,7 @@ class ScoreJournal:
                 yield stripe
 
     def append(self, logits: Scores) -> None:
-        """Add the next stripe.
+        """Append the logits of the next stripe.
 
         Raises:
             UserError: The disk is full.
@@ -88,7 +88,7 @@ class ScoreJournal:
 
 
 def _cut_off_damage(path: Path) -> tuple[int, int]:
-    """Truncate the file after its last whole stripe; return how many stripes and scores it has."""
+    """Truncate a file after its last complete stripe; return its number of stripes and scores."""
     stripes = pairs = end = 0
     with path.open("a+b") as file:
         file.seek(0)
@@ -99,7 +99,7 @@ def _cut_off_damage(path: Path) -> tuple[int, int]:
 
 
 def _next(file: IO[bytes]) -> Scores | None:
-    """Read the next whole stripe; None at the end, or where the file is damaged."""
+    """Read the next complete stripe; return None at the end of the file or at damaged data."""
     head = file.read(_HEAD.size)
     if len(head) < _HEAD.size:
         return None

@@ -1,8 +1,8 @@
-"""Score many pairs: every protein is encoded once, every undirected pair computed once, in tiles.
+"""Score many pairs: encode every protein once, and score every undirected pair once, in tiles.
 
 The contents of a tile or an encoding batch depend on the pairs alone, never on the number of
-processes, which only share the work. So one process and two compute the same numbers from the same
-tensors, to the last bit, and so does a scoring that was interrupted and resumed.
+processes, which only divide the work. So one process and two processes compute the same numbers
+from the same tensors, to the last bit, and so does a scoring that was interrupted and resumed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def score_pairs(
     describe: str = "scoring",
     partial: PartialScores | None = None,
 ) -> Scores:
-    """Return the logits (N,) of all pairs of `data`, in their order, complete on every process.
+    """Compute the logits (N,) of all pairs of `data`, in their order; all processes return all.
 
     Args:
         model: The unwrapped model; it is put into eval mode meanwhile.
@@ -69,7 +69,7 @@ def score_pairs(
 
 
 def probabilities(logits: Scores) -> NDArray[np.float64]:
-    """Convert logits to probabilities, in float64; in float32 the highest ones would be equal.
+    """Convert logits to probabilities in float64, because in float32 the highest would be equal.
 
     Raises:
         UserError: A logit is not finite.
@@ -80,7 +80,7 @@ def probabilities(logits: Scores) -> NDArray[np.float64]:
 
 
 def check_finite(logits: Scores) -> None:
-    """Refuse the scores of a model that overflows.
+    """Check that all logits of a model are finite.
 
     Raises:
         UserError: A logit is not finite.
@@ -89,7 +89,7 @@ def check_finite(logits: Scores) -> None:
     if unusable:
         raise UserError(
             f"the model gives {unusable} of {len(logits)} pairs scores that are not finite; launch"
-            " without fp16 and with evaluate.scoring.state_dtype: auto, or train it again"
+            " without fp16 and with evaluate.scoring.state_dtype: auto, or train the model again"
         )
 
 
@@ -117,7 +117,7 @@ def own_tiles(job: ScoringJob, tiles: Tiles, unscored: Sequence[int]) -> Iterato
 
 @dataclass
 class ScoreSheet:
-    """Logits of the planned pairs: those known from an earlier run, and those of this process.
+    """The logits of the planned pairs, known from an earlier run or computed by this process.
 
     Attributes:
         tiles: The plan.
@@ -143,7 +143,7 @@ class ScoreSheet:
         self.added = torch.zeros(count, device=self.accelerator.device)
 
     def keep_in(self, partial: PartialScores, identity: str) -> None:
-        """Start from the logits that the same scoring saved in `partial`; save new ones there."""
+        """Load the logits that this scoring saved in `partial` before; save new logits there."""
         self.known, self.partial = partial.load(identity, len(self.known)), partial
         kept = int(np.isfinite(self.known).sum())
         if kept:
@@ -151,7 +151,7 @@ class ScoreSheet:
 
     @contextmanager
     def saving_when_paused(self) -> Iterator[None]:
-        """Save the logits added so far if a signal ends the work."""
+        """Save the logits added so far if a signal interrupts this block."""
         try:
             yield
         except Paused:
@@ -159,12 +159,12 @@ class ScoreSheet:
             raise
 
     def unscored(self) -> list[int]:
-        """List the tiles with a pair whose logit is not known."""
+        """List the tiles that contain a pair without a known logit."""
         unknown = np.isnan(self.known)
         return [i for i, piece in enumerate(self.tiles.slices) if unknown[piece].any()]
 
     def enter(self, tile: int, logits: Tensor) -> None:
-        """Add a tile's logits."""
+        """Add the logits of a tile; save the new logits if they were last saved a minute ago."""
         self.added[self.tiles.slices[tile]] = logits
         self.unsaved.append(tile)
         if self.partial is not None and time.monotonic() - self.saved_at > SAVE_EVERY:
@@ -181,7 +181,7 @@ class ScoreSheet:
         self.unsaved, self.saved_at = [], time.monotonic()
 
     def complete(self, unscored: Sequence[int]) -> Scores:
-        """Return the logits of all processes, (M,); every process must call this."""
+        """Combine the logits (M,) of all processes; every process must call this."""
         self.save()
         # Every pair was scored by one process and is zero on the others, so their sum is exact.
         total = self.accelerator.reduce(self.added, reduction="sum").cpu().numpy()

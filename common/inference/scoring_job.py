@@ -1,4 +1,4 @@
-"""A scoring job: a model, its pairs, its settings, and the sizes that follow from them."""
+"""A scoring job: a model, pairs and settings, and the sizes that are derived from them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from common.models.ragged import HostInts
 GIB = 2**30
 CPU_MEMORY_GIB = 4.0
 GPU_SHARE = 0.8
-# Large enough to use a device fully, small enough to show progress and to need little memory.
+# Tiles large enough to use a device fully, but small enough to need little memory.
 CPU_TILE, GPU_TILE = 2**14, 2**16
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
 class ScoringJob:
-    """A model, the pairs to score, and the settings.
+    """A model, the pairs to score with it, and the settings of the scoring.
 
     Attributes:
         model: The unwrapped model.
@@ -52,21 +52,21 @@ class ScoringJob:
 
     @property
     def tile_residues(self) -> int:
-        """The highest number of residues that are encoded, or interact, at the same time."""
+        """The maximum number of residues that are encoded, or scored in pairs, at the same time."""
         if self.settings.tile_residues != "auto":
             return self.settings.tile_residues
         return GPU_TILE if self.accelerator.device.type == "cuda" else CPU_TILE
 
     @property
     def state_dtype(self) -> torch.dtype:
-        """The dtype of held states; by default the dtype that the model computes in."""
+        """The dtype of stored states; by default the dtype in which the model computes."""
         if self.settings.state_dtype != "auto":
             return DTYPES[self.settings.state_dtype]
         return computing_dtype(self.accelerator)
 
     @property
     def state_bytes(self) -> float:
-        """Memory for states: half of what scoring may use; the other half is for work on tiles."""
+        """The bytes for states: half of the memory for scoring; tiles use the other half."""
         if self.settings.memory_gib != "auto":
             return self.settings.memory_gib * GIB / 2
         device = self.accelerator.device
@@ -86,7 +86,7 @@ class ScoringJob:
             self.model.train(was_training)
 
     def explaining_memory(self, task: str, proteins: HostInts) -> AbstractContextManager[None]:
-        """Report in one sentence if these proteins of the table do not fit into memory."""
+        """Convert an out-of-memory error within a block to a `UserError` about these proteins."""
         remedy = (
             "lower evaluate.scoring.tile_residues (now"
             f" {self.tile_residues}) or evaluate.scoring.memory_gib"
@@ -94,5 +94,5 @@ class ScoringJob:
         return explain_out_of_memory(task, self.data.protein_lengths[proteins], remedy)
 
     def progress(self, total: int, unit: str) -> LongWork:
-        """Create a progress bar for all processes' work, shown and logged by the main one."""
+        """Create the progress report of all processes' work, which the main process shows."""
         return LongWork(self.describe, total, unit, shown=self.accelerator.is_main_process)

@@ -1,8 +1,8 @@
-"""Select which scored pairs are kept as they stream by: all, the likely ones, or the best ones.
+"""Select the pairs to keep from a stream of scored pairs: all, the likely or the best pairs.
 
-A selection takes pairs as they are scored and yields those to keep, at once or at the end, in the
-order in which they came. Its memory does not grow with the number of scored pairs. Among equal
-scores the order of the proteins decides, so that nothing depends on chance.
+A selection takes pairs as they are scored and yields the pairs to keep, at once or at the end, in
+the order of scoring. Its memory does not grow with the number of scored pairs. Among equal scores
+the order of the proteins decides, so that nothing depends on chance.
 """
 
 from __future__ import annotations
@@ -26,42 +26,42 @@ from common.models.ragged import HostInts
 Keys = NDArray[np.uint64]
 
 _LOW = np.uint64(0xFFFFFFFF)
-# The number of pairs that a selection which has collected them yields at a time.
+# The number of collected pairs that a selection yields at a time.
 _PIECE = 1 << 20
 _SPARE = 1 << 20
 
 
 class Selection(Protocol):
-    """Keeps some of the pairs that it is given."""
+    """Interface of the selections, which take scored pairs and yield the pairs to keep."""
 
     def take(self, pairs: ScoredPairs) -> Iterator[ScoredPairs]:
-        """Look at the next pairs; yield those that are certain to be kept."""
+        """Take the next scored pairs, and yield the pairs that are certain to be kept."""
 
     def finish(self) -> Iterator[ScoredPairs]:
-        """Yield the kept pairs that have not been yielded yet, after all have been taken."""
+        """Yield the remaining pairs to keep, after all scored pairs have been taken."""
 
 
 @dataclass
 class Likely:
-    """Keeps the pairs that reach a probability, or all pairs if no limit is given."""
+    """Keeps the pairs whose probability reaches a threshold, or all pairs without a threshold."""
 
     threshold: float | None = None
 
     def take(self, pairs: ScoredPairs) -> Iterator[ScoredPairs]:
-        """Yield the pairs that reach the probability."""
+        """Yield the pairs whose probability reaches the threshold."""
         yield pairs if self.threshold is None else select_called(pairs, self.threshold)
 
     def finish(self) -> Iterator[ScoredPairs]:
-        """Yield nothing, because no pairs are held back."""
+        """Yield nothing, because `take` has already yielded all pairs to keep."""
         yield from ()
 
 
 @dataclass
 class Best:
-    """Keeps the `count` best of all pairs; among equal scores, those that come first.
+    """Keeps the `count` best pairs; among pairs of equal scores, the first ones are kept.
 
     Attributes:
-        count: How many to keep.
+        count: The number of pairs to keep.
         threshold: The lowest probability of a kept pair, if there is a limit.
     """
 
@@ -71,25 +71,25 @@ class Best:
     _lowest: float = -math.inf
 
     def take(self, pairs: ScoredPairs) -> Iterator[ScoredPairs]:
-        """Hold those pairs that may be among the best."""
+        """Store the pairs that may be among the best, and yield nothing yet."""
         if self.threshold is not None:
             pairs = select_called(pairs, self.threshold)
         self.hold(pairs)
         yield from ()
 
     def finish(self) -> Iterator[ScoredPairs]:
-        """Yield the best pairs, in the order in which they came."""
+        """Yield the best pairs in the order in which they were scored."""
         if self._held:
             yield from _pieces(self.best())
 
     def hold(self, pairs: ScoredPairs) -> None:
-        """Hold those pairs that may be among the best."""
+        """Store the pairs that may be among the best."""
         self._held.append(pairs.select(pairs.logits > self._lowest))
         if sum(len(piece.logits) for piece in self._held) > self.count + _SPARE:
             self.best()
 
     def best(self) -> ScoredPairs:
-        """Drop all held pairs but the best; return these in the order in which they came."""
+        """Discard all stored pairs except the best, and return the best in order of scoring."""
         pairs = ScoredPairs(*map(np.concatenate, zip(*self._held, strict=True)))
         surplus = len(pairs.logits) - self.count
         if surplus > 0:
@@ -103,13 +103,13 @@ class Best:
 
 
 class BestPartners:
-    """Keeps the `count` best pairs of every protein of the rows, each pair once.
+    """Keeps the `count` best pairs of every protein that has a row, without duplicates.
 
-    Each protein and partner is held as one number: the logit in its upper half, as an integer that
-    sorts alike, and the partner in its lower half, so that one partition finds the best.
+    Each partner of a protein is stored as one integer, whose upper half sorts like the logit and
+    whose lower half is the partner, so that one partition finds the best partners.
 
     Args:
-        count: How many partners to keep for each protein.
+        count: The number of partners to keep for each protein.
         grid: The pairs that are scored.
         threshold: The lowest probability of a kept pair, if there is a limit.
     """
@@ -120,7 +120,7 @@ class BestPartners:
         self.lowest: Keys = np.zeros(len(grid.rows), np.uint64)
 
     def take(self, pairs: ScoredPairs) -> Iterator[ScoredPairs]:
-        """Hold those pairs that are among the best of either protein."""
+        """Store the pairs that are among the best of one of their proteins; yield nothing yet."""
         if self.threshold is not None:
             pairs = select_called(pairs, self.threshold)
         if len(pairs.logits):
@@ -149,8 +149,8 @@ class BestPartners:
         self._merge(owners[has_row], block.T[has_row])
 
     def _merge(self, rows: HostInts, block: Keys) -> None:
-        """Merge candidates (n, m) into the best partners of these n rows; 0 means no candidate."""
-        # After a few stripes, hardly any candidate is better than the held ones, so few are left.
+        """Merge candidates (n, m) into the best partners of n rows; a 0 is not a candidate."""
+        # After a few stripes, hardly any candidate is better than the stored partners.
         row, column = np.nonzero(block > self.lowest[rows, None])
         if not len(row):
             return
@@ -164,7 +164,7 @@ class BestPartners:
         self.lowest[rows[changed]] = kept.min(axis=1)
 
     def finish(self) -> Iterator[ScoredPairs]:
-        """Yield the kept pairs, by row and column."""
+        """Yield the pairs to keep, sorted by row and column."""
         grid = self.grid
         row, slot = np.nonzero(self.keys)
         keys = self.keys[row, slot]
@@ -179,14 +179,14 @@ class BestPartners:
 
 
 def select_of_grid(wish: Wish, grid: PairGrid) -> Selection:
-    """Create the selection of the wanted pairs among those of a grid."""
+    """Create the selection that applies the user's limits to the pairs of a grid."""
     if wish.top_k is not None:
         return BestPartners(min(wish.top_k, len(grid.columns)), grid, wish.threshold)
     return select_of_list(wish, grid.count)
 
 
 def select_of_list(wish: Wish, count: int) -> Selection:
-    """Create the selection of the wanted pairs among `count` listed ones."""
+    """Create the selection that applies the user's limits to a list of `count` pairs."""
     if wish.top_k is not None:
         return Best(wish.top_k, wish.threshold)
     if wish.density is not None:
@@ -206,7 +206,7 @@ def _pieces(pairs: ScoredPairs) -> Iterator[ScoredPairs]:
 
 
 def _to_ordered(logits: Scores) -> Keys:
-    """Convert logits to integers that sort alike, in the upper 32 bits; none of them is zero."""
+    """Convert logits to non-zero integers of the same order that use only the upper 32 bits."""
     bits = (logits + np.float32(0)).view(np.uint32)  # The sum turns -0 into 0.
     negative = bits >> 31 == 1
     ordered = np.where(negative, ~bits, bits | np.uint32(1 << 31))

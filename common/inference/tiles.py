@@ -1,7 +1,7 @@
-"""The plan of a scoring: every undirected pair once, in tiles of pairs that share proteins.
+"""Plan a scoring: divide the distinct undirected pairs into tiles of pairs with common proteins.
 
-A plan depends on the pairs and the proteins' lengths alone, never on the number of processes or on
-what was scored before, so that a pair is always computed together with the same others.
+A plan depends only on the pairs and the proteins' lengths, never on the number of processes or on
+what was scored before, so that a pair is always computed together with the same other pairs.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ LINEAR = 512
 
 @dataclass(frozen=True)
 class Tiles:
-    """Distinct pairs in the order of their tiles.
+    """The plan of a scoring: the distinct pairs, tile by tile.
 
     Attributes:
         pairs: (M, 2) proteins of each distinct pair, the longer one first.
         slices: The slice of `pairs` of each tile.
-        places: (N,) the index into `pairs` of each pair that was asked for.
+        places: (N,) the index into `pairs` of each requested pair.
         costs: One number per tile, proportional to its work.
     """
 
@@ -38,7 +38,7 @@ class Tiles:
     costs: NDArray[np.float64]
 
     def proteins(self, tiles: Sequence[int] | None = None) -> HostInts:
-        """Return the distinct proteins of some tiles, or of all."""
+        """Return the distinct proteins of these tiles, or of all tiles."""
         if tiles is None:
             return np.unique(self.pairs)
         return np.unique(np.concatenate([self.pairs[self.slices[tile]] for tile in tiles]))
@@ -55,12 +55,12 @@ class Tiles:
 
 
 def plan_tiles(pairs: HostInts, lengths: HostInts, tile_residues: int) -> Tiles:
-    """Cut pairs into tiles of at most `tile_residues` residues, both sides counted.
+    """Divide pairs into tiles of at most `tile_residues` residues, summed over both proteins.
 
-    Proteins are ranked by length. A stripe is a few proteins of neighbouring rank, as the longer
-    partner; along a stripe the shorter partner's rank rises. Where all pairs of a set are wanted,
-    a tile is thus a square of a few proteins by a few; else its proteins are at least of similar
-    length.
+    Proteins are ranked by length. A stripe contains the pairs of which the longer partner is one of
+    a few proteins of neighbouring rank; along a stripe the shorter partner's rank rises. If all
+    pairs of a set are scored, a tile thus contains all pairs of a few proteins with a few others;
+    otherwise its proteins at least have similar lengths.
 
     Args:
         pairs: (N, 2) protein numbers; pairs may repeat, in either order.
@@ -85,7 +85,7 @@ def plan_tiles(pairs: HostInts, lengths: HostInts, tile_residues: int) -> Tiles:
 
 
 def _stripe_height(sizes: HostInts, tile_residues: int) -> int:
-    """Choose how many longer partners a stripe has, so that a complete set's tiles are square."""
+    """Choose the number of longer partners per stripe that makes tiles of a full set square."""
     pairs = tile_residues * len(sizes) / max(int(sizes.sum()), 1)
     return max(1, round(math.sqrt(pairs)))
 

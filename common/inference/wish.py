@@ -1,4 +1,7 @@
-"""Which of the scored pairs a user wants. This module imports no slow library."""
+"""The user's limits on the scored pairs to keep: number of partners, threshold, density.
+
+This module imports no slow library.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,12 @@ from common.errors import UserError
 
 @dataclass(frozen=True)
 class Wish:
-    """Which of the scored pairs are wanted; without any limit, all are.
+    """The user's limits on the scored pairs to keep; without a limit, all pairs are kept.
 
     Attributes:
-        top_k: The number of best partners of each protein, or of best pairs among listed ones.
-        threshold: The lowest probability of a wanted pair.
-        density: The share of the scored pairs that is wanted, best first.
+        top_k: The number of best partners of each protein, or of best pairs in a list of pairs.
+        threshold: The lowest probability of a kept pair.
+        density: The fraction of the scored pairs to keep, best first.
     """
 
     top_k: int | None = None
@@ -25,29 +28,29 @@ class Wish:
     def __post_init__(self) -> None:
         if self.density is not None and (self.top_k is not None or self.threshold is not None):
             raise UserError(
-                "a density selects pairs by itself; leave out the number of partners (top-k) and"
-                " the threshold, or leave out the density"
+                "a density cannot be combined with a number of partners (top-k) or a threshold;"
+                " leave out the density, or the other limits"
             )
         for name, value in (("threshold", self.threshold), ("density", self.density)):
             if value is not None and not 0 <= value <= 1:
-                raise UserError(f"the {name} {value} is not between 0 and 1; choose another one")
+                raise UserError(f"the {name} is {value}, but must be between 0 and 1")
         if self.top_k is not None and self.top_k < 1:
-            raise UserError(f"top-k {self.top_k} is not at least 1; choose a larger one")
+            raise UserError(f"top-k is {self.top_k}, but must be at least 1")
 
     def check_prefilter(self, settings: PrefilterConfig) -> None:
-        """Reject a density that needs more pairs than a prefilter keeps.
+        """Reject a density that needs more pairs than the prefilter lets pass.
 
         Raises:
-            UserError: The density is too high; the message names both shares.
+            UserError: The density is too high; the message names both fractions.
         """
         if settings.checkpoint is not None and (self.density or 0) > settings.share:
             raise UserError(
-                f"the density {self.density} needs more pairs than the prefilter's share of"
-                f" {settings.share} lets be scored; raise the share (--share, or"
-                " evaluate.scoring.prefilter.share) or lower the density"
+                f"the density {self.density} needs more pairs than the fraction {settings.share}"
+                " that the prefilter lets pass; raise this fraction (--share, or"
+                " evaluate.scoring.prefilter.share), or lower the density"
             )
 
     @property
     def is_open(self) -> bool:
-        """Whether all pairs are wanted."""
+        """Whether no limit is set, so that all pairs are kept."""
         return self == Wish()

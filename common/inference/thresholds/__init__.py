@@ -1,9 +1,9 @@
-"""Decision thresholds: the lowest probability of a pair that is called an interaction.
+"""Choose decision thresholds, the lowest probability at which a pair is called an interaction.
 
-A threshold mode is a `ThresholdMode` in `common.registry.THRESHOLD_MODES`, in a file of its own
-here. Training applies the configured mode after every epoch and stores the threshold and the mode's
-name with the checkpoint; evaluation takes the stored threshold, or chooses one if the checkpoint
-was trained in another mode (`common.inference.deciding`).
+A threshold mode is a `ThresholdMode` in `common.registry.THRESHOLD_MODES`, each in a separate file
+of this folder. Training applies the configured mode after every epoch and stores the threshold and
+the mode's name with the checkpoint; evaluation uses the stored threshold, or chooses a threshold if
+the checkpoint was trained in another mode (`common.inference.deciding`).
 
 This module does not import torch at its top, so that the scripts can ask a mode what it needs
 without waiting for torch.
@@ -31,12 +31,12 @@ SECTION = "evaluate.decision_threshold"
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """The evidence from which a mode chooses a threshold.
+    """The scored validation pairs and further data from which a mode chooses a threshold.
 
     Attributes:
         scores: (N,) the model's probabilities of the monitored validation pairs, of all their sets.
-        labels: (N,) their labels, 0 or 1.
-        prevalence: The share of pairs of new proteins that interact, as `evaluate.prevalence` says;
+        labels: (N,) the labels of these pairs, 0 or 1.
+        prevalence: The fraction of pairs of new proteins that interact (`evaluate.prevalence`);
             None if it is to be computed and no proteins are held out.
         sample: Pairs that represent the network of held-out proteins, for a mode that draws them.
         sample_scores: (M,) the model's probabilities of the pairs of `sample`.
@@ -51,7 +51,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Choice:
-    """A threshold, and the numbers that it assumes of new proteins, such as their density."""
+    """A chosen threshold, and the numbers that it assumes for new proteins, such as a density."""
 
     threshold: float
     assumed: dict[str, float] = field(default_factory=dict)
@@ -59,17 +59,18 @@ class Choice:
 
 @dataclass(frozen=True)
 class ThresholdMode:
-    """One way to choose the threshold.
+    """A method of choosing the threshold, and the data that this method needs.
 
     Attributes:
         choose: Chooses the threshold.
         keys: The keys of `evaluate.decision_threshold` that the mode reads, beside `mode`.
-        needs_validation: Whether it needs the scored validation pairs; if not, its threshold
+        needs_validation: Whether the mode needs the scored validation pairs; if not, the threshold
             follows from the configuration alone, and `choose` may be given an empty `Evidence`.
         needs_both_classes: Whether the validation pairs must be of both classes.
-        needs_network: Whether it needs proteins that no training pair contains, and their network.
-        sample: Draws the pairs of these proteins that it needs scored, if any.
-        meaning: What is special about its threshold, for people who do not know the mode.
+        needs_network: Whether the mode needs the network of proteins that no training pair
+            contains.
+        sample: Draws the pairs of these proteins that must be scored, if any.
+        meaning: A description of the threshold for people who do not know the mode.
     """
 
     choose: Callable[[DecisionThresholdConfig, Evidence], Choice]
@@ -78,17 +79,17 @@ class ThresholdMode:
     needs_both_classes: bool = False
     needs_network: bool = False
     sample: Callable[[Config, HeldOut], NetworkSample] | None = None
-    meaning: str = "chosen in a way of its own"
+    meaning: str = "a mode without a description"
 
 
 def mode_of(settings: DecisionThresholdConfig) -> ThresholdMode:
-    """Return the configured mode."""
+    """Return the configured threshold mode."""
     mode: ThresholdMode = THRESHOLD_MODES.get(settings.mode)
     return mode
 
 
 def needs_network(config: Config) -> str:
-    """Name the setting that needs the network of held-out proteins; return "" if there is none."""
+    """Return the setting that needs the network of held-out proteins, or "" if none needs it."""
     evaluate = config.evaluate
     if mode_of(evaluate.decision_threshold).needs_network:
         return f"{SECTION}.mode: {evaluate.decision_threshold.mode}"
@@ -98,13 +99,13 @@ def needs_network(config: Config) -> str:
 
 
 def draw_sample(config: Config, held_out: HeldOut | None) -> NetworkSample | None:
-    """Draw the pairs of held-out proteins that the configured mode needs scored, if any."""
+    """Draw the pairs of held-out proteins whose scores the configured mode needs, if any."""
     draw = mode_of(config.evaluate.decision_threshold).sample
     return draw(config, held_out) if draw is not None and held_out is not None else None
 
 
 def assume_prevalence(config: Config, held_out: HeldOut | None) -> float | None:
-    """Return the configured prevalence; for `auto`, that of the network of held-out proteins."""
+    """Return the configured prevalence, or for `auto` the prevalence among held-out proteins."""
     configured = config.evaluate.prevalence
     if configured != "auto":
         return configured
@@ -134,7 +135,7 @@ def check_threshold(settings: DecisionThresholdConfig, overridden: Collection[st
 
 
 def check_classes(evaluate: EvaluateConfig, labels: NDArray[np.generic]) -> None:
-    """Reject validation pairs of one class if the threshold's mode or the calibration needs both.
+    """Reject validation pairs of one class if the threshold or calibration needs both classes.
 
     Raises:
         UserError: The pairs are of one class only.
@@ -144,13 +145,13 @@ def check_classes(evaluate: EvaluateConfig, labels: NDArray[np.generic]) -> None
     settings = evaluate.decision_threshold
     if mode_of(settings).needs_both_classes:
         raise UserError(
-            "the validation pairs are of one class only, which leaves the threshold mode"
-            f" {settings.mode} undefined; set {SECTION}.mode: fixed"
+            "the validation pairs are of one class only, but the threshold mode"
+            f" {settings.mode} needs both classes; set {SECTION}.mode: fixed"
         )
     if evaluate.calibration != "none":
         raise UserError(
-            "the validation pairs are of one class only, which leaves the temperature undefined;"
-            " set evaluate.calibration: none"
+            "the validation pairs are of one class only, but fitting the temperature needs both"
+            " classes; set evaluate.calibration: none"
         )
 
 
@@ -166,7 +167,7 @@ def call_pairs(probabilities: ArrayLike, threshold: float) -> NDArray[np.bool_]:
 def check_scores(
     probabilities: ArrayLike, labels: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Convert scores to float64 (N,) and labels to truth values (N,).
+    """Convert scores to float64 (N,) and labels to booleans (N,), after checking both.
 
     Raises:
         ValueError: Scores that are not finite, labels other than 0 and 1, or lengths that differ.

@@ -1,6 +1,6 @@
-"""The threshold mode `best_f1_on_valid`: the best F1 on the monitored validation pairs.
+"""The threshold mode `best_f1_on_valid`, which maximises F1 on the monitored validation pairs.
 
-Half of these pairs interact, but only a few in a hundred of all pairs of new proteins: the network
+Half of these pairs interact, but only a few percent of all pairs of new proteins, so the network
 that such a threshold predicts is far too dense. For networks, use `match_density`.
 """
 
@@ -17,7 +17,7 @@ from common.inference.thresholds.levels import Levels
 def best_f1_threshold(probabilities: ArrayLike, labels: ArrayLike) -> float:
     """Find the threshold whose calls have the highest F1.
 
-    Of several best thresholds the highest is taken, which calls the fewest pairs.
+    Of several best thresholds the highest is chosen, which calls the fewest pairs interactions.
 
     Args:
         probabilities: (N,) scores of the pairs.

@@ -1,4 +1,4 @@
-"""The threshold mode `fixed`: the configured value."""
+"""The threshold mode `fixed`, which uses the configured value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The possible thresholds for a set of scores: one between each distinct score and the next."""
+"""The possible thresholds for a set of scores, one below each distinct score."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 @dataclass(frozen=True, eq=False)
 class Levels:
-    """The distinct scores, highest first: a threshold calls the pairs of the first few.
+    """The distinct scores in descending order, of which a threshold includes the first few.
 
     Attributes:
         scores: (L,) the distinct scores.
@@ -22,20 +22,20 @@ class Levels:
 
     @classmethod
     def of(cls, scores: NDArray[np.float64]) -> Levels:
-        """Find the levels of the scores (N,) of pairs."""
+        """Group pairs with the scores (N,) into levels of equal scores."""
         falling, places = np.unique(-scores, return_inverse=True)
         return cls(-falling, places)
 
     def add_up(self, weights: ArrayLike) -> NDArray[np.float64]:
-        """Sum the weights (N,) of the pairs that lie at or above each level; (L,)."""
+        """Sum the weights (N,) of the pairs at or above each level: (L,)."""
         given = np.asarray(weights, dtype=np.float64)
         return np.cumsum(np.bincount(self._places, given, len(self.scores)))
 
     def threshold(self, level: int) -> float:
-        """Return the threshold that calls the pairs down to a level, counted from 0.
+        """Return the threshold that includes the pairs down to a level, counted from 0.
 
-        It lies midway between this score and the next one below it (or zero), so that rounding
-        noise in a score does not change which pairs are called.
+        The threshold lies midway between this score and the next lower score (or zero), so that
+        rounding noise in a score does not change which pairs are called interactions.
         """
         high = float(self.scores[level])
         last = level + 1 == len(self.scores)

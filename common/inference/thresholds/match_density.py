@@ -1,12 +1,12 @@
-"""The threshold mode `match_density`: the predicted network is as dense as a network should be.
+"""The threshold mode `match_density`, which gives the predicted network a realistic density.
 
-If `density` is a number, this share of all pairs of held-out proteins is called. With `auto`,
-the relative density is 1 over node sets of these proteins, drawn by walks of the kind that is
-judged: as many pairs are called as interact there (`common.data.network_sample`). Calling as many
-pairs as interact over *all* pairs would make the judged node sets only about half as dense as they
-really are, because walks collect more interactions than called pairs.
+If `density` is a number, this fraction of all pairs of held-out proteins is called interactions.
+With `auto`, as many pairs are called interactions as there are in node sets of these proteins,
+which are drawn by the evaluated kind of walk (`common.data.network_sample`): the relative density
+is 1. Calling as many pairs as interact over *all* pairs would make the evaluated node sets only
+about half as dense as they really are, because walks collect more interactions than called pairs.
 
-If several kinds of walk are judged, `auto` takes the geometric mean of their relative densities.
+If several kinds of walk are evaluated, `auto` uses the geometric mean of their relative densities.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def _sample(config: Config, held_out: HeldOut) -> NetworkSample:
-    # Imported when needed: this takes a second, and a mode is checked before it is needed.
+    # Imported when needed: the import takes a second, and checking a mode does not need it.
     from common.data.network_sample import sample_pairs, sample_walks
 
     judged, seed = config.evaluate.strategies, config.run.seed

@@ -1,8 +1,8 @@
-"""The threshold mode `precision`: a given share of called pairs interacts, at a natural prevalence.
+"""The threshold mode `precision`, which reaches a given precision at a realistic prevalence.
 
-Half of the validation pairs interact, but few of all pairs do. Let t be the share of interacting
-pairs that is called, and f that of the other pairs; neither depends on how many pairs there are of
-each kind. The precision at the prevalence p is then p t / (p t + (1 - p) f).
+Half of the validation pairs interact, but few of all pairs do. Let t be the fraction of interacting
+pairs that are called interactions, and f the fraction of the other pairs that are; neither depends
+on the number of pairs of each kind. The precision at the prevalence p is p t / (p t + (1 - p) f).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from common.inference.thresholds.levels import Levels
 def precision_at(
     levels: Levels, truth: NDArray[np.bool_], prevalence: float
 ) -> NDArray[np.float64]:
-    """Compute the precision (L,) of calling the pairs down to each level, at a prevalence."""
+    """Compute the precision (L,) at a prevalence if the pairs down to each level are called."""
     hits, false = (levels.add_up(chosen) / np.count_nonzero(chosen) for chosen in (truth, ~truth))
     precision: NDArray[np.float64] = (
         prevalence * hits / (prevalence * hits + (1 - prevalence) * false)
@@ -41,7 +41,7 @@ def _choose(settings: DecisionThresholdConfig, evidence: Evidence) -> Choice:
     if not len(reaching):
         raise UserError(
             f"no threshold reaches a precision of {settings.precision} on the validation pairs at a"
-            f" prevalence of {evidence.prevalence:.3g}; the best is {precision.max():.3g}: lower"
+            f" prevalence of {evidence.prevalence:.3g} (the best is {precision.max():.3g}); lower"
             f" {SECTION}.precision"
         )
     return Choice(levels.threshold(int(reaching[-1])), {"prevalence": evidence.prevalence})
