@@ -193,7 +193,7 @@ USER_ERRORS = {
             "pretrain.training_config.strategy.type=staged_unfreeze",
             "pretrain.training_config.strategy.initial_trainable_prefixes=[tail]",
         ],
-        r"no parameter's name starts with 'tail'; the model's parts are cls, cross",
+        r"no parameter's name starts with 'tail'; choose from the model's parts: cls, cross",
     ),
     "a prefix of nothing for the stage after": (
         [

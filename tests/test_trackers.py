@@ -49,7 +49,7 @@ def test_a_tracker_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPa
         importlib.util, "find_spec", lambda name: None if name in ("aim", "wandb") else real(name)
     )
     check_trackers(tracked_by("tensorboard"))
-    message = r"trackers names wandb and aim, not installed here; run `pip install wandb aim`"
+    message = r"trackers names wandb and aim, which cannot be imported; run `pip install wandb aim`"
     with pytest.raises(UserError, match=message):
         check_trackers(tracked_by("wandb", "tensorboard", "aim"))
 
@@ -117,6 +117,6 @@ def test_a_resumed_run_continues_its_trackers(tmp_path: Path) -> None:
 def test_a_tracker_that_cannot_start_is_explained_in_one_sentence(tmp_path: Path) -> None:
     recorder = Recorder(RuntimeError("no API key\n  run wandb login"))
     run = run_with(tracked_by("wandb"), recorder, tmp_path)
-    message = r"^run_config.trackers: wandb cannot start: no API key run wandb login; correct this"
+    message = r"^run_config.trackers: wandb cannot start: no API key run wandb login; correct the"
     with pytest.raises(UserError, match=message):
         start_trackers(run, 1)

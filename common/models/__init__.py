@@ -1,6 +1,6 @@
-"""Pair models: one file per architecture, chosen by the name that it registers.
+"""Pair models, one file per architecture, selected by their registered names.
 
-To add one, write a file in this folder with a `PairModelConfig` that has a `model_type` and a
+To add a model, write a file in this folder with a `PairModelConfig` that has a `model_type` and a
 `PairModel` with that `config_class`, put `@register("name")` above the model, and add its line to
 `common/registry.py`. `model_config.model` then accepts the name, and
 `transformers.AutoModel.from_pretrained` loads its checkpoints.
@@ -24,7 +24,7 @@ Model = TypeVar("Model", bound=type[PairModel])
 
 
 def register(name: str) -> Callable[[Model], Model]:
-    """Register a model class by a name, here and with transformers' Auto classes."""
+    """Register a model class under a name, in this program and with transformers' Auto classes."""
 
     def add(model_class: Model) -> Model:
         config_class = model_class.config_class
@@ -37,10 +37,10 @@ def register(name: str) -> Callable[[Model], Model]:
 
 
 def model_class(name: str) -> type[PairModel]:
-    """Return the model class of a registered name.
+    """Return the model class that is registered under a name.
 
     Raises:
-        UserError: There is no model of that name.
+        UserError: There is no model of this name.
     """
     chosen: type[PairModel] = MODELS.get(name)
     return chosen
@@ -55,7 +55,7 @@ def build_model(settings: ModelConfig, input_dim: int) -> PairModel:
 def outline_model(settings: ModelConfig) -> PairModel:
     """Create a model whose parameters have names and shapes but no values (device "meta").
 
-    It takes no memory and draws no random numbers, and serves for checks before any work starts.
+    The model needs no memory and draws no random numbers; it is used for checks before any work.
     """
     with torch.device("meta"):
         return build_model(settings, input_dim=settings.d_model)

@@ -10,7 +10,7 @@ where S is L, or 1 for a model that pools its residues (see `state_lengths`). In
 direction: `interact` is symmetric in its two sides up to rounding.
 
 The program itself never pads. It uses the same two steps over rows laid end to end, and between
-them a third step that prepares each protein alone for its interactions:
+them a third step that prepares each single protein for its interactions:
 
     encode_rows(residues (R, D), lengths (U,))                        -> rows (R', d)
     prepare(rows (R', d))                                             -> rows (R', p)
@@ -45,7 +45,7 @@ Numbers = TypeVar("Numbers", Tensor, HostInts)
 
 
 class PairModelConfig(PreTrainedConfig):
-    """The hyperparameters that all pair models share; `from_settings` fills it from the YAML."""
+    """The hyperparameters that all pair models share; `from_settings` reads them from YAML."""
 
     input_dim: int = 0
     hidden_dims: list[int] | None = None
@@ -70,20 +70,20 @@ class PairModelConfig(PreTrainedConfig):
 
     @classmethod
     def own_settings(cls, settings: ModelConfig) -> dict[str, Any]:
-        """Return the settings that only this architecture has; by default none."""
+        """Return the settings that only this architecture has; by default, an empty dict."""
         return {}
 
 
 @dataclass
 class PairOutput(ModelOutput):
-    """Logits (B,) of the pairs and, if labels were given, their mean loss."""
+    """The output of a pair model: logits (B,) and, if labels were given, the mean loss."""
 
     loss: Tensor | None = None
     logits: Tensor | None = None
 
 
 class PairModel(PreTrainedModel):
-    """Base of all pair models: it standardises inputs and composes `encode` and `interact`."""
+    """Base class of all pair models, which standardises inputs and composes the two steps."""
 
     config_class = PairModelConfig
     base_model_prefix = ""
@@ -93,8 +93,8 @@ class PairModel(PreTrainedModel):
     scores_grids: ClassVar[bool] = False
     # Whether a protein's mean residue alone gives the same states as all its residues.
     reads_means: ClassVar[bool] = False
-    # Methods, by module class, that treat each row alone. Compiled for a variable number of rows,
-    # they serve batches of all shapes.
+    # Methods, by module class, that process each row independently. Compiled for a variable number
+    # of rows, they serve batches of all shapes.
     row_wise: ClassVar[Mapping[type[nn.Module], tuple[str, ...]]] = {}
 
     input_mean: Tensor
@@ -109,11 +109,11 @@ class PairModel(PreTrainedModel):
 
     @property
     def parameter_dtype(self) -> torch.dtype:
-        """The dtype of the parameters, which autocast leaves as it is."""
+        """The dtype of the parameters, which autocast does not change."""
         return self.input_mean.dtype
 
     def attention_path(self, device: torch.device, dtype: torch.dtype) -> AttentionPath:
-        """Return how attention is computed on a device in a dtype; `none` if the model has none."""
+        """Return the method of attention for a device and dtype; `none` without attention."""
         return "none"
 
     def encode(self, proteins: Tensor, lengths: Tensor) -> Tensor:
@@ -134,20 +134,20 @@ class PairModel(PreTrainedModel):
         return int(len(lengths) * lengths.max() - lengths.sum())
 
     def prepare(self, rows: Tensor) -> Tensor:
-        """Return rows (R', p) with all that `interact_rows` needs of each protein alone."""
+        """Compute rows (R', p) with everything that `interact_rows` needs about single proteins."""
         return rows
 
     def interact(
         self, states_a: Tensor, lengths_a: Tensor, states_b: Tensor, lengths_b: Tensor
     ) -> Tensor:
-        """Score B pairs of states: logits (B,); the lengths are those of `state_lengths`."""
+        """Compute the logits (B,) of B pairs of states, with lengths as in `state_lengths`."""
         counts_a, counts_b = on_host(lengths_a), on_host(lengths_b)
         rows = torch.cat([pack(states_a, counts_a), pack(states_b, counts_b)])
         pairs = np.arange(2 * len(counts_a)).reshape(2, -1).T
         return self.interact_rows(self.prepare(rows), np.concatenate([counts_a, counts_b]), pairs)
 
     def interact_rows(self, rows: Tensor, lengths: HostInts, pairs: HostInts) -> Tensor:
-        """Compute logits (B,) of pairs of the proteins in `prepare`d rows (R', p).
+        """Compute the logits (B,) of pairs of proteins, given as rows (R', p) from `prepare`.
 
         Args:
             rows: The proteins' rows, laid end to end.
@@ -160,16 +160,18 @@ class PairModel(PreTrainedModel):
         return self.interact(states[a], counts[a], states[b], counts[b])
 
     def interact_grid(self, rows: Tensor, first: int) -> Tensor:
-        """Score the first h proteins with each of the w others: (h, w), if `scores_grids`.
+        """Compute the logits (h, w) of the first h proteins with each of the w other proteins.
+
+        Only models with `scores_grids` implement this.
 
         Args:
-            rows: (h + w, p) `prepare`d rows, one for each protein.
+            rows: (h + w, p) rows from `prepare`, one for each protein.
             first: The number h.
         """
         raise NotImplementedError
 
     def state_lengths(self, lengths: Numbers) -> Numbers:
-        """Count the states that `encode` returns for proteins of these lengths."""
+        """Return the number of states that `encode` returns for each of these lengths."""
         return lengths.clip(1, 1) if self.pools_residues else lengths
 
     def forward(
@@ -179,7 +181,7 @@ class PairModel(PreTrainedModel):
         pairs: Tensor | HostInts,
         labels: Tensor | None = None,
     ) -> PairOutput:
-        """Encode every protein once, then score pairs of them.
+        """Encode every protein once, then compute the logits of pairs of the proteins.
 
         Args:
             proteins: (U, L, D) padded, or all residues (R, D) laid end to end.
@@ -206,12 +208,12 @@ class PairModel(PreTrainedModel):
         return (proteins.to(self.parameter_dtype) - self.input_mean) * self.input_scale
 
     def set_input_statistics(self, mean: Tensor, deviation: Tensor) -> None:
-        """Set the mean and the deviation, each (D,), by which inputs are standardised."""
+        """Set the mean and the standard deviation, each (D,), by which inputs are standardised."""
         self.input_mean.copy_(mean)
         self.input_scale.copy_(1.0 / deviation.clamp_min(1e-6))
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Draw Xavier weights and zero the biases; norms and standardisation start as the identity.
+        """Initialise a module: Xavier weights, zero biases, and norms that are the identity.
 
         The usual standard deviation of 0.02 suits a width near 640, but in a model 32 wide it makes
         attention start flat, and the model learns nothing for many epochs.
@@ -229,12 +231,12 @@ class PairModel(PreTrainedModel):
 
 
 class MeanModel(PairModel):
-    """Base of the models that see only the mean of a protein's residues."""
+    """Base class of the models that use only the mean of a protein's residues."""
 
     pools_residues = reads_means = True
 
     def encode_rows(self, residues: Tensor, lengths: HostInts) -> Tensor:
-        """Average the residues of each protein: (U, D)."""
+        """Standardise the residues, and return their mean for each protein, (U, D)."""
         if (lengths == 1).all():  # One row is its own mean.
             return self.standardize(residues)
         counts = to_device(lengths, residues.device)
@@ -243,7 +245,7 @@ class MeanModel(PairModel):
 
 
 class PairHead(nn.Module):
-    """The multilayer perceptron that turns representations (B, d) into one logit or vector each."""
+    """The multilayer perceptron that maps each representation (B, d) to a logit or a vector."""
 
     def __init__(self, input_dim: int, config: PairModelConfig, output_dim: int = 1) -> None:
         super().__init__()
@@ -259,6 +261,6 @@ class PairHead(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, representation: Tensor) -> Tensor:
-        """Compute logits (B,), or vectors (B, output_dim)."""
+        """Compute the logits (B,), or the vectors (B, output_dim), of representations (B, d)."""
         outputs: Tensor = self.layers(representation)
         return outputs.squeeze(-1)

@@ -1,4 +1,4 @@
-"""Two towers: each protein alone becomes two vectors and a bias; their products score a pair.
+"""The model factorised: each protein has two vectors and a bias, and products score a pair.
 
 With the vectors p, q (width d) and the bias b of each protein, the logit of a pair is
 
@@ -23,7 +23,7 @@ from common.models.ragged import HostInts, to_device
 
 
 class FactorisedConfig(PairModelConfig):
-    """The hyperparameters that all pair models share, and the width of the vectors."""
+    """The hyperparameters that all pair models share, and the width of a protein's vectors."""
 
     model_type = "relic-factorised"
 
@@ -31,13 +31,13 @@ class FactorisedConfig(PairModelConfig):
 
     @classmethod
     def own_settings(cls, settings: ModelConfig) -> dict[str, Any]:
-        """Return the width of the vectors."""
+        """Return the settings that only this model has: the width of a protein's vectors."""
         return {"d_model": settings.d_model}
 
 
 @register("factorised")
 class FactorisedModel(MeanModel):
-    """A perceptron over the mean of a protein's residues gives its vectors and its bias."""
+    """The pair model factorised, which computes vectors and biases from proteins' mean residues."""
 
     config_class = FactorisedConfig
     scores_grids = True
@@ -53,7 +53,7 @@ class FactorisedModel(MeanModel):
         return vectors
 
     def interact_rows(self, rows: Tensor, lengths: HostInts, pairs: HostInts) -> Tensor:
-        """Compute logits (B,) of B pairs of proteins."""
+        """Compute the logits (B,) of B pairs of proteins from their vectors and biases."""
         width = self.config.d_model
         p, q, bias = rows.float().split([width, width, 1], dim=1)
         a, b = to_device(np.ascontiguousarray(pairs), rows.device).unbind(1)
@@ -62,7 +62,7 @@ class FactorisedModel(MeanModel):
         return logits
 
     def interact_grid(self, rows: Tensor, first: int) -> Tensor:
-        """Score the first h proteins with each of the w others, (h, w), by two products."""
+        """Compute the logits (h, w) of the first h proteins with each of the w other proteins."""
         width = self.config.d_model
         p, q, bias = rows.float().split([width, width, 1], dim=1)
         products = p[:first] @ q[first:].T + q[:first] @ p[first:].T

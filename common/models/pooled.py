@@ -1,4 +1,4 @@
-"""The baseline to compare every model with: mean of residues, symmetric features, an MLP.
+"""The model pooled, a simple baseline: an MLP on symmetric features of mean residues.
 
 A pair of protein means u, v becomes (|u - v|, u * v, u + v), which is the same in both orders.
 """
@@ -16,19 +16,19 @@ from common.models import register
 from common.models.base import MeanModel, PairHead, PairModelConfig
 from common.models.ragged import HostInts, to_device
 
-# How many pairs of a grid are computed at a time; their features should fit into a CPU's cache.
+# The number of pairs of a grid that are computed at a time, whose features fit into a CPU's cache.
 PAIRS = 1024
 
 
 class PooledConfig(PairModelConfig):
-    """The hyperparameters that all pair models share, and no others."""
+    """The hyperparameters of the model pooled, which all pair models share."""
 
     model_type = "relic-pooled"
 
 
 @register("pooled")
 class PooledModel(MeanModel):
-    """Mean-pooled residues and a symmetric perceptron."""
+    """The pair model pooled, an MLP on symmetric features of two proteins' mean residues."""
 
     config_class = PooledConfig
     scores_grids = True
@@ -39,7 +39,7 @@ class PooledModel(MeanModel):
         self.post_init()  # type: ignore[no-untyped-call]
 
     def interact_grid(self, rows: Tensor, first: int) -> Tensor:
-        """Score the first h proteins with each of the w others, (h, w).
+        """Compute the logits (h, w) of the first h proteins with each of the w other proteins.
 
         The first layer is linear, and |u - v| = 2 max(u, v) - u - v. So the terms that are linear
         in u and v are computed once per protein instead of once per pair.
@@ -63,7 +63,7 @@ class PooledModel(MeanModel):
         return logits
 
     def interact_rows(self, rows: Tensor, lengths: HostInts, pairs: HostInts) -> Tensor:
-        """Compute logits (B,) of B pairs of protein means."""
+        """Compute the logits (B,) of B pairs of proteins from their means."""
         means = rows.to(self.parameter_dtype)
         a, b = means[to_device(np.ascontiguousarray(pairs), rows.device)].unbind(1)
         logits: Tensor = self.head(torch.cat([(a - b).abs(), a * b, a + b], dim=-1))

@@ -1,4 +1,4 @@
-"""Sequences of unequal length without padding: rows laid end to end, and attention over them.
+"""Attention over sequences of unequal length, stored without padding as rows laid end to end.
 
 Projections, norms and feed-forward layers treat each row alone and run over all rows at once; only
 attention needs to know where a sequence ends. Lengths stay on the host, where shapes are planned,
@@ -30,7 +30,7 @@ KERNEL_CAPABILITY = (8, 0)  # Ampere; older GPUs lack the kernel
 
 @dataclass(eq=False)
 class Layout:
-    """How rows divide into N sequences; the tensors that describe this on a device are made once.
+    """The division of rows into N sequences, with cached tensors that describe it on a device.
 
     Attributes:
         lengths: Number of rows of each sequence.
@@ -59,7 +59,7 @@ class Layout:
         return Layout(tuple(a + b for a, b in both), self.device)
 
     def taking(self, which: tuple[int, ...]) -> tuple[Layout, Tensor]:
-        """Return the layout of these sequences, in this order, and their rows' indices (R',)."""
+        """Return the layout and the row indices (R',) of selected sequences, in the given order."""
         if which not in self._taken:
             lengths, chosen = np.asarray(self.lengths), np.asarray(which)
             index = row_index((np.cumsum(lengths) - lengths)[chosen], lengths[chosen])
@@ -77,7 +77,7 @@ class Ragged:
 
     @cached_property
     def parts(self) -> tuple[Tensor, ...]:
-        """Each sequence as a view."""
+        """The sequences as views of the rows, one view per sequence."""
         # The backward pass of one split is one concatenation; that of N slices would fill N
         # tensors as large as `rows`.
         parts: tuple[Tensor, ...] = self.rows.split(self.layout.lengths)
@@ -88,7 +88,7 @@ class Ragged:
         return Ragged(self.rows.to(dtype), self.layout)
 
     def take(self, which: tuple[int, ...]) -> Ragged:
-        """Return these sequences, in this order."""
+        """Return selected sequences, in the given order."""
         if which == tuple(range(len(self.layout.lengths))):
             return self
         if self.rows.is_cuda:
@@ -101,7 +101,7 @@ class Ragged:
 
 
 def row_index(starts: HostInts, lengths: HostInts) -> HostInts:
-    """List the row indices of sequences with these first rows and lengths, in turn."""
+    """Return the row indices of sequences, given their first rows and their lengths."""
     shift = starts - (np.cumsum(lengths) - lengths)
     return np.repeat(shift, lengths) + np.arange(int(lengths.sum()), dtype=np.int64)
 
@@ -128,7 +128,7 @@ def pad(rows: Tensor, lengths: HostInts) -> Tensor:
 
 
 def cut(sizes: HostInts, limit: int) -> list[slice]:
-    """Cut items into consecutive slices whose sizes sum to at most `limit`, or of a single item."""
+    """Divide items into slices of a total size of at most `limit`, or of one larger item."""
     ends = np.cumsum(sizes)
     pieces, start = [], 0
     while start < len(sizes):
@@ -141,7 +141,7 @@ def cut(sizes: HostInts, limit: int) -> list[slice]:
 
 @dataclass(frozen=True)
 class Links:
-    """N links: which sequence of queries attends to which sequence of keys and values."""
+    """N links, each from a sequence of queries to the sequence of keys and values it attends to."""
 
     queries: tuple[int, ...]
     contexts: tuple[int, ...]
@@ -159,7 +159,7 @@ class Links:
 
 
 def attention_path(device: torch.device, dtype: torch.dtype, width: int) -> AttentionPath:
-    """Return how `attend` computes for heads of this width in this dtype on this device.
+    """Return the method that `attend` uses for this device, dtype and width of the heads.
 
     Returns:
         `varlen`: One kernel call for sequences of all lengths. It needs float16 or bfloat16, an
@@ -183,7 +183,7 @@ def takes_all_lengths_at_once(queries: Tensor) -> bool:
 
 
 def computing_dtype(device: torch.device, default: torch.dtype) -> torch.dtype:
-    """Return the dtype of matrix products on a device: autocast's if it is enabled."""
+    """Return the dtype of matrix products on a device: autocast's if autocast is enabled."""
     enabled = torch.is_autocast_enabled(device.type)
     return torch.get_autocast_dtype(device.type) if enabled else default
 
@@ -229,7 +229,7 @@ def _attend_at_once(queries: Ragged, contexts: Ragged, links: Links, scale: floa
 def _attend_one_by_one(
     queries: Ragged, contexts: Ragged, links: Links, scale: float | None
 ) -> Tensor:
-    """Attend link by link: exact shapes need no mask, and a CPU gains nothing from batching."""
+    """Compute attention link by link, which needs no mask and on a CPU is as fast as batching."""
     read = []
     for asking, asked in zip(links.queries, links.contexts, strict=True):
         query = queries.parts[asking].transpose(0, 1)

@@ -1,4 +1,4 @@
-"""v3: a siamese transformer encoder, then blocks in which the two proteins attend to each other.
+"""The model v3: a siamese transformer encoder, and cross-attention between the two proteins.
 
     residues (L, D) -> projection -> token dropout -> `encoder_layers` x [self-attention, FF]
     states a, b     -> `cross_attn_layers` x [a attends b, b attends a, FF; CLS attends both, FF]
@@ -9,14 +9,14 @@ the block, so swapping the proteins leaves the logit unchanged. There are no pos
 the language model's states carry position.
 
 Nothing is padded: proteins, and the two sides of a pair, are rows laid end to end (`ragged.py`).
-`prepare` computes what the first block needs of each protein alone.
+`prepare` computes what the first block needs about each single protein.
 
 Under autocast, matrix products and attention run in half precision, but the residual stream stays
 in the parameters' dtype (float32) in the encoder and in the cross blocks alike: rounded to bfloat16
 after every branch, small updates of large states would be lost. Only the encoded proteins are
-rounded once, on their way from the encoder to the blocks, as they are when they are stored for
-scoring. The work on single rows between two attentions is one method (`row_wise`), which a
-compiler can fuse into few kernels.
+rounded once, between the encoder and the blocks, as they are when they are stored for scoring. The
+work on single rows between two attentions is one method (`row_wise`), which a compiler can fuse
+into few kernels.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ CPU_CELLS = 2**19
 
 
 class V3Config(PairModelConfig):
-    """Sizes and regularisation of v3."""
+    """The hyperparameters of v3: its sizes and dropout rates."""
 
     model_type = "relic-v3"
 
@@ -65,7 +65,7 @@ class V3Config(PairModelConfig):
 
     @classmethod
     def own_settings(cls, settings: ModelConfig) -> dict[str, Any]:
-        """Return the depths, width, heads and the dropout rates that only v3 has.
+        """Return the settings that only v3 has: depths, width, heads and dropout rates.
 
         Raises:
             UserError: The width cannot be divided among the heads.
@@ -90,8 +90,8 @@ class V3Config(PairModelConfig):
 class Attention(nn.Module):
     """Multi-head attention over rows of width d.
 
-    Dropout acts on what the heads have read, before the output projection. Unlike dropout of
-    attention weights it needs no special kernel and never holds a matrix of queries by keys.
+    Dropout is applied to the heads' outputs, before the output projection. Unlike dropout of
+    attention weights, this needs no special kernel and never stores a matrix of queries by keys.
     """
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
@@ -103,22 +103,22 @@ class Attention(nn.Module):
         self.output = nn.Linear(width, width)
 
     def project(self, states: Tensor) -> Tensor:
-        """Project rows (R, d) to queries, keys and values side by side, (R, 3 d)."""
+        """Project rows (R, d) to concatenated queries, keys and values (R, 3 d)."""
         weight = torch.cat([self.query.weight, self.key_value.weight])
         return linear(states, weight, torch.cat([self.query.bias, self.key_value.bias]))
 
     def split_heads(self, projected: Tensor, layout: Layout) -> tuple[Ragged, Ragged]:
-        """Split the output of `project` into queries (R, heads, w), contexts (R, 2, heads, w)."""
+        """Split projected rows into queries (R, heads, w) and keys with values (R, 2, heads, w)."""
         query, context = projected.unflatten(1, (3, self.heads, -1)).split((1, 2), dim=1)
         return Ragged(query[:, 0], layout), Ragged(context, layout)
 
     def merge(self, read: Tensor) -> Tensor:
-        """Apply the output projection to what the heads have read, (R, d)."""
+        """Apply dropout and the output projection to the heads' outputs (R, d)."""
         output: Tensor = self.output(self.dropout(read))
         return output
 
     def read(self, states: Tensor, contexts: Ragged) -> Tensor:
-        """Let B single queries (B, d) read from B sequences of rows (R, d), with all heads."""
+        """Let each of B single queries (B, d) attend to one of B sequences of rows (R, d)."""
         query = self.query(states).unflatten(1, (self.heads, -1))
         if takes_all_lengths_at_once(query):
             return self._read_projected(query, contexts)
@@ -132,7 +132,7 @@ class Attention(nn.Module):
         return attend(queries, layout, Links.to_itself(count)).flatten(1)
 
     def _read_absorbed(self, query: Tensor, contexts: Ragged) -> Tensor:
-        """Like `read`, but project the query instead of the rows: cheaper for one query.
+        """Compute `read` by projecting the query instead of the rows, which takes less work.
 
         q · (W x + b) = (Wᵀ q) · x + q · b, and the last term is the same for every row, so softmax
         cancels it; a weighted mean of W x + b is W times the weighted mean of x, plus b.
@@ -154,7 +154,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Sequential):
-    """The position-wise two-layer perceptron, four times as wide inside."""
+    """The feed-forward layer of a transformer, whose hidden layer is four times as wide."""
 
     def __init__(self, width: int, dropout: float) -> None:
         inner = FEED_FORWARD_FACTOR * width
@@ -164,7 +164,7 @@ class FeedForward(nn.Sequential):
 
 
 class EncoderLayer(nn.Module):
-    """Pre-norm self-attention and feed-forward; a protein skips each branch at `drop_rate`."""
+    """A pre-norm encoder layer in which a protein skips each branch at the rate `drop_rate`."""
 
     def __init__(self, config: V3Config, drop_rate: float) -> None:
         super().__init__()
@@ -182,11 +182,11 @@ class EncoderLayer(nn.Module):
         return self.transform(states, read.flatten(1), self.draw_survival(layout))
 
     def project(self, states: Tensor) -> Tensor:
-        """Project the normed rows to queries, keys and values (R, 3 d)."""
+        """Normalise the rows and project the result to queries, keys and values (R, 3 d)."""
         return self.attention.project(self.attention_norm(states))
 
     def transform(self, states: Tensor, read: Tensor, survival: Tensor | None) -> Tensor:
-        """Add both branches (R, d) to the states, from what the attention heads have read."""
+        """Add the attention and feed-forward branches to the states, given the heads' outputs."""
         branch = self.dropout(self.attention.merge(read))
         states = states + (branch if survival is None else branch * survival[0])
         branch = self.dropout(self.feed_forward(self.feed_forward_norm(states)))
@@ -194,7 +194,7 @@ class EncoderLayer(nn.Module):
         return transformed
 
     def draw_survival(self, layout: Layout) -> Tensor | None:
-        """Draw the branches' factors (2, R, 1): 0 where a protein skips one (stochastic depth)."""
+        """Draw factors (2, R, 1) of both branches, 0 where a protein skips a branch."""
         if not self.training or self.drop_rate == 0.0:
             return None
         keep = 1.0 - self.drop_rate
@@ -203,7 +203,7 @@ class EncoderLayer(nn.Module):
 
 
 class CrossBlock(nn.Module):
-    """Each side attends to the other; then the CLS token attends to both."""
+    """A block in which the two proteins attend to each other, and the CLS token to both."""
 
     def __init__(self, config: V3Config) -> None:
         super().__init__()
@@ -236,16 +236,16 @@ class CrossBlock(nn.Module):
         return rows, self.transform_cls(cls, read)
 
     def project(self, states: Tensor) -> Tensor:
-        """Compute what the block needs of one side alone, (R, 3 d): queries, keys and values."""
+        """Normalise the rows and project the result to queries, keys and values (R, 3 d)."""
         return self.cross_attention.project(self.cross_norm(states))
 
     def transform_sides(self, states: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the sides' next states (R, d), also normed, from what their heads have read."""
+        """Compute the proteins' next states (R, d), plain and normalised, from heads' outputs."""
         rows = self._transform(states + self.dropout(self.cross_attention.merge(read)))
         return rows, self.sides_norm(rows)
 
     def transform_cls(self, cls: Tensor, read: Tensor) -> Tensor:
-        """Compute the next states (B, d) of CLS from what its heads have read."""
+        """Compute the next states (B, d) of the CLS tokens from the heads' outputs."""
         return self._transform(cls + self.dropout(self.cls_attention.merge(read)))
 
     def _transform(self, states: Tensor) -> Tensor:
@@ -256,7 +256,7 @@ class CrossBlock(nn.Module):
 
 @register("v3")
 class V3Model(PairModel):
-    """The siamese cross-attention model."""
+    """The pair model v3, a siamese transformer with cross-attention."""
 
     config_class = V3Config
     row_wise: ClassVar = {
@@ -278,11 +278,11 @@ class V3Model(PairModel):
         self.post_init()  # type: ignore[no-untyped-call]
 
     def attention_path(self, device: torch.device, dtype: torch.dtype) -> AttentionPath:
-        """Return how attention is computed on a device in a dtype; see `ragged.attention_path`."""
+        """Return the method of attention for a device and dtype; see `ragged.attention_path`."""
         return attention_path(device, dtype, self.config.d_model // self.config.n_heads)
 
     def encode_rows(self, residues: Tensor, lengths: HostInts) -> Tensor:
-        """Compute the state rows (R, d_model) of U proteins' residues (R, D)."""
+        """Encode U proteins, whose residues are rows (R, D), as state rows (R, d_model)."""
         pieces = cut(lengths, rows_at_a_time(residues.device, self.config.d_model))
         sizes = [int(lengths[piece].sum()) for piece in pieces]
         encoded = [
@@ -292,12 +292,12 @@ class V3Model(PairModel):
         return torch.cat(encoded)
 
     def prepare(self, rows: Tensor) -> Tensor:
-        """Add the first block's queries, keys and values to the states: (R, 4 d_model)."""
+        """Append the first cross block's queries, keys and values to the states: (R, 4 d_model)."""
         projected = self._blocks[0].project(rows.to(self.parameter_dtype))
         return torch.cat([rows.to(projected.dtype), projected], dim=1)
 
     def interact_rows(self, rows: Tensor, lengths: HostInts, pairs: HostInts) -> Tensor:
-        """Compute logits (B,) of pairs of the proteins in prepared rows (R, 4 d_model)."""
+        """Compute the logits (B,) of pairs of proteins, given as prepared rows (R, 4 d_model)."""
         layout = Layout(tuple(lengths.tolist()), rows.device)
         width = self.config.d_model
         states, projected = rows.split((width, 3 * width), dim=1)
@@ -352,9 +352,9 @@ class V3Model(PairModel):
 
 
 def rows_at_a_time(device: torch.device, width: int) -> int:
-    """Choose how many rows of a width to take through the layers together.
+    """Return how many rows of a width the layers process at a time.
 
-    A CPU takes few enough to stay in its caches, where each layer finds the output of the layer
-    before; any other device takes all rows.
+    On a CPU, the rows are few enough to stay in the cache from one layer to the next; any other
+    device processes all rows together.
     """
     return max(1, CPU_CELLS // width) if device.type == "cpu" else sys.maxsize

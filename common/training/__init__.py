@@ -1,1 +1,1 @@
-"""How a pair model is trained: helpers of the loop, losses, mining and resuming."""
+"""Training of pair models: helpers of the training loop, losses, mining and resuming."""

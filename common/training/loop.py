@@ -1,4 +1,4 @@
-"""Helpers for the training loop; the loop itself is in the scripts."""
+"""Helpers for the training loop, which itself is in pretrain.py and finetune.py."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Round = tuple[Tensor, Rows, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class EpochSteps:
-    """One epoch's batches on this rank, with a progress bar.
+    """The batches of an epoch on this rank, which are iterated over with a progress bar.
 
     Attributes:
         run: The stage's run.
@@ -40,7 +40,7 @@ class EpochSteps:
         model: The unwrapped model, which knows how much it pads.
         finite: Checks the last update when the steps are done.
         epoch: Counted from 0.
-        first: The first round to do; not 0 in an epoch that was paused.
+        first: The first remaining round; not 0 in an epoch that was paused.
     """
 
     run: Run
@@ -82,7 +82,7 @@ class EpochSteps:
 def padding_share(
     model: PairModel, data: PairData, rounds: Sequence[Rows], processes: int
 ) -> float:
-    """Compute the share of padding among the rows that a model encodes in these rounds."""
+    """Compute the fraction of padding among the rows that a model encodes in these rounds."""
     padded = residues = 0
     for rows in rounds:
         for rank in range(min(processes, len(rows))):
@@ -95,9 +95,10 @@ def padding_share(
 
 @dataclass
 class EpochRecord:
-    """Adds up an epoch's loss on the device, and logs the first, every N-th and the last step.
+    """Sums an epoch's loss on the device, and logs the first, every N-th and the last step.
 
-    Only those steps make the host wait for the device. `part` describes an epoch that was paused.
+    Only the logged steps make the host wait for the device. `part` describes an epoch that was
+    paused.
     """
 
     run: Run
@@ -120,7 +121,7 @@ class EpochRecord:
             self.sums = torch.tensor(own, dtype=torch.float64, device=device)
 
     def note(self, losses: Tensor, weights: Tensor, lr: float) -> None:
-        """Add a step: its losses (B,), their weights (B,) and its learning rate."""
+        """Record a step, given its losses (B,), their weights (B,) and its learning rate."""
         with torch.no_grad():
             added = torch.stack([(losses * weights).sum(), weights.sum()]).double()
             self.sums += added
@@ -139,7 +140,7 @@ class EpochRecord:
             )
 
     def to_part(self) -> EpochPart:
-        """Return what is needed to resume the epoch; every process must call this."""
+        """Return the progress within the epoch, for resuming; every process must call this."""
         sums = gather_object([self.sums.tolist()])
         return EpochPart(self.step, self.seconds, self.lr, sums)
 
@@ -175,9 +176,9 @@ class EpochRecord:
 class FiniteCheck:
     """Stops every rank before the optimizer step if a loss or gradient is not finite.
 
-    The gradients are synchronised, so their norm is the same on all ranks, and all reach the same
-    verdict without communicating. Under float16, where the loss scaler skips steps whose gradients
-    overflow, the losses must be finite instead.
+    The gradients are synchronised, so their norm is the same on all ranks, and all ranks reach the
+    same verdict without communicating. Under float16, where the loss scaler skips steps whose
+    gradients overflow, the losses must be finite instead.
 
     A host that waited for each verdict would leave its GPU idle meanwhile. On a GPU (`deferred`)
     the fused optimizer therefore skips a bad update by itself, and the host reads the verdict one
@@ -198,11 +199,11 @@ class FiniteCheck:
     pending: tuple[Tensor, torch.cuda.Event | None, list[Round]] | None = None
 
     def note(self, losses: Tensor, batch: PairBatch) -> None:
-        """Remember a round's losses (B,) and proteins until the update."""
+        """Store a round's losses (B,) and proteins until the next update is checked."""
         self.rounds.append((losses.detach(), batch.pairs, batch.names))
 
     def verify(self, norm: Tensor) -> None:
-        """Let the update pass, or stop the run.
+        """Check that an update is finite, and stop the run if it is not.
 
         Args:
             norm: The norm of the update's gradients, a scalar.
@@ -218,10 +219,10 @@ class FiniteCheck:
             self.settle()
 
     def settle(self) -> None:
-        """Read the verdict on the last update, waiting for the device if need be.
+        """Stop the run if the last update was not finite, waiting for the device if necessary.
 
         Raises:
-            UserError: The update was bad.
+            UserError: The update was not finite.
         """
         if self.pending is None:
             return
@@ -232,7 +233,7 @@ class FiniteCheck:
             self._refuse(rounds)
 
     def _judge(self, norm: Tensor, rounds: list[Round]) -> Tensor:
-        """Return whether the update is bad: a boolean on the device, the same on all ranks."""
+        """Return whether the update is not finite, as a device boolean, equal on all ranks."""
         if not self._scales:
             return ~torch.isfinite(norm)
         # Scaled gradients overflow at times, and the scaler skips the step; a loss must be finite.
@@ -245,7 +246,7 @@ class FiniteCheck:
         return str(self.accelerator.mixed_precision) == "fp16"
 
     def _send(self, wrong: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
-        """Send a verdict to the optimizer and the host; the event marks its arrival on the host."""
+        """Send the result of a check to the optimizer, and to the host with an event of arrival."""
         if self.deferred and not self._scales:
             # How gradient scalers make fused optimizers skip a step.
             self.optimizer.found_inf = wrong.float()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The loss of pairs, the same for training and validation."""
+"""The loss of pairs, which training and validation share."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class PairLoss:
 
 
 def share_of_global_mean(losses: Tensor, batch: PairBatch, accelerator: Accelerator) -> Tensor:
-    """Scale this rank's loss so that the gradients of all ranks average to the global mean's.
+    """Scale this rank's loss so that the ranks' gradients average to that of the global mean.
 
     DDP averages gradients over processes. Multiplied by the number of processes and divided by the
     number of pairs on all of them, the local sums average to the mean over all pairs of the round,

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Miner:
-    """Chooses the hardest pairs of a pool.
+    """Chooses the hardest pairs of a pool, those with the highest losses.
 
     Attributes:
-        settings: How many pairs to keep, and how often one protein may be among them.
+        settings: How many pairs to keep, and how many of them may contain the same protein.
         loss: The training loss, which is the measure of hardness.
         accelerator: Provides the precision and the exchange between ranks.
     """
@@ -42,7 +42,7 @@ class Miner:
     accelerator: Accelerator
 
     def mine(self, model: PairModel, pool: PairBatch, table: PairTable) -> PairBatch:
-        """Choose the part of this rank's pool to train on.
+        """Keep the pairs of this rank's pool that are among the hardest pairs of all ranks.
 
         Args:
             model: The unwrapped model.
@@ -85,7 +85,7 @@ class Miner:
 def choose_hardest(
     losses: NDArray[np.float64], pairs: NDArray[np.int64], count: int, settings: SamplingConfig
 ) -> NDArray[np.int64]:
-    """Find the positions of the `count` pairs of highest loss, hardest first.
+    """Return the positions of the `count` pairs with the highest losses, hardest first.
 
     No protein is taken more than `cap_protein` times (a self-pair counts once) as long as
     `min_keep` pairs remain; if fewer do, the hardest of those left out are added despite the cap.

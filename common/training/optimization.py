@@ -1,4 +1,4 @@
-"""Optimizer, learning-rate schedule and staged unfreezing: what turns gradients into updates."""
+"""Create the optimizer and the learning-rate schedule, and freeze parameters for some epochs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from common.errors import UserError
 
 
 def build_optimizer(model: nn.Module, settings: OptimizerConfig) -> AdamW:
-    """Create AdamW, with weight decay on all parameters but biases, norms and the CLS token."""
+    """Create AdamW, with weight decay on all parameters except biases, norms and the CLS token."""
     decayed = [p for p in model.parameters() if p.dim() == 2]
     spared = [p for p in model.parameters() if p.dim() != 2]
     groups = [
@@ -76,7 +76,7 @@ def current_lr(scheduler: LRScheduler) -> float:
 
 @dataclass(frozen=True)
 class StagedUnfreezing:
-    """Which parameters stay frozen until `unfreeze_epoch`.
+    """The parameters that stay frozen until `unfreeze_epoch`.
 
     Frozen parameters keep `requires_grad` but lose their gradients before each update: DDP
     fixes its set of parameters when it wraps the model and would never synchronise those that
@@ -89,7 +89,7 @@ class StagedUnfreezing:
 
     @classmethod
     def from_settings(cls, model: nn.Module, settings: StrategyConfig) -> StagedUnfreezing:
-        """Freeze all but `initial_trainable_prefixes`, or nothing.
+        """Freeze all parameters without a configured prefix, or none with the strategy `none`.
 
         Raises:
             UserError: A prefix names no parameter of the model.
@@ -133,5 +133,5 @@ def _check_prefixes(prefixes: Sequence[str], names: Sequence[str]) -> None:
             parts = sorted({name.partition(".")[0] for name in names})
             raise UserError(
                 "training_config.strategy.initial_trainable_prefixes: no parameter's name starts"
-                f" with '{prefix}'; the model's parts are {', '.join(parts)}"
+                f" with '{prefix}'; choose from the model's parts: {', '.join(parts)}"
             )

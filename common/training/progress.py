@@ -1,4 +1,4 @@
-"""How far a stage has come, as saved in the state that a run resumes from."""
+"""The progress of a training stage, which is saved for resuming the run."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from common.csv_log import EpochRow
 
 @dataclass(frozen=True)
 class EpochPart:
-    """Where an epoch stood when it was paused, between two updates.
+    """The progress within an epoch that was paused between two updates.
 
     Attributes:
-        rounds: How many rounds are done.
+        rounds: The number of finished rounds.
         seconds: How long these rounds took.
         lr: The learning rate of the last of these rounds.
         sums: For each process, the sum of its pairs' weighted losses and of their weights.
@@ -28,13 +28,13 @@ class EpochPart:
 
 @dataclass
 class Progress:
-    """How far a stage has come: all that a resumed run needs beside weights and random states.
+    """The progress of a stage: what a resumed run needs beside weights and random states.
 
     Attributes:
         epoch: The next epoch, counted from 0.
-        rows: The CSV's rows of the epochs that are done.
-        best: The best monitored value so far, in the direction "higher is better".
-        best_epoch: The epoch that reached it, counted from 1.
+        rows: The CSV's rows of the finished epochs.
+        best: The best monitored value so far, with its sign changed if lower is better.
+        best_epoch: The epoch that reached this value, counted from 1.
         scheduler: The learning-rate schedule's own state.
         part: How much of the next epoch is done, if it was paused in the middle.
         data: A digest of the data that the stage trains and validates on.
@@ -50,14 +50,14 @@ class Progress:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Progress:
-        """Restore progress from the dictionary that `asdict` made of it; ignore other keys."""
+        """Restore progress from a dictionary that `asdict` made, ignoring other keys."""
         known = {name: content[name] for name in cls.__dataclass_fields__}
         known["rows"] = [EpochRow(**row) for row in known["rows"]]
         known["part"] = known["part"] and EpochPart(**known["part"])
         return cls(**known)
 
     def note_epoch(self, row: EpochRow, monitor: str) -> bool:
-        """Add an epoch's row; return whether it is the best so far."""
+        """Add an epoch's row; return whether the epoch is the best so far."""
         self.rows.append(row)
         self.epoch, self.part = row.epoch, None
         value = _monitored(row, monitor)
@@ -67,7 +67,7 @@ class Progress:
         return True
 
     def stalled(self, patience: int | None) -> bool:
-        """Return whether nothing has improved for `patience` epochs."""
+        """Return whether the monitored metric has not improved for `patience` epochs."""
         return patience is not None and self.epoch - self.best_epoch >= patience
 
 

@@ -1,7 +1,7 @@
-"""The state that `--resume` loads: all that a run needs to continue as if it had never stopped.
+"""Save and load the state from which `--resume` continues a run as if it had never stopped.
 
-`last_state/` holds what accelerate saves (weights, optimizer, random states) and progress.json:
-how far the run has come, on how many processes, and the checksum of every file. The folder is
+`last_state/` contains what accelerate saves (weights, optimizer, random states) and progress.json:
+the progress of the run, the number of processes, and the checksum of every file. The folder is
 written under a temporary name and renamed as a whole; a run that is killed meanwhile keeps the
 previous state.
 """
@@ -80,7 +80,7 @@ MAY_DIFFER = tuple(key for keys in IGNORED_KEYS.values() for key in keys)
 
 
 def save_state(run: Run, progress: dict[str, Any]) -> None:
-    """Save everything that the run needs to continue, and move it into place as a whole."""
+    """Save everything that is needed to resume the run, replacing the last state as a whole."""
     accelerator = run.accelerator
     final = run.model_dir / LAST_STATE
     temporary = temporary_beside(final)
@@ -101,7 +101,7 @@ def save_state(run: Run, progress: dict[str, Any]) -> None:
 
 
 def _checksums(directory: Path) -> dict[str, str]:
-    """Compute the checksum of every file of a state, by its path in the directory."""
+    """Compute the checksums of a state's files, by their paths in the directory."""
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     return {
         str(path.relative_to(directory)): hash_file(path)
@@ -111,7 +111,7 @@ def _checksums(directory: Path) -> dict[str, str]:
 
 
 def seal_progress(content: dict[str, Any]) -> str:
-    """Return the text of progress.json: the content and a checksum of it."""
+    """Return the text of progress.json, which contains the progress and a checksum."""
     # NumPy's scalars become plain numbers.
     plain = json.loads(json.dumps(content, default=lambda number: number.item()))
     return json.dumps({**plain, "seal": _seal(plain)})
@@ -122,7 +122,7 @@ def _seal(content: dict[str, Any]) -> str:
 
 
 def load_state(run: Run) -> dict[str, Any] | None:
-    """Restore the last complete state; None if the run was stopped before it saved one.
+    """Restore the last complete state; return None if the run has not saved a state yet.
 
     Raises:
         UserError: The state is damaged, or belongs to another configuration or launch.
@@ -162,13 +162,13 @@ def _find_state(run: Run) -> dict[str, Any] | None:
         if progress.get(key) != now:
             raise UserError(
                 f"{directory} was saved with {key}={progress.get(key)} and cannot be resumed"
-                f" exactly with {key}={now}; launch it as before"
+                f" exactly with {key}={now}; launch the run as before"
             )
     return progress
 
 
 def _launch_of(run: Run) -> dict[str, Any]:
-    """Describe the launch: results depend on it just as they depend on the configuration."""
+    """Return the settings of the launch that results depend on: processes, device, precision."""
     accelerator = run.accelerator
     return {
         "processes": accelerator.num_processes,
@@ -178,7 +178,7 @@ def _launch_of(run: Run) -> dict[str, Any]:
 
 
 def _clear_remains(run: Run) -> None:
-    """Undo or delete what a killed run left unfinished."""
+    """Repair the directories of a killed run, and delete its temporary files."""
     for name in (LAST_STATE, BEST_MODEL):
         recover_directory(run.model_dir / name)
     for file in run.log_dir.glob(".*.tmp"):
@@ -187,7 +187,7 @@ def _clear_remains(run: Run) -> None:
 
 
 def _read_progress(directory: Path) -> dict[str, Any]:
-    """Read the progress that `save_state` wrote, and compare the files with its checksums.
+    """Read progress.json, and compare its checksums with those of the state's files.
 
     The library ignores random states that it cannot read: the run would continue with other
     random numbers.
@@ -215,7 +215,7 @@ def _damaged(path: Path, how: str) -> UserError:
 
 
 def check_same_config(run: Run) -> None:
-    """Refuse to resume with another value of a key that the results depend on."""
+    """Reject a resumed run whose configuration has changed in a key that results depend on."""
     path = run.log_dir / CONFIG_FILE
     before = flat_values(read_resolved_config(path))
     now = flat_values(run.config)
@@ -232,7 +232,7 @@ def digest_data(parts: Mapping[str, PairData], known: Sequence[PairTable] = ()) 
 
     Args:
         parts: The splits.
-        known: Pairs of other splits, which determine what is never drawn as a negative.
+        known: Pairs of other splits, which are never drawn as negatives.
     """
     digest = xxhash.xxh3_64()
     for table in known:

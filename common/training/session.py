@@ -1,4 +1,4 @@
-"""The parts of a stage: model, optimizer, schedule, batches, mining, validation, progress.
+"""Connect the parts of a training stage: model, optimizer, batches, mining and validation.
 
 `prepare_session` builds and connects the parts, and restores them when resuming. The loop itself
 is in the scripts; `Session.record` and `Session.save` end an epoch, `Session.finish` a stage.
@@ -53,7 +53,7 @@ VALIDATION_CSV = "validation.csv"
 
 @dataclass(frozen=True)
 class Session:
-    """The connected parts of one stage.
+    """A training stage: its connected parts, and the actions of the training loop.
 
     Attributes:
         run: The stage's run.
@@ -71,7 +71,7 @@ class Session:
         progress: How far the stage has come.
         training_pairs: The hashes of all pairs that the model is trained on, also before this
             stage, for its checkpoints; None if those of an earlier stage are not known.
-        notes: Notes on the data for people, for the model card.
+        notes: Notes on the data for the readers of the model card.
         teacher: The model whose probabilities are mixed into the labels, if there is one.
     """
 
@@ -106,7 +106,7 @@ class Session:
                 yield self.progress.epoch
 
     def steps(self, epoch: int) -> tuple[EpochSteps, EpochRecord]:
-        """Return an epoch's remaining rounds on this rank, and the record to note them in."""
+        """Return an epoch's remaining batches on this rank, and a record for their losses."""
         part = self.progress.part
         first = part.rounds if part else 0
         steps = EpochSteps(self.run, self.planner, self.unwrapped, self.finite, epoch, first)
@@ -114,7 +114,7 @@ class Session:
 
     @contextmanager
     def step(self, batch: PairBatch) -> Iterator[None]:
-        """Run one step in this block, with gradients accumulated as configured.
+        """Run a training step in this block, with gradients accumulated as configured.
 
         Raises:
             UserError: The step ran out of memory.
@@ -176,7 +176,7 @@ class Session:
         return improved
 
     def save(self, validation: Validation, improved: bool) -> None:
-        """Save the model if it is the best, then the CSV and the state to resume from."""
+        """Save the model if it is the best so far, the CSV files, and the state for resuming."""
         epoch = validation.decision.epoch
         if improved:
             path = self._save_model(validation)
@@ -197,7 +197,7 @@ class Session:
         save_state(self.run, asdict(self.progress))
 
     def write_curves(self) -> Path:
-        """Write and plot the CSV of the epochs so far, on rank 0."""
+        """Write the CSV files and the plot of all epochs so far, on rank 0."""
         path = self.run.log_dir / TRAINING_CSV
         if self.run.accelerator.is_main_process:
             config = self.run.config
@@ -210,7 +210,7 @@ class Session:
         return path
 
     def finish(self) -> Path:
-        """Write the curves, log the end of the stage, and return the best model's directory.
+        """Write the CSV files, log the end of the stage, and return the best model's directory.
 
         Raises:
             UserError: The monitored metric was undefined in every epoch.
@@ -231,7 +231,7 @@ class Session:
 def prepare_session(
     run: Run, model: PairModel, splits: Splits, origin: Checkpoint | None = None
 ) -> Session:
-    """Connect the parts of a stage around a model, restored to the last state when resuming.
+    """Connect the parts of a stage around a model, and restore the last state when resuming.
 
     Args:
         run: The stage's run.
@@ -262,7 +262,7 @@ def prepare_session(
     scheduler = build_scheduler(plain_optimizer, config.training, updates)
     wrapped, optimizer = accelerator.prepare(unwrapped, plain_optimizer)
     loss = PairLoss(config.training.loss)
-    # Each rank has dropout of its own. Seeded here, because embedding (which depends on the cache)
+    # Each rank has different dropout. Seeded here, because embedding (which depends on the cache)
     # may have drawn random numbers before.
     set_seed(config.run.seed, device_specific=True)
     teacher = Teacher.open(run, splits, planner)
@@ -302,7 +302,7 @@ def prepare_session(
 
 
 def list_training_pairs(splits: Splits, *earlier: Checkpoint | None) -> Hashes | None:
-    """Hash the training pairs of this stage and of earlier models; None if some are unknown."""
+    """Hash the training pairs of this stage and of earlier models; None if some are not known."""
     found = hash_pairs(splits.parts["train"].table)
     for origin in filter(None, earlier):
         if origin.training_pairs is None:
@@ -320,7 +320,7 @@ def restore_progress(run: Run, scheduler: LRScheduler, fresh: Progress) -> Progr
         fresh: The progress of a stage that starts now, returned if no state was saved yet.
 
     Raises:
-        UserError: The state cannot be resumed, or the data are not those it was trained on.
+        UserError: The state cannot be resumed, or the training data have changed.
     """
     content = load_state(run)
     if content is None:
@@ -330,7 +330,7 @@ def restore_progress(run: Run, scheduler: LRScheduler, fresh: Progress) -> Progr
     if progress.data != fresh.data:
         raise UserError(
             f"cannot resume {run.log_dir}: the pairs, the proteins, the language model or the"
-            " teacher are not those that the run was started with; set"
+            " teacher have changed since the run was started; set"
             " data_config.benchmark.root_dir, data_config.embeddings.model_name and"
             " training_config.loss.teacher as they were, or start a new run"
         )

@@ -1,4 +1,4 @@
-"""Distillation: a trained model's probabilities are mixed into the labels of another model's pairs.
+"""Distillation: mix a trained model's probabilities into the labels for another model's training.
 
 With the label y, the teacher's probability t and the weight w, a pair's label becomes
 (1 - w) y + w t (Hinton et al. 2015, at temperature 1). Cross-entropy is linear in the label, so the
@@ -39,7 +39,7 @@ class Teacher:
     Attributes:
         run: The stage's run.
         checkpoint: The teacher, on the accelerator's device.
-        store: The embeddings that it reads: residues or means, whatever the student reads.
+        store: The embeddings that the teacher reads: the student's, or residues if needed.
         planner: Plans the pairs of every epoch.
     """
 
@@ -52,7 +52,7 @@ class Teacher:
 
     @classmethod
     def open(cls, run: Run, splits: Splits, planner: BatchPlanner) -> Self | None:
-        """Load the configured teacher; None if there is none.
+        """Load the configured teacher; return None if no teacher is configured.
 
         Raises:
             UserError: The teacher is damaged, or was trained on other embeddings than this run's.
@@ -73,18 +73,18 @@ class Teacher:
 
     @property
     def identity(self) -> str:
-        """The checksums of the teacher's files."""
+        """The checksums of the teacher's files, concatenated."""
         return "".join(checksums_of(self.checkpoint.path).values())
 
     def teach(self, batch: PairBatch, epoch: int) -> PairBatch:
-        """Mix the teacher's probabilities into the labels; every process must call this."""
+        """Mix the teacher's probabilities into a batch's labels; every process must call this."""
         weight = self.run.config.training.loss.teacher_weight
         # A stand-in takes the probability of the last pair; its weight is zero.
         taught = to_device(self._probabilities(epoch)[batch.rows], batch.labels.device)
         return replace(batch, labels=(1 - weight) * batch.labels + weight * taught)
 
     def _probabilities(self, epoch: int) -> NDArray[np.float32]:
-        """Score the pairs (N,) of an epoch; pairs of a file have the same scores in all epochs."""
+        """Return the teacher's probabilities (N,) of an epoch's pairs, computed if pairs change."""
         if self.planner.resampling is None:
             epoch = 0
         if epoch != self._epoch:

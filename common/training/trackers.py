@@ -1,6 +1,6 @@
 """Experiment trackers such as TensorBoard, which receive each epoch's row of the CSV file.
 
-`run_config.trackers` names them; accelerate (`log_with`) drives them, on rank 0 alone.
+`run_config.trackers` names the trackers; accelerate (`log_with`) runs them, on rank 0 only.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ def check_trackers(config: Config) -> None:
     missing = [name for name in config.run.trackers if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(
-            f"run_config.trackers names {' and '.join(missing)}, not installed here; run"
+            f"run_config.trackers names {' and '.join(missing)}, which cannot be imported; run"
             f" `pip install {' '.join(missing)}`, or remove the name from the list"
         )
 
 
 def start_trackers(run: Run, first_epoch: int) -> None:
-    """Start the configured trackers for a run, or let them continue it.
+    """Start the configured trackers for a new run, or continue them for a resumed run.
 
     Args:
         run: The run, which has begun. TensorBoard writes below its log directory.
@@ -60,12 +60,12 @@ def start_trackers(run: Run, first_epoch: int) -> None:
     def start() -> None:
         try:
             accelerator.init_trackers(PROJECT, init_kwargs=settings)
-        # Each tracker has exceptions of its own.
+        # Each tracker has different exceptions.
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
             raise UserError(
-                f"run_config.trackers: {', '.join(names)} cannot start: {reason}; correct this, or"
-                " set run_config.trackers=[]"
+                f"run_config.trackers: {', '.join(names)} cannot start: {reason}; correct the"
+                " cause, or set run_config.trackers=[]"
             ) from None
 
     on_main_process(accelerator, start)

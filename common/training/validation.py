@@ -1,4 +1,4 @@
-"""A model's metrics on the validation pairs, and the decision threshold chosen on them."""
+"""Compute a model's metrics on the validation pairs, and choose its decision threshold."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BENCHMARK = "benchmark"  # the set of the benchmark's own validation pairs
 
 @dataclass(frozen=True)
 class Measured:
-    """A model's loss and metrics on some pairs; a metric that is undefined is None."""
+    """A model's loss and metrics on a set of pairs; an undefined metric is None."""
 
     pairs: int
     loss: float
@@ -46,7 +46,7 @@ class Measured:
 
     @classmethod
     def mean(cls, sets: Sequence[Measured]) -> Measured:
-        """Average over sets of equal weight; average each metric over the sets that define it."""
+        """Average over sets with equal weights, each metric over the sets that define it."""
         found = {name: [each.metrics[name] for each in sets] for name in sets[0].metrics}
         defined = {name: [v for v in values if v is not None] for name, values in found.items()}
         metrics = {name: float(np.mean(v)) if v else None for name, v in defined.items()}
@@ -87,9 +87,9 @@ class ValidationPairs:
     Attributes:
         monitored: The pairs on which the best epoch and the threshold are chosen.
         counts: How many of the monitored pairs belong to each set.
-        benchmark: The benchmark's own validation pairs, if others are monitored.
-        prevalence: The share of pairs of new proteins that interact, as far as it is known.
-        sample: Further pairs of held-out proteins that the threshold is chosen on.
+        benchmark: The benchmark's own validation pairs, if other pairs are monitored.
+        prevalence: The fraction of pairs of new proteins that interact, if it is known.
+        sample: Further pairs of held-out proteins on which the threshold is chosen.
     """
 
     monitored: PairData
@@ -100,7 +100,7 @@ class ValidationPairs:
 
     @classmethod
     def of(cls, splits: Splits, config: Config) -> Self:
-        """Select a stage's pairs: those of the proteins that were set aside, if there are any."""
+        """Select the pairs of held-out proteins, or the benchmark's if no protein is held out."""
         monitored, held_out = splits.monitored, splits.held_out
         return cls(
             monitored,
@@ -121,7 +121,7 @@ class Validator:
     accelerator: Accelerator
 
     def validate(self, model: PairModel, epoch: int) -> Validation:
-        """Validate the unwrapped model after `epoch` (counted from 1).
+        """Compute the unwrapped model's loss, metrics and threshold after `epoch` (from 1).
 
         Raises:
             UserError: A score is not finite.
@@ -192,6 +192,6 @@ def check_validation(config: Config, data: PairData) -> None:
     check_classes(config.evaluate, data.table.labels)
     if monitor != "loss" and len(np.unique(data.table.labels)) < 2:
         raise UserError(
-            "the validation pairs are of one class only, which leaves"
-            f" training_config.monitor_metric ({monitor}) undefined; set monitor_metric: loss"
+            "the validation pairs are of one class only, so training_config.monitor_metric"
+            f" ({monitor}) is undefined; set training_config.monitor_metric: loss"
         )
