@@ -201,7 +201,7 @@ DAMAGE: dict[str, tuple[str, Callable[[str], str], str]] = {
     "config.json of no model here": (
         "config.json",
         lambda s: json.dumps({"model_type": "esm"}),
-        r"its config.json of esm",
+        r"but config.json names esm",
     ),
     "another width": (
         "config.json",
