@@ -246,11 +246,11 @@ _SPLIT_ROWS: list[tuple[str, Callable[[SplitFacts], str]]] = [
     ),
     ("proteins only in negatives", lambda facts: f"{facts.negative_only.count:,}"),
     (
-        "proteins cut / pairs with one",
+        "cut proteins / affected pairs",
         lambda facts: f"{facts.cut_proteins.count:,} / {facts.cut_pairs:,}",
     ),
     ("longest protein", lambda facts: f"{facts.longest:,}"),
-    ("% of pairs with 0 / 1 / 2 seen", _show_seen),
+    ("% with 0 / 1 / 2 training proteins", _show_seen),
     ("AUROC of training degrees, sum / product", _show_degrees),
 ]
 _SHARED_ROWS = [

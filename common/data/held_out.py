@@ -171,7 +171,7 @@ def _check_set(labels: NDArray[np.int8], number: int, settings: ValidationConfig
 
 
 def _within(edges: Places, members: Places) -> Places:
-    """Return the edges between two `members` (sorted), as indices into `members`."""
+    """Return the edges with both proteins in `members` (sorted), as indices into `members`."""
     return np.searchsorted(members, edges[np.isin(edges, members).all(axis=1)])
 
 

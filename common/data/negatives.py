@@ -38,7 +38,7 @@ _DENSE = 0.25
 
 
 def encode_pairs(pairs: Pairs, proteins: int) -> Codes:
-    """Encode each unordered pair of protein numbers below `proteins` as one number, (N,)."""
+    """Encode each unordered pair of protein numbers as one number, its code (N,)."""
     codes: Codes = pairs.min(1) * proteins + pairs.max(1)
     return codes
 
@@ -77,7 +77,7 @@ class Negatives:
         return self.proteins * (self.proteins - 1) // 2 - int(others.sum())
 
     def draw(self, count: int, draw: Draw, rng: np.random.Generator, setting: str) -> Pairs:
-        """Draw distinct free pairs (count, 2) in random order, the smaller number first.
+        """Draw negatives: distinct pairs (count, 2) in random order, the smaller number first.
 
         With `degree`, every protein occurs as often as in `count` positives (all positives as many
         times as `count` allows, then a random part). A protein with too few free partners occurs
@@ -135,7 +135,7 @@ class Negatives:
         return drawn[:count]
 
     def _draw_by_degree(self, count: int, rng: np.random.Generator) -> Codes:
-        """Draw up to `count` pairs, as codes, by exchanging similar partners among positives."""
+        """Draw up to `count` pairs, as codes, by exchanging partners of similar degree."""
         degrees = np.bincount(self.positives.ravel(), minlength=self.proteins)
         logs = np.log(np.maximum(degrees, 1))
         pairs = self.positives[cycle(rng, np.arange(len(self.positives)), count)]

@@ -30,7 +30,7 @@ _STREAM = 3  # makes the draws independent of others with the same seed
 
 @dataclass(frozen=True, eq=False)
 class NetworkSample:
-    """A sample of pairs of held-out proteins, with weights that sum to a network density.
+    """A sample of held-out pairs, with weights to estimate the density of a predicted network.
 
     Attributes:
         table: The distinct pairs, and whether they interact.

@@ -302,7 +302,7 @@ class _Writer:
         _write_text(path, "".join(lines))
 
     def write_graph(self, path: Path, parts: Sequence[Part]) -> list[str]:
-        """Write the network of positive pairs; return its nodes: all proteins of these splits."""
+        """Write the network of all proteins and positive pairs of splits; return its nodes."""
         graph = nx.Graph()
         members = np.unique(np.concatenate([part.pairs for part in parts]))
         graph.add_nodes_from(self.names[number] for number in members)

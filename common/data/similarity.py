@@ -97,7 +97,7 @@ class Matches:
 def find_similar(
     sequences: Mapping[str, str], identity: float, method: Method | None = None
 ) -> Similarity:
-    """Find all pairs of sequences that are similar at an identity.
+    """Find all pairs of sequences that are similar at the given identity.
 
     Args:
         sequences: The sequences by id.
@@ -207,7 +207,7 @@ def _run_mmseqs(
 
 
 def _search_kmers(texts: Sequence[str], identity: float) -> Numbers:
-    """Return pairs that share seeds near one diagonal and have the required identity there."""
+    """Return pairs of sequences with shared seeds and the required identity near one diagonal."""
     residues, lengths = number_residues(texts)
     seed = _LONG_SEED if identity >= _LONG_FROM else _SEED
     a, b, diagonal = _find_candidates(residues, lengths, seed)
@@ -219,7 +219,7 @@ def _search_kmers(texts: Sequence[str], identity: float) -> Numbers:
 def _match_kmers(
     queries: Sequence[str], targets: Sequence[str]
 ) -> tuple[Numbers, NDArray[np.float64]]:
-    """Return pairs of a query and a target with shared seeds near one diagonal, and identities."""
+    """Return the query-target pairs with shared seeds near one diagonal, and their identities."""
     residues, lengths = number_residues([*queries, *targets])
     found = np.stack(_find_candidates(residues, lengths, _SEED))
     a, b, diagonal = found[:, (found[0] < len(queries)) & (found[1] >= len(queries))]

@@ -68,7 +68,7 @@ class Benchmark(abc.ABC):
         splits: Sequence[Split] = (),
         functional: Sequence[str] = (),
     ) -> None:
-        """Provide the files of the configured species, given the whole `data_config`."""
+        """Generate or download missing files of the configured species, given all of `data`."""
         cls.provide(data.benchmark, seed, splits, functional)
 
     @abc.abstractmethod

@@ -185,7 +185,7 @@ class Downloads:
 
 
 def _may_pass(error: requests.RequestException) -> bool:
-    """Return whether another attempt may succeed, because the request itself was not refused."""
+    """Return whether a failed request may succeed if it is repeated."""
     if error.response is not None:
         return error.response.status_code in (408, 429) or error.response.status_code >= 500
     return isinstance(error, tuple(_REASONS))

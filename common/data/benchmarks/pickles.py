@@ -308,7 +308,7 @@ def _shown(mapping: object, content: _Content) -> dict[Any, Any] | None:
 
 
 def _build(nodes: list[str], ends: list[tuple[str, Any]], path: Path) -> nx.Graph:
-    """Build a graph from a list that contains both directions of every edge, as networkx does."""
+    """Build a graph from edges that are listed in both directions, as networkx stores edges."""
     graph = nx.Graph()
     graph.add_nodes_from(map(shorten_uniprot, nodes))
     graph.add_edges_from((shorten_uniprot(a), shorten_uniprot(b)) for a, b in ends)

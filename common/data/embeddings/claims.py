@@ -55,7 +55,7 @@ class Claim:
         write_atomically(self._file.with_suffix(".claim"), "\n".join(hashes))
 
     def others(self) -> dict[str, set[str]]:
-        """Remove void claims, and return the sequences that other active runs claim, by owner."""
+        """Remove claims of dead runs; return the sequences that active runs claim, by owner."""
         found = {}
         for lock in set(claim_locks(self._file.parent)) - {self._file}:
             try:
@@ -67,7 +67,7 @@ class Claim:
 
 
 def claim_locks(directory: Path) -> list[Path]:
-    """Return the lock files of all claims on a store, including void claims."""
+    """Return the lock files of all claims on a store, including claims of dead runs."""
     return list(directory.glob(".*.lock"))
 
 

@@ -202,7 +202,7 @@ class Foreman:
             time.sleep(min(LONGEST_PAUSE, 0.05 + waited / 4))
 
     def _adapt_size(self) -> None:
-        """Adapt the size of pieces so that a piece takes half of `PIECE_SECONDS` or more."""
+        """Double or halve the size of pieces, to keep their duration near `PIECE_SECONDS`."""
         if self._claimed:
             seconds = time.monotonic() - self._began
             if seconds < PIECE_SECONDS / 2:

@@ -58,7 +58,7 @@ class MeanStore:
         return 1
 
     def residues(self, protein: str) -> int:
-        """Return the number of residues that a protein's mean is taken over."""
+        """Return the number of residues whose states are averaged for a protein."""
         return self._residues[protein]
 
     def sums(self, protein: str) -> Sums:

@@ -100,7 +100,7 @@ def check_residue_limit(files: ModelFiles, model_name: str, max_sequence_length:
 
 
 def residue_limit(config: dict[str, Any]) -> int | None:
-    """Return the maximum length of a sequence that a model can read, in residues; None if unknown.
+    """Return the longest sequence that a model can read, in residues; None if unknown.
 
     ESM-2 has 1026 positions, of which 2 precede the first token (padding index 1) and 2 are used
     for <cls> and <eos>, so the limit is 1022.

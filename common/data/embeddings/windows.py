@@ -36,7 +36,7 @@ def place_windows(length: int, window: int) -> list[slice]:
 def states_of_long(
     model: LanguageModel, residues: str, window: int, tokens_per_batch: int
 ) -> torch.Tensor:
-    """Average the states of a protein over its windows: (length, dim), in float32 on the host.
+    """Average the states of a protein over its windows; return (length, dim) float32 on the host.
 
     Args:
         model: The language model.

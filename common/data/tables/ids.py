@@ -24,6 +24,6 @@ def places_of(names: Iterable[str], ids: Sequence[str]) -> NDArray[np.int64]:
 
 
 def number_ids(names: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """Return the sorted distinct names, and the index (N,) of each given name among these."""
+    """Return the sorted list of distinct names, and the index (N,) of each name in that list."""
     ids = tuple(sorted(set(names)))
     return ids, places_of(names, ids)

@@ -188,7 +188,7 @@ class _Finder:
         return "" if several else None
 
     def _combinations(self, name: str) -> list[tuple[str, str]]:
-        """Return the forms of an id to look up, and the parts to cut off the sequence ids."""
+        """Return ways to match an id: a form of the id, and the parts to cut off sequence ids."""
         allowed = [
             (len(own) + len(cut), text, cut)
             for own, text in _forms(name)

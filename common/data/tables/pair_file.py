@@ -179,7 +179,7 @@ def _has_blank(names: Sequence[str]) -> bool:
 
 
 def names_columns(fields: Sequence[str]) -> bool:
-    """Return whether a line may be a header, because no column after the ids looks like a number.
+    """Return whether a line may be a header: no column after the ids looks like a number.
 
     A first pair with the score `0,85` is not a header: such a line is an error and not skipped.
     """
@@ -229,7 +229,7 @@ def _collect(
 
 
 def _arrow_blocks(path: Path, layout: _Layout, ids: _Ids) -> Iterator[_Block]:
-    """Parse the file in blocks by Arrow; raise ValueError or OSError for irregular content."""
+    """Parse the file in blocks with Arrow; raise ValueError or OSError for irregular content."""
     if layout.delimiter is None:
         raise ValueError("white space that Arrow cannot split")
     names = [str(column) for column in range(layout.columns)]
@@ -268,7 +268,7 @@ def _encode(column: Any, ids: _Ids) -> NDArray[np.int32]:
 
 
 def _patient_blocks(path: Path, layout: _Layout, ids: _Ids) -> Iterator[_Block]:
-    """Parse the file line by line with any white space; an error gives the line number."""
+    """Parse the file line by line, accepting any white space; errors give the line number."""
     width = 2 + len(layout.numbers)
     with open_text(path) as file:
         lines = itertools.islice(enumerate(file, 1), layout.skipped, None)

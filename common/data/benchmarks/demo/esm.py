@@ -123,7 +123,7 @@ def _crop_batch(sequences: Sequence[Tensor], rng: np.random.Generator) -> Tensor
 
 
 def _masked_loss(model: EsmForMaskedLM, ids: Tensor) -> Tensor:
-    """Return the mean cross-entropy of predicting residues: 80 % masked, 10 % random, 10 % kept."""
+    """Return the mean cross-entropy of hidden residues (80 % masked, 10 % random, 10 % kept)."""
     hidden = (torch.rand(ids.shape) < _MASKED_SHARE) & (ids >= _FIRST_RESIDUE)
     lot = torch.rand(ids.shape)
     seen = ids.masked_fill(hidden & (lot < 0.8), _MASK)

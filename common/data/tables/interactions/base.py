@@ -248,7 +248,7 @@ def _count_repeats(
     unique: Pairs,
     tally: Tally,
 ) -> None:
-    """Count pairs that are listed again, in the same or the other direction, in sorted rows."""
+    """Count repeated pairs, in the same or the other direction; rows must be sorted by pair."""
     groups = np.cumsum(is_first) - 1
     reverse = flipped != flipped[starts][groups]
     for step, again in ((REVERSED, reverse), (REPEATED, ~reverse & ~is_first)):

@@ -169,7 +169,7 @@ def is_reduced(written: str, name: str) -> bool:
 
 
 def _examples(step: str, rows: Rows, places: npt.NDArray[np.intp]) -> list[str]:
-    """Return the proteins of the given dropped rows as text, with the organisms or the score."""
+    """Describe dropped rows by their proteins, and by the organisms or score that excluded them."""
     sides = (rows.first, rows.second)
     shown = []
     for row in places.tolist():

@@ -34,7 +34,7 @@ def _recognizes(head: Head) -> bool:
 
 
 def _find_layout(head: Head) -> Layout | None:
-    """Return the layout that the header defines; in the website's export, it is a comment line."""
+    """Return the column layout by the header line, which the website exports as a comment."""
     for text, header in ((head.lines[0], True), (head.comment, False)):
         delimiter = next((mark for mark in "\t," if mark in text), None)
         names = [name.strip().lower() for name in split_line(text, delimiter)]
