@@ -187,7 +187,7 @@ def test_pushes_that_cannot_succeed_are_rejected_before_any_work(
     with pytest.raises(UserError, match="--checkpoint ann/x is on the hub already"):
         check_push(NAME, False, "ann/x")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match="HF_HUB_OFFLINE is set; unset it"):
+    with pytest.raises(UserError, match="HF_HUB_OFFLINE is set; unset"):
         check_push(NAME, False, str(saved))
     assert hub.asked == []
 
@@ -196,7 +196,7 @@ def test_a_push_that_is_refused_says_how_to_push_later(
     hub: Hub, saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "another")
-    with pytest.raises(UserError, match=f"push it later with `hf upload {NAME} {saved}`") as raised:
+    with pytest.raises(UserError, match=f"later with `hf upload {NAME} {saved}`") as raised:
         push_checkpoint(saved, NAME, False)
     assert "\n" not in str(raised.value)
     assert hub.models == {}
