@@ -17,51 +17,33 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from common.command_line import add_checkpoint, global_rank, run_script, stage_parser
-from common.config_file import keys_of
 from common.errors import UserError
-from common.evaluation.configuring import configure_judging, refuse_prefilter
+from common.evaluation.configuring import (
+    check_judged_model,
+    configure_judging,
+    find_predictions,
+    start_for_file,
+)
 from common.evaluation.options import add_options, prefilter_of
 from common.evaluation.uses import Use, choose_use
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
-
-    from common.run import OneProcess
 
 
 def judge_checkpoint(arguments: argparse.Namespace) -> None:
     """Score all pairs that the requested tasks need with a model, and evaluate the scores."""
     config = configure_judging(arguments)
-    refuse_prefilter(config)
-    # Imported here: this module imports numpy (0.06 seconds), which `--help` does not need.
-    from common.inference.thresholds import check_threshold
-
-    check_threshold(config.evaluate.decision_threshold, keys_of(arguments.overrides))
-    if arguments.push_to_hub or arguments.public:
-        # Imported here: importing the hub's client takes 0.5 seconds.
-        from common.inference.hub import check_push, push_checkpoint
-
-        source = arguments.checkpoint or config.run.load_checkpoint_path
-        check_push(arguments.push_to_hub, arguments.public, source)
+    check_judged_model(config, arguments)
     # Imported here: torch and transformers take 4 seconds; mistakes are reported before that.
     from common.data.benchmark_audit import audit_benchmark
     from common.evaluation import model_predictions as model
     from common.evaluation.baselines.checkpoint import score_named_checkpoint
-    from common.evaluation.calibration_report import report_calibration
     from common.evaluation.card_results import fill_card
-    from common.evaluation.comparison import Scored, judge_beside_baselines
+    from common.evaluation.comparison import judge_beside_baselines
     from common.evaluation.concluding import conclude
     from common.evaluation.test_side import open_test_side
-    from common.inference.compiling import compile_rows
-    from common.inference.deciding import (
-        decide_calibration,
-        decide_threshold,
-        describe_calibration,
-    )
-    from common.launch import computing_dtype, start_accelerator
+    from common.inference.hub import push_checkpoint
+    from common.launch import start_accelerator
     from common.next_steps import end_judging
     from common.run import open_run
 
@@ -71,39 +53,14 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
         audit_benchmark(run, fetched=("test",), trained_on=checkpoint.training_pairs)
         side = open_test_side(config, accelerator)
         data = model.embed_needed_pairs(run, side, checkpoint)
-        compile_rows(checkpoint.model, accelerator)
-        threshold = decide_threshold(checkpoint, config, accelerator)
-        calibration = decide_calibration(checkpoint, config, accelerator)
-        run.event(
-            "model_ready",
-            model=config.model.model,
-            checkpoint=checkpoint.path,
-            attention=checkpoint.model.attention_path(
-                accelerator.device, computing_dtype(accelerator)
-            ),
-            **describe_calibration(calibration),
-        )
-        run.event(
-            "stage_start",
-            tasks=config.evaluate.tasks,
-            threshold=threshold,
-            threshold_mode=config.evaluate.decision_threshold.mode,
-        )
-        # In the parent of the run's folder, where an interrupted run with another id saved scores.
-        folder = run.model_dir.parent / model.PARTIAL_SCORES
+        decider = model.decide(run, checkpoint)
         with (
-            model.scored(checkpoint, data, config, accelerator, folder) as scores,
+            model.scored(run, checkpoint, data, model.PARTIAL_SCORES) as scores,
             score_named_checkpoint(run, side) as others,
         ):
             if accelerator.is_main_process:
-                file = run.log_dir / model.PREDICTIONS_FILE
-                predictions = model.gather_predictions(data, scores, file)
-                mode = config.evaluate.decision_threshold.mode
-                title = config.model.model
-                own = Scored("model", predictions, threshold, mode, title, checkpoint.path)
+                own = model.gather_scored(run, decider, data, scores)
                 judgement = judge_beside_baselines(run, side, own, others)
-                judgement.validation = checkpoint.decision.validation
-                judgement.calibration = report_calibration(side, predictions, calibration)
                 fill_card(run, checkpoint, judgement)
                 conclude(run, side, own, judgement)
     end_judging(run, checkpoint.path)
@@ -113,49 +70,26 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
 
 def judge_file(arguments: argparse.Namespace) -> None:
     """Evaluate a prediction file; load a model only if `evaluate.baseline_checkpoint` names one."""
-    config, file = configure_judging(arguments), Path(arguments.predictions)
-    if not file.is_file():
-        raise UserError(
-            f"--predictions {file} is not an existing file; give a file whose lines are"
-            " 'protein_a protein_b score'"
-        )
-    scores_model = config.evaluate.baseline_checkpoint is not None
-    if global_rank() != 0 and not scores_model:
+    config, file = configure_judging(arguments), find_predictions(arguments)
+    accelerator = start_for_file(config)
+    if accelerator is None:
         return
     # Imported here: scikit-learn and networkx take 2 seconds.
     from common.evaluation.baselines.checkpoint import score_named_checkpoint
-    from common.evaluation.comparison import Scored, judge_beside_baselines
+    from common.evaluation.comparison import judge_beside_baselines
     from common.evaluation.concluding import conclude
-    from common.evaluation.judging import describe_scores
-    from common.evaluation.prediction_file import read_predictions
+    from common.evaluation.file_predictions import read_scored
     from common.evaluation.test_side import open_test_side
     from common.next_steps import end_judging
-    from common.run import OneProcess, open_run
+    from common.run import open_run
 
-    accelerator: Accelerator | OneProcess = OneProcess()
-    if scores_model:
-        # Imported here: torch takes 4 seconds and is not needed to evaluate a file alone.
-        from common.launch import start_accelerator
-
-        accelerator = start_accelerator(config)
     with open_run("evaluate", config, accelerator) as run:
         side = open_test_side(config, accelerator)
         run.event("data_ready", **side.describe())
-        predictions = read_predictions(file, side.proteins())
-        run.event("model_ready", predictions=file, pairs=len(predictions.pairs))
-        threshold = config.evaluate.decision_threshold.value
-        run.event(
-            "stage_start",
-            tasks=config.evaluate.tasks,
-            threshold=threshold,
-            threshold_mode="fixed",
-        )
+        own = read_scored(run, side, file)
         with score_named_checkpoint(run, side) as others:
-            if run.accelerator.is_main_process:
-                own = Scored("predictions", predictions, threshold, title=file.name, source=file)
-                judgement = judge_beside_baselines(run, side, own, others)
-                judgement.notes += describe_scores(predictions, config.evaluate.decision_threshold)
-                conclude(run, side, own, judgement)
+            if accelerator.is_main_process:
+                conclude(run, side, own, judge_beside_baselines(run, side, own, others))
     end_judging(run)
 
 

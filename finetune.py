@@ -46,8 +46,9 @@ def finetune(config: Config, arguments: argparse.Namespace) -> None:
     from common.data.splits import open_splits
     from common.inference.checkpoints import choose_checkpoint, load_checkpoint
     from common.inference.compatibility import continue_model, warn_if_differs, warn_if_seen
+    from common.inference.ready import report_ready
     from common.inference.thresholds import needs_network
-    from common.launch import computing_dtype, start_accelerator
+    from common.launch import start_accelerator
     from common.next_steps import end_training
     from common.run import open_run
     from common.training.losses import share_of_global_mean
@@ -68,14 +69,7 @@ def finetune(config: Config, arguments: argparse.Namespace) -> None:
         warn_if_differs(run, checkpoint, splits.store)
         warn_if_seen(run, checkpoint)
         run.event("data_ready", **splits.notes)
-
-        run.event(
-            "model_ready",
-            model=config.model.model,
-            parameters=model.num_parameters(),
-            attention=model.attention_path(accelerator.device, computing_dtype(accelerator)),
-            checkpoint=checkpoint.path,
-        )
+        report_ready(run, model, checkpoint=checkpoint.path)
 
         session = prepare_session(run, model, splits, checkpoint)
         for epoch in session.epochs():

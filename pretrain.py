@@ -51,8 +51,9 @@ def pretrain(stages: Mapping[Stage, Config], arguments: argparse.Namespace) -> N
 
     from common.data.benchmark_audit import audit_benchmark
     from common.data.splits import open_splits, residue_statistics
+    from common.inference.ready import report_ready
     from common.inference.thresholds import needs_network
-    from common.launch import computing_dtype, start_accelerator
+    from common.launch import start_accelerator
     from common.models import build_model, outline_model
     from common.next_steps import end_training
     from common.run import open_run
@@ -77,12 +78,7 @@ def pretrain(stages: Mapping[Stage, Config], arguments: argparse.Namespace) -> N
         model = build_model(config.model, splits.store.dim)
         if config.model.standardize_input:
             model.set_input_statistics(*residue_statistics(splits.parts["train"]))
-        run.event(
-            "model_ready",
-            model=config.model.model,
-            parameters=model.num_parameters(),
-            attention=model.attention_path(accelerator.device, computing_dtype(accelerator)),
-        )
+        report_ready(run, model)
 
         session = prepare_session(run, model, splits)
         for epoch in session.epochs():

@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from common.config import Config
+from common.data.splits import Splits
 from common.errors import UserError
 from common.evaluation.calibration_report import CalibrationReport
 from common.evaluation.prediction_file import read_predictions
 from common.inference.calibration import Calibration, fit_calibration, measure_calibration
 from common.inference.checkpoints import Checkpoint, Decision
-from common.inference.deciding import choose_calibration, choose_threshold, decide_calibration
+from common.inference.deciding import Decider, choose_calibration, choose_threshold
 from common.inference.scoring import probabilities, score_pairs
 from tests.tiny_benchmark import SPECIES, TinyProject, call_main, make_project
 from tests.tiny_pairs import make_pairs, one_process
@@ -141,7 +141,7 @@ def test_the_stored_calibration_is_taken_with_the_prevalence_asked_for() -> None
         (settings(**temperature), STORED),
         (settings(**given), replace(STORED, prevalence=0.1)),
     ):
-        assert decide_calibration(auto, config, one_process()) == expected
+        assert Decider(auto, config, one_process()).calibration == expected
         assert choose_calibration(auto, config) == expected
 
 
@@ -149,17 +149,29 @@ def test_a_model_without_a_calibration_is_calibrated_on_its_validation_pairs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pairs, config = make_pairs(40, dim=6), settings(calibration="temperature", prevalence=0.1)
-    opened = SimpleNamespace(monitored=pairs, held_out=None, store=pairs.store)
+    opened = Splits({"val": pairs}, {})
     monkeypatch.setattr("common.inference.deciding.open_splits", lambda *_: opened)
     checkpoint = checkpoint_of(settings(), None)
     logits = score_pairs(checkpoint.model, pairs, config.evaluate.scoring, one_process())
     expected = fit_calibration(probabilities(logits), pairs.table.labels, 0.1)
-    assert decide_calibration(checkpoint, config, one_process()) == expected
+    assert Decider(checkpoint, config, one_process()).calibration == expected
     with pytest.raises(UserError, match=r"trained with evaluate.calibration: none, so it has no"):
         choose_calibration(checkpoint, config)
     pairs.table.labels[:] = 1
     with pytest.raises(UserError, match=r"one class only.*set evaluate.calibration: none"):
-        decide_calibration(checkpoint, config, one_process())
+        _ = Decider(checkpoint, config, one_process()).calibration
+
+
+def test_a_threshold_and_a_calibration_are_chosen_on_pairs_that_are_scored_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened = iter([Splits({"val": make_pairs(40, dim=6)}, {})])
+    mode = {"decision_threshold": {"mode": "best_f1_on_valid"}}
+    config = settings(calibration="temperature", prevalence=0.1, **mode)
+    monkeypatch.setattr("common.inference.deciding.open_splits", lambda *_: next(opened))
+    decider = Decider(checkpoint_of(settings(), None), config, one_process())
+    assert decider.threshold.value != 0.5
+    assert decider.calibration is not None
 
 
 def test_thresholds_are_moved_along_unless_they_are_given() -> None:

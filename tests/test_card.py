@@ -15,10 +15,10 @@ from huggingface_hub import ModelCard
 from common.csv_log import Cell, Table
 from common.evaluation.card_results import fill_card, place_block
 from common.evaluation.judging import Judgement
-from common.evaluation.network_summary import Threshold
 from common.evaluation.tasks.base import TaskResult
 from common.inference.card import CARD_FILE, NOT_JUDGED, write_card
 from common.inference.checkpoints import Checkpoint, load_checkpoint, save_model
+from common.inference.thresholds import Threshold
 from common.run import LOGGER, Run
 from tests.tiny_benchmark import TinyProject
 from tests.tiny_pairs import one_process

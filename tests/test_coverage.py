@@ -12,7 +12,8 @@ from common.config import DecisionThresholdConfig
 from common.config_file import load_config
 from common.errors import UserError
 from common.evaluation import test_side
-from common.evaluation.judging import Judgement, describe_scores, judge
+from common.evaluation.file_predictions import describe_scores
+from common.evaluation.judging import Judgement, judge
 from common.evaluation.prediction_file import read_predictions
 from tests.tiny_benchmark import SPECIES, TinyProject
 

@@ -14,12 +14,12 @@ from common.data.tables.pairs import PairTable
 from common.evaluation.network_summary import (
     Density,
     NetworkSummary,
-    Threshold,
     tabulate_networks,
     train_network,
 )
 from common.evaluation.networks import Network
 from common.evaluation.results import format_table
+from common.inference.thresholds import Threshold
 from tests.tiny_benchmark import SPECIES, TEST, TRAIN, TinyProject, call_main
 
 TRUE = Network.from_pairs([("A", "B"), ("C", "C")], "ABCD")

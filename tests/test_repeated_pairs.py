@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from common.data.tables.pairs import PairTable, read_pairs
-from common.evaluation.model_predictions import warn_if_synthetic
+from common.evaluation.own_summary import warn_if_synthetic
 from common.evaluation.tasks.pairs import explain_repeats
 from tests.tiny_esm import record_log
 from tests.tiny_run import configure

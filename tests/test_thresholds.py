@@ -15,12 +15,13 @@ from common.config import Config, DecisionThresholdConfig, LossConfig
 from common.data.splits import Splits
 from common.errors import UserError
 from common.inference.checkpoints import Checkpoint, Decision
-from common.inference.deciding import decide_threshold
+from common.inference.deciding import Decider
 from common.inference.pair_metrics import pair_metrics
 from common.inference.scoring import probabilities, score_pairs
 from common.inference.thresholds import (
     Choice,
     Evidence,
+    Threshold,
     ThresholdMode,
     call_pairs,
     check_threshold,
@@ -68,12 +69,14 @@ def test_validation_applies_and_stores_the_threshold_of_the_mode(mode: str) -> N
 def test_a_fixed_threshold_is_the_configurations_not_the_checkpoints() -> None:
     for trained in ("fixed", "best_f1_on_valid"):
         config = configured("fixed", 0.25)
-        assert decide_threshold(checkpoint_of(config, trained), config, one_process()) == 0.25
+        decider = Decider(checkpoint_of(config, trained), config, one_process())
+        assert decider.threshold == Threshold(0.25, "fixed")
 
 
 def test_a_threshold_chosen_in_the_same_mode_is_taken_from_the_checkpoint() -> None:
     config = configured("best_f1_on_valid")
-    assert decide_threshold(checkpoint_of(config, "best_f1_on_valid"), config, one_process()) == 0.7
+    decider = Decider(checkpoint_of(config, "best_f1_on_valid"), config, one_process())
+    assert decider.threshold == Threshold(0.7, "best_f1_on_valid")
 
 
 def test_another_modes_threshold_is_not_taken_but_chosen_on_the_validation_pairs(
@@ -83,11 +86,11 @@ def test_another_modes_threshold_is_not_taken_but_chosen_on_the_validation_pairs
     opened = Splits({"val": pairs}, {})
     monkeypatch.setattr("common.inference.deciding.open_splits", lambda *_: opened)
     checkpoint = checkpoint_of(config, "fixed")
-    threshold = decide_threshold(checkpoint, config, one_process())
+    threshold = Decider(checkpoint, config, one_process()).threshold.value
     assert threshold == best_threshold_of(checkpoint, pairs) != 0.7
     pairs.table.labels[:] = 1
     with pytest.raises(UserError, match=r"one class only.*best_f1_on_valid.*mode: fixed"):
-        decide_threshold(checkpoint, config, one_process())
+        _ = Decider(checkpoint, config, one_process()).threshold
 
 
 def test_settings_that_the_mode_ignores_or_cannot_use_are_rejected() -> None:

@@ -13,7 +13,7 @@ from common.data.batches import PairBatch, PairData
 from common.data.embeddings.shards import Embedding
 from common.data.embeddings.store import EmbeddingStore
 from common.data.tables.pairs import PairTable
-from common.training.validation import ValidationPairs
+from common.inference.validation_pairs import ValidationPairs
 
 
 class MemoryStore(EmbeddingStore):

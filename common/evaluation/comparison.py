@@ -13,18 +13,19 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from common.csv_log import Cell, Table
 from common.evaluation.baselines.base import BaselineLeftOutError, predict_baseline
+from common.evaluation.calibration_report import report_calibration
 from common.evaluation.intervals import Interval
 from common.evaluation.judging import Judgement, judge, used_pairs
 from common.evaluation.networks import FloatArray
 from common.evaluation.predictions import Predictions
 from common.evaluation.results import fold
+from common.evaluation.scored import Scored
 from common.evaluation.tasks.base import TaskResult
 from common.evaluation.tasks.pairs import INTERVALS_FILE
 from common.evaluation.test_side import TestSide
@@ -33,32 +34,6 @@ from common.run import LOGGER, Run
 
 CAPTION = "Each baseline calls its best pairs: as many as the {}, and of equal scores all or none."
 WIDTH = 110  # characters in a line of the console
-
-
-@dataclass(frozen=True, eq=False)
-class Scored:
-    """The predictions that are judged.
-
-    Attributes:
-        name: Their name in the table.
-        predictions: Their scores.
-        threshold: The score from which a pair is called an interaction.
-        mode: The threshold mode that chose it.
-        title: What gave the scores, for titles: a model's name, or a file's.
-        source: The checkpoint's directory, or the file.
-    """
-
-    name: str
-    predictions: Predictions
-    threshold: float
-    mode: str = "fixed"
-    title: str = ""
-    source: Path | None = None
-
-    def subject(self, side: TestSide) -> str:
-        """Say in a few words what was judged, and on which test side."""
-        benchmark = side.sets[0].benchmark
-        return f"{self.title or self.name} on {benchmark.species} {benchmark.strategy}"
 
 
 @dataclass(frozen=True)
@@ -108,28 +83,51 @@ def judge_beside_baselines(
         scored: The predictions that are judged.
         others: Further predictions to compare with, by their names.
     """
-    judgement = judge(side, scored.predictions, scored.threshold, scored.mode)
-    names = tuple(dict.fromkeys((*others, *run.config.evaluate.baselines)))
-    if not names:
-        return judgement
+    predictions, threshold = scored.predictions, scored.threshold
+    judgement = judge(side, predictions, threshold.value, threshold.mode)
+    judgement.validation = scored.validation
+    judgement.calibration = report_calibration(side, predictions, scored.calibration)
+    names = dict.fromkeys((*others, *run.config.evaluate.baselines))
+    if names:
+        wanted = {name: others.get(name) for name in names}
+        methods = list(_judge_all(run, side, scored, judgement, wanted))
+        judgement.baselines = {each.name: each.compared().get("auroc") for each in methods[1:]}
+        compared = {"baselines": _compare(methods)}
+        judgement.results = {**_chart_together(methods), **compared}
+    judgement.notes += scored.notes
+    return judgement
+
+
+def _judge_all(
+    run: Run,
+    side: TestSide,
+    scored: Scored,
+    judgement: Judgement,
+    baselines: Mapping[str, Predictions | None],
+) -> Iterator[Method]:
+    """Yield what was judged already, then each baseline; note those that are left out.
+
+    Args:
+        run: The run of the stage.
+        side: The test side.
+        scored: The predictions that were judged.
+        judgement: What was found; the notes are added to it.
+        baselines: The baselines' predictions by name; None where they must be computed.
+    """
     scores = scored.predictions.scores[used_pairs(side, scored.predictions)]
-    called = int((scores >= scored.threshold).sum())
-    methods = [Method(scored.name, called, judgement.results)]
-    with LongWork("baselines", total=len(names), unit="baselines") as work:
-        for name in names:
+    called = int((scores >= scored.threshold.value).sum())
+    yield Method(scored.name, called, judgement.results)
+    with LongWork("baselines", total=len(baselines), unit="baselines") as work:
+        for name, known in baselines.items():
             started = time.monotonic()
             try:
-                found = others.get(name) or predict_baseline(name, side, run.config.run.seed)
+                found = known or predict_baseline(name, side, run.config.run.seed)
             except BaselineLeftOutError as error:
                 judgement.notes.append(f"the baseline {name} is left out: {error}")
             else:
-                methods.append(_judge(name, side, found, called))
+                yield _judge(name, side, found, called)
                 run.event("baseline_judged", baseline=name, seconds=time.monotonic() - started)
             work.advance()
-    judgement.baselines = {each.name: each.compared().get("auroc") for each in methods[1:]}
-    compared = {"baselines": _compare(methods)}
-    judgement.results = {**_chart_together(methods), **compared}
-    return judgement
 
 
 def _chart_together(methods: Sequence[Method]) -> dict[str, TaskResult]:

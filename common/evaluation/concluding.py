@@ -8,10 +8,10 @@ from pathlib import Path
 
 from common.config import Config, DecisionThresholdConfig
 from common.evaluation.calibration_report import CALIBRATION_FILE
-from common.evaluation.comparison import Scored
 from common.evaluation.judging import Judgement
 from common.evaluation.network_summary import NETWORK_FILE, describe_networks, tabulate_networks
 from common.evaluation.results import entitle, format_results, format_table, write_results
+from common.evaluation.scored import Scored
 from common.evaluation.tasks.base import Remark
 from common.evaluation.test_side import TestSide
 from common.files import write_atomically

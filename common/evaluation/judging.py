@@ -8,15 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from common.config import DecisionThresholdConfig
 from common.evaluation.calibration_report import CalibrationReport
 from common.evaluation.closing import closing_sentence, compare_numbers, verdict
-from common.evaluation.network_summary import NetworkSummary, Threshold, summarize_networks
+from common.evaluation.network_summary import NetworkSummary, summarize_networks
 from common.evaluation.predictions import Predictions
 from common.evaluation.tasks.base import TaskResult
 from common.evaluation.tasks.pairs import INTERVALS_FILE
 from common.evaluation.test_side import TestSide
-from common.inference.thresholds import mode_of
+from common.inference.thresholds import Threshold
 
 
 @dataclass
@@ -103,22 +102,3 @@ def used_pairs(side: TestSide, predictions: Predictions) -> NDArray[np.bool_]:
     for pairs in side.pair_sets:
         used |= pairs.among(predictions)
     return used
-
-
-def describe_scores(predictions: Predictions, settings: DecisionThresholdConfig) -> list[str]:
-    """Compose notes if the threshold of a prediction file may not fit the file's scores."""
-    scores, threshold = predictions.scores, settings.value
-    notes = []
-    called = int((scores >= threshold).sum())
-    if len(scores) and not (called and scores.min() >= 0 and scores.max() <= 1):
-        notes.append(
-            f"the scores range from {scores.min():g} to {scores.max():g}; with the threshold"
-            f" {threshold:g} (evaluate.decision_threshold.value), {called} of {len(scores)} pairs"
-            " are predicted to interact"
-        )
-    if mode_of(settings).needs_validation:
-        notes.append(
-            f"evaluate.decision_threshold.value ({threshold}) is used as the threshold, because a"
-            " prediction file has no validation pairs from which to choose a threshold"
-        )
-    return notes

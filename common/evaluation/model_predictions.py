@@ -1,31 +1,25 @@
-"""Compute a checkpoint's predictions for test pairs or for the user's own pairs."""
+"""Compute a checkpoint's predictions of the pairs that tasks use."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Iterator
-from pathlib import Path
 
-import numpy as np
-from accelerate import Accelerator
-from numpy.typing import NDArray
-
-from common.config import Config
 from common.data.batches import PairData
-from common.data.pair_hashes import count_hashed
 from common.data.splits import embed_tables
-from common.data.tables.pairs import PairTable
+from common.evaluation.networks import FloatArray
 from common.evaluation.prediction_file import write_predictions
 from common.evaluation.predictions import Predictions
+from common.evaluation.scored import Scored
 from common.evaluation.test_side import TestSide
 from common.inference.checkpoints import Checkpoint, choose_checkpoint, load_checkpoint
-from common.inference.compatibility import (
-    warn_if_differs,
-)
+from common.inference.compatibility import warn_if_differs
+from common.inference.compiling import compile_rows
+from common.inference.deciding import Decider, describe_calibration
 from common.inference.partial_scores import PartialScores
+from common.inference.ready import report_ready
 from common.inference.scoring import probabilities, score_pairs
-from common.run import LOGGER, Run, format_event
+from common.run import Run
 
 PREDICTIONS_FILE, PARTIAL_SCORES = "predictions.txt.gz", "partial_scores"
 _UNKNOWN = "the checkpoint does not list its training pairs, which may include test pairs"
@@ -36,6 +30,7 @@ def open_model(run: Run, named: str | None) -> tuple[Run, Checkpoint]:
     path = choose_checkpoint(run, named, ("finetune", "pretrain"))
     checkpoint = load_checkpoint(path, run.config.model.model)
     checkpoint.model.to(run.accelerator.device)
+    compile_rows(checkpoint.model, run.accelerator)
     if checkpoint.training_pairs is None:
         run.event("training_pairs_unknown", checkpoint=path, says=_UNKNOWN)
     return run.begun_from(path), checkpoint
@@ -52,51 +47,50 @@ def embed_needed_pairs(run: Run, side: TestSide, checkpoint: Checkpoint) -> Pair
     return data
 
 
+def decide(run: Run, checkpoint: Checkpoint) -> Decider:
+    """Decide the threshold and the calibration, on every process, and log the start with them."""
+    decider = Decider(checkpoint, run.config, run.accelerator)
+    threshold, calibration = decider.threshold, describe_calibration(decider.calibration)
+    report_ready(run, checkpoint.model, checkpoint=checkpoint.path, **calibration)
+    run.event("stage_start", tasks=run.config.evaluate.tasks, **threshold.describe())
+    return decider
+
+
 @contextlib.contextmanager
-def scored(
-    checkpoint: Checkpoint, data: PairData, config: Config, accelerator: Accelerator, folder: Path
-) -> Iterator[NDArray[np.float64]]:
+def scored(run: Run, checkpoint: Checkpoint, data: PairData, folder: str) -> Iterator[FloatArray]:
     """Yield each pair's predicted probability of interaction, (N,), on every process.
 
     Args:
+        run: The run of the stage.
         checkpoint: The checkpoint, with its model on the accelerator's device.
         data: The pairs and the embeddings of their proteins.
-        config: The configuration, for its section `evaluate.scoring`.
-        accelerator: The processes that share the work.
-        folder: The folder for finished scores, so that an interrupted run can resume. The scores
-            are deleted when the block ends without an error.
+        folder: The name of the folder for finished scores, so that an interrupted run can resume.
+            It is beside the run's own folder, where a run with another id finds it. The scores are
+            deleted when the block ends without an error.
 
     Raises:
         UserError: A score is not finite.
     """
-    partial = PartialScores(folder, accelerator)
-    settings = config.evaluate.scoring
+    accelerator, settings = run.accelerator, run.config.evaluate.scoring
+    partial = PartialScores(run.model_dir.parent / folder, accelerator)
     yield probabilities(score_pairs(checkpoint.model, data, settings, accelerator, partial=partial))
     if accelerator.is_main_process:
         partial.clear()
 
 
-def gather_predictions(data: PairData, scores: NDArray[np.float64], file: Path) -> Predictions:
+def gather_scored(run: Run, decider: Decider, data: PairData, scores: FloatArray) -> Scored:
     """Combine pairs and their scores (N,) into predictions, and write a prediction file."""
+    checkpoint = decider.checkpoint
     predictions = Predictions.gather(data.table.proteins, data.table.pairs, scores)
-    write_predictions(file, predictions.ids, predictions.pairs, predictions.scores)
-    return predictions
-
-
-def report_training_pairs(checkpoint: Checkpoint, table: PairTable) -> None:
-    """Log how many of the user's pairs are training pairs of the checkpoint."""
-    if checkpoint.training_pairs is None:
-        return
-    seen = count_hashed(table, checkpoint.training_pairs)
-    level = logging.WARNING if seen.count else logging.INFO
-    says = f"{seen.count} of the pairs are training pairs of the checkpoint"
-    LOGGER.log(
-        level, format_event("training_pairs", says=says + (f" ({seen})" if seen.count else ""))
+    write_predictions(
+        run.log_dir / PREDICTIONS_FILE, predictions.ids, predictions.pairs, predictions.scores
     )
-
-
-def warn_if_synthetic(checkpoint: Checkpoint) -> None:
-    """Log a warning if the checkpoint was trained on synthetic proteins only."""
-    if checkpoint.config.data.benchmark.name == "demo":
-        says = "the model was trained on synthetic data; do not use it for real proteins"
-        LOGGER.warning(format_event("synthetic_model", checkpoint=checkpoint.path, says=says))
+    return Scored(
+        "model",
+        predictions,
+        decider.threshold,
+        run.config.model.model,
+        checkpoint.path,
+        checkpoint.decision.validation,
+        decider.calibration,
+    )

@@ -15,25 +15,13 @@ from common.data.benchmarks.base import Benchmark
 from common.evaluation.networks import Network
 from common.evaluation.predictions import Predictions
 from common.evaluation.test_side import TestSide
+from common.inference.thresholds import Threshold
 
 NETWORK_FILE = "network.json"
 # A warning is logged above this ratio of predicted to true interactions. With `match_density`, the
 # ratio reaches 2 to 3 where the sampled node sets are denser than the whole network
 # (`docs/evaluation.md`).
 TOO_DENSE = 4.0
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """A decision threshold, the lowest score of a predicted interaction, and how it was chosen.
-
-    Attributes:
-        value: The threshold.
-        mode: The threshold mode that chose the value.
-    """
-
-    value: float
-    mode: str
 
 
 @dataclass(frozen=True)
@@ -181,8 +169,7 @@ def summarize_networks(
 def describe_networks(summaries: Sequence[NetworkSummary], threshold: Threshold) -> dict[str, Any]:
     """Return the threshold and all networks' summaries as the content of `network.json`."""
     return {
-        "threshold": threshold.value,
-        "threshold_mode": threshold.mode,
+        **threshold.describe(),
         "networks": {each.species: each.describe() for each in summaries},
     }
 

@@ -16,7 +16,6 @@ from common.data.tables.ids import places_of
 from common.data.tables.pairs import PairTable
 from common.errors import UserError
 from common.evaluation.export.base import Format, Proteins, format_of
-from common.evaluation.model_predictions import report_training_pairs, warn_if_synthetic
 from common.evaluation.own_pairs import (
     OwnPairs,
     OwnSequences,
@@ -25,7 +24,12 @@ from common.evaluation.own_pairs import (
     read_queries,
 )
 from common.evaluation.own_request import Request
-from common.evaluation.own_summary import describe_metrics, summarize
+from common.evaluation.own_summary import (
+    describe_metrics,
+    report_training_pairs,
+    summarize,
+    warn_if_synthetic,
+)
 from common.evaluation.own_writing import NetworkFile
 from common.files import explain_disk_errors
 from common.inference.cascade import Shortlist

@@ -1,17 +1,21 @@
-"""Compose the closing sentences about a predicted network of the user's own proteins."""
+"""Compose what is reported about the user's own pairs and a network predicted from them."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.data.pair_hashes import count_hashed
+from common.data.tables.pairs import PairTable
 from common.errors import excerpt
 from common.evaluation.export.base import Proteins
 from common.evaluation.own_writing import NetworkFile
 from common.inference.calibration import Calibration
 from common.inference.cascade import Shortlist
+from common.inference.checkpoints import Checkpoint
 from common.inference.deciding import move_threshold
 from common.inference.pair_metrics import pair_metrics
 from common.inference.predictor import Predictor
@@ -19,6 +23,25 @@ from common.registry import THRESHOLD_MODES
 from common.run import LOGGER, format_event
 
 FEW = 5  # the most protein names in a sentence
+
+
+def report_training_pairs(checkpoint: Checkpoint, table: PairTable) -> None:
+    """Log how many of the user's pairs are training pairs of the checkpoint."""
+    if checkpoint.training_pairs is None:
+        return
+    seen = count_hashed(table, checkpoint.training_pairs)
+    level = logging.WARNING if seen.count else logging.INFO
+    says = f"{seen.count} of the pairs are training pairs of the checkpoint"
+    LOGGER.log(
+        level, format_event("training_pairs", says=says + (f" ({seen})" if seen.count else ""))
+    )
+
+
+def warn_if_synthetic(checkpoint: Checkpoint) -> None:
+    """Log a warning if the checkpoint was trained on synthetic proteins only."""
+    if checkpoint.config.data.benchmark.name == "demo":
+        says = "the model was trained on synthetic data; do not use it for real proteins"
+        LOGGER.warning(format_event("synthetic_model", checkpoint=checkpoint.path, says=says))
 
 
 def describe_metrics(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
-import numpy as np
 from accelerate import Accelerator
-from numpy.typing import NDArray
 
 from common.config import Config
 from common.config_file import keys_of
@@ -16,85 +15,84 @@ from common.data.splits import open_splits
 from common.errors import UserError
 from common.inference.calibration import Calibration, calibrate
 from common.inference.checkpoints import Checkpoint
-from common.inference.scoring import probabilities, score_pairs
+from common.inference.partial_scores import Scores
+from common.inference.scoring import score_pairs
 from common.inference.thresholds import (
     SECTION,
     Evidence,
-    assume_prevalence,
+    Threshold,
     check_classes,
-    draw_sample,
     mode_of,
     needs_network,
 )
+from common.inference.validation_pairs import ValidationPairs
 
 # The settings that give the location of a benchmark, and those that identify the benchmark.
 _PLACES = ("root_dir", "functional_dir", "cache_dir", "download", "download_url")
 _IDENTITY = ("name", "species", "split_strategy")
 
 
-def decide_threshold(checkpoint: Checkpoint, config: Config, accelerator: Accelerator) -> float:
-    """Determine a checkpoint's threshold as configured; every process must call this.
+@dataclass(frozen=True, eq=False)
+class Decider:
+    """Determines a checkpoint's threshold and calibration as configured.
 
-    A mode that needs no validation pairs uses the configuration alone. The threshold of any other
-    mode is stored with the checkpoint; if training chose it in another way, the validation pairs
-    are scored now. The held-out proteins are always those of the checkpoint's training, whatever
-    the configuration says about validation.
+    Every process must request the same values.
 
-    Raises:
-        UserError: The mode cannot give a threshold for this configuration and these pairs.
+    Threshold and calibration are stored with the checkpoint. Where training chose them in another
+    way, the validation pairs are scored when they are first needed, once. The held-out proteins are
+    always those of the checkpoint's training, whatever the configuration says about validation.
     """
-    settings = config.evaluate.decision_threshold
-    mode = mode_of(settings)
-    if not mode.needs_validation:
-        return mode.choose(settings, Evidence()).threshold
-    if _is_stored(checkpoint, config):
-        return checkpoint.decision.threshold
-    return mode.choose(settings, gather_evidence(checkpoint, config, accelerator)).threshold
 
+    checkpoint: Checkpoint
+    config: Config
+    accelerator: Accelerator
 
-def decide_calibration(
-    checkpoint: Checkpoint, config: Config, accelerator: Accelerator
-) -> Calibration | None:
-    """Determine a checkpoint's calibration as configured; every process must call this.
+    @cached_property
+    def threshold(self) -> Threshold:
+        """The threshold; a mode that needs no validation pairs uses the configuration alone.
 
-    Like the threshold, the calibration is stored with the checkpoint, or fitted now. A configured
-    prevalence replaces the stored one.
+        Raises:
+            UserError: The mode cannot give a threshold for this configuration and these pairs.
+        """
+        settings = self.config.evaluate.decision_threshold
+        mode = mode_of(settings)
+        if mode.needs_validation and _is_stored(self.checkpoint, self.config):
+            return Threshold(self.checkpoint.decision.threshold, settings.mode)
+        evidence = self._evidence if mode.needs_validation else Evidence()
+        return Threshold(mode.choose(settings, evidence).threshold, settings.mode)
 
-    Raises:
-        UserError: The validation pairs are of one class, or no proteins are held out.
-    """
-    evaluate, stored = config.evaluate, checkpoint.decision.calibration
-    if evaluate.calibration == "none":
-        return None
-    if stored is not None and evaluate.prevalence != "auto":
-        return replace(stored, prevalence=evaluate.prevalence)
-    if stored is not None and checkpoint.config.evaluate.prevalence == "auto":
-        return stored
-    return calibrate(config, gather_evidence(checkpoint, config, accelerator))
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """The calibration, if one is configured; a configured prevalence replaces the stored one.
 
+        Raises:
+            UserError: The validation pairs are of one class, or no proteins are held out.
+        """
+        evaluate, stored = self.config.evaluate, self.checkpoint.decision.calibration
+        if evaluate.calibration == "none":
+            return None
+        if stored is not None and evaluate.prevalence != "auto":
+            return replace(stored, prevalence=evaluate.prevalence)
+        if stored is not None and self.checkpoint.config.evaluate.prevalence == "auto":
+            return stored
+        return calibrate(self.config, self._evidence)
 
-def gather_evidence(checkpoint: Checkpoint, config: Config, accelerator: Accelerator) -> Evidence:
-    """Score the validation pairs of the run that trained the checkpoint, on every process.
+    @cached_property
+    def _evidence(self) -> Evidence:
+        """The scored validation pairs of the run that trained the checkpoint.
 
-    Raises:
-        UserError: The pairs are of one class, or held-out proteins are needed but there are none.
-    """
-    trained = configure_as_trained(checkpoint.config, config)
-    splits = open_splits(trained, ("val",), accelerator, needs_network(config))
-    pairs, sample = splits.monitored, draw_sample(trained, splits.held_out)
-    check_classes(config.evaluate, pairs.table.labels)
+        Raises:
+            UserError: The pairs are of one class, or held-out proteins are needed but absent.
+        """
+        trained = configure_as_trained(self.checkpoint.config, self.config)
+        splits = open_splits(trained, ("val",), self.accelerator, needs_network(self.config))
+        pairs = ValidationPairs.of(splits, trained)
+        check_classes(self.config.evaluate, pairs.monitored.table.labels)
+        return pairs.evidence(self._score(pairs.monitored), self._score)
 
-    def score(data: PairData) -> NDArray[np.float64]:
-        scoring = config.evaluate.scoring
-        logits = score_pairs(checkpoint.model, data, scoring, accelerator, "validation")
-        return probabilities(logits)
-
-    prevalence = assume_prevalence(trained, splits.held_out)
-    evidence = Evidence(score(pairs), pairs.table.labels, prevalence)
-    if sample is not None:
-        scores = score(PairData(sample.table, splits.store))
-        evidence = replace(evidence, sample=sample, sample_scores=scores)
-    return evidence
+    def _score(self, data: PairData) -> Scores:
+        model, scoring = self.checkpoint.model, self.config.evaluate.scoring
+        return score_pairs(model, data, scoring, self.accelerator, "validation")
 
 
 def choose_calibration(checkpoint: Checkpoint, config: Config) -> Calibration | None:

@@ -24,6 +24,7 @@ from common.data.splits import Splits
 from common.errors import UserError
 from common.inference.checkpoints import BEST_MODEL, Checkpoint, save_model
 from common.inference.compiling import compile_rows
+from common.inference.validation_pairs import ValidationPairs
 from common.launch import Agreement
 from common.memory import explain_out_of_memory
 from common.models import PairModel
@@ -41,7 +42,6 @@ from common.training.trackers import start_trackers, track_epoch
 from common.training.validation import (
     BENCHMARK,
     Validation,
-    ValidationPairs,
     Validator,
     check_validation,
 )

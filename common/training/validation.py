@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Self
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,21 +15,14 @@ from common.config import Config
 from common.config_data import METRIC_NAMES
 from common.csv_log import Cell
 from common.data.batches import PairData
-from common.data.network_sample import NetworkSample
-from common.data.splits import HELD_OUT, Splits
 from common.errors import UserError
 from common.inference.calibration import calibrate
 from common.inference.checkpoints import Decision
 from common.inference.pair_metrics import Metrics, pair_metrics
 from common.inference.partial_scores import Scores
 from common.inference.scoring import probabilities, score_pairs
-from common.inference.thresholds import (
-    Evidence,
-    assume_prevalence,
-    check_classes,
-    draw_sample,
-    mode_of,
-)
+from common.inference.thresholds import check_classes, mode_of
+from common.inference.validation_pairs import ValidationPairs
 from common.models import PairModel
 from common.training.losses import PairLoss
 
@@ -81,37 +74,6 @@ class Validation:
 
 
 @dataclass(frozen=True)
-class ValidationPairs:
-    """The pairs that a stage validates on.
-
-    Attributes:
-        monitored: The pairs on which the best epoch and the threshold are chosen.
-        counts: How many of the monitored pairs belong to each set.
-        benchmark: The benchmark's own validation pairs, if other pairs are monitored.
-        prevalence: The fraction of pairs of new proteins that interact, if it is known.
-        sample: Further pairs of held-out proteins on which the threshold is chosen.
-    """
-
-    monitored: PairData
-    counts: tuple[int, ...]
-    benchmark: PairData | None = None
-    prevalence: float | None = None
-    sample: NetworkSample | None = None
-
-    @classmethod
-    def of(cls, splits: Splits, config: Config) -> Self:
-        """Select the pairs of held-out proteins, or the benchmark's if no protein is held out."""
-        monitored, held_out = splits.monitored, splits.held_out
-        return cls(
-            monitored,
-            (len(monitored),) if held_out is None else held_out.counts,
-            splits.parts["val"] if HELD_OUT in splits.parts else None,
-            assume_prevalence(config, held_out),
-            draw_sample(config, held_out),
-        )
-
-
-@dataclass(frozen=True)
 class Validator:
     """Scores the validation pairs and chooses the decision threshold."""
 
@@ -127,13 +89,9 @@ class Validator:
             UserError: A score is not finite.
         """
         wanted, data = self.config.evaluate.decision_threshold, self.pairs.monitored
-        logits, labels = self._score(model, data, epoch), data.table.labels
-        evidence = Evidence(probabilities(logits), labels, self.pairs.prevalence)
-        if self.pairs.sample is not None:
-            others = self._score(model, PairData(self.pairs.sample.table, data.store), epoch)
-            evidence = replace(
-                evidence, sample=self.pairs.sample, sample_scores=probabilities(others)
-            )
+        score = partial(self._score, model, epoch)
+        logits, labels = score(data), data.table.labels
+        evidence = self.pairs.evidence(logits, score)
         choice = mode_of(wanted).choose(wanted, evidence)
         threshold = choice.threshold
         ends = np.cumsum(self.pairs.counts)[:-1]
@@ -144,8 +102,8 @@ class Validator:
             sets = {}
         else:
             own = self.pairs.benchmark
-            scored = self._score(model, own, epoch)
-            sets |= {"mean": mean, BENCHMARK: self._measure(scored, own.table.labels, threshold)}
+            measured = self._measure(score(own), own.table.labels, threshold)
+            sets |= {"mean": mean, BENCHMARK: measured}
         monitor = self.config.training.monitor_metric
         language_model = data.store.language_model
         calibration = calibrate(self.config, evidence)
@@ -162,7 +120,7 @@ class Validator:
         )
         return Validation(mean.loss, mean.metrics, decision, sets)
 
-    def _score(self, model: PairModel, data: PairData, epoch: int) -> Scores:
+    def _score(self, model: PairModel, epoch: int, data: PairData) -> Scores:
         scoring = self.config.evaluate.scoring
         logits = score_pairs(model, data, scoring, self.accelerator, "validation")
         if not np.isfinite(logits).all():

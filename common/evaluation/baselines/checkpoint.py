@@ -48,8 +48,7 @@ def score_named_checkpoint(run: Run, side: TestSide) -> Iterator[dict[str, Predi
     check_same_language_model(checkpoint, config, data.store)
     checkpoint.model.to(accelerator.device)
     run.event("baseline_ready", model=config.model.model, checkpoint=checkpoint.path)
-    folder = run.model_dir.parent / _PARTIAL_SCORES
-    with scored(checkpoint, data, config, accelerator, folder) as scores:
+    with scored(run, checkpoint, data, _PARTIAL_SCORES) as scores:
         table = data.table
         yield {config.model.model: Predictions.gather(table.proteins, table.pairs, scores)}
 

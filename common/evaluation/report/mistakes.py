@@ -20,8 +20,8 @@ def show_mistakes(judged: Judged) -> Iterator[Section]:
     scores = scored.predictions.scores_of(table.proteins, table.pairs)
     rows: list[dict[str, Cell]] = []
     for label, order, wrong in (
-        (0, -scores, scores >= scored.threshold),
-        (1, scores, scores < scored.threshold),
+        (0, -scores, scores >= scored.threshold.value),
+        (1, scores, scores < scored.threshold.value),
     ):
         ranked = np.argsort(order, kind="stable")
         chosen = ranked[(wrong & (table.labels == label))[ranked]][:MOST]

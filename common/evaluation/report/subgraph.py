@@ -85,7 +85,7 @@ def show_subgraph(judged: Judged) -> Iterator[Section]:
     if true is None or not len(true.edges):
         return
     scored = judged.scored
-    predicted = scored.predictions.edges(scored.threshold).without_self_pairs()
+    predicted = scored.predictions.edges(scored.threshold.value).without_self_pairs()
     chart = chart_subgraph(true, predicted, judged.run.config.run.seed)
     intro = (
         f"The proteins that a random walk over the true network of {networks[0].species} visits,"

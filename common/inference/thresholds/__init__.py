@@ -58,6 +58,18 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Threshold:
+    """The score from which a pair is called an interaction, and the mode that chose it."""
+
+    value: float
+    mode: str = "fixed"
+
+    def describe(self) -> dict[str, object]:
+        """Return the fields of the event `stage_start`, and of documents."""
+        return {"threshold": self.value, "threshold_mode": self.mode}
+
+
+@dataclass(frozen=True)
 class ThresholdMode:
     """A method of choosing the threshold, and the data that this method needs.
 
