@@ -213,6 +213,6 @@ def test_a_prefilter_that_makes_no_sense_is_rejected(
 
 def test_a_judgement_refuses_a_prefilter(pretrained: Shared) -> None:
     project, best = pretrained
-    with pytest.raises(UserError, match="leaves most pairs without a score"):
+    with pytest.raises(UserError, match="would leave most test pairs without a score"):
         call_main(project, "evaluate.py", "--checkpoint", str(best), "--set",
                   f"evaluate.scoring.prefilter.checkpoint={best}")  # fmt: skip

@@ -631,7 +631,7 @@ def test_a_protein_with_two_sequences_is_refused(project: TinyProject) -> None:
     fasta = project.folder / "functional" / "complex_proteins.fasta"
     fasta.write_text(">P040\nLAGV\n" + fasta.read_text().split(">P041")[0].split(">P040")[0])
     config: Config = load_config(project.config, "evaluate", ["evaluate.tasks=[complexes]"])
-    with pytest.raises(UserError, match=r"P040 has one sequence in tiny and another in the compl"):
+    with pytest.raises(UserError, match=r"P040 has different sequences in tiny and in the compl"):
         test_side.open_test_side(config).sequences()
 
 

@@ -179,7 +179,7 @@ def test_enrichment_of_nothing_is_nothing() -> None:
 
 
 def test_terms_of_another_source_or_species_are_refused() -> None:
-    with pytest.raises(UserError, match="'GO:XX' is unknown: choose one of GO:BP, GO:MF, GO:CC"):
+    with pytest.raises(UserError, match="'GO:XX' is unknown; choose one of GO:BP, GO:MF, GO:CC"):
         Annotations.of("AB", TERMS, "GO:XX")
     with pytest.raises(UserError, match="no protein of the test graph has a GO:CC term"):
         Annotations.of("AB", TERMS, "GO:CC")
@@ -282,12 +282,12 @@ def test_an_answer_of_gprofiler_that_is_none_is_one_sentence(
     service: dict[str, Any], status: int, answer: bytes
 ) -> None:
     service.update(status=status, answer=answer)
-    with pytest.raises(UserError, match=r"gave no answer .*set evaluate.enrichment: offline"):
+    with pytest.raises(UserError, match=r"gave no valid response .*set evaluate.enrichment to offline"):
         GProfiler(url=service["url"])(["A"])
 
 
 def test_a_gprofiler_that_cannot_be_reached_is_one_sentence() -> None:
-    with pytest.raises(UserError, match="gave no answer"):
+    with pytest.raises(UserError, match="gave no valid response"):
         GProfiler(url="http://127.0.0.1:9/", timeout=2)(["A"])
 
 
@@ -326,7 +326,7 @@ def test_precision_compares_the_upper_half_of_few_proteins() -> None:
     assert figures.essential.tolist() == [2, 2]
     ignored, tied = figures.notes
     assert ignored == "2 listed proteins are not in the test graph and are ignored"
-    assert tied.startswith("3 of 4 listed proteins share the predicted centrality at place 2")
+    assert tied.startswith("3 of 4 listed proteins have the same predicted centrality")
     # A, B and X share the two places: A and B have 2/3 of one each.
     assert figures.precision_at_100_ties_shared == pytest.approx(2 / 3)
 
@@ -353,7 +353,7 @@ def test_predicting_nothing_is_perfect_by_the_order_of_the_lists_and_is_told() -
     figures = compare_essential(nothing, true, "ABCD", "XYZW")
     assert figures.precision_at_100 == 1
     assert figures.precision_at_100_ties_shared == pytest.approx(1 / 2)
-    assert figures.notes[0].startswith("8 of 8 listed proteins share")
+    assert figures.notes[0].startswith("8 of 8 listed proteins have the same")
     right = compare_essential(true, true, "ABCD", "XYZW")
     assert (right.precision_at_100, right.precision_at_100_ties_shared) == (1, 1)
     assert right.notes == ()
@@ -365,7 +365,7 @@ def test_equal_centralities_are_equal_whatever_the_ids() -> None:
     network = Network.from_pairs(ring)
     figures = compare_essential(network, network, network.nodes[:15], network.nodes[15:])
     assert figures.distribution_overlap == 1
-    assert figures.notes[0].startswith("30 of 30 listed proteins share")
+    assert figures.notes[0].startswith("30 of 30 listed proteins have the same")
 
 
 def test_lists_without_a_protein_of_the_graph_are_refused() -> None:

@@ -89,7 +89,7 @@ def test_a_first_line_without_numbers_is_a_header_and_said_to_be(
     predictions = read(text)
     assert scored(predictions) == {("A", "B"): 0.9}
     assert predictions.ids == ("A", "B")
-    assert predictions.notes == ("line 2 has no numbers and is taken for a header",)
+    assert predictions.notes == ("line 2 has no numbers and is treated as a header",)
 
 
 def test_a_line_unlike_the_first_is_refused_with_both(read: Reader) -> None:
@@ -102,14 +102,14 @@ def test_names_of_columns_may_have_spaces_where_tabs_part_them(read: Reader) -> 
     """It was taken for five columns, and the first pair was blamed."""
     predictions = read("Protein A\tProtein B\tSTRING score\nA\tB\t0.9\n")
     assert scored(predictions) == {("A", "B"): 0.9}
-    assert predictions.notes == ("line 1 has no numbers and is taken for a header",)
+    assert predictions.notes == ("line 1 has no numbers and is treated as a header",)
 
 
 @pytest.mark.parametrize("line", ["protein a,protein b,the score", "a, b, score"])
 def test_a_header_may_be_separated_by_commas(read: Reader, line: str) -> None:
     predictions = read(f"{line}\nA,B,0.9\n")
     assert scored(predictions) == {("A", "B"): 0.9}
-    assert predictions.notes == ("line 1 has no numbers and is taken for a header",)
+    assert predictions.notes == ("line 1 has no numbers and is treated as a header",)
 
 
 def test_a_file_in_another_encoding_is_no_header(read: Reader) -> None:
@@ -126,7 +126,7 @@ def test_columns_that_are_no_two_probabilities_are_noted(read: Reader) -> None:
     """A score and its uncertainty were read as p_negative and p_positive without a word."""
     lines = "A B 1 0.97 0.1\nB C 0 0.12 0.3\n"
     (note,) = read(lines).notes
-    assert note.startswith("columns 4 and 5 are read as p_negative and p_positive, but add up to 1")
+    assert "as p_negative and p_positive, but do not add up to 1 in any line" in note
     assert read(lines + "A D 0 0.72 0.285\n").notes == ()
 
 

@@ -1,4 +1,4 @@
-"""How good a model's probabilities of the test pairs are, before and after their calibration."""
+"""Measure the calibration of a model's probabilities on test pairs, with and without correction."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Measures = Mapping[str, float]
 
 @dataclass(frozen=True)
 class CalibrationReport:
-    """The measures of `measure_calibration` on the configured species' test pairs.
+    """Measures of how well probabilities are calibrated on the configured species' test pairs.
 
     Attributes:
         calibration: The calibration that was applied.
-        share: The share of the test pairs that interact.
-        at: The measures at two prevalences (the calibration's and the test pairs' own), each of the
-            model's own probabilities, of these corrected for the prevalence only, and of the
-            calibrated ones.
+        share: The fraction of the test pairs that interact.
+        at: The results of `measure_calibration` by prevalence (that of the calibration and that of
+            the test pairs) and by kind of probability: `uncalibrated`, `prevalence_only` (corrected
+            for the prevalence only) and `calibrated`.
     """
 
     calibration: Calibration
@@ -38,7 +38,7 @@ class CalibrationReport:
     def of(
         cls, probabilities: NDArray[np.float64], labels: NDArray[np.int8], applied: Calibration
     ) -> CalibrationReport:
-        """Measure the probabilities (N,) of labelled pairs, which must be of both classes."""
+        """Measure the calibration of probabilities (N,) on labelled pairs, with both labels."""
         share = float(labels.mean())
         at = {
             prevalence: {
@@ -57,7 +57,7 @@ class CalibrationReport:
         return cls(applied, share, at)
 
     def describe(self) -> dict[str, Any]:
-        """Return the content of `calibration.json`."""
+        """Return the calibration and its measures as the content of `calibration.json`."""
         names = ("at_the_prevalence", "at_the_test_pairs_own_prevalence")
         pairs = zip(names, (self.calibration.prevalence, self.share), strict=True)
         return {
@@ -67,7 +67,7 @@ class CalibrationReport:
         }
 
     def sentence(self) -> str:
-        """Say what the calibration changes, for the console."""
+        """Describe in one sentence how the calibration changes the measures."""
         prevalence = self.calibration.prevalence
         return (
             f"Calibration with the temperature {self.calibration.temperature:.3g}: at a"
@@ -86,7 +86,7 @@ class CalibrationReport:
 def report_calibration(
     side: TestSide, predictions: Predictions, calibration: Calibration | None
 ) -> CalibrationReport | None:
-    """Report on the calibration, if there is one and test pairs of both classes are judged."""
+    """Measure the calibration; return None without a calibration or without both test labels."""
     if calibration is None or "pairs" not in side.tasks:
         return None
     table = side.sets[0].table

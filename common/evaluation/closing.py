@@ -1,4 +1,4 @@
-"""The closing sentence of a judgement, which compares its main numbers with each other."""
+"""Compose the closing sentence of an evaluation, which compares the main results."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from common.csv_log import Cell
 from common.evaluation.network_summary import NetworkSummary
 
-CLOSE = 0.02  # AUROCs that differ by less are called about the same
-ABOUT = 0.1  # two numbers of interactions are called about equal if their ratio is nearer to 1
-GUIDE = "docs/reading_results.md says what good values are."
+CLOSE = 0.02  # AUROCs that differ by less count as about the same
+ABOUT = 0.1  # numbers of interactions count as about equal if their ratio differs less from 1
+GUIDE = "docs/reading_results.md explains which values are good."
 
 Rows = Sequence[Mapping[str, Cell]]
 
 
 def closing_sentence(facts: Sequence[str]) -> str | None:
-    """Join the facts of `compare_numbers`; None if there are none."""
+    """Join the facts of `compare_numbers` into a closing sentence, or return None without facts."""
     if not facts:
         return None
     sentence = "; ".join(facts)
@@ -36,14 +36,15 @@ def compare_numbers(
     baselines: Mapping[str, float | None],
     differences: Mapping[str, tuple[float, float]],
 ) -> list[str]:
-    """Compare a judgement's main numbers with each other; each fact could end a sentence.
+    """State facts that compare the main results of an evaluation, each fact as one clause.
 
     Args:
-        networks: The predicted networks, the configured species' first.
-        rows: The rows of `evaluate.csv`, if the labelled test pairs were judged.
+        networks: The predicted networks, starting with the configured species.
+        rows: The rows of `evaluate.csv`; empty if the task `pairs` was not requested.
         validation: The model's metrics on its validation pairs.
         baselines: The test AUROC of each baseline that was run.
-        differences: The 95 % intervals of the differences from their AUROCs, as far as computed.
+        differences: The 95 % interval of the model's AUROC minus a baseline's AUROC, for each
+            baseline with an interval.
     """
     aurocs = {str(row["split"]): _number(row.get("auroc")) for row in rows}
     test = aurocs.get("test")
@@ -86,7 +87,7 @@ def _compare_rankings(
 
 
 def _doubt(interval: tuple[float, float]) -> str:
-    """Say that a difference may be chance, if its interval contains 0."""
+    """Return a clause that a difference may be due to chance, if the interval contains 0."""
     low, high = interval
     if not low <= 0 <= high:
         return ""
@@ -94,7 +95,7 @@ def _doubt(interval: tuple[float, float]) -> str:
 
 
 def _distance(one: float, other: float) -> str:
-    """Say how one AUROC compares with another, such as `0.050 above`."""
+    """Describe the difference between two AUROCs, for example as `0.050 above`."""
     if abs(one - other) < CLOSE:
         return "about the same as"
     return f"{abs(one - other):.3f} {'above' if one > other else 'below'}"

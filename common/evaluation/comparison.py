@@ -1,9 +1,10 @@
-"""Compare predictions with baselines: the same pairs, tasks and metrics, in one table.
+"""Compare predictions with baselines on the same pairs, tasks and metrics, in one table.
 
-A metric without a comparison means little: self-pairs alone, or the composition of both sequences,
-may reach the same value. Baselines have no validation pairs and so no threshold of their own; each
-calls as many pairs as the judged predictions do, those that it ranks highest. This uses no test
-label.
+A metric is hard to interpret without a comparison: a baseline that only predicts self-pairs, or
+that only uses the composition of both sequences, may reach the same value. Baselines have no
+validation pairs from which to choose a threshold. Instead, each baseline predicts as many
+interactions as the evaluated predictions contain, namely the pairs with the baseline's highest
+scores. This choice uses no test labels.
 """
 
 from __future__ import annotations
@@ -32,17 +33,17 @@ from common.evaluation.test_side import TestSide
 from common.long_work import LongWork
 from common.run import LOGGER, Run
 
-CAPTION = "Each baseline calls its best pairs: as many as the {}, and of equal scores all or none."
+CAPTION = "Each baseline predicts as many interactions as the {}, or fewer if scores are equal."
 WIDTH = 110  # characters in a line of the console
 
 
 @dataclass(frozen=True)
 class Method:
-    """One row of the comparison: a model or baseline, judged on all tasks.
+    """A row of the comparison: a model or a baseline with its results on all tasks.
 
     Attributes:
-        name: Its name in the table.
-        called: How many of the pairs that tasks use are called interactions.
+        name: The name of the model or baseline in the table.
+        called: The number of predicted interactions among the pairs that tasks use.
         results: The results by task.
     """
 
@@ -51,12 +52,12 @@ class Method:
     results: Mapping[str, TaskResult]
 
     def compared(self) -> dict[str, float | None]:
-        """Return the metrics of all tasks by which methods are compared."""
+        """Return the metrics of all tasks that serve to compare methods."""
         results = self.results.values()
         return {name: value for result in results for name, value in result.compared.items()}
 
     def subtract(self, other: Method) -> dict[str, dict[str, Any]]:
-        """Subtract the other's metrics from this method's, with intervals on the same resamples."""
+        """Subtract another method's metrics, and add intervals from the same resamples."""
         found: dict[str, dict[str, Any]] = {}
         for task, result in self.results.items():
             others = other.results[task]
@@ -71,17 +72,17 @@ class Method:
 def judge_beside_baselines(
     run: Run, side: TestSide, scored: Scored, others: Mapping[str, Predictions]
 ) -> Judgement:
-    """Judge predictions, and beside them the baselines that `evaluate.baselines` names.
+    """Evaluate predictions and all baselines that `evaluate.baselines` names.
 
-    If any are named, the judgement has the further result `baselines`: `baselines.csv` and the
-    table for the console. Its `evaluate_intervals.json`, if there is one, then also contains the
-    differences from each baseline.
+    With any baseline, the results also contain `baselines` (`baselines.csv` and a console table),
+    and `evaluate_intervals.json`, if it is written, also contains the differences between the
+    predictions and each baseline.
 
     Args:
-        run: The run of the stage.
-        side: The test side.
-        scored: The predictions that are judged.
-        others: Further predictions to compare with, by their names.
+        run: The evaluation run.
+        side: The test data and tasks.
+        scored: The predictions to evaluate.
+        others: Predictions of further models to compare with, by name.
     """
     predictions, threshold = scored.predictions, scored.threshold
     judgement = judge(side, predictions, threshold.value, threshold.mode)
@@ -131,7 +132,7 @@ def _judge_all(
 
 
 def _chart_together(methods: Sequence[Method]) -> dict[str, TaskResult]:
-    """Return the first method's results, with the other methods' curves in its charts."""
+    """Return the first method's results, adding the other methods' curves to the charts."""
     first, *others = methods
     results = {}
     for task, result in first.results.items():
@@ -159,7 +160,7 @@ def _judge(name: str, side: TestSide, predictions: Predictions, count: int) -> M
 
 @contextlib.contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Suppress warnings: undefined metrics of a baseline say nothing about the model."""
+    """Suppress logged warnings, because a baseline's undefined metrics do not concern the model."""
     level = LOGGER.level
     LOGGER.setLevel(logging.ERROR)
     try:
@@ -169,10 +170,11 @@ def _without_warnings() -> Iterator[None]:
 
 
 def match_calls(scores: FloatArray, count: int) -> float:
-    """Find the threshold at which the `count` highest scores are called.
+    """Find the lowest threshold that at most `count` scores reach.
 
-    Pairs of equal scores are called all or not at all, and never more than `count` in total: a
-    baseline that gives one score to all pairs calls none, unless all pairs are to be called.
+    Pairs with equal scores are either all predicted to interact, or none of them. A baseline that
+    gives all pairs the same score therefore predicts no interactions, unless `count` is at least
+    the number of pairs.
     """
     if count >= len(scores):
         return float(scores.min(initial=0.0))
@@ -180,7 +182,7 @@ def match_calls(scores: FloatArray, count: int) -> float:
 
 
 def _compare(methods: Sequence[Method]) -> TaskResult:
-    """Build the table of all methods; add their differences to the first one's intervals."""
+    """Build the table of all methods, and add their differences to the first method's intervals."""
     first = methods[0]
     rows: list[dict[str, Cell]] = [
         {"method": method.name, "pairs_called": method.called, **method.compared()}

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def configure_judging(arguments: argparse.Namespace) -> Config:
-    """Load the configuration of a judgement, with the command line's tasks and baselines."""
+    """Load the configuration of an evaluation, and apply the command line's options to it."""
     overrides = list(arguments.overrides)
     if arguments.tasks:
         overrides.append(f"evaluate.tasks=[{','.join(arguments.tasks)}]")
     config = load_config(arguments.config, "evaluate", overrides)
     if arguments.with_baselines and not config.evaluate.baselines:
-        # To judge a file, no protein is embedded unless the configuration names this baseline.
+        # `kernel` embeds proteins, so a prediction file is compared with it only on request.
         left_out = {"kernel"} if arguments.predictions else set()
         names = [name for name in BASELINES.names() if name not in left_out]
         overrides.append(f"evaluate.baselines=[{','.join(names)}]")
@@ -47,9 +47,9 @@ def check_judged_model(config: Config, arguments: argparse.Namespace) -> None:
 
     if config.evaluate.scoring.prefilter.checkpoint is not None:
         raise UserError(
-            "evaluate.scoring.prefilter leaves most pairs without a score, so the metrics would not"
-            " be the model's; set evaluate.scoring.prefilter.checkpoint=null to judge the model, or"
-            " judge the file that --fasta with --prefilter wrote with --predictions"
+            "evaluate.scoring.prefilter would leave most test pairs without a score; to evaluate"
+            " the model, set evaluate.scoring.prefilter.checkpoint=null, or to evaluate the output"
+            " of --fasta with --prefilter, give that file to --predictions"
         )
     check_threshold(config.evaluate.decision_threshold, keys_of(arguments.overrides))
     if arguments.push_to_hub or arguments.public:

@@ -1,18 +1,19 @@
-"""Group test pairs by difficulty: seen in training or not, length, similarity to training.
+"""Group test pairs by difficulty: training proteins in the pair, length, and sequence identity.
 
 `evaluate.csv` has a row for each class of pairs, named after the row of all pairs (`test`):
 
-| rows | the class of a pair |
+| rows | property that determines the class |
 |---|---|
-| `test_seen2`, `test_seen1`, `test_seen0` | how many of its proteins occur in the training pairs |
-| `test_length_upto_400`, `…_400_to_700`, `…_above_700` | residues of its longer protein, uncut |
-| `test_identity_below_30`, `…_30_to_50`, `…_from_50` | how similar training proteins are, in % |
+| `test_seen2`, `test_seen1`, `test_seen0` | the number of proteins that occur in training pairs |
+| `test_length_upto_400`, `…_400_to_700`, `…_above_700` | residues of the longer, full sequence |
+| `test_identity_below_30`, `…_30_to_50`, `…_from_50` | identity with training proteins, in % |
 
-The first three are the classes C1, C2 and C3 of Park and Marcotte (Nature Methods 9, 2012,
-1134–1136). Similarity is the share of identical residues in an alignment with the nearest
-training protein, over the length of the shorter of the two; the more similar protein of a pair
-decides, so that neither protein of a pair in `test_identity_below_30` resembles a training protein.
-Alignments are found by k-mers everywhere, so that the rows do not depend on what is installed.
+The first three rows are the classes C1, C2 and C3 of Park and Marcotte (Nature Methods 9, 2012,
+1134–1136). The identity is the number of identical residues in an alignment with the most similar
+training protein, divided by the length of the shorter sequence. The more similar protein of a pair
+determines the class, so neither protein of a pair in `test_identity_below_30` is similar to a
+training protein. Alignments are always found with k-mers, so that the rows do not depend on which
+programs are installed.
 """
 
 from __future__ import annotations
@@ -29,17 +30,17 @@ from common.evaluation.test_side import TestSet
 
 # Each class has about a third of the pairs of PRING's human and yeast tests.
 LENGTHS = (400, 700)
-# Below about 30 % an alignment does not tell relatives from chance (Rost, Protein Engineering 12,
-# 1999, 85–94).
+# Below about 30 % identity, homologs cannot be distinguished from unrelated proteins (Rost, Protein
+# Engineering 12, 1999, 85–94).
 IDENTITIES = (30, 50)
 
-Class = tuple[str, NDArray[np.bool_]]  # the end of the row's name, and which pairs are in it
+Class = tuple[str, NDArray[np.bool_]]  # the suffix of the row's name, and a mask (N,) of pairs
 
 
 def classify_pairs(test_set: TestSet) -> list[Class]:
-    """Divide a test set's pairs into classes, leaving out empty ones.
+    """Divide a test set's pairs into classes of difficulty, leaving out empty classes.
 
-    A benchmark without training pairs, or without sequences, lacks the classes that need them.
+    Without training pairs or sequences, the classes that need such data are also left out.
     """
     table, benchmark = test_set.table, test_set.benchmark
     training = benchmark.pairs("train") if benchmark.has("train") else None
@@ -55,13 +56,13 @@ def classify_pairs(test_set: TestSet) -> list[Class]:
 
 
 def classify_seen(table: PairTable, training: PairTable) -> list[Class]:
-    """Classify pairs by how many of their proteins occur in the training pairs, the most first."""
+    """Classify pairs by the number of proteins that occur in the training pairs: 2, 1 or 0."""
     seen = (places_of(table.proteins, training.proteins) >= 0)[table.pairs].sum(axis=1)
     return [(f"seen{count}", seen == count) for count in (2, 1, 0)]
 
 
 def classify_lengths(table: PairTable, sequences: Mapping[str, str]) -> list[Class]:
-    """Classify pairs by the longer protein's length; pairs without a sequence have no class."""
+    """Classify pairs by the longer sequence's length; pairs that lack a sequence have no class."""
     lengths = np.array([len(sequences.get(protein, "")) for protein in table.proteins])[table.pairs]
     longer, known = lengths.max(axis=1), lengths.min(axis=1) > 0
     short, long = LENGTHS
@@ -75,9 +76,9 @@ def classify_lengths(table: PairTable, sequences: Mapping[str, str]) -> list[Cla
 def classify_identities(
     table: PairTable, training: PairTable, sequences: Mapping[str, str]
 ) -> list[Class]:
-    """Classify pairs by the identity of the more similar protein to its nearest training protein.
+    """Classify pairs by the highest sequence identity of their proteins with training proteins.
 
-    A pair without a sequence is in no class.
+    Pairs that lack a sequence have no class.
     """
     known = np.array([protein in sequences for protein in table.proteins])
     rows = np.flatnonzero(known)

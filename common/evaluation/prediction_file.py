@@ -1,9 +1,9 @@
-"""Read the prediction files of any program, and write our own.
+"""Read prediction files from any program, and write prediction files.
 
 A line is `protein_a protein_b score_or_label`, or PRING's `protein_a protein_b label p_negative
 p_positive`, in all variants that `common/data/tables/pair_file.py` accepts. A first line without
-numbers, and without proteins that are asked for, is a header. The table that own pairs are written
-to (`SCORED_PAIRS`) is read as well: its probability is the score.
+numbers and without requested proteins is a header. A table with the columns `SCORED_PAIRS`, as
+RELIC writes for the user's own pairs, is also read; the probability is then the score.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ _EXPECTED = (
 
 
 def read_predictions(path: str | Path, asked: Collection[str] | None = None) -> Predictions:
-    """Read a prediction file.
+    """Read a prediction file, and return the scored pairs that it lists.
 
-    With five columns, the score is 0.5 + (p_positive - p_negative) / 2. That is p_positive where
-    the two add up to 1, and it is at least 0.5 exactly where the benchmark adds an edge, namely
-    where p_positive > p_negative. The label is the truth and is not read.
+    With five columns, the score is 0.5 + (p_positive - p_negative) / 2, which equals p_positive if
+    p_negative and p_positive add up to 1. The score is at least 0.5 exactly if the benchmark adds
+    an edge, that is, if p_positive > p_negative. The label is the true label and is not read.
 
     Args:
-        path: The file.
-        asked: The proteins of interest; all if None. Lines that name another protein are
-            counted and dropped.
+        path: The prediction file.
+        asked: The requested proteins; None for all. Lines that name any other protein are counted
+            and dropped.
 
     Returns:
-        The predictions; those of an empty file are empty and have a note.
+        The predictions; an empty file gives empty predictions with a note.
 
     Raises:
-        UserError: The file cannot be read, a line has another format, or no line names two of
-            the proteins in `asked`.
+        UserError: The file cannot be read, a line has a wrong format, or no line names two of the
+            proteins in `asked`.
     """
     path = Path(path)
     wanted = None if asked is None else frozenset(asked)
@@ -71,19 +71,22 @@ def read_predictions(path: str | Path, asked: Collection[str] | None = None) -> 
 
 
 def _number_columns(first: list[str]) -> tuple[int, ...] | None:
-    """Find the columns of the score; four columns are ambiguous unless the header is our own."""
+    """Return the columns of the score, or None if the number of columns is not supported.
+
+    Four columns are ambiguous, unless the header is `SCORED_PAIRS`.
+    """
     if tuple(first) == SCORED_PAIRS:
         return (2,)
     return {3: (2,), 5: (3, 4)}.get(len(first))
 
 
 def _scores(numbers: FloatArray) -> FloatArray:
-    """Compute every line's score, (N,) float64, from its one or two numbers, (1 or 2, N)."""
+    """Compute the scores of N lines, (N,) float64, from one or two numbers a line, (1 or 2, N)."""
     if len(numbers) == 1:
         score: FloatArray = numbers[0]
         return score
     negative, positive = numbers
-    # Infinite scores are allowed; the difference of two equal ones is NaN and counts as a tie.
+    # Infinite scores are allowed; the difference of equal infinite scores counts as a tie, not NaN.
     with np.errstate(invalid="ignore"):
         margin = CALL + np.where(positive == negative, 0.0, positive - negative) / 2
     called = positive > negative
@@ -94,7 +97,7 @@ def _scores(numbers: FloatArray) -> FloatArray:
 def _notes(rows: PairRows) -> list[str]:
     notes = []
     if rows.header:
-        notes.append(f"line {rows.header} has no numbers and is taken for a header")
+        notes.append(f"line {rows.header} has no numbers and is treated as a header")
     if rows.skipped:
         notes.append(
             f"{rows.skipped} lines name a protein that no task uses (such as"
@@ -105,22 +108,24 @@ def _notes(rows: PairRows) -> list[str]:
             off = np.abs(rows.numbers.sum(axis=0) - 1)
         if not (off < 0.01).any():
             notes.append(
-                "columns 4 and 5 are read as p_negative and p_positive, but add up to 1 on no line;"
-                " if they are something else, keep only the two proteins and the score"
+                "columns 4 and 5 are read as p_negative and p_positive, but do not add up to 1 in"
+                " any line; if these columns mean something else, keep only the columns of the two"
+                " proteins and the score"
             )
     return notes
 
 
 def _explain_foreign(path: Path, foreign: str, asked: Collection[str]) -> str:
-    """Explain that the file uses other ids, so that it would count as predicting nothing."""
+    """Compose an error message for a file whose protein ids are not those of the benchmark."""
     marked = any(mark in foreign for mark in ",;\"'")
     return (
-        f"no line of {path} names two of the {len(asked)} proteins that the tasks use: its ids look"
-        f" like '{excerpt(foreign)}', the benchmark's like '{excerpt(min(asked))}'; "
+        f"{path} has no line that names two of the {len(asked)} proteins that the tasks use: ids in"
+        f" the file look like '{excerpt(foreign)}', but ids in the benchmark look like"
+        f" '{excerpt(min(asked))}'; "
         + (
-            "separate its columns by tabs, spaces or commas alone, without quotes"
+            "separate the columns by tabs, spaces or commas only, without quotes"
             if marked
-            else "translate them, or choose the species they belong to"
+            else "convert the ids in the file, or choose the species to which these ids belong"
         )
     )
 
@@ -131,10 +136,10 @@ def write_predictions(
     pairs: NDArray[np.integer[Any]],
     scores: NDArray[np.floating[Any]],
 ) -> None:
-    """Write `protein_a protein_b score` lines, as `write_pair_file` does.
+    """Write a prediction file with lines `protein_a protein_b score`.
 
     Args:
-        path: The file; gzip if the name ends in .gz.
+        path: The file, which is compressed with gzip if its name ends in .gz.
         ids: Protein ids.
         pairs: (P, 2) indices into `ids`.
         scores: (P,) float32 or float64.

@@ -1,12 +1,12 @@
-"""Compare subgraphs of a predicted and of the true network on the same proteins.
+"""Compare subgraphs of the predicted and the true network on the same sets of proteins.
 
 The metrics are those of PRING's `topology_task/eval.py` (github.com/SophieSarceau/PRING), whose
-maximum mean discrepancy (MMD) descends from GRAN and GraphRNN (You et al., 2018). The subgraphs of
-one node size are a few batches of dense adjacencies (S, n, n), one batched eigenvalue problem each,
-and one kernel matrix per MMD.
+maximum mean discrepancy (MMD) was adopted from GRAN and GraphRNN (You et al., 2018). The subgraphs
+of one size are processed in a few batches of dense adjacency matrices (S, n, n), with one call of
+the eigenvalue solver per batch and one kernel matrix per MMD.
 
-A self-pair counts as the benchmark counts it: once as an edge, twice in the degree, not at all in
-the clustering, once in the degree that normalises the Laplacian.
+As in the benchmark, a self-pair counts once as an edge, twice in the degree, not at all in the
+clustering coefficient, and once in the degree that normalises the Laplacian.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ Adjacencies = NDArray[np.float32]
 
 CLUSTERING_EDGES = np.linspace(0.0, 1.0, 101)
 SPECTRUM_EDGES = np.linspace(-1e-5, 2.0, 201)  # the many eigenvalues 0 and 1 lie inside bins
-EDGE_SHARE = 0.5  # how much an eigenvalue 2, on the histogram's edge, counts
-EDGE_TOLERANCE = 1e-9  # rounding errs by 1e-14; the next eigenvalue is 1e-8 away at 800 nodes
-BATCH_ELEMENTS = 2_000_000  # in one batch (S, n, n): 16 MB in float64, whatever the node sets
+EDGE_SHARE = 0.5  # the weight of an eigenvalue 2, which lies on the histogram's edge
+EDGE_TOLERANCE = 1e-9  # rounding error: 1e-14; next eigenvalue at 800 nodes: 1e-8 below 2
+BATCH_ELEMENTS = 2_000_000  # elements of a batch (S, n, n): 16 MB in float64
 WITHOUT_SELF_PAIRS = "_without_self_pairs"
 HALVINGS = 10
 SAME = 1e-12  # a smaller discrepancy is a rounding error between equal populations
@@ -35,13 +35,13 @@ SAME = 1e-12  # a smaller discrepancy is a rounding error between equal populati
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """The results on the S node sets of one size.
+    """The metrics and histograms of the subgraphs on S node sets of one size.
 
     Attributes:
-        size: The node size.
-        means: Metrics of each subgraph, (S,) by name: `graph_sim` and `relative_density`, and both
-            once more without self-pairs.
-        histograms: Predicted and true histograms, (2, S, bins) by the name of their MMD.
+        size: The number of proteins per node set.
+        means: Metrics of each subgraph, (S,) by name: `graph_sim` and `relative_density`, each with
+            and without self-pairs.
+        histograms: Predicted and true histograms, (2, S, bins) by the name of the MMD.
     """
 
     size: int
@@ -62,7 +62,7 @@ class Comparison:
         return {name: mmd(*pair) for name, pair in self.histograms.items()}
 
     def ratios(self) -> dict[str, float | None]:
-        """Compute each MMD over that of the true subgraphs against themselves; None if it is 0."""
+        """Divide each MMD by the MMD between halves of the true subgraphs; None if that is 0."""
         baseline = {name: halves_mmd(true) for name, (_, true) in self.histograms.items()}
         return {
             name: found / baseline[name] if baseline[name] > SAME else None
@@ -73,16 +73,16 @@ class Comparison:
 def compare_subgraphs(
     size: int, members: Sequence[IntArray], predicted: Network, true: Network
 ) -> Comparison:
-    """Compare two networks on node sets of one size.
+    """Compare the predicted and the true network on node sets of one size.
 
     Args:
-        size: The nominal size; sets are smaller if the networks lack some of their members.
+        size: The nominal size; a node set is smaller if the networks lack some of its members.
         members: The sorted node indices of each node set.
-        predicted: The predicted network, on the nodes of the true one.
+        predicted: The predicted network, with the same nodes as the true network.
         true: The true network.
     """
     ratings = {"graph_sim": graph_similarity, "relative_density": relative_density}
-    width = max(map(len, members)) + 2  # degrees: n - 1 others and a self-pair, at most n + 1
+    width = max(map(len, members)) + 2  # the degree is at most n + 1, with a self-pair
     histograms: dict[str, Callable[[Adjacencies], FloatArray]] = {
         "deg_dist_mmd": partial(degree_histograms, width=width),
         "cc_mmd": lambda adjacency: _binned(clustering_coefficients(adjacency), CLUSTERING_EDGES),
@@ -107,7 +107,7 @@ def compare_subgraphs(
 def adjacency_batches(
     members: Sequence[IntArray], predicted: Network, true: Network
 ) -> Iterator[tuple[Adjacencies, Adjacencies]]:
-    """Yield predicted and true adjacencies (S, n, n) of node sets of one length, some at a time."""
+    """Yield predicted and true adjacency matrices (S, n, n) of equally large sets in batches."""
     guess, truth = predicted.adjacency(np.uint8), true.adjacency(np.uint8)
     by_length: dict[int, list[IntArray]] = defaultdict(list)
     for nodes in members:
@@ -121,9 +121,9 @@ def adjacency_batches(
 
 
 def graph_similarity(predicted: Adjacencies, true: Adjacencies) -> FloatArray:
-    """Compute the share of common adjacency entries, 1 - Σ|Â - A| / (ΣÂ + ΣA), (S,) in [0, 1].
+    """Compute the overlap of adjacency matrices, 1 - Σ|Â - A| / (ΣÂ + ΣA), (S,) in [0, 1].
 
-    A pair of proteins has two entries, a self-pair one. Two empty subgraphs are equal: 1.
+    A pair of proteins has two entries, and a self-pair has one entry. Two empty subgraphs give 1.
     """
     difference = np.abs(predicted - true).sum(axis=(1, 2), dtype=np.float64)
     total = predicted.sum(axis=(1, 2), dtype=np.float64) + true.sum(axis=(1, 2), dtype=np.float64)
@@ -132,10 +132,10 @@ def graph_similarity(predicted: Adjacencies, true: Adjacencies) -> FloatArray:
 
 
 def relative_density(predicted: Adjacencies, true: Adjacencies) -> FloatArray:
-    """Compute the ratio of predicted to true edges, (S,); 1 is best, self-pairs are edges.
+    """Compute the ratio of predicted to true edges, including self-pairs, (S,); 1 is best.
 
-    As in the benchmark, an empty true subgraph gives 1 if the predicted one is empty as well and
-    infinity if not.
+    As in the benchmark, an empty true subgraph gives 1 if the predicted subgraph is also empty, and
+    infinity otherwise.
     """
     guessed, actual = _edge_counts(predicted), _edge_counts(true)
     empty = np.where(guessed > 0, np.inf, 1.0)
@@ -149,20 +149,21 @@ def _edge_counts(adjacency: Adjacencies) -> FloatArray:
 
 
 def without_self_pairs(adjacency: Adjacencies) -> Adjacencies:
-    """Return the adjacencies (S, n, n) with zeros on the diagonal."""
+    """Return the adjacency matrices (S, n, n) with zeros on their diagonals."""
     return adjacency * (1 - np.eye(adjacency.shape[1], dtype=np.float32))
 
 
 def degree_histograms(adjacency: Adjacencies, width: int) -> FloatArray:
-    """Count the nodes by degree, (S, width); a self-pair counts twice."""
+    """Count the nodes of each degree in every subgraph, (S, width); a self-pair counts twice."""
     degrees = adjacency.sum(axis=2) + np.diagonal(adjacency, axis1=1, axis2=2)
     return _counted(degrees.astype(np.int64), width)
 
 
 def clustering_coefficients(adjacency: Adjacencies) -> FloatArray:
-    """Compute each node's triangles per pair of neighbours, 2T / (d(d - 1)), (S, n) in [0, 1].
+    """Compute each node's clustering coefficient, (S, n) in [0, 1].
 
-    Self-pairs are ignored; nodes with fewer than two neighbours have 0.
+    The coefficient is 2T / (d(d - 1)) for a node with T triangles and d neighbours, and 0 with
+    fewer than two neighbours. Self-pairs are ignored.
     """
     plain = without_self_pairs(adjacency)
     twice_triangles = (np.matmul(plain, plain) * plain).sum(axis=2, dtype=np.float64)
@@ -176,7 +177,7 @@ def laplacian_eigenvalues(adjacency: Adjacencies) -> FloatArray:
     """Compute eigenvalues of the normalised Laplacian D^-1/2 (D - A) D^-1/2, (S, n), ascending.
 
     The eigenvalues lie in [0, 2] up to rounding. An isolated node has the eigenvalue 0; every
-    connected part that is bipartite has one eigenvalue 2.
+    bipartite connected component has the eigenvalue 2 once.
     """
     degrees = adjacency.sum(axis=2, dtype=np.float64)
     linked = degrees > 0
@@ -188,13 +189,13 @@ def laplacian_eigenvalues(adjacency: Adjacencies) -> FloatArray:
 
 
 def spectrum_histograms(adjacency: Adjacencies) -> FloatArray:
-    """Compute the share of eigenvalues in each bin, (S, 200); those on the edge 2 count half.
+    """Compute the fraction of eigenvalues in each bin, (S, 200); eigenvalues of 2 count half.
 
-    The benchmark's histogram ends at exactly 2.0 and drops what rounding puts beyond, so whether an
-    eigenvalue 2 counts depends there on the order of the nodes, hence on Python's hash seed: that
-    moves `laplacian_eigen_mmd` of one node size by up to 1.4e-3 between runs (yeast DFS, 20 nodes).
-    Here every eigenvalue 2 counts half, in the last bin: midway between "all are in" and "all are
-    out", and nearer to recorded runs than either.
+    The benchmark's histogram ends at exactly 2.0 and drops eigenvalues that rounding moves above
+    2.0. In the benchmark, therefore, it depends on the order of the nodes, and so on Python's hash
+    seed, whether an eigenvalue of 2 counts, which changes `laplacian_eigen_mmd` of one node size by
+    up to 1.4e-3 between runs (yeast DFS, 20 nodes). Here every eigenvalue of 2 counts half in the
+    last bin, which comes closer to recorded runs of the benchmark than counting all or none.
     """
     counts, on_edge = spectrum_counts(adjacency)
     counts[:, -1] += EDGE_SHARE * on_edge
@@ -203,9 +204,9 @@ def spectrum_histograms(adjacency: Adjacencies) -> FloatArray:
 
 
 def spectrum_counts(adjacency: Adjacencies) -> tuple[FloatArray, IntArray]:
-    """Count eigenvalues by bin, (S, 200), and separately those on the edge 2, (S,).
+    """Count the eigenvalues in each bin, (S, 200), and the eigenvalues of 2 separately, (S,).
 
-    An eigenvalue is on the edge if it equals 2 up to rounding; the last bin does not count it.
+    Eigenvalues that equal 2 up to rounding are not counted in the last bin.
     """
     eigenvalues = laplacian_eigenvalues(adjacency)
     on_edge = (eigenvalues > 2 - EDGE_TOLERANCE).sum(axis=1)
@@ -215,13 +216,13 @@ def spectrum_counts(adjacency: Adjacencies) -> tuple[FloatArray, IntArray]:
 
 
 def _binned(values: FloatArray, edges: FloatArray) -> FloatArray:
-    """Count (S, n) values by bin, (S, bins): [low, high), the last bin with its upper edge."""
+    """Count (S, n) values in bins [low, high), (S, bins); the last bin includes its upper edge."""
     bins = np.searchsorted(edges, values, side="right") - 1
     return _counted(np.minimum(bins, len(edges) - 2), len(edges) - 1)
 
 
 def _counted(values: IntArray, width: int) -> FloatArray:
-    """Count the integers 0 … width-1 in every row of (S, n), (S, width)."""
+    """Count how often each integer 0 … width-1 occurs in every row of (S, n), (S, width)."""
     rows = len(values)
     offsets = np.arange(rows)[:, None] * width
     counts = np.bincount((values + offsets).ravel(), minlength=rows * width)
@@ -231,9 +232,9 @@ def _counted(values: IntArray, width: int) -> FloatArray:
 def mmd(predicted: FloatArray, true: FloatArray) -> float:
     """Compute the squared maximum mean discrepancy of two populations of histograms.
 
-    mean k(x, x') + mean k(y, y') - 2 mean k(x, y) over all pairs, a graph with itself included,
-    where k(x, y) = exp(-TV(x, y)² / 2) and TV is half the L1 distance of the histograms, each
-    divided by its sum + 1e-6 (the benchmark's guard against an empty one).
+    The value is mean k(x, x') + mean k(y, y') - 2 mean k(x, y) over all pairs, including pairs of a
+    histogram with itself, where k(x, y) = exp(-TV(x, y)² / 2) and TV is half the L1 distance
+    between histograms. As in the benchmark, each histogram is first divided by its sum + 1e-6.
 
     Args:
         predicted: (S, bins) counts.
@@ -244,11 +245,11 @@ def mmd(predicted: FloatArray, true: FloatArray) -> float:
 
 
 def halves_mmd(true: FloatArray) -> float:
-    """Compute the squared MMD of a population against itself: odd against even subgraphs.
+    """Compute the squared MMD between two halves of a population, averaged over several divisions.
 
-    The subgraphs (S, bins) are divided into odd and even ones, first as they are listed and then in
-    shuffled orders (always the same ones); the result is the mean over these `HALVINGS` divisions.
-    For a single subgraph, which has no halves, it is 0.
+    The histograms (S, bins) are divided into those at odd and those at even positions, first in the
+    given order and then in shuffled orders with a fixed seed; the result is the mean over these
+    `HALVINGS` divisions. A single histogram cannot be divided and gives 0.
     """
     if len(true) < 2:
         return 0.0
@@ -261,8 +262,8 @@ def halves_mmd(true: FloatArray) -> float:
 
 
 def _kernel(samples: FloatArray) -> FloatArray:
-    """Compute the kernel (N, N) between all histograms (N, bins)."""
-    # Imported when needed: it takes about a second.
+    """Compute the kernel matrix (N, N) of all pairs of histograms (N, bins)."""
+    # Imported here because this import takes about a second.
     from scipy.spatial.distance import cdist
 
     samples = samples / (samples.sum(axis=1, keepdims=True) + 1e-6)
@@ -271,6 +272,6 @@ def _kernel(samples: FloatArray) -> FloatArray:
 
 
 def _discrepancy(kernel: FloatArray, first: slice | IntArray, second: slice | IntArray) -> float:
-    """Compute the squared MMD between two parts of the samples of a kernel matrix."""
+    """Compute the squared MMD between two groups of samples from their kernel matrix."""
     within = kernel[first][:, first].mean() + kernel[second][:, second].mean()
     return float(within - 2 * kernel[first][:, second].mean())

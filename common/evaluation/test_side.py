@@ -1,7 +1,7 @@
-"""The data that predictions are judged on: test sets of one or more species, and the tasks.
+"""The data for evaluating predictions: the test sets of one or more species, and the tasks.
 
-`open_test_side` reads what the tasks need and nothing else. `TestSide.needed_pairs` are the pairs
-that a model has to score for them, each once, however many tasks use it.
+`open_test_side` reads only the data that the tasks need. `TestSide.needed_pairs` returns the pairs
+that a model has to score for the tasks, without repeating pairs that several tasks use.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class TestSet:
-    """The test pairs and the test network of one species, each read when it is first used."""
+    """The test pairs and the test network of one species, which are read on first use."""
 
     __test__: ClassVar = False  # not for pytest
 
@@ -42,7 +42,7 @@ class TestSet:
 
     @property
     def species(self) -> str:
-        """The species' name."""
+        """The name of the species."""
         return self.benchmark.species
 
     @cached_property
@@ -50,13 +50,13 @@ class TestSet:
         table = self.benchmark.pairs("test")
         if self.benchmark.settings.missing_sequences != "drop":
             return table, None
-        # Dropped here and not in scoring, so that a prediction file is judged on the same pairs.
+        # Dropped here and not when scoring, so that prediction files are evaluated on these pairs.
         sequences = self.benchmark.sequences()
         return check_sequences(table, sequences, "drop", f"{self.species} test pairs")
 
     @property
     def table(self) -> PairTable:
-        """The labelled test pairs, without those that the configuration drops."""
+        """The labelled test pairs, without pairs that the configuration drops."""
         return self._checked_table[0]
 
     @cached_property
@@ -66,16 +66,16 @@ class TestSet:
 
     @property
     def network_name(self) -> str:
-        """The name of all pairs of the test proteins in notes."""
+        """The name that notes use for the set of all pairs of the test proteins."""
         return f"the {self.species} test graph"
 
     @property
     def network_pairs(self) -> PairSet:
-        """All pairs of the test proteins."""
+        """The set of all pairs of the test proteins."""
         return PairSet(self.network_name, self.network.nodes)
 
     def describe(self) -> dict[str, object]:
-        """Return how many test pairs and interactions have been read, by species."""
+        """Return the numbers of test pairs and interactions that were read, as fields to log."""
         parts, described = [], {}
         if "_checked_table" in vars(self):
             parts.append(f"{len(self.table)} test pairs")
@@ -87,7 +87,7 @@ class TestSet:
         return {self.species: ", ".join(parts) or "not used", **described}
 
     def digests(self) -> dict[str, str]:
-        """Return digests of the pairs and of the network with its node sets, if they were read."""
+        """Return digests of the test pairs and of the test network with its node sets, if read."""
         found = {}
         if "_checked_table" in vars(self):
             found["pairs_digest"] = digest_pairs(self.table)
@@ -101,7 +101,7 @@ class TestSet:
 
     @contextlib.contextmanager
     def explaining_misfit(self) -> Iterator[None]:
-        """Name the configuration key if functional data belong to other proteins."""
+        """Add the configuration key to errors about functional data of the wrong proteins."""
         try:
             yield
         except UserError as error:
@@ -111,24 +111,24 @@ class TestSet:
             ) from None
 
     def check_species(self, proteins: Collection[str], origin: str) -> None:
-        """Check that at least one of the proteins is of this species.
+        """Check that at least one of the proteins belongs to this species.
 
         Raises:
-            UserError: The species' sequences contain none of the proteins.
+            UserError: None of the proteins has a sequence in this species' data.
         """
-        if not self.benchmark.has("sequences"):  # A prediction file needs none.
+        if not self.benchmark.has("sequences"):  # Evaluating a prediction file needs no sequences.
             return
         if self.benchmark.sequences().keys().isdisjoint(proteins):
             names = " and ".join(map(excerpt, sorted(proteins)[:2]))
             raise UserError(
-                f"none of the {len(proteins)} proteins of the {origin}, such as {names}, is among"
-                f" the sequences of {self.species}: use the {origin} of the same species"
+                f"none of the {len(proteins)} proteins in the {origin} (such as {names}) has a"
+                f" sequence in the data of {self.species}; use the {origin} of the same species"
             )
 
 
 @dataclass(frozen=True, eq=False)
 class TestSide:
-    """The test set of the configured species, those of other species, and the open tasks."""
+    """The test sets of the configured species and of other species, and the tasks to evaluate."""
 
     __test__: ClassVar = False  # not for pytest
 
@@ -143,17 +143,17 @@ class TestSide:
         return list({pairs.name: pairs for pairs in asked}.values())
 
     def whole_networks(self) -> list[TestSet]:
-        """Return the test sets of which some task uses all pairs."""
+        """Return the test sets for which a task uses all pairs of the test proteins."""
         asked = {pairs.name for pairs in self.pair_sets if pairs.pairs is None}
-        # A network that no task uses need not have a file, so it is not opened here.
+        # The file of a network that no task uses may be missing, so this does not read networks.
         return [each for each in self.sets if each.network_name in asked]
 
     def proteins(self) -> set[str]:
-        """Return the proteins of all pairs that tasks use."""
+        """Return the proteins of all pairs that the tasks use."""
         return set().union(*(pairs.proteins for pairs in self.pair_sets))
 
     def needed_pairs(self) -> PairTable:
-        """Return every pair that tasks use, once, with the label 0."""
+        """Return all pairs that the tasks use, without repeats and with the label 0."""
         names = tuple(sorted(self.proteins()))
         keys = []
         for pairs in self.pair_sets:
@@ -163,7 +163,7 @@ class TestSide:
         return PairTable(names, rows, np.zeros(len(rows), dtype=np.int8))
 
     def describe(self) -> dict[str, object]:
-        """Return the fields of the event `data_ready`."""
+        """Return descriptions of the test data and tasks, as fields of the event `data_ready`."""
         described: dict[str, object] = {"strategy": self.sets[0].benchmark.strategy}
         parts: list[TestSet | Task] = [*self.sets, *self.tasks.values()]
         for part in parts:
@@ -171,10 +171,10 @@ class TestSide:
         return described | self.sets[0].digests()
 
     def sequences(self) -> dict[str, str]:
-        """Return the sequence of every protein that the files contain.
+        """Return all protein sequences of the test sets and the tasks, by protein id.
 
         Raises:
-            UserError: Two files have different sequences of one protein.
+            UserError: A protein has different sequences in two files.
         """
         sources = {test_set.species: test_set.benchmark.sequences() for test_set in self.sets}
         sources |= {f"the {name}": task.sequences() for name, task in self.tasks.items()}
@@ -184,22 +184,21 @@ class TestSide:
                 if joined[protein] != sequences[protein]:
                     first = next(name for name in sources if protein in sources[name])
                     raise UserError(
-                        f"the protein {protein} has one sequence in {first} and another in"
-                        f" {source}; predictions name proteins by id alone, so correct one of the"
-                        " files"
+                        f"the protein {protein} has different sequences in {first} and in {source};"
+                        " correct one of the files, because predictions identify proteins by id"
                     )
             joined |= sequences
         return joined
 
 
 def open_test_side(config: Config, accelerator: Accelerator | OneProcess | None = None) -> TestSide:
-    """Read the data of the configured tasks; rank 0 first provides missing files.
+    """Read the data of the configured tasks, after rank 0 has provided any missing files.
 
     Raises:
-        UserError: A file is missing or wrong, or data do not fit the test proteins.
+        UserError: A file is missing or damaged, or data do not match the test proteins.
     """
     own, evaluate = config.data.benchmark, config.evaluate
-    # In the registry's order, so that files and notes do not depend on how the tasks are listed.
+    # In the registry's order, so that files and notes do not depend on the configured order.
     tasks = {name: TASKS.get(name) for name in TASKS.names() if name in evaluate.tasks}
     files = [file for task in tasks.values() for file in task.files]
     others, ranks = evaluate.cross_species, accelerator or OneProcess()

@@ -1,4 +1,4 @@
-"""The uses of `evaluate.py`, distinguished by the options that are given."""
+"""Choose a use of `evaluate.py`, such as evaluating or predicting, by the given options."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Use:
-    """One use of a script: what runs, and the options that it needs and takes.
+    """A use of a script: the function to run, and the options that the use requires or allows.
 
     Attributes:
-        purpose: What it does, as an infinitive without `to`.
-        run: The function that does it.
-        marks: The options each of which selects this use.
-        needs: The options that are needed.
-        takes: Further options that may be given.
+        purpose: What the use does, as an infinitive without `to`.
+        run: The function to run.
+        marks: Options of which any selects this use.
+        needs: Required options.
+        takes: Further allowed options.
     """
 
     purpose: str
@@ -29,9 +29,9 @@ class Use:
 def choose_use(
     parser: argparse.ArgumentParser, arguments: argparse.Namespace, uses: Sequence[Use]
 ) -> Use:
-    """Choose the first use that a given option selects, or else the last one.
+    """Choose the first use that a given option selects, or the last use if none is selected.
 
-    Exits with a message if a needed option is missing, or a given one does not belong to the use.
+    Exits with a message if a required option is missing or a given option is not allowed.
     """
     options = {name for use in uses for name in (*use.marks, *use.needs, *use.takes)}
     given = {name for name in options if getattr(arguments, name) not in (None, False, [])}

@@ -1,5 +1,6 @@
-"""The report of a judgement: one HTML file that opens from disk, without a network.
+"""The report of an evaluation: one HTML file that opens in a browser without network access.
 
-A section is one file in this folder, whose function turns what was judged into `Section`s; `build`
-lists them in the order of the page. Tasks are shown through `TaskResult`, without knowing them.
+Each section is defined in a file in this folder by a function that turns the results into `Section`
+objects; `build` lists these functions in the order of the page. All tasks are shown in the same
+way, by their `TaskResult`.
 """

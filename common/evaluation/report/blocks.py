@@ -1,4 +1,4 @@
-"""The blocks that a section of the report consists of; the template shows each kind its own way."""
+"""The kinds of blocks in a section of the report: sentences, facts, tables and charts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NUMERIC = re.compile(r"[-+\d.\[\], ]+")
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """Everything that sections show: the run, what was judged, the test side and the results."""
+    """The content of the report: the run, the test data, the evaluated predictions and results."""
 
     run: Run
     side: TestSide
@@ -30,11 +30,11 @@ class Judged:
 
 @dataclass(frozen=True)
 class Sentences:
-    """Sentences, one below the other.
+    """A block of sentences, shown as a list.
 
     Attributes:
         items: The sentences.
-        strong: Whether they matter more than other text.
+        strong: Whether the sentences are emphasized.
     """
 
     kind: ClassVar[str] = "sentences"
@@ -45,7 +45,7 @@ class Sentences:
 
 @dataclass(frozen=True)
 class Facts:
-    """Names and values."""
+    """A block of facts, shown as a list of names and values."""
 
     kind: ClassVar[str] = "facts"
 
@@ -54,13 +54,13 @@ class Facts:
 
 @dataclass(frozen=True)
 class Numbers:
-    """A table.
+    """A block that shows a table, which the reader can download as a CSV file.
 
     Attributes:
-        table: Its content.
-        name: The name under which its CSV is downloaded, without the suffix.
-        summary: If given, the table is folded away below these words.
-        digits: How many decimals are shown; the CSV has all digits.
+        table: The table.
+        name: The name of the CSV file, without the suffix.
+        summary: If given, the table is collapsed under this heading.
+        digits: The number of decimals that are shown; the CSV file has all digits.
     """
 
     kind: ClassVar[str] = "numbers"
@@ -71,14 +71,14 @@ class Numbers:
     digits: int = 4
 
     def rows(self) -> list[list[Shown]]:
-        """Return the cells of every row."""
+        """Return the formatted cells of every row."""
         header = self.table.header
         return [
             [Shown.of(row.get(name), self.digits) for name in header] for row in self.table.rows
         ]
 
     def columns(self) -> list[tuple[str, bool]]:
-        """Return the columns' names, and whether they contain numbers."""
+        """Return the name of each column, and whether all cells of the column are numbers."""
         columns = zip(*self.rows(), strict=True)
         return [
             (name, all(cell.number for cell in cells))
@@ -88,10 +88,10 @@ class Numbers:
 
 @dataclass(frozen=True, eq=False)
 class Drawings:
-    """The panels of charts.
+    """A block that shows charts.
 
     Attributes:
-        charts: The charts by name; no other chart of the page has the same name.
+        charts: The charts by name; every name must be unique on the page.
     """
 
     kind: ClassVar[str] = "drawings"
@@ -99,7 +99,7 @@ class Drawings:
     charts: Mapping[str, Chart]
 
     def panels(self) -> Iterator[tuple[str, str, Panel]]:
-        """Yield every panel, with a name of its own and the title of its chart."""
+        """Yield every panel of the charts, with a unique name and the title of its chart."""
         for name, chart in self.charts.items():
             for number, panel in enumerate(chart.panels, 1):
                 yield f"{identifier(name)}-{number}", chart.title, panel
@@ -110,7 +110,7 @@ Block = Sentences | Facts | Numbers | Drawings
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, an introduction, and blocks."""
+    """A section of the report: a heading, an introduction, and blocks."""
 
     title: str
     blocks: Sequence[Block]
@@ -118,13 +118,13 @@ class Section:
 
     @property
     def anchor(self) -> str:
-        """The name by which the page links to the section."""
+        """The HTML id to which the page's navigation links."""
         return identifier(self.title)
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A cell as it is shown, and as a CSV file has it."""
+    """A cell of a table, with the text for the page and the exact value for the CSV file."""
 
     text: str
     exact: str
@@ -132,11 +132,11 @@ class Shown:
 
     @classmethod
     def of(cls, value: Cell, digits: int) -> Shown:
-        """Create the cell of a value; a float is rounded to this many decimals."""
+        """Create a cell from a value, rounding a float to `digits` decimals."""
         if value is None:
             return cls(UNDEFINED, "", number=True)
         if isinstance(value, float):
-            # A fixed number of decimals, unless the number is very large or very small.
+            # Very large or very small numbers are rounded to significant digits instead.
             usual = value == 0 or 0.001 <= abs(value) < 1000
             text = f"{value:.{digits}f}" if usual else f"{value:.{digits}g}"
             return cls(text, repr(float(value)), number=True)
@@ -144,5 +144,5 @@ class Shown:
 
 
 def identifier(text: str) -> str:
-    """Keep only those characters of a text that are allowed in an id or a file name."""
+    """Convert a text to an identifier of letters, digits and underscores for ids and file names."""
     return re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_").lower()

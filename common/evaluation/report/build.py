@@ -1,4 +1,4 @@
-"""Build the report of a judgement and write it beside the run's log."""
+"""Build the HTML report of an evaluation, and write it to the run's log folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from common.evaluation.report.training import show_training
 from common.files import write_atomically
 
 REPORT_FILE = "report.html"
-# In the order of the page; each gives the sections for which there is something to show.
+# In the order of the page; each function yields only sections that have content.
 SECTIONS: Sequence[Callable[[Judged], Iterator[Section]]] = (
     show_verdict,
     show_headline,
@@ -38,14 +38,14 @@ SECTIONS: Sequence[Callable[[Judged], Iterator[Section]]] = (
 
 
 def write_report(judged: Judged, origin: Origin) -> Path:
-    """Write `report.html` into the run's log directory; the same arguments give the same bytes."""
+    """Write `report.html` into the run's log folder; equal arguments give identical files."""
     path = judged.run.log_dir / REPORT_FILE
     write_atomically(path, render(build_page(judged, origin)))
     return path
 
 
 def build_page(judged: Judged, origin: Origin) -> Page:
-    """Build all sections."""
+    """Build all sections of the report."""
     sections = [show_origin(judged, origin)]
     sections += [section for show in SECTIONS for section in show(judged)]
     subject = judged.scored.subject(judged.side)

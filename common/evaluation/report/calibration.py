@@ -1,4 +1,4 @@
-"""How good the model's calibrated probabilities are, if they are calibrated."""
+"""The report's section on the calibration of the model's probabilities."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from common.evaluation.report.blocks import Judged, Numbers, Section
 
 
 def show_calibration(judged: Judged) -> Iterator[Section]:
-    """Show the measures before and after the calibration, at two prevalences."""
+    """Yield the section with calibration measures before and after correction, if calibrated."""
     report = judged.judgement.calibration
     if report is None:
         return

@@ -1,4 +1,4 @@
-"""The labelled test pairs about which the scores are most wrong."""
+"""The report's section on the wrong predictions with the most extreme scores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MOST = 10
 
 
 def show_mistakes(judged: Judged) -> Iterator[Section]:
-    """Show the non-interacting pairs with the highest, the interacting with the lowest scores."""
+    """Yield the section with the most extreme false positives and false negatives."""
     if "pairs" not in judged.side.tasks:
         return
     table, scored = judged.side.sets[0].table, judged.scored
@@ -33,9 +33,9 @@ def show_mistakes(judged: Judged) -> Iterator[Section]:
     if rows:
         header = ("protein_a", "protein_b", "label", "called", "score")
         intro = (
-            f"Up to {MOST} test pairs that are called interactions and are labelled 0, with the"
-            f" highest scores first, and up to {MOST} that are labelled 1 and not called, with the"
-            " lowest scores first. Some labels are wrong themselves: a negative pair is one that"
-            " nobody has reported."
+            f"Up to {MOST} false positives with the highest scores (test pairs with the label 0"
+            f" that are predicted to interact), and up to {MOST} false negatives with the lowest"
+            " scores (test pairs with the label 1 that are not). Some labels may be wrong: the"
+            " label 0 only means that no interaction has been reported."
         )
         yield Section("Most confident mistakes", [Numbers(Table(header, rows), "mistakes")], intro)

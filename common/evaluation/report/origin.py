@@ -1,4 +1,4 @@
-"""What was judged: the model or file, the data, and the program and command that judged it."""
+"""The report's section on the evaluated model or file, the data, the program and the command."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from common.provenance import commit
 
 @dataclass(frozen=True)
 class Origin:
-    """How a report was made; everything else on its page follows from the judged run.
+    """The command, date and program version that produced a report.
+
+    Everything else in the report depends only on the evaluated run.
 
     Attributes:
         command: The command line.
-        date: When the report was made.
-        commit: The commit of the program; `+` if files have changed since.
+        date: The date and time of the report.
+        commit: The commit of the program, followed by `+` if files were changed after the commit.
     """
 
     command: str
@@ -29,14 +31,14 @@ class Origin:
 
     @classmethod
     def now(cls) -> Origin:
-        """Return the origin of a report that this process makes now."""
+        """Return the command, date and commit of the current process."""
         date = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
         return cls(shlex.join(["python", *sys.argv]), date, commit() or "unknown")
 
 
 def show_origin(judged: Judged, origin: Origin) -> Section:
-    """Return the section on what was judged."""
-    return Section("What was judged", [Facts([*_describe(judged), *_describe_origin(origin)])])
+    """Return the section on the evaluated model or file, the data and the command."""
+    return Section("What was evaluated", [Facts([*_describe(judged), *_describe_origin(origin)])])
 
 
 def _describe(judged: Judged) -> Iterator[tuple[str, str]]:

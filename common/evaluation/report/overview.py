@@ -1,4 +1,4 @@
-"""The verdict, the main numbers beside the baselines, warnings, and the network's density."""
+"""The report's sections on the verdict, the main metrics, warnings, and network density."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ COMPARISON = "baselines"  # the result that `judge_beside_baselines` adds
 
 
 def show_verdict(judged: Judged) -> Iterator[Section]:
-    """Show at most three sentences that compare the main numbers with each other."""
+    """Yield a section of at most three sentences that compare the main results."""
     sentences = judged.judgement.verdict()
     if sentences:
         yield Section("Verdict", [Sentences(sentences, strong=True)])
 
 
 def show_headline(judged: Judged) -> Iterator[Section]:
-    """Show the metrics by which methods are compared, with intervals, beside the baselines."""
+    """Yield the section with the main metrics of the predictions and of all baselines."""
     results = judged.judgement.results
     rows = list(_headline(judged))
     if not rows:
@@ -38,9 +38,9 @@ def show_headline(judged: Judged) -> Iterator[Section]:
         blocks.append(Numbers(table, "baselines", "baselines.csv"))
         intro = table.caption
     else:
-        intro = "No baselines were run; --with-baselines adds them."
-    intervals = f"Intervals, from and to, contain {LEVEL:.0%} of the resamples. " * bounded
-    yield Section("Main numbers", blocks, intervals + intro)
+        intro = "No baselines were run; add --with-baselines to compare with baselines."
+    intervals = f"The intervals (from, to) contain {LEVEL:.0%} of the resamples. " * bounded
+    yield Section("Main metrics", blocks, intervals + intro)
 
 
 def _columns(rows: Sequence[Mapping[str, Cell]]) -> tuple[str, ...]:
@@ -49,7 +49,7 @@ def _columns(rows: Sequence[Mapping[str, Cell]]) -> tuple[str, ...]:
 
 
 def _differences(comparison: TaskResult) -> Iterator[Block]:
-    """Show the differences from the baselines, which the console shows in several tables."""
+    """Yield one table of the differences from baselines, merged from the console's tables."""
     parts = [table for table in comparison.summary if table.header[0].endswith(" minus")]
     if parts:
         header = _columns([dict.fromkeys(part.header) for part in parts])
@@ -62,7 +62,7 @@ def _differences(comparison: TaskResult) -> Iterator[Block]:
 
 
 def _headline(judged: Judged) -> Iterator[dict[str, Cell]]:
-    """Yield one row for each metric: its value, its interval, and the value of each baseline."""
+    """Yield a row for each metric, with value, interval, and the values of all baselines."""
     own, results, tasks = judged.scored.name, judged.judgement.results, judged.side.tasks
     comparison = results.get(COMPARISON)
     others = comparison.tables["baselines.csv"].rows[1:] if comparison else ()
@@ -77,7 +77,7 @@ def _headline(judged: Judged) -> Iterator[dict[str, Cell]]:
 
 
 def show_warnings(judged: Judged) -> Iterator[Section]:
-    """Show what the audit of the splits found, and notes on the predictions."""
+    """Yield the section with the findings of the split audit and notes on the predictions."""
     file = judged.run.log_dir / AUDIT_FILE
     findings: list[dict[str, Any]] = []
     if file.is_file():
@@ -101,19 +101,19 @@ def _all_clear(audited: bool) -> str:
 
 
 def _sentences(texts: list[str]) -> list[str]:
-    """Begin each text with a capital letter and end it with a full stop."""
+    """Capitalise each text, and end each text with a full stop."""
     return [f"{text[:1].upper()}{text[1:].rstrip('.')}." for text in texts]
 
 
 def show_density(judged: Judged) -> Iterator[Section]:
-    """Show how many pairs are called, compared with the true and the training network."""
+    """Yield the section on network density, compared with the true and the training network."""
     networks, threshold = judged.judgement.networks, judged.judgement.threshold
     if networks:
         intro = (
-            f"A pair with a score of at least {threshold.value:.4g} is called an interaction"
-            f" (threshold mode: {threshold.mode}). Every other number about the network must be"
-            " read beside its density: times_true should be near 1. (The mode match_density aims at"
-            " the density of sampled node sets instead; times_true is then usually 2 to 3.)"
+            f"A pair with a score of at least {threshold.value:.4g} is predicted to interact"
+            f" (threshold mode: {threshold.mode}). Network metrics are only meaningful together"
+            " with the density: times_true should be near 1. (With the mode match_density, which"
+            " aims at the density of sampled node sets, times_true is usually 2 to 3.)"
         )
         yield Section(
             "Density and threshold",

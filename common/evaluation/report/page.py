@@ -1,4 +1,4 @@
-"""Render the sections of a report to one self-contained HTML file."""
+"""Render the sections of a report as a single self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PANEL_DIGITS = 6
 
 @dataclass(frozen=True)
 class Page:
-    """A whole report."""
+    """The content of a report: title, subtitle and sections."""
 
     title: str
     subtitle: str
@@ -29,7 +29,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawn panel with its text and the table of its numbers."""
+    """A drawn chart panel with a title, a note, and a table of the plotted numbers."""
 
     title: str
     note: str
@@ -38,7 +38,7 @@ class Figure:
 
 
 def render(page: Page) -> str:
-    """Render a page; everything but the drawings is escaped."""
+    """Render a page as HTML; all content except the drawings is escaped."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -52,13 +52,13 @@ def render(page: Page) -> str:
 
 
 def draw_figure(panel: Panel, name: str) -> Figure:
-    """Draw one panel of a chart.
+    """Draw one panel of a chart as SVG, with a table of the plotted numbers.
 
     Args:
         panel: The panel.
-        name: A name that no other panel of the page has.
+        name: A name that is unique among the panels of the page.
     """
-    # Safe: the library escapes all texts of a drawing, and `draw_svg` its description.
+    # Safe: matplotlib escapes all texts in a drawing, and `draw_svg` escapes the description.
     svg = Markup(draw_svg(panel, name))
-    numbers = Numbers(panel.tabulate(), identifier(name), "The numbers", PANEL_DIGITS)
+    numbers = Numbers(panel.tabulate(), identifier(name), "Plotted numbers", PANEL_DIGITS)
     return Figure(panel.title, panel.note, svg, numbers)

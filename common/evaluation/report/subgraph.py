@@ -1,4 +1,4 @@
-"""A small part of the true network beside the same part of the predicted one."""
+"""The report's section that draws a small part of the true and of the predicted network."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from common.plot_style import COLOURS, INK, MUTED
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SIZE = 30  # proteins; a drawing of more would be illegible
-_STREAM = 11  # makes the draw independent of others with the same seed
+SIZE = 30  # proteins; a larger drawing would be illegible
+_STREAM = 11  # makes the sample independent of other samples with the same seed
 # Kinds of edges, with styles that differ in width and dashes as well as in colour.
 STYLES: Mapping[str, tuple[str, float, object]] = {
     "agreeing": (COLOURS[0], 2.2, "-"),
@@ -32,13 +32,13 @@ STYLES: Mapping[str, tuple[str, float, object]] = {
 
 @dataclass(frozen=True, eq=False)
 class NetworkPanel(Panel):
-    """A drawn network.
+    """A panel that draws a network with several kinds of edges.
 
     Attributes:
-        title: Which network it is.
-        note: How to read it.
-        names: The proteins.
-        places: (N, 2) where each protein is drawn.
+        title: The title of the panel.
+        note: The caption, which explains the panel.
+        names: The protein ids.
+        places: (N, 2) the coordinates of the proteins.
         edges: (E, 2) indices into `names`, by the kind of edge.
     """
 
@@ -49,7 +49,7 @@ class NetworkPanel(Panel):
     edges: Mapping[str, IntArray]
 
     def draw(self, axes: Axes) -> None:
-        """Draw the edges of each kind in its style, and the proteins above them."""
+        """Draw the edges in the style of their kind, and the proteins on top of the edges."""
         axes.axis("off")
         for order, (kind, edges) in enumerate(self.edges.items()):
             colour, width, dashes = STYLES[kind]
@@ -64,12 +64,12 @@ class NetworkPanel(Panel):
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=len(self.edges))
 
     def describe(self) -> str:
-        """Say how many edges there are of each kind."""
+        """Return a text alternative: the numbers of proteins and of edges of each kind."""
         counts = ", ".join(f"{len(edges)} {kind}" for kind, edges in self.edges.items())
         return f"{self.title}: a network of {len(self.names)} proteins; edges: {counts}."
 
     def tabulate(self) -> Table:
-        """Return a table with one row for each edge."""
+        """Return a table with a row for each edge: both proteins and the kind of edge."""
         rows: list[dict[str, Cell]] = [
             {"protein_a": self.names[a], "protein_b": self.names[b], "kind": kind}
             for kind, edges in self.edges.items()
@@ -79,7 +79,7 @@ class NetworkPanel(Panel):
 
 
 def show_subgraph(judged: Judged) -> Iterator[Section]:
-    """Show the proteins that a random walk over the true network visits, in both networks."""
+    """Yield the section that draws a random walk's proteins in the true and predicted networks."""
     networks = judged.side.whole_networks()
     true = networks[0].network.without_self_pairs() if networks else None
     if true is None or not len(true.edges):
@@ -88,20 +88,20 @@ def show_subgraph(judged: Judged) -> Iterator[Section]:
     predicted = scored.predictions.edges(scored.threshold.value).without_self_pairs()
     chart = chart_subgraph(true, predicted, judged.run.config.run.seed)
     intro = (
-        f"The proteins that a random walk over the true network of {networks[0].species} visits,"
-        " always the same for one seed. Self-pairs are not drawn. Walks find dense parts, so this"
-        " is not a picture of the whole network."
+        "The proteins were chosen by a random walk on the true network of"
+        f" {networks[0].species} with a fixed seed. Self-pairs are not drawn. Random walks prefer"
+        " dense regions, so these proteins do not represent the whole network."
     )
     yield Section("A part of the network", [Drawings({"subgraph": chart})], intro)
 
 
 def chart_subgraph(true: Network, predicted: Network, seed: int) -> Chart:
-    """Draw a sample of the true network beside the same proteins in the predicted one.
+    """Create a chart of the same sampled proteins in the true and in the predicted network.
 
     Args:
         true: The true network, without self-pairs and with at least one interaction.
-        predicted: The predicted one, without self-pairs.
-        seed: Chooses the sample.
+        predicted: The predicted network, without self-pairs.
+        seed: The seed of the sample.
     """
     names = _sample(true, seed)
     real, guessed = (_edges(network.on(names)) for network in (true, predicted))
@@ -113,15 +113,15 @@ def chart_subgraph(true: Network, predicted: Network, seed: int) -> Chart:
     }
     solid = {"agreeing": drawn["agreeing"], "missed": drawn["missed"]}
     panels = [
-        NetworkPanel("True network", "Which interactions are predicted.", names, places, solid),
-        NetworkPanel("Predicted network", "Which of them are true.", names, places,
+        NetworkPanel("True network", "Predicted and missed interactions.", names, places, solid),
+        NetworkPanel("Predicted network", "True and false predictions.", names, places,
                      {"agreeing": drawn["agreeing"], "invented": drawn["invented"]}),
     ]  # fmt: skip
     return Chart("a part of the network", panels)
 
 
 def _sample(true: Network, seed: int) -> tuple[str, ...]:
-    """Return the sorted names of the proteins that a random walk visits."""
+    """Return the sorted names of the proteins that a random walk on the true network visits."""
     linked = np.unique(true.edges)
     neighbours = neighbours_of(true.edges, np.arange(len(true.nodes)))
     rng = np.random.default_rng((seed, 0, _STREAM))
@@ -135,11 +135,11 @@ def _edges(network: Network) -> set[tuple[int, int]]:
 
 
 def _lay_out(edges: set[tuple[int, int]], count: int) -> FloatArray:
-    """Find positions (N, 2) where linked proteins are close; the same edges give the same ones."""
+    """Compute coordinates (N, 2) that place linked proteins close together, deterministically."""
     graph = nx.Graph()
     graph.add_nodes_from(range(count))
     graph.add_edges_from(sorted(edges))
-    # The first layout spreads proteins better, but needs a path between any two.
+    # The Kamada-Kawai layout spreads proteins better, but needs a connected network.
     if nx.is_connected(graph):
         places = nx.kamada_kawai_layout(graph)
     else:

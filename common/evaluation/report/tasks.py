@@ -1,4 +1,4 @@
-"""The results of every task, shown without knowing the task."""
+"""The report's sections on tasks, which are built in the same way for every task."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from common.evaluation.tasks.base import Task, TaskResult
 
 
 def show_pair_tasks(judged: Judged) -> Iterator[Section]:
-    """Show the tasks that need no functional data."""
+    """Yield a section for each task that needs no functional data."""
     return _show(judged, [task for task in judged.side.tasks.values() if not task.files])
 
 
 def show_functional_tasks(judged: Judged) -> Iterator[Section]:
-    """Show the tasks that need functional data."""
+    """Yield a section for each task that needs functional data."""
     return _show(judged, [task for task in judged.side.tasks.values() if task.files])
 
 
@@ -39,7 +39,7 @@ def _show(judged: Judged, tasks: Sequence[Task]) -> Iterator[Section]:
 
 
 def _charts_before(judged: Judged, tasks: Sequence[Task]) -> Iterator[str]:
-    """Yield the charts of tasks that the page shows before these; tasks can share a chart."""
+    """Yield the names of charts in earlier sections, because tasks can have the same chart."""
     if any(task.files for task in tasks):
         for task in judged.side.tasks.values():
             if not task.files:

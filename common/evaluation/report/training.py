@@ -1,4 +1,4 @@
-"""The training curves of the stages that led to the judged checkpoint."""
+"""The report's section with the training curves of the evaluated checkpoint."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from common.evaluation.report.blocks import Block, Drawings, Judged, Section, Se
 from common.run import CONFIG_FILE
 from common.training_curves import chart_training
 
-MOST_STAGES = 10  # a checkpoint that names itself as its origin must not be followed for ever
+MOST_STAGES = 10  # prevents an endless loop over checkpoints that name each other as origin
 
 
 def show_training(judged: Judged) -> Iterator[Section]:
-    """Show the curves of every stage in order; for a file of predictions, show nothing."""
+    """Yield the section with the curves of every training stage; none for a prediction file."""
     source = judged.scored.source
     stages = list(follow(source))[::-1] if source is not None else []
     blocks: list[Block] = []
@@ -24,7 +24,7 @@ def show_training(judged: Judged) -> Iterator[Section]:
         file = curves_of(checkpoint)
         stage, run_id = file.parts[-3], file.parts[-2]
         if not file.is_file():
-            blocks.append(Sentences([f"The curves of {stage} {run_id} are not at {file}."]))
+            blocks.append(Sentences([f"The curves of {stage} {run_id} are missing: {file}."]))
             continue
         rows, metrics = read_training_csv(file)
         title = f"{stage}, run {run_id}"
@@ -34,7 +34,7 @@ def show_training(judged: Judged) -> Iterator[Section]:
 
 
 def follow(checkpoint: Path) -> Iterator[Path]:
-    """Yield a checkpoint, the one it was finetuned from, and so on."""
+    """Yield a checkpoint, the checkpoint from which training started, and so on."""
     seen: set[Path] = set()
     while (checkpoint / CONFIG_FILE).is_file() and checkpoint not in seen:
         seen.add(checkpoint)
@@ -46,6 +46,9 @@ def follow(checkpoint: Path) -> Iterator[Path]:
 
 
 def curves_of(checkpoint: Path) -> Path:
-    """Return where the run of …/models/MODEL/STAGE/RUN/best_model has written its curves."""
+    """Return the path of the training curves of the run that wrote a checkpoint.
+
+    The checkpoint's path is …/models/MODEL/STAGE/RUN/best_model.
+    """
     parts = checkpoint.absolute().parts
     return Path(*parts[:-5], "logs", *parts[-4:-1], TRAINING_CSV)

@@ -1,9 +1,9 @@
-"""The interface of an evaluation task, and what every task returns.
+"""The interface of an evaluation task, and the result that every task returns.
 
-A task is one file in this folder and one line in `common.registry.TASKS`. It is opened before any
-pair is scored: it reads its part of the benchmark and refuses data that do not fit. Then it says
-which pairs it uses, and judges predictions of them. Its result is written to files and printed
-by code that does not know which task it is.
+A task is defined in a file in this folder and registered by a line in `common.registry.TASKS`. The
+task is created before any pair is scored: it reads its part of the benchmark and rejects data that
+do not match the test proteins. Then the task lists the pairs that it uses, and evaluates
+predictions for these pairs. Code that is the same for all tasks writes and prints the result.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ if TYPE_CHECKING:
 
 
 class Remark(str):
-    """A note for the reader's information, which is not logged as a warning."""
+    """A note that is logged as information, not as a warning."""
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """The result of a task.
+    """The metrics, files, charts and notes that result from evaluating predictions on a task.
 
     Attributes:
         metrics: The task's entry in `functional.json`; empty if the tables contain all metrics.
-        tables: CSV files by name.
-        documents: Further JSON files by name.
-        charts: What is drawn, by the name of its PNG file; the report shows it as well.
-        compared: The metrics by which methods are compared, under names that no other task uses;
-            if none are given, the floats among `metrics`.
-        resampled: Metrics of `compared` on the resamples of a bootstrap, (R,) each; the resamples
-            are the same for all predictions.
-        notes: What was ignored, missing or undefined, one sentence each.
-        summary: The tables for the console; if there are none, one row of the metrics.
+        tables: The tables to write, by the name of the CSV file.
+        documents: Further content to write, by the name of the JSON file.
+        charts: The charts to draw and to show in the report, by the name of the PNG file.
+        compared: The metrics that serve to compare methods, under names that no other task uses; by
+            default the floats among `metrics`.
+        resampled: Metrics of `compared` on bootstrap resamples, (R,) each; the resamples are the
+            same for all predictions.
+        notes: Sentences about ignored, missing or undefined data.
+        summary: The tables for the console; if empty, the console shows `metrics` in one row.
     """
 
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -66,23 +66,23 @@ class TaskResult:
 
 
 class Task(abc.ABC):
-    """One way to judge predictions, opened on the test sets.
+    """An evaluation task, which computes metrics of predictions on the test sets.
 
     Args:
-        sets: The test set of the configured species, then those of `evaluate.cross_species`.
+        sets: The test sets, first that of the configured species, then `evaluate.cross_species`.
         config: The whole configuration.
 
     Attributes:
-        name: Its name in the registry.
-        title: The heading of its results; by default its name.
-        question: The question that the task answers, for readers of its results.
-        better: Which values of the compared metrics are better, by the beginning of their names.
-        files: The functional data that the task reads.
+        name: The name of the task in the registry.
+        title: The heading of the task's results; by default the name.
+        question: The question that the task answers, for readers of the report.
+        better: Which values of the compared metrics are better, by the prefix of the metric's name.
+        files: The names of the functional data files that the task reads.
         settings: The section `evaluate` of the configuration.
-        seed: The seed of everything that the task draws at random.
+        seed: The seed of all random draws.
 
     Raises:
-        UserError: Something that the task needs is missing, or does not fit the test sets.
+        UserError: Data of the task are missing, or do not match the test sets.
     """
 
     name: ClassVar[str]
@@ -96,10 +96,10 @@ class Task(abc.ABC):
         self.settings, self.seed = config.evaluate, config.run.seed
 
     def path(self, file: str) -> Path:
-        """Return the path of one of `files`.
+        """Return the path of a file that `files` lists.
 
         Raises:
-            UserError: It does not exist.
+            UserError: The file does not exist.
         """
         return self.own.benchmark.functional_file(file, self.name)
 
@@ -109,36 +109,36 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def judge(self, predictions: Predictions, threshold: float) -> TaskResult:
-        """Judge predictions; a pair without a score counts as not predicted.
+        """Evaluate predictions, counting pairs without a score as not predicted.
 
         Args:
-            predictions: Scores of pairs.
-            threshold: The score from which a pair is predicted to interact.
+            predictions: The scores of pairs.
+            threshold: The lowest score of a predicted interaction.
         """
 
     def direction(self, metric: str) -> str:
-        """Say which values of a compared metric are better; empty if the task does not say."""
+        """Return which values of a metric are better, such as `higher`; empty if not defined."""
         return next((way for name, way in self.better.items() if metric.startswith(name)), "")
 
     def sequences(self) -> dict[str, str]:
-        """Return the sequences of proteins that the benchmark's own FASTA may lack."""
+        """Return the sequences of proteins that the benchmark's FASTA file may lack."""
         return {}
 
     def describe(self) -> dict[str, object]:
-        """Return the fields of the event `data_ready` about the task's own data."""
+        """Return descriptions of the task's data, as fields of the event `data_ready`."""
         return {}
 
     def coverage(self, predictions: Predictions) -> list[str]:
-        """Return notes about pairs that the task uses and that have no score."""
+        """Return notes about pairs that the task uses but that have no score."""
         return [note for pairs in self.asks() for note in pairs.describe_coverage(predictions)]
 
 
 @dataclass(frozen=True, eq=False)
 class PairSet:
-    """Pairs of proteins that a task uses.
+    """A named set of protein pairs that a task uses.
 
     Attributes:
-        name: Their name in notes; one name always means the same pairs.
+        name: The name of the set in notes; sets with the same name contain the same pairs.
         proteins: Distinct protein ids.
         pairs: (N, 2) indices into `proteins`; None for all pairs, self-pairs included.
     """
@@ -148,13 +148,13 @@ class PairSet:
     pairs: IntArray | None = None
 
     def rows(self) -> IntArray:
-        """Return the pairs, (N, 2) indices into `proteins`."""
+        """Return all pairs of the set, (N, 2) indices into `proteins`."""
         if self.pairs is not None:
             return self.pairs
         return np.stack(np.triu_indices(len(self.proteins)), axis=1)
 
     def among(self, predictions: Predictions) -> NDArray[np.bool_]:
-        """Find which of the predicted pairs belong to this set, (P,)."""
+        """Return which of the predicted pairs belong to this set, as a mask (P,)."""
         first, second = places_of(predictions.ids, self.proteins)[predictions.pairs].T
         known: NDArray[np.bool_] = (first >= 0) & (second >= 0)
         if self.pairs is None:
@@ -163,21 +163,21 @@ class PairSet:
         return known & np.isin(pair_keys(first, second, count), pair_keys(left, right, count))
 
     def describe_coverage(self, predictions: Predictions) -> list[str]:
-        """Return notes about pairs without a score, and about self-pairs in a whole network."""
+        """Return notes about pairs without a score and about self-pairs in a whole network."""
         found, count = self.among(predictions), len(self.proteins)
         total = count * (count + 1) // 2 if self.pairs is None else len(self.pairs)
         notes = explain_missing(total - int(found.sum()), total, self.name)
         loops = int((found & (predictions.pairs[:, 0] == predictions.pairs[:, 1])).sum())
         if self.pairs is None and loops:
-            sentence = f"{loops} listed pairs of {self.name} are self-pairs; they count as in the"
-            notes.append(Remark(f"{sentence} benchmark"))
+            sentence = f"{loops} listed pairs of {self.name} are self-pairs, which count as in"
+            notes.append(Remark(f"{sentence} the benchmark"))
         return notes
 
 
 def explain_missing(missing: int, total: int, where: str) -> list[str]:
-    """Return one sentence on how many pairs have no score; an empty list if all have one."""
+    """Return a note on how many pairs have no score, or an empty list if no score is missing."""
     if not missing:
         return []
     if missing == total:
-        return [f"none of the {total} pairs of {where} has a score, so none is predicted"]
+        return [f"none of the {total} pairs of {where} has a score, so all count as not predicted"]
     return [f"{missing} of {total} pairs of {where} have no score and count as not predicted"]

@@ -1,6 +1,6 @@
-"""Are known protein complexes found? The metrics of PRING's `complex_pathway` task.
+"""Evaluate whether known protein complexes are recovered, as PRING's `complex_pathway` task does.
 
-(See github.com/SophieSarceau/PRING; the docstrings name our deviations.)
+Docstrings mention any differences from the original (github.com/SophieSarceau/PRING).
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 class Complexes(Task):
-    """The metrics of known complexes, which may have proteins that the test set lacks."""
+    """Computes how well known complexes, also of proteins outside the test set, are recovered."""
 
     name = "complexes"
     title = "Protein complexes"
     question = (
-        "Are known complexes found? Recall, precision and connectivity are means over complexes; "
-        "higher is better."
+        "Are known complexes recovered? Recall, precision and connectivity are means over "
+        "complexes; higher is better."
     )
     better = MappingProxyType({"pathway": "higher"})
     files = ("complex_graphs.pkl", "complex_proteins.fasta")
@@ -45,7 +45,7 @@ class Complexes(Task):
             self.own.check_species(members, "complexes")
 
     def asks(self) -> list[PairSet]:
-        """Return all pairs of different proteins in a complex, as in the benchmark's pair file."""
+        """Return all pairs of different proteins of a complex, as in the benchmark's pair file."""
         nodes = (network.nodes for network in self.complexes)
         network = Network.from_pairs(
             {*itertools.chain(*(itertools.combinations(n, 2) for n in nodes))}
@@ -53,31 +53,31 @@ class Complexes(Task):
         return [PairSet("the complexes", network.nodes, network.edges)]
 
     def sequences(self) -> dict[str, str]:
-        """Return the sequences of the complexes' proteins."""
+        """Return the sequences of all proteins in complexes, by protein id."""
         return read_sequences(self.path("complex_proteins.fasta"), self.own.benchmark.cache_dir)
 
     def describe(self) -> dict[str, object]:
-        """Return how many complexes there are."""
+        """Return the number of complexes as a field of the event `data_ready`."""
         return {"complexes": len(self.complexes)}
 
     def judge(self, predictions: Predictions, threshold: float) -> TaskResult:
-        """Compare the predicted interactions inside complexes; self-pairs are ignored.
+        """Compute recall, precision and connectivity of complexes, ignoring self-pairs.
 
-        The benchmark's own pairs inside complexes lack self-pairs, and whether a model has scored
-        self-pairs depends on the other requested tasks.
+        The benchmark's pairs inside complexes contain no self-pairs, and it depends on the other
+        requested tasks whether a model has scored self-pairs.
         """
         members = {name for network in self.complexes for name in network.nodes}
         predicted = predictions.edges(threshold).on(members)
         plain = predicted.without_self_pairs()
         dropped = len(predicted.edges) - len(plain.edges)
-        sentence = f"{dropped} predicted self-pairs do not count inside complexes"
+        sentence = f"{dropped} predicted self-pairs inside complexes are ignored"
         notes = [Remark(sentence)] if dropped else []
         return TaskResult(vars(compare_complexes(plain, self.complexes)), notes=notes)
 
 
 @dataclass(frozen=True)
 class ComplexMetrics:
-    """How well known complexes are recovered: means over distinct complexes, 0 to 1."""
+    """Metrics of the recovery of known complexes, as means over distinct complexes, 0 to 1."""
 
     complex_count: int
     pathway_recall: float
@@ -86,16 +86,16 @@ class ComplexMetrics:
 
 
 def compare_complexes(predicted: Network, true_complexes: Sequence[Network]) -> ComplexMetrics:
-    """Compare the predicted interactions inside each known complex with the known ones.
+    """Compare predicted with known interactions inside each known complex.
 
-    Recall is the share of true pairs that are predicted, precision the share of predicted pairs
-    that are true (0 where nothing is predicted), connectivity whether the predicted pairs join the
-    whole complex, whether or not the true one is connected. Self-pairs count as pairs. Of complexes
-    with the same proteins, only the first counts.
+    Recall is the fraction of true pairs that are predicted, and precision the fraction of predicted
+    pairs that are true (0 without predicted pairs). Connectivity is 1 if the predicted pairs
+    connect the whole complex, even if the true pairs do not, and 0 otherwise. Self-pairs count as
+    pairs. Of several complexes with the same proteins, only the first counts.
 
     Args:
-        predicted: The predicted network; pairs that lie in no complex do not count.
-        true_complexes: At least one complex: its proteins and their interactions.
+        predicted: The predicted network; pairs outside all complexes are ignored.
+        true_complexes: The proteins and interactions of each complex; at least one complex.
     """
     distinct = {true.nodes: true for true in reversed(true_complexes)}.values()
     predicted = predicted.on({name for true in distinct for name in true.nodes})

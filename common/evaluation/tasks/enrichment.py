@@ -1,13 +1,13 @@
 """Find the GO terms that are enriched in a set of proteins, offline or with g:Profiler.
 
 PRING compares the terms that g:Profiler finds in a predicted and in the matching true module
-(`enrichment_analysis/eval.py`, github.com/SophieSarceau/PRING). That needs an online service
-whose data change with time, so the default here is a test on the benchmark's own annotations.
-`GProfiler` asks the service, for the benchmark's own metric. The two tests differ in
+(`enrichment_analysis/eval.py`, github.com/SophieSarceau/PRING). g:Profiler is an online service
+whose data change with time, so the default here is an offline test on the annotations in the
+benchmark's files. `GProfiler` uses the service, which gives PRING's metric. The tests differ in
 
 - the background: offline the annotated proteins of the test network, online all annotated genes;
-- the annotations: offline those of the file alone, online each also counts for a term's ancestors;
-- the correction: offline Benjamini-Hochberg, online g:Profiler's own g:SCS.
+- the annotations: offline only the terms in the file, online also all ancestors of these terms;
+- the correction for multiple tests: offline Benjamini-Hochberg, online g:SCS of g:Profiler.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ from common.evaluation.networks import FloatArray, IntArray
 GoTerms = Mapping[str, Mapping[str, Collection[str]]]
 ASPECTS = {"GO:BP": "go_p", "GO:MF": "go_f", "GO:CC": "go_c"}
 SIGNIFICANCE = 0.05
-# Species of the benchmark, and their names at g:Profiler.
+# g:Profiler's names for the benchmark's species.
 ORGANISMS = {"human": "hsapiens", "yeast": "scerevisiae", "arath": "athaliana"}
 GPROFILER_URL = "https://biit.cs.ut.ee/gprofiler/api/gost/profile/"
 
 
 class Enrichment(Protocol):
-    """Finds the terms that are enriched in a set of proteins."""
+    """The interface of an enrichment test, which finds the GO terms enriched among proteins."""
 
     @property
     def name(self) -> str:
-        """The name of the test, as results show it."""
+        """The name of the test in the results."""
         ...
 
     def __call__(self, proteins: Collection[str]) -> frozenset[str]:
-        """Find the enriched terms; none if the proteins have nothing in common."""
+        """Return the GO terms that are enriched among the proteins, or an empty set."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Annotations:
-    """GO terms of the proteins of a network, in one aspect.
+    """The GO terms of a network's proteins, in one aspect of the ontology.
 
     Attributes:
-        proteins: The network's protein ids.
-        terms: The terms that any of them has, sorted.
-        pairs: (A, 2) int64 indices into `proteins` and `terms`: which protein has which term.
+        proteins: The protein ids of the network.
+        terms: All terms with which any of the proteins is annotated, sorted.
+        pairs: (A, 2) int64 indices into `proteins` and `terms`, one row for each annotation.
     """
 
     proteins: tuple[str, ...]
@@ -64,18 +64,18 @@ class Annotations:
 
     @classmethod
     def of(cls, proteins: Sequence[str], go_terms: GoTerms, source: str = "GO:BP") -> Annotations:
-        """Collect the terms of one source; proteins that the table lacks have none.
+        """Collect the proteins' terms of one source (aspect); unknown proteins have no terms.
 
         Raises:
             UserError: The source is unknown, or no protein has a term.
         """
         if source not in ASPECTS:
-            raise UserError(f"GO source '{source}' is unknown: choose one of {', '.join(ASPECTS)}")
+            raise UserError(f"GO source '{source}' is unknown; choose one of {', '.join(ASPECTS)}")
         own = [sorted(set(go_terms.get(name, {}).get(ASPECTS[source], ()))) for name in proteins]
         terms = tuple(sorted({term for listed in own for term in listed}))
         if not terms:
             raise UserError(
-                f"no protein of the test graph has a {source} term: use the GO terms of the same"
+                f"no protein of the test graph has a {source} term; use the GO terms of the same"
                 " species and split"
             )
         rows = np.repeat(np.arange(len(own)), [len(listed) for listed in own])
@@ -84,8 +84,8 @@ class Annotations:
 
     @cached_property
     def matrix(self) -> Any:
-        """The (N, T) scipy CSR array of zeros and ones, int64."""
-        # Imported when needed: it takes about a second.
+        """The annotations as a scipy CSR array, (N, T) int64, with 1 where a protein has a term."""
+        # Imported here because this import takes about a second.
         from scipy.sparse import csr_array
 
         ones = np.ones(len(self.pairs), dtype=np.int64)
@@ -93,17 +93,17 @@ class Annotations:
 
     @cached_property
     def annotated(self) -> NDArray[np.bool_]:
-        """Which proteins have a term, (N,)."""
+        """A mask (N,) of the proteins that have any term."""
         return np.isin(np.arange(len(self.proteins)), self.pairs[:, 0])
 
     def mean_similarity(self, members: Collection[int]) -> float:
-        """Average the Jaccard similarity of term sets over pairs of members that share a term.
+        """Compute the mean Jaccard similarity of term sets over all pairs that share a term.
 
         Args:
-            members: Indices into `proteins`.
+            members: The proteins to pair with each other, as indices into `proteins`.
 
         Returns:
-            The mean, 0 if no two members share a term.
+            The mean, or 0 if no two members share a term.
         """
         rows = self.matrix[sorted(members)]
         shared = np.triu((rows @ rows.T).toarray(), k=1)
@@ -116,11 +116,11 @@ class Annotations:
 
 
 class OfflineEnrichment:
-    """A one-sided hypergeometric test per term, with Benjamini-Hochberg correction, at 0.05.
+    """Tests each GO term with a one-sided hypergeometric test, at a false discovery rate of 0.05.
 
-    For a set with k of its n annotated proteins carrying a term that K of the N annotated proteins
-    of the network carry, p = P(X >= k) for X ~ Hypergeometric(N, K, n). Tested are the terms that
-    at least two proteins of the network carry, the same for every set.
+    If k of the n annotated proteins in the set and K of the N annotated proteins in the network
+    have a term, then p = P(X >= k) for X ~ Hypergeometric(N, K, n). For every set, all terms that
+    at least two proteins of the network have are tested. The correction is Benjamini-Hochberg's.
     """
 
     name = "hypergeometric test on the benchmark's GO terms, Benjamini-Hochberg at 0.05"
@@ -130,8 +130,8 @@ class OfflineEnrichment:
         self.carriers = annotations.matrix.sum(axis=0)  # of each term, (T,)
 
     def __call__(self, proteins: Collection[str]) -> frozenset[str]:
-        """Find the enriched terms; proteins outside the network or without a term do not count."""
-        # Imported when needed: it takes about a second.
+        """Return the enriched terms, ignoring proteins without terms or outside the network."""
+        # Imported here because this import takes about a second.
         from scipy.stats import hypergeom
 
         table = self.annotations
@@ -145,8 +145,8 @@ class OfflineEnrichment:
 
 
 def _significant(p_values: FloatArray) -> NDArray[np.bool_]:
-    """Mark the hypotheses that Benjamini and Hochberg (1995) reject at an FDR of 0.05."""
-    # Imported when needed: it takes about a second.
+    """Return which hypotheses are rejected at an FDR of 0.05 (Benjamini and Hochberg, 1995)."""
+    # Imported here because this import takes about a second.
     from scipy.stats import false_discovery_control
 
     rejected: NDArray[np.bool_] = false_discovery_control(p_values, method="bh") <= SIGNIFICANCE
@@ -155,13 +155,13 @@ def _significant(p_values: FloatArray) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class GProfiler:
-    """Asks the g:Profiler service (biit.cs.ut.ee/gprofiler) once per set of proteins.
+    """Queries the g:Profiler service (biit.cs.ut.ee/gprofiler) once for each set of proteins.
 
     Attributes:
         source: GO:BP, GO:MF or GO:CC.
-        organism: The service's name of the species.
+        organism: The service's name for the species.
         url: The address of the service for g:GOSt queries.
-        timeout: Seconds to wait for an answer.
+        timeout: The time to wait for a response, in seconds.
     """
 
     source: str = "GO:BP"
@@ -173,33 +173,33 @@ class GProfiler:
 
     @classmethod
     def of_species(cls, species: str) -> Self:
-        """Prepare to ask the service about a species of the benchmark.
+        """Create a client for queries about a species of the benchmark.
 
         Raises:
             UserError: The service cannot be used for the species.
         """
         if species not in ORGANISMS:
             raise UserError(
-                f"g:Profiler can be used here only for {', '.join(ORGANISMS)}, not for '{species}';"
-                " set evaluate.enrichment: offline"
+                f"g:Profiler can only be used for the species {', '.join(ORGANISMS)}, not for"
+                f" '{species}'; set evaluate.enrichment to offline"
             )
         return cls(organism=ORGANISMS[species])
 
     def __call__(self, proteins: Collection[str]) -> frozenset[str]:
-        """Return the terms that the service calls significant.
+        """Return the terms that the service reports as significant.
 
         Raises:
-            UserError: The service cannot be reached or its answer has another form.
+            UserError: The service cannot be reached, or the response has an unexpected format.
         """
         try:
             with urllib.request.urlopen(self._request(proteins), timeout=self.timeout) as answer:
                 found = json.load(answer)["result"]
             return frozenset(row["native"] for row in found if row["p_value"] <= SIGNIFICANCE)
         except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
-            # A refused connection, an HTTP error, a truncated answer, or JSON of another shape.
+            # A refused connection, an HTTP error, a truncated response, or unexpected JSON.
             raise UserError(
-                f"g:Profiler at {self.url} gave no answer that can be used ({error}): try again"
-                " later (finished scores are kept), or set evaluate.enrichment: offline"
+                f"g:Profiler at {self.url} gave no valid response ({error}); try again later"
+                " (finished scores are kept), or set evaluate.enrichment to offline"
             ) from None
 
     def _request(self, proteins: Collection[str]) -> urllib.request.Request:

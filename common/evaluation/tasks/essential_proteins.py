@@ -1,6 +1,6 @@
-"""Are essential proteins central? The metrics of PRING's `essential_protein` task.
+"""Evaluate the centrality of essential proteins, as PRING's `essential_protein` task does.
 
-(See github.com/SophieSarceau/PRING; the docstrings name our deviations.)
+Docstrings mention any differences from the original (github.com/SophieSarceau/PRING).
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ METRICS = ("precision_at_100", "precision_at_100_ties_shared", "distribution_ove
 
 
 class EssentialProteins(Task):
-    """The metrics of the configured species' essential proteins."""
+    """Computes how well centrality distinguishes the configured species' essential proteins."""
 
     name = "essential_proteins"
     title = "Essential proteins"
     question = (
-        "Are essential proteins as central in the predicted network as in the true one? A higher "
-        "precision and a lower overlap are better."
+        "Are essential proteins as central in the predicted network as in the true network? A "
+        "higher precision and a lower overlap are better."
     )
     better = MappingProxyType({"precision": "higher", "distribution_overlap": "lower"})
     files = ("selected_essential_proteins.txt", "selected_non_essential_proteins.txt")
@@ -53,7 +53,7 @@ class EssentialProteins(Task):
         return [self.own.network_pairs]
 
     def judge(self, predictions: Predictions, threshold: float) -> TaskResult:
-        """Compare the centralities in the predicted network with those in the true one."""
+        """Compare the proteins' centralities between the predicted and the true network."""
         predicted, true, species = predictions.edges(threshold), self.own.network, self.own.species
         found = compare_essential(predicted, true, *self.lists)
         groups = found.essential, found.non_essential
@@ -71,17 +71,19 @@ class EssentialProteins(Task):
 
 @dataclass(frozen=True, eq=False)
 class EssentialMetrics:
-    """Metrics of how far essential proteins stand out by their centrality.
+    """Metrics of how well centrality distinguishes essential from non-essential proteins.
 
     Attributes:
-        precision_at_100: Share of the truly most central proteins among the predicted ones.
-        precision_at_100_ties_shared: The same, but proteins of equal centrality at the border share
-            the remaining places: the average over random orders of these proteins.
-        distribution_overlap: Area under both densities of predicted centrality, 0 to 1.
-        top: How many proteins were "most central": 100, or half of all if there are not 200.
+        precision_at_100: The fraction of the most central proteins in the predicted network that
+            are also among the most central proteins in the true network.
+        precision_at_100_ties_shared: The expected value of `precision_at_100` if proteins of equal
+            centrality are ranked in random order.
+        distribution_overlap: The area under both densities of predicted centrality, 0 to 1.
+        top: The number of proteins that count as most central: 100, or half of all proteins if
+            there are fewer than 200.
         essential: (E,) predicted centralities of the essential proteins.
         non_essential: (M,) predicted centralities of the non-essential proteins.
-        notes: What was ignored, one line each.
+        notes: Sentences about ignored proteins and ties.
     """
 
     precision_at_100: float
@@ -96,18 +98,19 @@ class EssentialMetrics:
 def compare_essential(
     predicted: Network, true: Network, essential: Sequence[str], non_essential: Sequence[str]
 ) -> EssentialMetrics:
-    """Rank chosen proteins by centrality in the predicted and in the true network.
+    """Rank the listed proteins by centrality in the predicted and in the true network.
 
-    Precision at 100 compares the 100 most central of all chosen proteins in either network; equal
-    centralities keep the order of the lists, essential first, as in the benchmark, so that an
-    empty prediction has 1 where the truly most central proteins are the essential ones. The overlap
-    compares the predicted centralities of the two groups: lower is better.
+    Precision at 100 compares the 100 most central listed proteins of the two networks. As in the
+    benchmark, proteins of equal centrality keep the order of the lists, essential proteins first,
+    so an empty predicted network scores 1 if the essential proteins are the most central proteins
+    of the true network. The overlap compares the predicted centralities of the two groups; a lower
+    overlap is better.
 
     Args:
-        predicted: The predicted network; pairs outside the true network's proteins do not count.
+        predicted: The predicted network; proteins outside the true network are ignored.
         true: The true network.
-        essential: Ids of essential proteins; those that the true network lacks do not count.
-        non_essential: Ids of non-essential proteins, likewise.
+        essential: Ids of essential proteins; ids that the true network lacks are ignored.
+        non_essential: Ids of non-essential proteins; ids that the true network lacks are ignored.
 
     Raises:
         UserError: The true network lacks all proteins of a group.
@@ -134,15 +137,15 @@ def compare_essential(
 
 
 def known_ids(ids: Sequence[str], network: Network, kind: str) -> list[str]:
-    """Return the distinct ids that the network contains, in their order.
+    """Return the distinct ids that the network contains, in the order of the list.
 
     Raises:
-        UserError: The network contains none of them.
+        UserError: The network contains none of the ids.
     """
     known = [name for name in dict.fromkeys(ids) if name in network.index]
     if not known:
         raise UserError(
-            f"none of the {kind} proteins is in the test graph: use lists and a graph of the"
+            f"none of the {kind} proteins is in the test graph; use lists and a graph of the"
             " same species and split"
         )
     return known
@@ -153,7 +156,10 @@ def _most_central(centrality: FloatArray, top: int) -> set[int]:
 
 
 def _places(centrality: FloatArray, top: int) -> FloatArray:
-    """Compute each protein's share of one of the first `top` ranks, (P,); ties give fractions."""
+    """Compute the probability that each protein is among the `top` most central proteins, (P,).
+
+    The probability is 1 or 0, except for tied proteins at rank `top`, which are in random order.
+    """
     border = np.sort(centrality)[-top]
     above, level = centrality > border, centrality == border
     places: FloatArray = above + level * (top - above.sum()) / level.sum()
@@ -166,17 +172,18 @@ def _describe_ties(kind: str, centrality: FloatArray, top: int) -> list[str]:
     if int((centrality >= border).sum()) == top:
         return []
     return [
-        f"{level} of {len(centrality)} listed proteins share the {kind} centrality at place {top}:"
-        " the order of the lists, essential first, decides precision_at_100 among them, as in the"
-        " benchmark; precision_at_100_ties_shared does not depend on it"
+        f"{level} of {len(centrality)} listed proteins have the same {kind} centrality as the"
+        f" protein at rank {top}, so precision_at_100 depends on the order of the lists, essential"
+        " proteins first, as in the benchmark; precision_at_100_ties_shared does not depend on this"
+        " order"
     ]
 
 
 def network_centrality(network: Network, proteins: Sequence[str]) -> FloatArray:
-    """Sum each given protein's edge clustering coefficients (Wang et al., 2012), (P,).
+    """Compute the sum of each protein's edge clustering coefficients (Wang et al., 2012), (P,).
 
-    NC(u) = Σ over neighbours v of |N(u) ∩ N(v)| / min(|N(u)| - 1, |N(v)| - 1), edges with an end
-    of degree 1 left out. A protein with a self-pair is its own neighbour, as in the benchmark.
+    NC(u) = Σ over neighbours v of |N(u) ∩ N(v)| / min(|N(u)| - 1, |N(v)| - 1), without edges of a
+    protein with degree 1. As in the benchmark, a protein with a self-pair is its own neighbour.
     """
     adjacency = network.adjacency(np.float32)
     places = [network.index[name] for name in proteins]
@@ -186,22 +193,22 @@ def network_centrality(network: Network, proteins: Sequence[str]) -> FloatArray:
     possible = np.minimum(others[places][:, None], others[None, :])
     counted = (adjacency[places] > 0) & (possible > 0)
     coefficients = np.divide(common, possible, out=np.zeros_like(common), where=counted)
-    # Rounded, so that the order of the sum's terms does not decide between equal centralities.
+    # Rounded, so that equal centralities stay equal whatever the order of summation.
     centrality: FloatArray = coefficients.sum(axis=1).round(10)
     return centrality
 
 
 def distribution_overlap(first: FloatArray, second: FloatArray) -> float:
-    """Compute the area (0 to 1) under both densities, where the ranges of both groups overlap.
+    """Compute the area under both densities (0 to 1), in the common range of the two groups.
 
     Densities are Gaussian kernel estimates (Scott's bandwidth), integrated by the trapezoid rule on
-    10,000 points. Two groups of one and the same value overlap fully; groups whose ranges do not
-    meet, or meet in one point, not at all (the benchmark fails there or turns negative).
+    10,000 points. If all values of both groups are equal, the overlap is 1. If the ranges of the
+    groups have at most one point in common, it is 0 (the benchmark fails or gives negative values).
     """
     low, high = max(first.min(), second.min()), min(first.max(), second.max())
     if low >= high:
         return float(len(np.unique([*first, *second])) == 1)
-    # Imported when needed: it takes about a second.
+    # Imported here because this import takes about a second.
     from scipy.stats import gaussian_kde
 
     points = np.linspace(low, high, DENSITY_POINTS)

@@ -1,6 +1,6 @@
-"""Do a network's modules share functions? The metrics of PRING's `enrichment_analysis` task.
+"""Evaluate the functions of network modules, as PRING's `enrichment_analysis` task does.
 
-(See github.com/SophieSarceau/PRING; the docstrings name our deviations.)
+Docstrings mention any differences from the original (github.com/SophieSarceau/PRING).
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ MATCHING_JACCARD = 0.2
 
 
 class GoModules(Task):
-    """The metrics of the configured species' modules."""
+    """Computes how similar the functions of predicted and true modules of a species are."""
 
     name = "go_modules"
     title = "Functional modules"
     question = (
         "Do the modules of the predicted network share functions (GO terms)? A consistency ratio "
-        "of 1 is right; a higher functional alignment is better."
+        "of 1 is best; a higher functional alignment is better."
     )
-    better = MappingProxyType({"consistency_ratio": "1 is right", "functional_alignment": "higher"})
+    better = MappingProxyType({"consistency_ratio": "1 is best", "functional_alignment": "higher"})
     files = ("test_go_terms.pkl",)
 
     def __init__(self, sets: Sequence[TestSet], config: Config) -> None:
@@ -59,12 +59,12 @@ class GoModules(Task):
         return [self.own.network_pairs]
 
     def describe(self) -> dict[str, object]:
-        """Return how many test proteins have GO terms."""
+        """Return how many test proteins have GO terms, as a field of the event `data_ready`."""
         annotated = self.annotations.annotated
         return {"go_terms": f"of {annotated.sum()} of {len(annotated)} test proteins"}
 
     def judge(self, predictions: Predictions, threshold: float) -> TaskResult:
-        """Compare the modules of the predicted network with those of the true one."""
+        """Compare the functions of the modules of the predicted and of the true network."""
         predicted, true = predictions.edges(threshold), self.own.network
         metrics = compare_modules(predicted, true, self.go_terms, enrichment=self.enrichment)
         chart = chart_degrees(predicted, true, self.own.species)
@@ -73,10 +73,10 @@ class GoModules(Task):
 
 @dataclass(frozen=True)
 class ModuleMetrics:
-    """How similar the functions of predicted modules are to those of the true ones.
+    """Metrics of how similar the functions of predicted modules are to those of true modules.
 
-    The ratio is None where it has no value: nothing matched, or no terms shared within the true
-    modules. The alignment is None where nothing matched; `enrichment` names the test.
+    The consistency ratio is None if no modules match or if no members of the true modules share a
+    term. The functional alignment is None if no modules match. `enrichment` is the test's name.
     """
 
     predicted_modules: int
@@ -94,26 +94,27 @@ def compare_modules(
     source: str = "GO:BP",
     enrichment: Enrichment | None = None,
 ) -> ModuleMetrics:
-    """Compare the functions of predicted modules with those of the true modules they match.
+    """Compare the functions of predicted modules with those of the matching true modules.
 
-    Modules are Louvain communities. Each predicted module is matched to the true one with the
-    highest Jaccard index of proteins, if that is at least 0.2. Over the matches,
+    Modules are Louvain communities. Each predicted module is matched with the true module that has
+    the highest Jaccard index of proteins, if this index is at least 0.2. Over all matches,
 
-    - the consistency ratio is predicted over true mean within-module similarity, where a module's
-      similarity is the mean Jaccard index of the GO terms of two members, over those that share
-      any, and modules without such members do not count;
+    - the consistency ratio is the mean similarity within predicted modules, divided by that within
+      true modules. The similarity within a module is the mean Jaccard index of the GO terms of two
+      members, over all pairs that share a term; modules without such pairs are left out.
     - the functional alignment is the mean Jaccard index of the enriched terms of the two modules,
-      0 where neither has any. The benchmark enriches through g:Profiler; see `enrichment`.
+      or 0 if neither module has enriched terms. PRING finds enriched terms with g:Profiler; see
+      the module `enrichment`.
 
     Args:
-        predicted: The predicted network; pairs outside the true network's proteins do not count.
+        predicted: The predicted network; proteins outside the true network are ignored.
         true: The true network.
-        go_terms: Protein id to aspect (`go_p`, `go_f`, `go_c`) to GO terms.
+        go_terms: GO terms by protein id and aspect (`go_p`, `go_f`, `go_c`).
         source: GO:BP, GO:MF or GO:CC.
-        enrichment: How to find enriched terms; offline if None.
+        enrichment: The test that finds enriched terms; `OfflineEnrichment` if None.
 
     Raises:
-        UserError: The source is unknown or no protein has a term of it.
+        UserError: The source is unknown, or no protein has a term of this source.
     """
     annotations = Annotations.of(true.nodes, go_terms, source)
     enriched = enrichment or OfflineEnrichment(annotations)
@@ -134,9 +135,9 @@ Match = tuple[Module, Module]
 
 
 def find_modules(network: Network) -> list[Module]:
-    """Find Louvain communities (Blondel et al., 2008; resolution 1, seed 42): indices of nodes.
+    """Find Louvain communities (Blondel et al., 2008; resolution 1, seed 42), as node indices.
 
-    The graph is built from sorted nodes and edges, so the result depends on the network alone.
+    The graph is built from sorted nodes and edges, so equal networks give equal communities.
     """
     graph = nx.Graph()
     graph.add_nodes_from(range(len(network.nodes)))
@@ -146,7 +147,7 @@ def find_modules(network: Network) -> list[Module]:
 
 
 def match_modules(predicted: Sequence[Module], true: Sequence[Module]) -> list[Match]:
-    """Match each predicted module with the most similar true one, if its Jaccard index is ≥ 0.2."""
+    """Match each predicted module with the most similar true module (Jaccard index ≥ 0.2)."""
     matches = []
     for guess in predicted:
         best = max(true, key=lambda truth: _jaccard(guess, truth))

@@ -1,4 +1,4 @@
-"""Are the labelled test pairs ranked and called correctly, with and without self-pairs?"""
+"""Evaluate the ranking and classification of labelled test pairs, with and without self-pairs."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from common.inference.pair_metrics import RANKINGS, Metrics, pair_metrics
 
 HEADER = ("split", *METRIC_NAMES)
 INTERVALS_FILE, WITHOUT_SELF_PAIRS = "evaluate_intervals.json", "_without_self_pairs"
-HIGHEST = np.finfo(np.float64).max / 4  # sums and differences of two are finite
+HIGHEST = np.finfo(np.float64).max / 4  # so that sums and differences of two scores are finite
 
 
 class Pairs(Task):
-    """The metrics of every species' test pairs: `evaluate.csv`, and their intervals."""
+    """Computes the metrics of every species' test pairs for `evaluate.csv`, with intervals."""
 
     name = "pairs"
     title = "Labelled pairs"
     question = (
-        "Are the labelled test pairs ranked and called correctly, with and without self-pairs?"
+        "Are the labelled test pairs ranked and classified correctly, with and without self-pairs?"
     )
     better = MappingProxyType({"auroc": "higher", "auprc": "higher"})
 
@@ -48,26 +48,26 @@ class Pairs(Task):
 
     @cached_property
     def classes(self) -> list[Class]:
-        """The classes of the configured species' pairs that have a row of their own."""
+        """The classes of difficulty of the configured species' test pairs."""
         return classify_pairs(self.own)
 
     def asks(self) -> list[PairSet]:
-        """Return the labelled test pairs."""
+        """Return the labelled test pairs of every species."""
         return [PairSet(name, each.proteins, each.pairs) for name, each in self.tables.items()]
 
     def coverage(self, predictions: Predictions) -> list[str]:
-        """Return no notes: `judge` itself reports pairs without a score."""
+        """Return no notes, because `judge` reports pairs without a score."""
         return []
 
     def judge(self, predictions: Predictions, threshold: float) -> TaskResult:
-        """Measure the ranking and the calls: of each species, and of easy and difficult pairs."""
+        """Compute the metrics of each species' pairs, and of easy and difficult pairs."""
         rows: list[Row] = []
         notes: list[str] = []
         charts: dict[str, Chart] = {}
         for name, table in self.tables.items():
             scores, missing = scores_of_table(table, predictions, threshold)
             notes += explain_repeats(table, name)
-            lowest = "; they are ranked lowest, which affects auroc and auprc"
+            lowest = "; pairs without a score are ranked lowest, which affects auroc and auprc"
             for note in explain_missing(missing, len(scores), name):
                 notes.append(note + lowest * (missing < len(scores)))
             every = ScoredPairs(table.pairs, table.labels, scores, threshold)
@@ -89,7 +89,7 @@ class Pairs(Task):
         return "test" if test_set is self.own else f"test_{test_set.species}"
 
     def _measure(self, name: str, table: PairTable, every: ScoredPairs) -> Iterator[Row]:
-        """Yield the rows of one species."""
+        """Yield the metrics of one species: all pairs, pairs without self-pairs, and classes."""
         resamples = Resamples.draw(table, self.settings.intervals.resamples, self.seed)
         own = table is self.own.table
         yield self._measure_row(name, every, resamples)
@@ -97,7 +97,7 @@ class Pairs(Task):
             f"{name}{WITHOUT_SELF_PAIRS}", every.select(~table.is_self), resamples
         )
         for kind, chosen in self.classes if own else ():
-            # Some classes are small, so that metrics may be undefined without anything being wrong.
+            # No warnings, because metrics of a small class may be undefined.
             yield self._measure_row(f"{name}_{kind}", every.select(chosen), resamples, warn=False)
 
     def _measure_row(
@@ -110,7 +110,7 @@ class Pairs(Task):
         return Row(split, scored.labels, metrics, intervals, found)
 
     def _compared(self, rows: Sequence[Row]) -> Iterator[tuple[str, str, Row]]:
-        """Yield the ranking metrics by which methods are compared: their name, metric and row."""
+        """Yield the name, metric and row of each ranking metric that serves to compare methods."""
         splits = {f"{name}{rest}" for name in self.tables for rest in ("", WITHOUT_SELF_PAIRS)}
         for row in rows:
             for metric in row.metrics:
@@ -118,7 +118,7 @@ class Pairs(Task):
                     yield f"{metric}{row.split.removeprefix('test')}", metric, row
 
     def _describe_intervals(self, rows: Sequence[Row]) -> dict[str, Any]:
-        """Describe the intervals for `evaluate_intervals.json`, if any are requested."""
+        """Return the content of `evaluate_intervals.json`, or {} if no intervals are requested."""
         count = self.settings.intervals.resamples
         described = {
             "level": LEVEL,
@@ -132,14 +132,14 @@ class Pairs(Task):
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """The metrics of some pairs.
+    """The metrics of a group of test pairs, with intervals.
 
     Attributes:
-        split: The name of the pairs.
+        split: The name of the group.
         labels: (N,) 0 or 1.
-        metrics: The metrics by name; None where undefined.
-        intervals: The intervals of the metrics; None where there is none.
-        resampled: The metrics on every resample, (R,) each.
+        metrics: The metrics by name; None if undefined.
+        intervals: The intervals of the metrics by name; None if not computed.
+        resampled: The metrics on every resample by name, (R,) each.
     """
 
     split: str
@@ -150,11 +150,11 @@ class Row:
 
     @property
     def prevalence(self) -> float | None:
-        """The share of positives: the AUPRC of random scores."""
+        """The fraction of positive pairs, which is the AUPRC of random scores."""
         return float(self.labels.mean()) if len(self.labels) else None
 
     def describe(self) -> dict[str, Any]:
-        """Return the row for a JSON file."""
+        """Return the metrics and intervals as an entry of `evaluate_intervals.json`."""
         return {
             "pairs": len(self.labels),
             "prevalence": self.prevalence,
@@ -167,7 +167,7 @@ class Row:
         }
 
     def cell(self, metric: str) -> str | float | None:
-        """Return a metric for the console: its value, with the interval if there is one."""
+        """Return a metric's value for the console, followed by the interval if it was computed."""
         value, interval = self.metrics[metric], self.intervals[metric]
         if value is None or interval is None:
             return value
@@ -175,7 +175,7 @@ class Row:
 
 
 def summarize_rankings(rows: Sequence[Row]) -> Table:
-    """Tabulate how well the pairs of every row are ranked."""
+    """Build the console table of ranking metrics, with a line for each group of pairs."""
     names = [name for name in RANKINGS if name in rows[0].metrics]
     cells: list[dict[str, Cell]] = [
         {
@@ -190,8 +190,12 @@ def summarize_rankings(rows: Sequence[Row]) -> Table:
 
 
 def summarize_calls(rows: Sequence[Row], threshold: float) -> list[Table]:
-    """Tabulate how good the calls are, one metric a line; empty if no such metric is requested."""
-    title = f"called from {threshold:.4g}"
+    """Build the console table of classification metrics, with a line for each metric.
+
+    Returns:
+        The table in a list; an empty list if no classification metric is requested.
+    """
+    title = f"threshold {threshold:.4g}"
     cells: list[dict[str, Cell]] = [
         {title: name, **{row.split: row.cell(name) for row in rows}}
         for name in rows[0].metrics
@@ -201,7 +205,7 @@ def summarize_calls(rows: Sequence[Row], threshold: float) -> list[Table]:
 
 
 def explain_repeats(table: PairTable, name: str) -> list[str]:
-    """Return notes about pairs that are listed more than once, in either order."""
+    """Return notes about test pairs that are listed more than once, in either order."""
     left, right = table.pairs.T
     keys = pair_keys(left, right, len(table.proteins))
     first, number, lines = np.unique(keys, return_inverse=True, return_counts=True)
@@ -215,7 +219,7 @@ def explain_repeats(table: PairTable, name: str) -> list[str]:
             count = int(chosen.sum())
             subject = f"1 pair of {name} is" if count == 1 else f"{count} pairs of {name} are"
             notes.append(
-                f"{subject} listed {how} (such as {example}): every line counts; correct the"
+                f"{subject} listed {how} (such as {example}), and every line counts; correct the"
                 " benchmark's file"
             )
     return notes
@@ -224,33 +228,32 @@ def explain_repeats(table: PairTable, name: str) -> list[str]:
 def scores_of_table(
     table: PairTable, predictions: Predictions, threshold: float
 ) -> tuple[NDArray[np.float64], int]:
-    """Return the scores of a table's pairs, and how many of the pairs have none.
+    """Return the scores of a table's pairs, and the number of pairs without a predicted score.
 
-    A pair without a score gets the score of a sure non-interaction: 0, or the lowest score of
-    these pairs if that is below, or the next number below the threshold, so that it is never
-    called.
+    Pairs without a score get the lowest of three numbers: 0, the lowest score of the table's other
+    pairs, and the number just below the threshold. Such pairs are never predicted to interact.
     """
     scores = predictions.scores_of(table.proteins, table.pairs)
     missing = np.isnan(scores)
     lowest = float(scores[~missing].min(initial=0.0))
     scores[missing] = min(lowest, float(np.nextafter(threshold, -np.inf)))
-    # An infinite score can be ranked: it is above, or below, all finite ones.
+    # Clipping makes infinite scores finite, and keeps the ranking.
     return np.clip(scores, -HIGHEST, HIGHEST), int(missing.sum())
 
 
 class PairMetrics(Metric):  # type: ignore[misc]  # the package has no types
-    """`pair_metrics` as a metric of the `evaluate` library: `add_batch` as often as needed, then
-    `compute(threshold=...)`, in memory and in one process.
+    """Adapts `pair_metrics` to the metric interface of the Hugging Face library `evaluate`.
 
-    The features take float64 and the format is the library's plain one (its NumPy format rounds
-    to float32), so that float32 and float64 scores both arrive unchanged.
-    """  # noqa: D205
+    Call `add_batch` as often as needed, then `compute(threshold=...)`, in a single process; all
+    data stay in memory. The features are float64 in the library's default format, because its NumPy
+    format would round scores to float32.
+    """
 
     def __init__(self) -> None:
         super().__init__(keep_in_memory=True)
 
     def _build_data_dir(self) -> str:
-        """Return no directory: the library would create one even if all data stay in memory."""
+        """Return an empty path, because the library would otherwise create an unused directory."""
         return ""
 
     def _info(self) -> object:
@@ -258,7 +261,7 @@ class PairMetrics(Metric):  # type: ignore[misc]  # the package has no types
             {"predictions": datasets.Value("float64"), "references": datasets.Value("int32")}
         )
         return MetricInfo(
-            description="Metrics of scored and called protein pairs.",
+            description="Ranking and classification metrics of protein pairs.",
             citation="",
             inputs_description="predictions: probabilities; references: labels, 0 or 1",
             features=features,
@@ -282,7 +285,7 @@ def measure_pairs(
     names: Sequence[str],
     warn: bool = True,
 ) -> Metrics:
-    """Compute `PairMetrics` of all pairs at once."""
+    """Compute the metrics of all pairs with the Hugging Face metric `PairMetrics`."""
     metrics: Metrics = PairMetrics().compute(
         predictions=predictions, references=references, threshold=threshold, names=names, warn=warn
     )

@@ -1,9 +1,9 @@
-"""Does the predicted network look like the true one? The topology task of PRING.
+"""Compare the topology of the predicted and the true network, as PRING's topology task does.
 
-The task compares the two networks on sampled node sets of several sizes. Per size it gives the mean
-graph similarity, the mean relative density, and three maximum mean discrepancies (MMD) between the
-two populations of subgraphs: of their degrees, their clustering coefficients and their Laplacian
-spectra. `common/evaluation/subgraphs.py` has their formulas.
+The task compares the two networks on sampled node sets of several sizes. For each size, the task
+computes the mean graph similarity, the mean relative density, and three maximum mean discrepancies
+(MMD) between the two populations of subgraphs: of the degrees, of the clustering coefficients and
+of the Laplacian spectra. `common/evaluation/subgraphs.py` contains the formulas.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ NodeSets = Mapping[int, Sequence[Collection[str]]]
 
 @dataclass(frozen=True)
 class TopologyRow:
-    """One row of `topology.csv`: the metrics of subgraphs of one size, or their mean over sizes.
+    """A row of `topology.csv`: metrics of the subgraphs of one size, or their means over all sizes.
 
-    `graph_count` is the number of node sets behind the row. Similarity and density are means over
-    them; an MMD is the squared discrepancy, 0 where the two populations agree and at most 2.
+    `graph_count` is the number of node sets in the row. Similarity and density are means over these
+    node sets. An MMD is the squared discrepancy, from 0 for equal populations to at most 2.
     """
 
     scope: Literal["node_size", "summary"]
@@ -58,15 +58,15 @@ COMPARED = ("graph_sim", "relative_density")  # similarity is never shown withou
 
 
 class Topology(Task):
-    """The metrics of every species and strategy: `topology.csv` for the first, others beside it."""
+    """Computes topology metrics for every species and sampling strategy, with a CSV file each."""
 
     name = "topology"
     title = "Topology of the network"
     question = (
-        "Does the predicted network look like the true one on sampled sets of proteins? A "
-        "similarity counts only where the relative density is near 1."
+        "Is the predicted network similar to the true network on sampled sets of proteins? A "
+        "similarity is only meaningful if the relative density is near 1."
     )
-    better = MappingProxyType({"graph_sim": "higher", "relative_density": "1 is right"})
+    better = MappingProxyType({"graph_sim": "higher", "relative_density": "1 is best"})
 
     def __init__(self, sets: Sequence[TestSet], config: Config) -> None:
         super().__init__(sets, config)
@@ -85,7 +85,7 @@ class Topology(Task):
         return [test_set.network_pairs for test_set in self.sets]
 
     def judge(self, predictions: Predictions, threshold: float) -> TaskResult:
-        """Compare the networks on the node sets of each species and strategy."""
+        """Compare the predicted and true networks on the node sets of each species and strategy."""
         predicted = predictions.edges(threshold)
         tables: dict[str, Table] = {}
         degrees = chart_degrees(predicted, self.own.network, self.own.species)
@@ -118,19 +118,19 @@ class Topology(Task):
 
 
 def topology(predicted: Network, true: Network, node_sets: NodeSets) -> list[TopologyRow]:
-    """Compare two networks on sampled node sets.
+    """Compare the predicted and the true network on sampled node sets.
 
-    The true network decides which proteins exist: predicted pairs with others do not count, and
-    neither do members of a node set that the true network lacks. Node sets without any known member
-    are left out; `describe_node_sets` says how many.
+    Proteins that the true network lacks are ignored, both in the predicted network and in node
+    sets. Node sets in which the true network lacks all proteins are left out; `describe_node_sets`
+    counts such node sets.
 
     Args:
-        predicted: The predicted network; proteins that it lacks have no predicted interaction.
+        predicted: The predicted network; proteins that are missing have no predicted interactions.
         true: The true network.
-        node_sets: Node sets by their size; a protein named twice in one set counts once.
+        node_sets: Node sets by size; a protein that occurs twice in a set counts once.
 
     Returns:
-        One row per node size in rising order, then the row of their means.
+        A row for each node-set size in ascending order, then a row with the means of all sizes.
 
     Raises:
         UserError: No node set has a member in the true network.
@@ -139,14 +139,14 @@ def topology(predicted: Network, true: Network, node_sets: NodeSets) -> list[Top
 
 
 def compare_networks(predicted: Network, true: Network, node_sets: NodeSets) -> list[Comparison]:
-    """Compare two networks like `topology`, but return everything that is found at each size."""
+    """Compare two networks on sampled node sets, and return the full comparison for each size."""
     predicted, members = predicted.on(true.nodes), known_members(node_sets, true)
     with one_blas_thread():
         return [compare_subgraphs(size, members[size], predicted, true) for size in members]
 
 
 def topology_rows(compared: Sequence[Comparison]) -> list[TopologyRow]:
-    """Return the rows of `topology.csv`."""
+    """Return the rows of `topology.csv`: a row for each size, and a row of means."""
     rows = [
         TopologyRow(
             "node_size",
@@ -163,10 +163,11 @@ def topology_rows(compared: Sequence[Comparison]) -> list[TopologyRow]:
 
 
 def ratio_rows(compared: Sequence[Comparison]) -> list[dict[str, Any]]:
-    """Return the rows of `topology_ratios.csv`: each MMD over that of the true network with itself.
+    """Return the rows of `topology_ratios.csv`, with MMDs relative to those among true subgraphs.
 
-    A ratio is undefined where the true subgraphs of a size are all alike, or there is only one; the
-    summary is the mean of the defined ratios.
+    A ratio is the MMD between predicted and true subgraphs, divided by the MMD between halves of
+    the true subgraphs. The ratio is undefined if all true subgraphs of a size are alike, or if a
+    size has only one subgraph. The summary row contains the means of the defined ratios.
     """
     ratios = [each.ratios() for each in compared]
     means: dict[str, float | None] = {}
@@ -183,10 +184,10 @@ def ratio_rows(compared: Sequence[Comparison]) -> list[dict[str, Any]]:
 
 
 def summarize(mean: TopologyRow, compared: Sequence[Comparison]) -> list[dict[str, Any]]:
-    """Return the console's rows: the means over all sizes, with and without self-pairs.
+    """Return two rows for the console: the means over all sizes, with and without self-pairs.
 
-    Self-pairs are a row of their own because they are easy to predict: alone, they can reach a
-    higher similarity than a network with the right number of interactions.
+    The second row is shown because self-pairs are easy to predict: a network of self-pairs alone
+    can reach a higher similarity than a network with the right number of interactions.
     """
     plain = {
         name: float(np.mean([each.mean(f"{name}{WITHOUT_SELF_PAIRS}") for each in compared]))
@@ -200,7 +201,7 @@ def summarize(mean: TopologyRow, compared: Sequence[Comparison]) -> list[dict[st
 
 
 def describe_node_sets(node_sets: NodeSets, true: Network) -> list[str]:
-    """Note, for each node size, which members of its node sets are not in the test graph."""
+    """Return a note for each size whose node sets contain proteins that the test graph lacks."""
     notes = []
     for size in sorted(node_sets):
         distinct = [set(names) for names in node_sets[size]]
@@ -208,17 +209,19 @@ def describe_node_sets(node_sets: NodeSets, true: Network) -> list[str]:
         unknown = sum(map(len, distinct)) - sum(known)
         if unknown:
             notes.append(
-                f"node size {size}: {unknown} members of node sets are not in the test graph and"
+                f"{unknown} members of the node sets of size {size} are not in the test graph and"
                 f" are ignored, which leaves out {known.count(0)} of {len(known)} node sets"
             )
     return notes
 
 
 def known_members(node_sets: NodeSets, true: Network) -> dict[int, list[IntArray]]:
-    """Return the sorted node indices of each node set with a known member, by rising size.
+    """Return the sorted node indices of each node set's known proteins, by ascending size.
+
+    Node sets without a protein of the true network are left out.
 
     Raises:
-        UserError: No node set has a known member.
+        UserError: No node set has a protein of the true network.
     """
     members = {}
     for size in sorted(node_sets):
@@ -230,7 +233,7 @@ def known_members(node_sets: NodeSets, true: Network) -> dict[int, list[IntArray
             members[size] = found
     if not members:
         raise UserError(
-            "no sampled node set has a protein of the test graph: use node sets and a graph of"
-            " the same species and split"
+            "no sampled node set contains a protein of the test graph; use node sets and a graph"
+            " of the same species and split"
         )
     return members
