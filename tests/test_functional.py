@@ -282,7 +282,7 @@ def test_an_answer_of_gprofiler_that_is_none_is_one_sentence(
     service: dict[str, Any], status: int, answer: bytes
 ) -> None:
     service.update(status=status, answer=answer)
-    with pytest.raises(UserError, match=r"gave no valid response .*set evaluate.enrichment to offline"):
+    with pytest.raises(UserError, match=r"no valid response .*set evaluate.enrichment to offline"):
         GProfiler(url=service["url"])(["A"])
 
 
