@@ -1,10 +1,10 @@
-"""A model from outside the package, in one file: the cosine of two projected proteins.
+"""A model that is defined outside the package: the cosine of two projected protein means.
 
     export PYTHONPATH=.
     python examples/adding_a_model/cosine.py pretrain.py --config configs/demo_pooled.yaml \
       --set model_config.model=cosine training_config.epochs=1
 
-registers the model and then runs the script that is named first, with the rest of the command line.
+This command registers the model, and then runs `pretrain.py` with the rest of the command line.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from common.models.ragged import HostInts, to_device
 
 
 class CosineConfig(PairModelConfig):
-    """The hyperparameters that all pair models share, and the width of the projection."""
+    """The hyperparameters of every pair model, and the width of the projection."""
 
     model_type = "example-cosine"  # How transformers recognizes a checkpoint of this model.
     width: int = 64
@@ -37,7 +37,7 @@ class CosineConfig(PairModelConfig):
 
 @register("cosine")  # The name for `model_config.model`.
 class CosineModel(MeanModel):
-    """A pair's logit is the cosine of its proteins' projected means, scaled and shifted."""
+    """Scores a pair by the scaled and shifted cosine of the two projected protein means."""
 
     config_class = CosineConfig
 
