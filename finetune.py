@@ -13,7 +13,7 @@ import argparse
 
 from common.command_line import add_checkpoint, add_resume, run_script, stage_parser
 from common.config import Config
-from common.config_file import check_teacher, load_config
+from common.config_file import load_config
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -27,14 +27,11 @@ def build_parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Parse the command line, check the configuration, and train a pretrained model further."""
     arguments = build_parser().parse_args()
-    # Imported here: these import numpy (0.06 seconds), which `--help` does not need.
-    from common.inference.thresholds import check_threshold
-    from common.training.trackers import check_trackers
+    # Imported here: this module imports numpy (0.06 seconds), which `--help` does not need.
+    from common.training.checking import check_training
 
     config = load_config(arguments.config, "finetune", arguments.overrides)
-    check_threshold(config.evaluate.decision_threshold)
-    check_teacher(config)
-    check_trackers(config)
+    check_training(config)
     finetune(config, arguments)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from common.command_line import add_resume, run_script, stage_parser
 from common.config import Config, Stage
-from common.config_file import check_teacher, load_stages
+from common.config_file import load_stages
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -27,14 +27,11 @@ def build_parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Parse the command line, check the configuration, and train a new model."""
     arguments = build_parser().parse_args()
-    # Imported here: these import numpy (0.06 seconds), which `--help` does not need.
-    from common.inference.thresholds import check_threshold
-    from common.training.trackers import check_trackers
+    # Imported here: this module imports numpy (0.06 seconds), which `--help` does not need.
+    from common.training.checking import check_training
 
     stages = load_stages(arguments.config, "pretrain", arguments.overrides)
-    check_threshold(stages["pretrain"].evaluate.decision_threshold)
-    check_teacher(stages["pretrain"])
-    check_trackers(stages["pretrain"])
+    check_training(stages["pretrain"])
     pretrain(stages, arguments)
 
 

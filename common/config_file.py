@@ -86,16 +86,6 @@ def check_model_directory(path: Path, named: str) -> None:
         )
 
 
-def check_teacher(config: Config) -> None:
-    """Reject a configured teacher that is not a model's directory, before any work starts.
-
-    Raises:
-        UserError: `training_config.loss.teacher` is not a model's directory.
-    """
-    if config.training.loss.teacher is not None:
-        check_model_directory(Path(config.training.loss.teacher), "training_config.loss.teacher")
-
-
 def keys_of(overrides: Sequence[str]) -> set[str]:
     """Return the paths of all keys that `--set` assigns, including keys of an assigned section."""
     assigned: dict[str, Any] = {}

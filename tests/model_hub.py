@@ -14,14 +14,14 @@ import hashlib
 import json
 import re
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from tests.local_server import LocalServer
 
 Files = Mapping[str, bytes]
 TOKEN = "hf_stand_in"
@@ -53,7 +53,7 @@ def _hash(content: bytes) -> str:
     return hashlib.sha1(content).hexdigest()
 
 
-class Hub(ThreadingHTTPServer):
+class Hub(LocalServer):
     """The server.
 
     Attributes:
@@ -62,17 +62,15 @@ class Hub(ThreadingHTTPServer):
         stored: Pushed large files by their SHA-256.
     """
 
-    daemon_threads = True
-
     def __init__(self, port: int = 0) -> None:
-        super().__init__(("127.0.0.1", port), _Handler)
+        super().__init__(_Handler, port)
         self.models: dict[str, Model] = {}
         self.asked: list[str] = []
         self.stored: dict[str, bytes] = {}
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
+    def fetched(self) -> list[str]:
+        """The paths of the files that were asked for, beyond their headers."""
+        return [each for each in self.asked if re.match("GET .*/resolve/", each)]
 
     def add(self, name: str, files: Files, *names: str) -> str:
         """Commit files to a model; return the commit."""
@@ -220,17 +218,6 @@ class _Handler(BaseHTTPRequestHandler):
                 files[value["path"]] = self.server.stored[value["oid"]]
         sha = self.server.add(name, files)
         self._send({"commitUrl": f"{self.server.url}/{name}/commit/{sha}", "commitOid": sha})
-
-
-@contextmanager
-def serving_hub() -> Iterator[Hub]:
-    """A hub that answers meanwhile."""
-    with Hub() as hub:
-        thread = threading.Thread(target=hub.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        yield hub
-        hub.shutdown()
-        thread.join()
 
 
 def files_of(directory: Path) -> dict[str, bytes]:

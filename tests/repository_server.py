@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from tests.local_server import LocalServer
 
 PAGE = b"\n<!DOCTYPE html><html><body>Please log in.</body></html>"
 
 
-class Repository(ThreadingHTTPServer):
+class Repository(LocalServer):
     """Serves a folder.
 
     Attributes:
@@ -28,18 +27,12 @@ class Repository(ThreadingHTTPServer):
         ranges: Whether parts of files can be had; if not, there are no validators either.
     """
 
-    daemon_threads = True
-
     def __init__(self, folder: Path, port: int = 0) -> None:
-        super().__init__(("127.0.0.1", port), _Handler)
+        super().__init__(_Handler, port)
         self.folder = folder
         self.asked: list[tuple[str, int]] = []
         self.faults: dict[str, list[str]] = {}
         self.ranges = True
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
 
     def paths(self) -> list[str]:
         return [path for path, _ in self.asked]
@@ -78,17 +71,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body[: len(body) // 2] if fault in ("break", "stay broken") else body)
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[Repository]:
-    """A repository that answers meanwhile."""
-    with Repository(folder) as repository:
-        thread = threading.Thread(target=repository.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        yield repository
-        repository.shutdown()
-        thread.join()
 
 
 if __name__ == "__main__":

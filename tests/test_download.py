@@ -19,7 +19,7 @@ from common.data.benchmarks import download
 from common.data.benchmarks.base import Split
 from common.data.benchmarks.pring import OLDER_COMMIT, Pring
 from common.errors import UserError
-from tests.repository_server import Repository, serving
+from tests.repository_server import Repository
 from tests.tiny_benchmark import (
     SPECIES,
     TinyProject,
@@ -63,7 +63,7 @@ def repository(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(download, "WAITS", (0.0, 0.0))
     monkeypatch.setattr(download, "PIECE", 32)
-    with serving(shutil.copytree(original, tmp_path / "repository")) as server:
+    with Repository(shutil.copytree(original, tmp_path / "repository")).serving() as server:
         yield server
 
 

@@ -26,7 +26,7 @@ from common.inference.hub import (
 from common.inference.own_config import load_own_config
 from common.inference.predictor import Predictor
 from common.run import Run
-from tests.model_hub import TOKEN, Hub, files_of, serving_hub
+from tests.model_hub import TOKEN, Hub, files_of
 from tests.tiny_benchmark import TinyProject, call_main
 from tests.tiny_pairs import one_process
 from tests.tiny_run import DECISION, model_of, same_numbers
@@ -38,7 +38,7 @@ PICKLE, NOTES = "pytorch_model.bin", "notes.txt"
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """An empty hub that the client asks, with an empty cache, in an empty directory."""
-    with serving_hub() as server:
+    with Hub().serving() as server:
         for name, value in {
             "ENDPOINT": server.url,
             "HUGGINGFACE_CO_URL_TEMPLATE": server.url + "/{repo_id}/resolve/{revision}/{filename}",

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.hub_server import serving_model
-from tests.repository_server import serving
+from tests.model_hub import Hub, files_of
+from tests.repository_server import Repository
 from tests.tiny_benchmark import ROOT, SPECIES, Finished, run_command, write_repository
 from tests.tiny_esm import save_tiny_esm
 
@@ -44,9 +44,10 @@ def test_from_an_empty_folder_to_scored_proteins_and_only_once(tmp_path: Path) -
     folder = tmp_path / "empty"
     folder.mkdir()
     with (
-        serving(tmp_path / "repository") as repository,
-        serving_model(MODEL, tmp_path / "esm") as hub,
+        Repository(tmp_path / "repository").serving() as repository,
+        Hub().serving() as hub,
     ):
+        hub.add(MODEL, files_of(tmp_path / "esm"))
         command = [
             "--url", repository.url, "--benchmark", "pring", "--cache", "kept", "--output", "mine",
             "--threads", "1", f"data_config.benchmark.functional_dir={folder / 'functional'}",
@@ -55,11 +56,11 @@ def test_from_an_empty_folder_to_scored_proteins_and_only_once(tmp_path: Path) -
         online = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf")}
         finished = real(folder, *command, **online)
         assert finished.code == 0, finished.stderr
-        assert "model.safetensors" in hub.sent
-        asked, sent = len(repository.asked), len(hub.sent)
+        assert any(each.endswith("model.safetensors") for each in hub.fetched())
+        before = len(repository.asked), len(hub.fetched())
         again = real(folder, *command, **online)
         # Nothing was fetched, embedded, trained, judged or scored twice.
-        assert (len(repository.asked), len(hub.sent)) == (asked, sent)
+        assert (len(repository.asked), len(hub.fetched())) == before
     assert steps(finished) == ["1 of 5", "2 of 5", "3 of 5", "4 of 5", "5 of 5", "done"]
     assert again.stdout == ""
     told = [line for line in again.stderr.splitlines() if "already" in line]

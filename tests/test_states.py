@@ -33,7 +33,7 @@ from common.training.resume import (
     save_state,
     seal_progress,
 )
-from common.training.session import restore_progress
+from common.training.session import open_progress
 from tests.tiny_pairs import make_pairs, one_process
 from tests.tiny_run import (
     DECISION,
@@ -310,9 +310,11 @@ def test_a_run_is_not_resumed_on_other_data(run: Run) -> None:
     scheduler = LambdaLR(torch.optim.SGD([torch.zeros(1)]), lambda _: 1.0)
     progress = Progress(epoch=2, scheduler=scheduler.state_dict(), data="these")
     save_state(trained.run, asdict(progress))
-    assert restore_progress(trained.run, scheduler, Progress(data="these")).epoch == 2
+    resumed = replace(trained.run, resuming=True)
+    assert open_progress(trained.run, scheduler, "these") == Progress(data="these")
+    assert open_progress(resumed, scheduler, "these").epoch == 2
     with pytest.raises(UserError, match=r"cannot resume .* have changed since the run was started"):
-        restore_progress(trained.run, scheduler, Progress(data="others"))
+        open_progress(resumed, scheduler, "others")
 
 
 def change_label(data: PairData) -> None:

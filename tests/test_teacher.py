@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from common.config_file import check_teacher
 from common.data.batches import PairBatch, PairData
 from common.data.embeddings.means import MeanStore
 from common.data.splits import Splits
@@ -20,6 +19,7 @@ from common.inference.checkpoints import Decision, load_checkpoint, save_model
 from common.inference.scoring import score_pairs
 from common.models import PairModel
 from common.run import Run
+from common.training.checking import check_training
 from common.training.losses import PairLoss
 from common.training.session import Session, prepare_session
 from tests.tiny_pairs import make_pairs, whole_batch
@@ -141,7 +141,7 @@ def test_a_teacher_of_other_embeddings_is_refused(run: Run) -> None:
         start(run, "pooled", {"teacher": str(same)}, max_sequence_length=50)
     missing = configure(training_config={"loss": {"teacher": "nowhere"}})
     with pytest.raises(UserError, match=r"loss\.teacher nowhere is not a best_model directory"):
-        check_teacher(missing)
+        check_training(missing)
 
 
 def test_a_run_knows_its_teacher_and_what_that_was_trained_on(run: Run) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, Self
 
+from accelerate.optimizer import AcceleratedOptimizer
 from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
@@ -17,7 +19,11 @@ from common.config import (
     StrategyConfig,
     TrainingConfig,
 )
+from common.data.batches import BatchPlanner
 from common.errors import UserError
+from common.inference.compiling import compile_rows
+from common.models import PairModel
+from common.run import Run
 
 
 def build_optimizer(model: nn.Module, settings: OptimizerConfig) -> AdamW:
@@ -72,6 +78,36 @@ def _one(update: int) -> float:
 def current_lr(scheduler: LRScheduler) -> float:
     """Return the learning rate that the next update will use."""
     return float(scheduler.get_last_lr()[0])
+
+
+class Learner(NamedTuple):
+    """A model with what changes its weights.
+
+    Attributes:
+        model: The model as accelerate wrapped it.
+        optimizer: The optimizer as accelerate wrapped it.
+        scheduler: The learning-rate schedule.
+        updates: How many updates all epochs together have.
+        compiled: How many of the model's methods were compiled.
+    """
+
+    model: nn.Module
+    optimizer: AcceleratedOptimizer
+    scheduler: LRScheduler
+    updates: int
+    compiled: int
+
+    @classmethod
+    def of(cls, model: PairModel, run: Run, planner: BatchPlanner) -> Self:
+        """Move a model to the device, compile it if the launcher asks for it, and wrap it."""
+        accelerator, training = run.accelerator, run.config.training
+        model.to(accelerator.device)
+        compiled = compile_rows(model, accelerator)
+        optimizer = build_optimizer(model, training.optimizer)
+        updates = sum(planner.updates(epoch) for epoch in range(training.epochs))
+        scheduler = build_scheduler(optimizer, training, updates)
+        wrapped, prepared = accelerator.prepare(model, optimizer)
+        return cls(wrapped, prepared, scheduler, updates, compiled)
 
 
 @dataclass(frozen=True)

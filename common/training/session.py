@@ -23,7 +23,6 @@ from common.data.pair_hashes import Hashes, hash_pairs
 from common.data.splits import Splits
 from common.errors import UserError
 from common.inference.checkpoints import BEST_MODEL, Checkpoint, save_model
-from common.inference.compiling import compile_rows
 from common.inference.validation_pairs import ValidationPairs
 from common.launch import Agreement
 from common.memory import explain_out_of_memory
@@ -34,7 +33,7 @@ from common.run import Run
 from common.training.loop import EpochRecord, EpochSteps, FiniteCheck
 from common.training.losses import PairLoss
 from common.training.ohem import Miner
-from common.training.optimization import StagedUnfreezing, build_optimizer, build_scheduler
+from common.training.optimization import Learner, StagedUnfreezing
 from common.training.progress import Progress
 from common.training.resume import digest_data, load_state, save_state
 from common.training.teacher import Teacher
@@ -91,6 +90,19 @@ class Session:
     training_pairs: Hashes | None
     notes: Mapping[str, object]
     teacher: Teacher | None = None
+
+    def begin(self, learner: Learner) -> None:
+        """Save the configuration, start the trackers and log the start of the stage."""
+        self.run.begin()
+        start_trackers(self.run, self.progress.epoch + 1)
+        self.run.event(
+            "stage_start",
+            epochs=self.run.config.training.epochs,
+            first_epoch=self.progress.epoch + 1,
+            updates=learner.updates,
+            trainable=self.unfreezing.trainable(self.unwrapped, self.progress.epoch),
+            **({"compiled": learner.compiled} if learner.compiled else {}),
+        )
 
     def epochs(self) -> Iterator[int]:
         """Yield the remaining epochs, counted from 0, until the last one or an early stop."""
@@ -255,50 +267,35 @@ def prepare_session(
         splits.known,
     )
     unfreezing = StagedUnfreezing.from_settings(model, config.training.strategy)
-    unwrapped = model.to(accelerator.device)
-    compiled = compile_rows(unwrapped, accelerator)
-    plain_optimizer = build_optimizer(unwrapped, config.training.optimizer)
-    updates = sum(planner.updates(epoch) for epoch in range(config.training.epochs))
-    scheduler = build_scheduler(plain_optimizer, config.training, updates)
-    wrapped, optimizer = accelerator.prepare(unwrapped, plain_optimizer)
+    learner = Learner.of(model, run, planner)
     loss = PairLoss(config.training.loss)
     # Each rank has different dropout. Seeded here, because embedding (which depends on the cache)
     # may have drawn random numbers before.
     set_seed(config.run.seed, device_specific=True)
     teacher = Teacher.open(run, splits, planner)
-    teaching = None if teacher is None else teacher.checkpoint
-    known = digest_data(splits.parts, splits.known)
-    progress = Progress(data=known + ("" if teacher is None else teacher.identity))
-    if run.resuming:
-        progress = restore_progress(run, scheduler, progress)
-    run.begin()
-    start_trackers(run, progress.epoch + 1)
-    run.event(
-        "stage_start",
-        epochs=config.training.epochs,
-        first_epoch=progress.epoch + 1,
-        updates=updates,
-        trainable=unfreezing.trainable(unwrapped, progress.epoch),
-        **({"compiled": compiled} if compiled else {}),
-    )
-    return Session(
+    data = digest_data(splits.parts, splits.known) + (teacher.identity if teacher else "")
+    session = Session(
         run=run,
-        model=wrapped,
-        unwrapped=unwrapped,
-        optimizer=optimizer,
-        scheduler=scheduler,
+        model=learner.model,
+        unwrapped=model,
+        optimizer=learner.optimizer,
+        scheduler=learner.scheduler,
         planner=planner,
         miner=Miner(config.data.dataloader.sampling, loss, accelerator),
         loss=loss,
         validator=Validator(pairs, loss, config, accelerator),
         unfreezing=unfreezing,
-        finite=FiniteCheck(accelerator, plain_optimizer, accelerator.device.type == "cuda"),
+        finite=FiniteCheck(
+            accelerator, learner.optimizer.optimizer, accelerator.device.type == "cuda"
+        ),
         agreement=Agreement(accelerator),
-        progress=progress,
-        training_pairs=list_training_pairs(splits, origin, teaching),
+        progress=open_progress(run, learner.scheduler, data),
+        training_pairs=list_training_pairs(splits, origin, teacher.checkpoint if teacher else None),
         notes=splits.notes,
         teacher=teacher,
     )
+    session.begin(learner)
+    return session
 
 
 def list_training_pairs(splits: Splits, *earlier: Checkpoint | None) -> Hashes | None:
@@ -311,23 +308,24 @@ def list_training_pairs(splits: Splits, *earlier: Checkpoint | None) -> Hashes |
     return found
 
 
-def restore_progress(run: Run, scheduler: LRScheduler, fresh: Progress) -> Progress:
-    """Load weights, optimizer, schedule and random states in place; return the saved progress.
+def open_progress(run: Run, scheduler: LRScheduler, data: str) -> Progress:
+    """Return the progress of a stage; when resuming, load its saved state in place.
 
     Args:
-        run: The run to resume.
+        run: The run of the stage; a state has its weights, its optimizer and its random states.
         scheduler: The stage's learning-rate schedule.
-        fresh: The progress of a stage that starts now, returned if no state was saved yet.
+        data: A digest of the data that the stage trains and validates on.
 
     Raises:
         UserError: The state cannot be resumed, or the training data have changed.
     """
-    content = load_state(run)
+    content = load_state(run) if run.resuming else None
     if content is None:
-        run.warn("nothing_to_resume", reason="no state was saved yet: the stage starts over")
-        return fresh
+        if run.resuming:
+            run.warn("nothing_to_resume", reason="no state was saved yet: the stage starts over")
+        return Progress(data=data)
     progress = Progress.from_dict(content)
-    if progress.data != fresh.data:
+    if progress.data != data:
         raise UserError(
             f"cannot resume {run.log_dir}: the pairs, the proteins, the language model or the"
             " teacher have changed since the run was started; set"
