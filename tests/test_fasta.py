@@ -9,8 +9,9 @@ import datasets
 import pytest
 
 from common.data.tables import cache, fasta
-from common.data.tables.fasta import read_fasta, read_sequences
+from common.data.tables.fasta import read_fasta, read_records, read_sequences
 from common.errors import UserError
+from common.evaluation.own_pairs import OwnSequences
 from tests.tiny_esm import record_log
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -56,6 +57,16 @@ def test_line_ends_byte_order_mark_and_compression_change_nothing(
 def test_an_old_encoding_in_a_description_changes_nothing(tmp_path: Path) -> None:
     path = write(tmp_path / "x.fasta", ">P1 protéine\nAC\n>P2 β\nMK\n".encode("cp1252", "replace"))
     assert read_fasta(path) == {"P1": "AC", "P2": "MK"}
+    # The user's own proteins were read twice, the second time as UTF-8 only.
+    own = OwnSequences.read([path])
+    assert (own.all, own.descriptions) == (read_fasta(path), {"P1": "protéine", "P2": "?"})
+
+
+def test_a_description_is_what_follows_the_id_in_the_first_header(tmp_path: Path) -> None:
+    text = ">sp|P1|X_Y A  kinase \nMA\n>P2\tof yeast\nMC\n>P3\nMD\n>P1 again\nMA\n"
+    records = read_records(write(tmp_path / "x.fasta", text))
+    found = {name: each.description for name, each in records.items()}
+    assert found == {"P1": "A  kinase", "P2": "of yeast", "P3": ""}
 
 
 def test_stop_codons_and_letters_of_no_standard_residue_are_counted(tmp_path: Path) -> None:

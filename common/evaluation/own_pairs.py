@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data.tables.fasta import read_fasta
+from common.data.tables.fasta import read_records
 from common.data.tables.ids import places_of, shorten_uniprot
 from common.data.tables.pair_file import PairFormat, read_pair_file
 from common.data.tables.text import open_text
@@ -42,16 +42,15 @@ class OwnSequences:
         Raises:
             UserError: A file is not FASTA, or a protein has different sequences in the two files.
         """
-        parts = tuple(read_fasta(file) for file in files)
+        records = tuple(map(read_records, files))
+        parts = tuple({name: each.sequence for name, each in part.items()} for part in records)
         for name in parts[0].keys() & parts[-1].keys():
             if parts[0][name] != parts[-1][name]:
                 raise UserError(
                     f"the protein {excerpt(name)} has different sequences in {files[0]} and"
                     f" {files[-1]}; rename it in one file, or use the same sequence in both files"
                 )
-        descriptions: dict[str, str] = {}
-        for file in files:
-            descriptions |= _read_descriptions(file)
+        descriptions = {name: each.description for part in records for name, each in part.items()}
         return cls(tuple(files), parts, descriptions)
 
     @property
@@ -205,13 +204,3 @@ def make_grid(
     columns = places_of(sorted(sequences.parts[-1]), ids)
     rows = places_of(sorted(sequences.parts[0]) if queries is None else queries, ids)
     return PairGrid(len(ids), rows, columns, with_self)
-
-
-def _read_descriptions(path: Path) -> dict[str, str]:
-    descriptions: dict[str, str] = {}
-    with open_text(path) as file:
-        for line in file:
-            if line.startswith(">"):
-                name, _, text = line[1:].strip().partition(" ")
-                descriptions.setdefault(shorten_uniprot(name), text.strip())
-    return descriptions

@@ -27,8 +27,20 @@ _SEQUENCE_LINE = re.compile(r"[A-Za-z]*\*?")
 
 
 @dataclass(frozen=True)
-class _Record:
+class FastaRecord:
+    """One record of a FASTA file.
+
+    Attributes:
+        name: The id, the first word of the header; of a UniProt header (`sp|P12345|NAME`), the
+            accession.
+        description: The rest of the header.
+        line: The number of the header's line.
+        sequence: The upper-case sequence, without a final stop codon (`*`).
+        stopped: Whether a stop codon was removed.
+    """
+
     name: str
+    description: str
     line: int
     sequence: str
     stopped: bool
@@ -46,22 +58,26 @@ def read_sequences(path: str | Path, cache_dir: str | Path) -> dict[str, str]:
 
 
 def read_fasta(path: str | Path) -> dict[str, str]:
-    """Read the protein sequences of a FASTA file.
+    """Read the sequences of a FASTA file like `read_records`, by protein id."""
+    return {name: record.sequence for name, record in read_records(path).items()}
+
+
+def read_records(path: str | Path) -> dict[str, FastaRecord]:
+    """Read the records of a FASTA file.
 
     Args:
         path: The file; gzip is recognized by the content, not by the name.
 
     Returns:
-        The upper-case sequence of every id, in file order. The id is the first word of the header,
-        or the accession of a UniProt header (`sp|P12345|NAME`). A final `*` (stop codon) is
-        removed; the log reports the number of removed stop codons and of nonstandard residues.
+        The record of every id, in file order; of several equal ones, the first. The log reports the
+        number of removed stop codons and of nonstandard residues.
 
     Raises:
         UserError: The file is not FASTA, contains a character that is not a letter, an empty
             record, or an id with two different sequences; the message names the file and the lines.
     """
     path = Path(path)
-    records: dict[str, _Record] = {}
+    records: dict[str, FastaRecord] = {}
     for record in _records(TextFile(path).lines(), path):
         first = records.setdefault(record.name, record)
         if first.sequence != record.sequence:
@@ -74,10 +90,10 @@ def read_fasta(path: str | Path) -> dict[str, str]:
             f"{path} contains no sequences; provide a FASTA file ('>id', then the sequence)"
         )
     _log_oddities(path, records.values())
-    return {name: record.sequence for name, record in records.items()}
+    return records
 
 
-def _log_oddities(path: Path, records: Collection[_Record]) -> None:
+def _log_oddities(path: Path, records: Collection[FastaRecord]) -> None:
     """Log how many stop codons were removed, and which letters are not standard residues."""
     stops = sum(record.stopped for record in records)
     odd = [letters for record in records if (letters := _STANDARD.sub("", record.sequence))]
@@ -88,27 +104,28 @@ def _log_oddities(path: Path, records: Collection[_Record]) -> None:
         LOGGER.info(format_event("sequences_read", **fields, letters=letters or "none"))
 
 
-def _records(lines: Iterable[tuple[int, str]], path: Path) -> Iterator[_Record]:
-    name, start, parts = "", 0, list[str]()
+def _records(lines: Iterable[tuple[int, str]], path: Path) -> Iterator[FastaRecord]:
+    header, start, parts = ("", ""), 0, list[str]()
     for number, line in lines:
         line = line.strip()
         if line.startswith(">"):
             if start:
-                yield _finish(name, start, parts, path)
-            name, start, parts = _header_id(line, number, path), number, []
+                yield _finish(header, start, parts, path)
+            header, start, parts = _parse_header(line, number, path), number, []
         elif line and not start:
             raise UserError(
                 f"{path}, line {number}: the file is not FASTA, because text precedes the first"
                 " header; begin the file with '>id'"
             )
         elif line:
-            _check_sequence_line(line, parts, name, f"{path}, line {number}")
+            _check_sequence_line(line, parts, header[0], f"{path}, line {number}")
             parts.append(line)
     if start:
-        yield _finish(name, start, parts, path)
+        yield _finish(header, start, parts, path)
 
 
-def _header_id(line: str, number: int, path: Path) -> str:
+def _parse_header(line: str, number: int, path: Path) -> tuple[str, str]:
+    """Return the id and the description."""
     words = line[1:].split(maxsplit=1)
     if not words:
         raise UserError(f"{path}, line {number}: the header has no id; write '>id'")
@@ -117,7 +134,7 @@ def _header_id(line: str, number: int, path: Path) -> str:
             f"{path}, line {number}: the id '{excerpt(words[0])}' contains non-printable"
             " characters; remove them"
         )
-    return shorten_uniprot(words[0])
+    return shorten_uniprot(words[0]), "".join(words[1:])
 
 
 def _check_sequence_line(line: str, before: list[str], name: str, where: str) -> None:
@@ -136,12 +153,12 @@ def _check_sequence_line(line: str, before: list[str], name: str, where: str) ->
         )
 
 
-def _finish(name: str, start: int, parts: list[str], path: Path) -> _Record:
+def _finish(header: tuple[str, str], start: int, parts: list[str], path: Path) -> FastaRecord:
     text = "".join(parts).upper()
     sequence = text.removesuffix("*")
     if not sequence:
         raise UserError(
-            f"{path}, line {start}: {excerpt(name)} has no sequence; add the sequence or remove"
-            " the entry"
+            f"{path}, line {start}: {excerpt(header[0])} has no sequence; add the sequence or"
+            " remove the entry"
         )
-    return _Record(name, start, sequence, stopped=sequence != text)
+    return FastaRecord(*header, start, sequence, stopped=sequence != text)
