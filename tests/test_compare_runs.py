@@ -81,7 +81,7 @@ def test_a_run_is_one_row(tmp_path: Path) -> None:
     assert next(row.split()[0] for row in rows if row) == "one"
     assert parts[-1] == f"Table   {tmp_path / 'compare.csv'}\nReport  {tmp_path / 'compare.html'}"
     page = (tmp_path / "compare.html").read_text()
-    assert f"No curves of one: its predictions ({folder / 'predictions.txt.gz'}) are not" in page
+    assert f"{folder / 'predictions.txt.gz'} does not exist." in page
     assert "v3 (finetune)" in page
     assert "<svg" not in page
 
@@ -121,12 +121,12 @@ def test_other_test_sides_are_other_tables(tmp_path: Path, case: str) -> None:
         leave_run(tmp_path / "evaluate" / "c"),
     ]
     warning, first, second, _ = compare_runs(folders, tmp_path)
-    assert warning.startswith("These runs were judged on 2 different test sides; numbers of")
+    assert warning.startswith("These runs were evaluated on 2 different test data sets;")
     assert [row["test_side"] for row in read_rows(tmp_path / "compare.csv")] == ["1", "1", "2"]
     assert (first[:2], second[:2]) == ("1.", "2.")
     assert "\nb " in second
     if case == "unknown files":
-        assert "which files these were is not recorded" in second
+        assert "digests of the files were not recorded" in second
     if case == "dropped pairs":
         assert "; without 3 pairs of 1 protein without a sequence)" in second
 
@@ -168,13 +168,13 @@ def test_what_is_no_finished_run_is_named_and_the_rest_compared(tmp_path: Path) 
     (training / "log.log").write_text(other)
     parts = compare_runs([tmp_path / "runs", training], tmp_path)
     assert parts[1:-1] == [
-        f"Left out: {damaged / 'evaluate.csv'} is damaged: it is not as evaluate.py writes it.",
+        f"Left out: {damaged / 'evaluate.csv'} is damaged; run evaluate.py again.",
         f"Left out: {failed} did not complete: full.",
-        f"Left out: {networks} has no evaluate.csv: its tasks did not include pairs.",
-        f"Left out: {training} is a run of pretrain.py; only runs of evaluate.py are compared.",
+        f"Left out: {networks} has no evaluate.csv, because the run's tasks did not include pairs.",
+        f"Left out: {training} is a run of pretrain.py, but only evaluate.py's runs can be compared.",
     ]
     assert [row["run"] for row in read_rows(tmp_path / "compare.csv")] == ["good"]
-    with pytest.raises(UserError, match=r"nothing to compare: .*failed did not complete: full$"):
+    with pytest.raises(UserError, match=r"runs can be compared: .*/failed did not complete: full$"):
         compare_runs([failed], tmp_path)
 
 
@@ -213,7 +213,7 @@ def test_an_older_table_is_not_replaced_silently(tmp_path: Path) -> None:
     assert again.count("(an older file was replaced)") == 2
     assert f"{tmp_path / 'mine.html'} (an" in again
     for wrong in ("mine.txt", "nowhere/mine.csv"):
-        with pytest.raises(UserError, match=r"--output .* must be an existing folder, or a file"):
+        with pytest.raises(UserError, match=r"--output .* must be an existing folder, or a "):
             compare_runs([folder], tmp_path / wrong)
 
 
@@ -278,8 +278,8 @@ def test_real_runs_are_grouped_by_the_files_that_they_were_judged_on(
     page = (tmp_path / "compare.html").read_text()
     assert page.count("<svg") == 2  # the curves of the third run alone
     assert "theirs.tsv, third, 1.000" in page
-    assert "No curves of first: the test pairs have changed since." in page
-    assert page.count("No curves of") == 2
+    assert "first are not shown, because the test pairs have changed since the run." in page
+    assert page.count(" are not shown, because ") == 2
     test.write_text("".join(lines))
     call_main(project, "evaluate.py", "--compare", str(project.output), "--output", str(tmp_path),
               config=False)  # fmt: skip
@@ -287,12 +287,10 @@ def test_real_runs_are_grouped_by_the_files_that_they_were_judged_on(
     assert page.count("<svg") == 2  # the ROC and the precision-recall curve of two runs
     assert "theirs.tsv, first, 1.000" in page
     assert "theirs.tsv, second, 1.000" in page
-    assert "No curves of third" in page
+    assert "The curves of third are not shown" in page
     file.write_text(file.read_text().replace("1\n", "0\n", 1))
     call_main(project, "evaluate.py", "--compare", str(project.output), "--output", str(tmp_path),
               config=False)  # fmt: skip
-    assert (
-        "No curves of first: its AUROC is 1.0, but 0.9" in (tmp_path / "compare.html").read_text()
-    )
+    assert "because its recorded AUROC is 1.0, but " in (tmp_path / "compare.html").read_text()
     with pytest.raises(UserError, match="--set has no effect with --compare"):
         call_main(project, "evaluate.py", "--compare", "x", "--set", "a.b=1", config=False)

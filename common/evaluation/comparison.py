@@ -106,14 +106,15 @@ def _judge_all(
     judgement: Judgement,
     baselines: Mapping[str, Predictions | None],
 ) -> Iterator[Method]:
-    """Yield what was judged already, then each baseline; note those that are left out.
+    """Yield the results of the evaluated predictions, then of each baseline that can be run.
 
     Args:
-        run: The run of the stage.
-        side: The test side.
-        scored: The predictions that were judged.
-        judgement: What was found; the notes are added to it.
-        baselines: The baselines' predictions by name; None where they must be computed.
+        run: The evaluation run.
+        side: The test data and tasks.
+        scored: The evaluated predictions.
+        judgement: The results of the evaluated predictions, to which notes on baselines that are
+            left out are added.
+        baselines: The predictions of each baseline by name; None for predictions to compute.
     """
     scores = scored.predictions.scores[used_pairs(side, scored.predictions)]
     called = int((scores >= scored.threshold.value).sum())

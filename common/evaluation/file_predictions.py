@@ -1,4 +1,4 @@
-"""A file's predictions of the pairs that tasks use."""
+"""Read predictions for the tasks' pairs from a file, and check them against the threshold."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from common.run import Run
 
 
 def read_scored(run: Run, side: TestSide, file: Path) -> Scored:
-    """Read the predictions of a file, and log the start with the configured threshold."""
+    """Read the predictions in a file, and log the start of the evaluation with its threshold."""
     predictions = read_predictions(file, side.proteins())
     run.event("model_ready", predictions=file, pairs=len(predictions.pairs))
     settings = run.config.evaluate.decision_threshold

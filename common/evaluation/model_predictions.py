@@ -1,4 +1,4 @@
-"""Compute a checkpoint's predictions of the pairs that tasks use."""
+"""Compute a checkpoint's predictions for the pairs that the requested tasks use."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def embed_needed_pairs(run: Run, side: TestSide, checkpoint: Checkpoint) -> Pair
 
 
 def decide(run: Run, checkpoint: Checkpoint) -> Decider:
-    """Decide the threshold and the calibration, on every process, and log the start with them."""
+    """Choose the threshold and the calibration on every process, and log the evaluation's start."""
     decider = Decider(checkpoint, run.config, run.accelerator)
     threshold, calibration = decider.threshold, describe_calibration(decider.calibration)
     report_ready(run, checkpoint.model, checkpoint=checkpoint.path, **calibration)

@@ -1,4 +1,4 @@
-"""What is judged: the predictions of a model or a file, with their threshold."""
+"""The predictions to evaluate, of a model or from a file, with the decision threshold."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from common.inference.thresholds import Threshold
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """The predictions that are judged.
+    """The predictions to evaluate, with their threshold, names and source.
 
     Attributes:
-        name: Their name in the table.
-        predictions: Their scores.
-        threshold: From which score a pair is called an interaction.
-        title: What gave the scores, for titles: a model's name, or a file's.
-        source: The checkpoint's directory, or the file.
-        validation: The model's metrics on its validation pairs, if it is a model.
-        calibration: How the model's probabilities are calibrated, if they are.
-        notes: Notes on the scores, one sentence each, besides those of `predictions`.
+        name: The name of the predictions in tables.
+        predictions: The scored pairs.
+        threshold: The lowest score of a predicted interaction, and how it was chosen.
+        title: The name of the model or of the prediction file, for titles.
+        source: The checkpoint's folder, or the prediction file.
+        validation: The model's metrics on its validation pairs; empty for a prediction file.
+        calibration: The calibration of the model's probabilities, if any.
+        notes: Sentences about the scores, in addition to the notes of `predictions`.
     """
 
     name: str
@@ -37,6 +37,6 @@ class Scored:
     notes: Sequence[str] = ()
 
     def subject(self, side: TestSide) -> str:
-        """Say in a few words what was judged, and on which test side."""
+        """Return the names of the evaluated model or file and of the test data, for titles."""
         benchmark = side.sets[0].benchmark
         return f"{self.title} on {benchmark.species} {benchmark.strategy}"

@@ -1,1 +1,1 @@
-"""Baselines to compare a model with: each has its own file, and all follow the same interface."""
+"""Baselines for comparison with a model; each baseline is a module with the same interface."""

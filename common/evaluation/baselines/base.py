@@ -1,8 +1,10 @@
-"""The interface of a baseline: it takes a test side and a seed, and returns predictions.
+"""The interface of a baseline: a function from the test data and a seed to predictions.
 
-A baseline is one file in this folder and one line in `common.registry.BASELINES`. It gets the open
-test side: `side.needed_pairs()` are the pairs to score, and `side.sets[0].benchmark` has the
-sequences and the training pairs. One process calls it. Its predictions are judged like a model's.
+A baseline is defined in a file in this folder and registered by a line in
+`common.registry.BASELINES`. The function receives the test data (`TestSide`):
+`side.needed_pairs()` returns the pairs to score, and `side.sets[0].benchmark` has the sequences and
+training pairs. A single process calls the function. The predictions of a baseline are evaluated in
+the same way as those of a model.
 """
 
 from __future__ import annotations
@@ -16,17 +18,17 @@ from common.registry import BASELINES
 
 
 class BaselineLeftOutError(UserError):
-    """Raised by a baseline that cannot be run on this test side; a note then says why."""
+    """Raised by a baseline that cannot be run on the test data; a note then gives the reason."""
 
 
 Baseline = Callable[[TestSide, int], Predictions]
 
 
 def predict_baseline(name: str, side: TestSide, seed: int) -> Predictions:
-    """Compute a baseline's predictions; the same test side and seed always give the same ones.
+    """Compute a baseline's predictions, which only depend on the test data and the seed.
 
     Raises:
-        UserError: There is no such baseline.
+        UserError: No baseline has this name.
     """
     baseline: Baseline = BASELINES.get(name)
     return baseline(side, seed)

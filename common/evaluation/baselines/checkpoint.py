@@ -1,6 +1,6 @@
-"""A further model to compare with, such as `pooled` beside `v3`: `evaluate.baseline_checkpoint`.
+"""Use another trained model (`evaluate.baseline_checkpoint`) as a baseline for comparison.
 
-Unlike other baselines, a model is scored by all processes together.
+Unlike other baselines, a model computes scores on all processes.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ _PARTIAL_SCORES = "partial_baseline_scores"
 
 @contextlib.contextmanager
 def score_named_checkpoint(run: Run, side: TestSide) -> Iterator[dict[str, Predictions]]:
-    """Yield the named model's predictions by its architecture's name, or {} if none is named.
+    """Yield the predictions of `evaluate.baseline_checkpoint` by model name, or {} if it is null.
 
-    Sequences are embedded as they were for its training. Scores from before an interruption are
-    reused; they are deleted when the block ends without an error.
+    Sequences are embedded with the settings of the model's training. An interrupted run resumes
+    from finished scores, which are deleted when the block ends without an error.
 
     Raises:
-        UserError: The model or its language model does not exist.
+        UserError: The checkpoint or the checkpoint's language model does not exist.
     """
     named = run.config.evaluate.baseline_checkpoint
     if named is None:
         yield {}
         return
-    # Imported here: judging a file against other baselines needs no torch.
+    # Imported here because comparing a prediction file with other baselines needs no torch.
     from accelerate import Accelerator
 
     from common.data.splits import embed_tables
@@ -54,7 +54,7 @@ def score_named_checkpoint(run: Run, side: TestSide) -> Iterator[dict[str, Predi
 
 
 def _as_trained(config: Config, trained: Config) -> Config:
-    """Return `config` with the model and embedding settings of the checkpoint's training."""
+    """Return `config` with the model and embedding settings of the checkpoint's configuration."""
     keys = ("model_name", "revision", "layer", "long")
     as_trained = {key: getattr(trained.data.embeddings, key) for key in keys}
     embeddings = config.data.embeddings.model_copy(update=as_trained)

@@ -1,8 +1,9 @@
 """A baseline without a language model: boosted trees on amino-acid and dipeptide composition.
 
-A protein is described by its fractions of 20 amino acids and of 400 dipeptides, a pair by the sums
-and the absolute differences of its proteins' fractions, so that their order does not matter.
-Scikit-learn's `HistGradientBoostingClassifier` learns the labels of the training pairs.
+The features of a protein are the fractions of 20 amino acids and of 400 dipeptides. The features of
+a pair are the sums and absolute differences of both proteins' features, which do not depend on the
+order of the proteins. Scikit-learn's `HistGradientBoostingClassifier` is fitted to the labels of
+the training pairs.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _LETTERS = 20
 
 
 def predict_composition(side: TestSide, seed: int) -> Predictions:
-    """Score pairs by the probabilities of trees that are fitted to the training pairs."""
+    """Score the test pairs with boosted trees that are fitted to the training pairs."""
     version = f"1 {TREES} {MOST_TRAINING_PAIRS} {seed} scikit-learn {sklearn.__version__}"
     learner = Learner("composition", version, partial(score_composition, seed=seed))
     return learner.predict(side, seed)
@@ -40,13 +41,13 @@ def predict_composition(side: TestSide, seed: int) -> Predictions:
 def score_composition(
     train: PairTable, table: PairTable, sequences: Mapping[str, str], seed: int = 0
 ) -> FloatArray:
-    """Compute the probability of an interaction for every pair, (N,).
+    """Fit the trees, and compute every pair's probability of interaction, (N,).
 
     Args:
-        train: Labelled pairs; at most `MOST_TRAINING_PAIRS` of them, drawn at random, are used.
+        train: Labelled pairs, from which at most `MOST_TRAINING_PAIRS` random pairs are used.
         table: The pairs to score.
         sequences: The sequences of the proteins in both tables.
-        seed: The seed of the drawn pairs and of the trees.
+        seed: The seed for drawing training pairs and for fitting trees.
     """
     if len(train) > MOST_TRAINING_PAIRS:
         LOGGER.info(format_event("composition_draws", pairs=MOST_TRAINING_PAIRS, of=len(train)))
@@ -70,7 +71,7 @@ def score_composition(
 def _fit_trees(
     features: FloatArray, labels: NDArray[np.int8], seed: int
 ) -> HistGradientBoostingClassifier:
-    """Fit the trees in several steps to show progress; a single step would give the same trees."""
+    """Fit the trees in several steps, which shows progress and does not change the result."""
     trees = HistGradientBoostingClassifier(early_stopping=False, random_state=seed, warm_start=True)
     with LongWork("fitting", total=TREES, unit="trees") as work:
         for count in (*range(STEP, TREES, STEP), TREES):
@@ -80,9 +81,9 @@ def _fit_trees(
 
 
 def compositions(sequences: Sequence[str]) -> FloatArray:
-    """Compute the fractions of amino acids (20) and dipeptides (400) of each sequence, (P, 420).
+    """Compute the fractions of amino acids (20) and dipeptides (400) in each sequence, (P, 420).
 
-    Unusual letters, and dipeptides that contain one, do not count.
+    Non-standard residues, and dipeptides with non-standard residues, are ignored.
     """
     residues, lengths = number_residues(sequences)
     protein = np.repeat(np.arange(len(lengths)), lengths)
@@ -96,7 +97,7 @@ def compositions(sequences: Sequence[str]) -> FloatArray:
 
 
 def _fractions(protein: IntArray, code: IntArray, proteins: int, codes: int) -> FloatArray:
-    """Compute the share of each code in each protein, (proteins, codes); 0 if it has no codes."""
+    """Compute the fraction of each code in each protein, (proteins, codes); 0 without codes."""
     counts = np.bincount(protein * codes + code, minlength=proteins * codes)
     counts = counts.reshape(proteins, codes)
     shares: FloatArray = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -104,6 +105,6 @@ def _fractions(protein: IntArray, code: IntArray, proteins: int, codes: int) -> 
 
 
 def pair_features(fractions: FloatArray, pairs: IntArray) -> FloatArray:
-    """Compute sums and absolute differences of both proteins' fractions, (N, 840)."""
+    """Compute the sums and absolute differences of both proteins' features, (N, 840)."""
     first, second = fractions[pairs[:, 0]], fractions[pairs[:, 1]]
     return np.concatenate([first + second, np.abs(first - second)], axis=1)

@@ -1,11 +1,12 @@
-"""The best interolog: do proteins that resemble these two interact?
+"""A baseline that scores a pair by the best interolog, a training interaction between homologs.
 
 Interactions are often conserved between homologs (Walhout et al., Science 2000; Matthews et al.,
-Genome Research 2001). A pair (a, b) scores the highest share(a, c) · share(b, d) over all training
-interactions (c, d), in both orientations, where share(a, c) is the number of identical residues in
-an alignment over the length of the shorter sequence (`common/data/similarity.py`), and 1 for a
-protein with itself. Matches of any strength count: where training and test share no similar
-proteins, only distant relatives are left. A pair without an interolog scores 0.
+Genome Research 2001). The score of a pair (a, b) is the highest product share(a, c) · share(b, d)
+over all training interactions (c, d), in both orientations. Here share(a, c) is the number of
+identical residues in an alignment, divided by the length of the shorter sequence
+(`common/data/similarity.py`), and 1 for identical proteins. Weak matches also count, because they
+are the only matches if training and test proteins are dissimilar. A pair without an interolog
+scores 0.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _BLOCK_CELLS = 4_000_000  # cells of a block's largest matrix: 16 MB in float32
 
 
 def predict_homology(side: TestSide, seed: int) -> Predictions:
-    """Score each pair by the strength of its best interolog."""
+    """Score each test pair by the strength of the best interolog among the training pairs."""
     learner = Learner("homology", f"1 {best_method()}", score_homology)
     return learner.predict(side, seed)
 
@@ -42,10 +43,10 @@ def score_homology(
     """Compute the strength of the best interolog of every pair, (N,) in [0, 1].
 
     Args:
-        train: Labelled pairs; only interactions count.
+        train: Labelled pairs, of which only interactions are used.
         table: The pairs to score.
         sequences: The sequences of the proteins in both tables.
-        method: How similar sequences are found; None takes MMseqs2 where it is installed.
+        method: The method to find similar sequences; None for MMseqs2 if it is installed.
 
     Raises:
         UserError: MMseqs2 fails.
@@ -56,7 +57,7 @@ def score_homology(
     shape = (len(table.proteins), len(known.proteins))
     shares = csr_array((matches.shares.astype(np.float32), tuple(matches.pairs.T)), shape=shape)
     scores = np.zeros(len(table))
-    # Sorted by the first protein, so that the pairs of a block of proteins are adjacent.
+    # Pairs are sorted by the first protein, so that the pairs of a block of proteins are adjacent.
     order = np.argsort(table.pairs[:, 0], kind="stable")
     starts = np.searchsorted(table.pairs[order, 0], np.arange(shape[0] + 1))
     with LongWork("homology", total=shape[0], unit="proteins") as work:
@@ -71,11 +72,11 @@ def score_homology(
 def best_interologs(
     interactions: IntArray, shares: csr_array
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """Yield the strength of the best interolog of all pairs, a block of rows at a time.
+    """Yield the strength of the best interolog of every protein pair, in blocks of rows.
 
     Args:
         interactions: (E, 2) row numbers of training proteins.
-        shares: (P, T) how similar each protein is to each training protein; most are 0.
+        shares: (P, T) the similarity of each protein to each training protein, mostly 0.
 
     Yields:
         The rows of the block, and the strengths (rows, P) of their pairs with all proteins.
@@ -95,7 +96,7 @@ def best_interologs(
 
 
 def _reach(shares: csr_array, partners: csr_array) -> NDArray[np.float32]:
-    """Find each protein's highest share with any partner of each training protein, (rows, T)."""
+    """Compute each protein's highest similarity to the partners of training proteins, (rows, T)."""
     reach = np.zeros(shares.shape, np.float32)
     cells = shares.tocoo()
     for row, near, share in zip(cells.row, cells.col, cells.data, strict=True):

@@ -1,15 +1,16 @@
-"""Kernel ridge regression on the language model's states: a pair model without any training loop.
+"""A baseline with a language model but without a training loop: kernel ridge regression.
 
 Two-step kernel ridge regression (Stock et al., "A comparative study of pairwise learning methods
-based on kernel ridge regression", Neural Computation 2018) has a closed form. With the kernel K of
-the training proteins, the kernel k_a of a protein with them, and the matrix Y of the training
-interactions (1, otherwise 0), a pair scores
+based on kernel ridge regression", Neural Computation 2018) has a closed form. With the kernel
+matrix K of the training proteins, the kernel vector k_a of a protein a with the training proteins,
+and the matrix Y of the training interactions (1, otherwise 0), the score of a pair (a, b) is
 
     k_a · (K + λ)^-1 Y (K + λ)^-1 · k_b
 
-Two proteins are as similar as their states' means and standard deviations over the residues: each
-of the two gives exp(3 (cos - 1)), where cos is the cosine of the standardized vectors, and the
-kernel is the mean of both. The constants were chosen on held-out proteins of the human network.
+The kernel compares the means and the standard deviations of two proteins' states over the residues.
+Each of these two vectors gives exp(3 (cos - 1)), where cos is the cosine of the standardized
+vectors, and the kernel is the mean of both values. The constants were chosen on held-out proteins
+of the human network.
 """
 
 from __future__ import annotations
@@ -34,17 +35,17 @@ from common.long_work import LongWork
 from common.run import OneProcess
 
 SHARPNESS, RIDGE = 3.0, 3.0
-MOST_TRAINING_PROTEINS = 12_000  # the kernel of this many takes 0.6 GB
-_BLOCK_CELLS = 16_000_000  # cells of a block of scores: 64 MB in float32
+MOST_TRAINING_PROTEINS = 12_000  # their kernel matrix takes 0.6 GB
+_BLOCK_CELLS = 16_000_000  # scores in a block: 64 MB in float32
 
 Matrix = NDArray[np.float32]
 
 
 def predict_kernel(side: TestSide, seed: int) -> Predictions:
-    """Score pairs by kernel ridge regression on the training interactions.
+    """Score the test pairs by kernel ridge regression on the training interactions.
 
     Raises:
-        BaselineLeftOutError: There are no training pairs, or proteins cannot be embedded.
+        BaselineLeftOutError: The benchmark has no training pairs, or proteins cannot be embedded.
     """
     train, table, sequences = learning_tables(side, seed)
     train = _limit_proteins(train, np.random.default_rng(seed))
@@ -52,7 +53,7 @@ def predict_kernel(side: TestSide, seed: int) -> Predictions:
         learned, wanted = describe_proteins((train, table), sequences, side.config.data)
     except UserError as error:
         raise BaselineLeftOutError(str(error)) from None
-    # On one thread, so that the sums do not depend on the number of processes of the run.
+    # With one thread, so that rounding does not depend on the number of processes of the run.
     with threadpool_limits(1):
         scores = score_kernel(train, table, learned, wanted)
     return Predictions.gather(table.proteins, table.pairs, scores)
@@ -63,12 +64,12 @@ def describe_proteins(
 ) -> list[Matrix]:
     """Compute means and standard deviations of the states of each table's proteins, (P, 2, D).
 
-    States that the cache lacks are computed by this process alone.
+    This process computes states that the cache lacks.
 
     Raises:
         UserError: The language model is missing, or the cache cannot be written.
     """
-    # Imported here: torch and transformers take 4 seconds, which other baselines do not need.
+    # Imported here because torch and transformers take 4 seconds, and other baselines need neither.
     import torch
 
     from common.data.embeddings.build import prepare_store
@@ -89,13 +90,13 @@ def describe_proteins(
 
 
 def score_kernel(train: PairTable, table: PairTable, learned: Matrix, wanted: Matrix) -> FloatArray:
-    """Compute the score of every pair, (N,); it is close to 1 for a training interaction.
+    """Compute the score of every pair, (N,), which is close to 1 for training interactions.
 
     Args:
-        train: Labelled pairs; all pairs that are not listed count as no interaction.
+        train: Labelled pairs; unlisted pairs of the same proteins count as non-interacting.
         table: The pairs to score.
-        learned: (T, 2, D) the description of each protein in `train`.
-        wanted: (P, 2, D) the description of each protein in `table`.
+        learned: (T, 2, D) the means and standard deviations of each protein in `train`.
+        wanted: (P, 2, D) the means and standard deviations of each protein in `table`.
     """
     kernel, across = compare_proteins(learned, learned), compare_proteins(learned, wanted)
     kernel[np.diag_indices(len(kernel))] += RIDGE
@@ -103,7 +104,7 @@ def score_kernel(train: PairTable, table: PairTable, learned: Matrix, wanted: Ma
     weights = cho_solve(factor, across, overwrite_b=True, check_finite=False)  # (T, P)
     partners = _interactions(train) @ weights
     scores = np.empty(len(table))
-    # Sorted by the first protein, so that the pairs of a block of proteins are adjacent.
+    # Pairs are sorted by the first protein, so that the pairs of a block of proteins are adjacent.
     order = np.argsort(table.pairs[:, 0], kind="stable")
     size = max(1, _BLOCK_CELLS // len(table.proteins))
     with LongWork("kernel", total=len(table.proteins), unit="proteins") as work:
@@ -118,7 +119,7 @@ def score_kernel(train: PairTable, table: PairTable, learned: Matrix, wanted: Ma
 
 
 def compare_proteins(learned: Matrix, wanted: Matrix) -> Matrix:
-    """Compute the kernel (T, P) between the training proteins and the others."""
+    """Compute the kernel matrix (T, P) between training proteins and other proteins."""
     center, spread = learned.mean(axis=0), learned.std(axis=0) + 1e-6
 
     def unit(proteins: Matrix) -> Matrix:
@@ -134,7 +135,7 @@ def compare_proteins(learned: Matrix, wanted: Matrix) -> Matrix:
 
 
 def _interactions(train: PairTable) -> csr_array:
-    """Return the symmetric matrix (T, T) with 1 for every interaction."""
+    """Return the symmetric sparse matrix (T, T) of training interactions, with 1 for each."""
     pairs = train.pairs[train.labels == 1]
     both = np.unique(np.concatenate([pairs, pairs[:, ::-1]]), axis=0)
     ones, shape = np.ones(len(both), np.float32), (len(train.proteins),) * 2
@@ -142,7 +143,7 @@ def _interactions(train: PairTable) -> csr_array:
 
 
 def _limit_proteins(train: PairTable, rng: np.random.Generator) -> PairTable:
-    """Keep only the pairs among `MOST_TRAINING_PROTEINS` random proteins, if there are more."""
+    """Select the pairs among `MOST_TRAINING_PROTEINS` random proteins; keep all if fewer exist."""
     count = len(train.proteins)
     if count <= MOST_TRAINING_PROTEINS:
         return train

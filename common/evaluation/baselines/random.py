@@ -1,4 +1,4 @@
-"""A baseline of random scores, which shows what a predictor without any knowledge reaches."""
+"""A baseline of random scores, which shows the metrics of an uninformed predictor."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from common.evaluation.test_side import TestSide
 
 
 def draw_scores(side: TestSide, seed: int) -> Predictions:
-    """Draw scores that are uniform in [0, 1).
+    """Assign each test pair a pseudo-random score, uniform in [0, 1).
 
-    A score depends on the seed and the two ids alone, so the metrics of a task do not depend on
-    which other tasks are requested.
+    A score depends only on the seed and the two protein ids, so the metrics of a task do not depend
+    on which other tasks are requested.
     """
     table = side.needed_pairs()
     hashes = [xxhash.xxh3_64_intdigest(name.encode(), seed) for name in table.proteins]

@@ -1,4 +1,4 @@
-"""A baseline that predicts self-pairs only, which shows how much they contribute to a metric."""
+"""A baseline that predicts only self-pairs, to show how much self-pairs contribute to metrics."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from common.evaluation.test_side import TestSide
 
 
 def predict_self_pairs(side: TestSide, seed: int) -> Predictions:
-    """Give every self-pair the score 1, and all other pairs 0."""
+    """Give every self-pair the score 1, and all other pairs the score 0."""
     table = side.needed_pairs()
     return Predictions.gather(table.proteins, table.pairs, table.is_self.astype(float))

@@ -1,4 +1,4 @@
-"""A cache on disk for the scores of slow baselines, named by a digest of everything they used."""
+"""Cache the scores of slow baselines on disk, under a digest of everything that affects scores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CHECKSUM_BYTES = 16
 
 
 def digest_of(parts: Iterable[object]) -> str:
-    """Compute a digest of arrays, and of other values by their text."""
+    """Compute a digest of several values: arrays by their bytes, other values by their text."""
     digest = xxhash.xxh3_128()
     for part in parts:
         content = part.tobytes() if isinstance(part, np.ndarray) else str(part).encode()
@@ -24,7 +24,7 @@ def digest_of(parts: Iterable[object]) -> str:
 
 
 def remember_scores(file: Path, count: int, compute: Callable[[], FloatArray]) -> FloatArray:
-    """Return (count,) scores from a file, or compute and write them if it is absent or damaged.
+    """Return (count,) scores from a cache file; if it is missing or damaged, compute and write it.
 
     Raises:
         UserError: The file cannot be written.

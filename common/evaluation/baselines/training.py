@@ -1,4 +1,4 @@
-"""The inputs of baselines that learn: the training pairs, and the sequences of all proteins."""
+"""Load the data for baselines that learn from training pairs, and cache the resulting scores."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from common.evaluation.networks import FloatArray
 from common.evaluation.predictions import Predictions
 from common.evaluation.test_side import TestSide
 
-# Takes training pairs, pairs to score and all their proteins' sequences; returns scores (N,).
+# A function of training pairs, pairs to score and all proteins' sequences that returns scores (N,).
 LearnedScores = Callable[[PairTable, PairTable, Mapping[str, str]], FloatArray]
 
 
 class NoTrainingPairsError(BaselineLeftOutError):
-    """Raised if the benchmark has no training pairs, so that no baseline can learn from them."""
+    """Raised if the benchmark has no training pairs, so that a baseline cannot be trained."""
 
 
 @dataclass(frozen=True)
 class Learner:
-    """A baseline that learns from training pairs and sequences.
+    """A baseline that learns from training pairs and sequences, with a cache for the scores.
 
     Attributes:
-        name: Its name in the registry.
-        version: What else its scores depend on: settings, seed, versions of libraries. Change
-            it together with the code, so that scores of older code are not taken from the cache.
-        score: Learns from the training pairs, and scores the other pairs.
+        name: The name of the baseline in the registry.
+        version: A text with everything else that affects the scores: settings, seed, versions of
+            libraries. Change this text when the code changes, so that cached scores are not reused.
+        score: The function that learns from the training pairs and scores the other pairs.
     """
 
     name: str
@@ -39,14 +39,15 @@ class Learner:
     score: LearnedScores
 
     def predict(self, side: TestSide, seed: int) -> Predictions:
-        """Score the needed pairs, or read their scores from `data_config.benchmark.cache_dir`.
+        """Score the test pairs, or read the scores from the cache of an earlier run.
 
-        With `data_config.benchmark.missing_sequences: drop`, pairs of proteins without a sequence
-        get no score, as with a model.
+        The cache is in `data_config.benchmark.cache_dir`. With
+        `data_config.benchmark.missing_sequences: drop`, pairs of proteins without a sequence get no
+        score, as with a model.
 
         Raises:
-            UserError: Sequences are missing and the setting does not allow that.
-            NoTrainingPairsError: There are no training pairs.
+            UserError: Sequences are missing, and `missing_sequences` is not `drop`.
+            NoTrainingPairsError: The benchmark has no training pairs.
         """
         train, table, sequences = learning_tables(side, seed)
         digest = digest_of([self.version, *_content(train, sequences), *_content(table, sequences)])
@@ -61,8 +62,9 @@ def learning_tables(side: TestSide, seed: int) -> tuple[PairTable, PairTable, Ma
     """Return the training pairs, the pairs to score, and the sequences of all proteins.
 
     Raises:
-        UserError: Sequences are missing and the configuration does not allow that.
-        NoTrainingPairsError: There are no training pairs.
+        UserError: Sequences are missing, and `data_config.benchmark.missing_sequences` is not
+            `drop`.
+        NoTrainingPairsError: The benchmark has no training pairs.
     """
     policy = side.sets[0].benchmark.settings.missing_sequences
     train, sequences = training_pairs(side, seed), side.sequences()
@@ -72,10 +74,10 @@ def learning_tables(side: TestSide, seed: int) -> tuple[PairTable, PairTable, Ma
 
 
 def training_pairs(side: TestSide, seed: int) -> PairTable:
-    """Return the configured species' training pairs, downloading them if the settings allow it.
+    """Return the training pairs of the configured species, and download missing files if allowed.
 
     Raises:
-        NoTrainingPairsError: The species is used for testing only.
+        NoTrainingPairsError: The benchmark has no training pairs of the species.
     """
     benchmark = side.sets[0].benchmark
     if not benchmark.has("train"):
@@ -92,6 +94,6 @@ def training_pairs(side: TestSide, seed: int) -> PairTable:
 
 
 def _content(table: PairTable, sequences: Mapping[str, str]) -> list[object]:
-    """List the contents from which the digest of a table of pairs is made."""
+    """Return the contents of a table of pairs, from which the cache's digest is computed."""
     texts = [f"{name} {sequences[name]}" for name in table.proteins]
     return ["\n".join(texts), table.pairs, table.labels]

@@ -1,1 +1,1 @@
-"""The files that predicted networks are written to: one module for each format."""
+"""Write predicted networks to files, with a module for each format."""

@@ -1,4 +1,4 @@
-"""The interface of output formats, and the files that one output consists of."""
+"""The interface of output formats for networks, and the handling of output files."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ COLUMNS = ("protein_a", "protein_b", "probability", "call")
 
 @dataclass(frozen=True)
 class Proteins:
-    """The proteins of a network; pairs name them by number.
+    """The proteins of a network, to which pairs refer by index.
 
     Attributes:
-        ids: Their ids.
-        lengths: (P,) residues of their sequences.
-        descriptions: What follows the id in the header of the FASTA file, by id.
-        listed: Which proteins are nodes of the network even without a pair.
+        ids: The protein ids.
+        lengths: (P,) the numbers of residues.
+        descriptions: The text after the id in each FASTA header, by protein id.
+        listed: Indices of the proteins that are nodes of the network even without a pair.
     """
 
     ids: tuple[str, ...]
@@ -38,7 +38,7 @@ class Proteins:
 
 
 class Rows(NamedTuple):
-    """Pairs to write: (M,) numbers of both proteins, probabilities, and calls (0 or 1)."""
+    """M pairs to write: (M,) indices of both proteins, probabilities, and calls (0 or 1)."""
 
     first: Numbers
     second: Numbers
@@ -46,30 +46,30 @@ class Rows(NamedTuple):
     calls: NDArray[np.int8]
 
     def select(self, which: NDArray[np.bool_] | slice) -> Rows:
-        """Return some of the pairs."""
+        """Return only the pairs that a mask or slice selects."""
         first, second, probabilities, calls = self
         return Rows(first[which], second[which], probabilities[which], calls[which])
 
 
 class Writer(Protocol):
-    """Writes pairs, one block after the other."""
+    """The interface of a writer, which receives the pairs of a network block by block."""
 
     def write(self, rows: Rows) -> None:
-        """Add pairs."""
+        """Write the next pairs, or keep them until the network is complete."""
 
     def close(self) -> None:
-        """Write what can only be written at the end."""
+        """Complete and close the files after the last pair."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """An output format.
+    """A file format for predicted networks.
 
     Attributes:
-        open: Begins an output and returns its writer.
-        opens_with: The programs that read it, to be shown to the user.
-        only_called: Whether it lists interactions, and therefore only called pairs unless the user
-            selects pairs with an option.
+        open: Creates the files of an output, and returns the writer.
+        opens_with: The names of programs that read the format, for the user.
+        only_called: Whether the format lists only predicted interactions, unless the user selects
+            pairs with an option.
     """
 
     open: Callable[[Output, Proteins], Writer]
@@ -79,11 +79,11 @@ class Format:
 
 @dataclass
 class Output:
-    """The files of one output, written in a folder beside it until all of them are complete.
+    """The files of one output, which are written in a temporary folder until all are complete.
 
     Attributes:
-        path: The file that the user asked for.
-        folder: An existing folder on the same file system.
+        path: The file that the user requested.
+        folder: The existing temporary folder, on the same file system as `path`.
     """
 
     path: Path
@@ -91,7 +91,7 @@ class Output:
     _files: dict[Path, Path] = field(default_factory=dict)
 
     def create(self, path: Path | None = None) -> IO[bytes]:
-        """Begin a file that will be moved to this path, by default to that of the output itself."""
+        """Create a temporary file that `publish` moves to `path`, by default the output's path."""
         final = path or self.path
         temporary = self.folder / final.name
         self._files[temporary] = final
@@ -99,24 +99,24 @@ class Output:
             return temporary.open("wb")
 
     def create_scratch(self) -> IO[bytes]:
-        """Begin a file that is only needed until the output is complete."""
+        """Create a scratch file, which is deleted when the output is complete."""
         with explain_disk_errors(self.path):
             return (self.folder / "scratch").open("w+b")
 
     def companion(self, kind: str) -> Path:
-        """Return the path of a further file, such as `net.nodes.tsv` beside `net.sif`."""
+        """Return the path of an additional file, such as `net.nodes.tsv` for `net.sif`."""
         return self.path.with_name(f"{self.path.stem}.{kind}")
 
     def publish(self) -> None:
-        """Move the complete files to their final paths, the output itself as the last one."""
+        """Move all complete files to their final paths, the requested output file last."""
         publish_files(dict(sorted(self._files.items(), key=lambda item: item[1] == self.path)))
 
 
 def format_of(path: Path) -> Format:
-    """Choose the format by the suffix of an output's name.
+    """Return the output format that belongs to the suffix of a file name.
 
     Raises:
-        UserError: No format has its suffix.
+        UserError: No format has the suffix.
     """
     name = path.name.lower()
     for suffix in WRITERS.names():
@@ -125,12 +125,12 @@ def format_of(path: Path) -> Format:
             return found
     known = ", ".join(f".{suffix}" for suffix in WRITERS.names())
     raise UserError(
-        f"--output {path} does not say which format to write; give it one of the suffixes {known}"
+        f"--output {path} has no suffix of a known format; use one of the suffixes {known}"
     )
 
 
 def check_output(path: Path, inputs: Sequence[Path], option: str = "--output") -> None:
-    """Refuse, before hours of scoring, an output that cannot or should not be written.
+    """Check, before any scoring, that an output file can be written without losing an input.
 
     Raises:
         UserError: The output's folder does not exist or is not writable, or the output is a folder,
@@ -145,7 +145,7 @@ def _why_no_output(path: Path, inputs: Sequence[Path]) -> str | None:
     try:
         folder = path.resolve().parent  # For a link, the file that it points to is written.
     except (OSError, RuntimeError):  # which of the two is raised depends on Python's version
-        return "is a link that leads back to itself"
+        return "is a symbolic link that points to itself"
     if not folder.is_dir():
         return "is in a folder that does not exist"
     if not os.access(folder, os.W_OK):

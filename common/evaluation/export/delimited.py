@@ -1,7 +1,7 @@
-"""Tables of pairs: tab-separated (also packed by gzip), and comma-separated.
+"""Write tables of pairs: tab-separated (also compressed with gzip) or comma-separated.
 
-Tab-separated tables quote nothing, because the programs that read them remove no quotes; an id has
-neither tabs nor line ends. Comma-separated ones follow RFC 4180.
+Tab-separated tables contain no quotes, because many programs do not remove quotes; ids contain
+neither tabs nor line breaks. Comma-separated tables follow RFC 4180.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from common.evaluation.export.base import COLUMNS, Format, Output, Proteins, Row
 
 
 class TableWriter:
-    """Writes `protein_a protein_b probability call`."""
+    """Writes a table with the columns `protein_a protein_b probability call`."""
 
     def __init__(self, output: Output, proteins: Proteins, delimiter: str) -> None:
         quote = delimiter == ","
@@ -27,13 +27,13 @@ class TableWriter:
         self._raw = output.create()
         self._file = self._raw
         if output.path.suffix.lower() == ".gz":
-            # The header gets no name and no time, so that the same pairs give the same bytes.
+            # The gzip header gets no name and no time, so that equal pairs give identical files.
             packed = gzip.GzipFile("", "wb", COMPRESSION, self._raw, mtime=0)
             self._file = cast(IO[bytes], packed)
         self._file.write(delimiter.join(COLUMNS).encode() + b"\n")
 
     def write(self, rows: Rows) -> None:
-        """Add pairs."""
+        """Write the next pairs, a line each."""
         pairs = np.stack([rows.first, rows.second], axis=1)
         columns: dict[str, NDArray[np.generic]] = dict(
             zip(COLUMNS[2:], (rows.probabilities, rows.calls), strict=True)
@@ -41,7 +41,7 @@ class TableWriter:
         write_lines(self._file, self.ids, pairs, columns, self.delimiter)
 
     def close(self) -> None:
-        """Complete the file."""
+        """Complete and close the table."""
         self._file.close()
         self._raw.close()
 

@@ -1,7 +1,7 @@
-"""GraphML, the XML of networks: http://graphml.graphdrawing.org.
+"""Write networks as GraphML, an XML format for graphs (http://graphml.graphdrawing.org).
 
-Nodes have a length, a description and a degree; edges a probability and a call. Nodes
-precede edges, but degrees are only known at the end: edges are first written to a scratch file.
+Nodes have a length, a description and a degree; edges have a probability and a call. Nodes must
+precede edges, but degrees are only known at the end, so edges are first written to a scratch file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _HEAD = """<?xml version="1.0" encoding="UTF-8"?>
 
 
 class GraphMLWriter:
-    """Writes an undirected graph whose node ids are those of the proteins."""
+    """Writes a network as an undirected GraphML graph, with protein ids as node ids."""
 
     def __init__(self, output: Output, proteins: Proteins) -> None:
         self.proteins = proteins
@@ -33,7 +33,7 @@ class GraphMLWriter:
         self._edges = output.create_scratch()
 
     def write(self, rows: Rows) -> None:
-        """Add edges."""
+        """Write the next pairs as edges to the scratch file, and update the degrees."""
         count_degrees(self.degrees, rows)
         for a, b, probability, call in zip(*(column.tolist() for column in rows), strict=True):
             line = (
@@ -44,7 +44,7 @@ class GraphMLWriter:
             self._edges.write(line.encode())
 
     def close(self) -> None:
-        """Write the nodes, and append the edges from the scratch file."""
+        """Write the nodes, append the edges from the scratch file, and close the output."""
         keys = [("node", *key) for key in _NODE_KEYS.items()]
         keys += [("edge", *key) for key in _EDGE_KEYS.items()]
         self._put(_HEAD)
@@ -72,13 +72,13 @@ class GraphMLWriter:
 
 
 def count_degrees(degrees: np.ndarray[tuple[int], np.dtype[np.int64]], rows: Rows) -> None:
-    """Count each pair in the degrees of its proteins; a self-pair counts twice."""
+    """Add pairs to the degrees of their proteins, in place; a self-pair counts twice."""
     for side in (rows.first, rows.second):
         degrees += np.bincount(side, minlength=len(degrees))
 
 
 def nodes_of(proteins: Proteins, degrees: np.ndarray[tuple[int], np.dtype[np.int64]]) -> list[int]:
-    """Return the numbers of the proteins that have a pair or are nodes even without one."""
+    """Return the indices of the network's nodes: proteins that have a pair or are always listed."""
     chosen = degrees > 0
     chosen[proteins.listed] = True
     return np.flatnonzero(chosen).tolist()

@@ -1,9 +1,9 @@
-"""PSI-MITAB 2.7, the 42 tab-separated columns in which interaction databases exchange their data.
+"""Write networks as PSI-MITAB 2.7, the tab-separated exchange format of interaction databases.
 
-The columns are those of HUPO-PSI (https://github.com/HUPO-PSI/miTab, PSI-MITAB27Format.md): the
-interactors' ids, the detection method `MI:0063` (interaction prediction), the type `MI:1110`
-(predicted interaction), the confidence `relic-probability`, and the type of both interactors
-`MI:0326` (protein). As the format recommends, organisms are "unknown" (-3) and roles
+The 42 columns are defined by HUPO-PSI (https://github.com/HUPO-PSI/miTab, PSI-MITAB27Format.md).
+The writer fills in the interactors' ids, the detection method `MI:0063` (interaction prediction),
+the type `MI:1110` (predicted interaction), the confidence `relic-probability`, and the type of both
+interactors `MI:0326` (protein). As the format recommends, organisms are "unknown" (-3) and roles
 "unspecified" (`MI:0499`). The host is "in silico" (-5). All other columns are `-`.
 """
 
@@ -34,21 +34,21 @@ _TYPE = 'psi-mi:"MI:1110"(predicted interaction)'
 _PROTEIN = 'psi-mi:"MI:0326"(protein)'
 _NO_ROLE = 'psi-mi:"MI:0499"(unspecified role)'
 _ORGANISM, _HOST = "taxid:-3(unknown)", "taxid:-5(in silico)"
-# The values that are the same in all lines, by the number of the column, counted from 0.
+# Values that are the same in all lines, by the column's index from 0.
 _CONSTANT = {
     6: _METHOD, 9: _ORGANISM, 10: _ORGANISM, 11: _TYPE,
     16: _NO_ROLE, 17: _NO_ROLE, 18: _NO_ROLE, 19: _NO_ROLE, 20: _PROTEIN, 21: _PROTEIN,
     28: _HOST, 35: "false",
 }  # fmt: skip
-# https://www.uniprot.org/help/accession_numbers, with the number of an isoform.
+# https://www.uniprot.org/help/accession_numbers, with an optional isoform number.
 _ACCESSION = re.compile(
     r"([OPQ]\d[A-Z0-9]{3}\d|[A-NR-Z]\d([A-Z][A-Z0-9]{2}\d){1,2})(-\d+)?", re.ASCII
 )
-_RESERVED = re.compile(r'[|():"\t]')  # and the quote itself
+_RESERVED = re.compile(r'[|():"\t]')  # ids with these characters must be quoted
 
 
 class MitabWriter:
-    """Writes one line for each interaction."""
+    """Writes a PSI-MITAB file with a line for each predicted interaction."""
 
     def __init__(self, output: Output, proteins: Proteins) -> None:
         self._ids = [identify(name) for name in proteins.ids]
@@ -57,7 +57,7 @@ class MitabWriter:
         self._file.write(("#" + "\t".join(COLUMNS) + "\n").encode())
 
     def write(self, rows: Rows) -> None:
-        """Add interactions."""
+        """Write the next interactions, a line each."""
         for a, b, probability, _ in zip(*(column.tolist() for column in rows), strict=True):
             cells = self._cells.copy()
             cells[0], cells[1] = self._ids[a], self._ids[b]
@@ -65,12 +65,12 @@ class MitabWriter:
             self._file.write(("\t".join(cells) + "\n").encode())
 
     def close(self) -> None:
-        """Complete the file."""
+        """Close the file."""
         self._file.close()
 
 
 def identify(name: str) -> str:
-    """Add the database to an id: `uniprotkb` for an accession, or else `unknown`."""
+    """Prefix a protein id with its database: `uniprotkb` for an accession, otherwise `unknown`."""
     if _ACCESSION.fullmatch(name):
         return f"uniprotkb:{name}"
     if not _RESERVED.search(name):

@@ -1,4 +1,4 @@
-"""Parquet: a typed, compressed table that pandas, polars, DuckDB and R's arrow can read in part."""
+"""Write tables of pairs as Parquet, a compressed, typed format for data analysis programs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from common.evaluation.export.base import COLUMNS, Format, Output, Proteins, Row
 SCHEMA = pa.schema(
     list(zip(COLUMNS, (pa.string(), pa.string(), pa.float64(), pa.int8()), strict=True))
 )
-# Rows per group: a reader loads one group at a time; its column of ids is far below 2 GiB.
+# Rows per group: readers load a group at a time, and a group's column of ids is far below 2 GiB.
 GROUP = 1 << 20
 
 
 class ParquetWriter:
-    """Collects pairs and writes them a row group at a time."""
+    """Collects pairs, and writes them to a Parquet file in row groups."""
 
     def __init__(self, output: Output, proteins: Proteins) -> None:
         self._ids = pa.array(proteins.ids, pa.string())
@@ -24,7 +24,7 @@ class ParquetWriter:
         self._waiting: list[pa.Table] = []
 
     def write(self, rows: Rows) -> None:
-        """Add pairs."""
+        """Collect the next pairs, and write all complete row groups."""
         for start in range(0, len(rows.calls), GROUP):
             part = rows.select(slice(start, start + GROUP))
             names = [self._ids.take(pa.array(side)) for side in part[:2]]
@@ -33,13 +33,16 @@ class ParquetWriter:
         self._flush(GROUP)
 
     def close(self) -> None:
-        """Write the last group and the index of all groups."""
+        """Write the last row group and the index of all groups, and close the file."""
         self._flush(1)
         self._file.close()
         self._raw.close()
 
     def _flush(self, least: int) -> None:
-        """Write the waiting pairs in whole groups, if there are at least `least` of them."""
+        """Write the collected pairs in row groups, if there are at least `least` pairs.
+
+        An incomplete group is only written if `least` is below the size of a group.
+        """
         waiting = sum(len(table) for table in self._waiting)
         if waiting < least:
             return

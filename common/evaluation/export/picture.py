@@ -1,4 +1,4 @@
-"""A picture of a small network."""
+"""Draw a small network as a PNG file."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MOST_NODES, MOST_NAMES = 300, 60
 
 
 class Picture:
-    """Collects the pairs of a network, and draws it if it is small enough.
+    """Collects the pairs of a network, and draws the network if it is small enough.
 
     Args:
         path: The PNG file.
-        proteins: The nodes.
-        only_called: Whether pairs that are not called are left out.
+        proteins: The proteins of the network.
+        only_called: Whether to draw only predicted interactions, and not all pairs.
     """
 
     def __init__(self, path: Path, proteins: Proteins, only_called: bool) -> None:
@@ -33,7 +33,7 @@ class Picture:
         self.edges: list[tuple[int, int, float]] = []
 
     def write(self, rows: Rows) -> None:
-        """Add pairs."""
+        """Collect the next pairs for the drawing."""
         rows = rows.select(rows.calls == 1) if self.only_called else rows
         count_degrees(self.degrees, rows)
         if not self._too_large():
@@ -41,7 +41,7 @@ class Picture:
             self.edges += zip(*(column.tolist() for column in columns), strict=True)
 
     def close(self) -> None:
-        """Draw the network; log a warning instead if it is too large to show anything."""
+        """Draw the network, or log a warning if the network is too large for a legible drawing."""
         nodes = nodes_of(self.proteins, self.degrees)
         if self._too_large():
             fields = {"proteins": len(nodes), "at_most": MOST_NODES}

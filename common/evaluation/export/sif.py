@@ -1,8 +1,8 @@
-"""SIF, Cytoscape's simple format, with tables of node and edge attributes beside it.
+"""Write networks as SIF, Cytoscape's simple format, with tables of node and edge attributes.
 
-`net.sif` has lines `protein pp protein`, and a line of its own for a protein without interactions.
-The format has no attributes: `net.nodes.tsv` and `net.edges.tsv` list them under the names that
-Cytoscape gives to nodes and edges, so that they can be imported as tables.
+`net.sif` has a line `protein pp protein` for each interaction, and a line `protein` for each
+protein without interactions. SIF cannot store attributes, so `net.nodes.tsv` and `net.edges.tsv`
+list the attributes by Cytoscape's names of nodes and edges, ready for import as tables.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NODE_TABLE, EDGE_TABLE = "nodes.tsv", "edges.tsv"
 
 
 class SifWriter:
-    """Writes the network and both tables."""
+    """Writes a SIF file, a table of node attributes and a table of edge attributes."""
 
     def __init__(self, output: Output, proteins: Proteins) -> None:
         self.proteins = proteins
@@ -28,7 +28,7 @@ class SifWriter:
         self._nodes.write(b"name\tlength\tdescription\tdegree\n")
 
     def write(self, rows: Rows) -> None:
-        """Add interactions."""
+        """Write the next interactions to the SIF file and to the table of edges."""
         count_degrees(self.degrees, rows)
         ids = self.proteins.ids
         for a, b, probability, call in zip(*(column.tolist() for column in rows), strict=True):
@@ -37,7 +37,7 @@ class SifWriter:
             self._edges.write(edge.encode())
 
     def close(self) -> None:
-        """Write the nodes."""
+        """Write the table of nodes and proteins without interactions, and close all files."""
         for node in nodes_of(self.proteins, self.degrees):
             name = self.proteins.ids[node]
             cells = map(str, (name, *describe(self.proteins, self.degrees, node)))

@@ -1,1 +1,1 @@
-"""Runs of evaluate.py, read from the files that they wrote, and compared."""
+"""Read finished runs of evaluate.py from their files, and compare these runs."""

@@ -1,4 +1,4 @@
-"""Compare runs of evaluate.py: one table for each test side, as text, CSV and HTML."""
+"""Compare runs of evaluate.py in tables, one for each test data set, as text, CSV and HTML."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ FILE, PAGE = "compare.csv", "compare.html"
 
 
 def compare_runs(places: Sequence[Path], output: Path | None) -> list[str]:
-    """Compare runs, write `compare.csv` and `compare.html`, and return what to print, in parts.
+    """Compare runs, write `compare.csv` and `compare.html`, and return paragraphs to print.
 
     Args:
-        places: Folders of runs, or folders above such folders.
-        output: The CSV file to write, or the folder for it; by default the current directory. The
-            HTML file is beside it.
+        places: Folders of runs, or folders that contain such folders.
+        output: The CSV file to write or a folder for this file, by default the current directory.
+            The HTML file is written to the same folder.
 
     Raises:
         UserError: A folder has no runs, no run can be read, or the file cannot be written.
@@ -42,17 +42,17 @@ def compare_runs(places: Sequence[Path], output: Path | None) -> list[str]:
 
 
 def explain_groups(groups: Sequence[Group]) -> list[str]:
-    """Return one sentence if the runs do not belong in one table."""
+    """Return a warning if the runs were evaluated on different test data."""
     if len(groups) < 2:
         return []
     return [
-        f"These runs were judged on {len(groups)} different test sides; numbers of different tables"
-        " cannot be compared."
+        f"These runs were evaluated on {len(groups)} different test data sets; metrics in different"
+        " tables cannot be compared."
     ]
 
 
 def _read_all(folders: Sequence[Path]) -> tuple[list[JudgedRun], list[str]]:
-    """Return the runs that can be read, and the reasons why others cannot."""
+    """Return all readable runs, and a sentence about each run that cannot be read."""
     runs, reasons = [], []
     for folder in folders:
         try:
@@ -60,7 +60,7 @@ def _read_all(folders: Sequence[Path]) -> tuple[list[JudgedRun], list[str]]:
         except UserError as error:
             reasons.append(str(error))
     if not runs:
-        raise UserError(f"there is nothing to compare: {'; '.join(reasons)}")
+        raise UserError(f"none of the runs can be compared: {'; '.join(reasons)}")
     return runs, reasons
 
 
@@ -69,7 +69,7 @@ def _choose_output(output: Path | None) -> Path:
     path = path / FILE if path.is_dir() else path
     if path.suffix != ".csv" or not path.parent.is_dir():
         raise UserError(
-            f"--output {path} must be an existing folder, or a file in one whose name ends in .csv"
+            f"--output {path} must be an existing folder, or a .csv file in an existing folder"
         )
     return path
 

@@ -1,4 +1,4 @@
-"""Group runs of evaluate.py by their test side, and describe each in one row of a table."""
+"""Group runs of evaluate.py by their test data, and describe each run in a table row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEADER = (
     "auroc_without_self_pairs", "graph_similarity", "relative_density", "threshold_mode", "commit",
     "date", "directory",
 )  # fmt: skip
-# The console's columns; those of `SHARED` are named in the heading instead if all rows agree.
+# The columns on the console; if all rows agree in a column of `SHARED`, the heading has the value.
 SHOWN = ("run", "model", "auroc", "auprc", "auroc_without_self_pairs", "graph_similarity",
          "relative_density", "date")  # fmt: skip
 SHARED = ("language_model", "threshold_mode", "commit")
@@ -27,12 +27,12 @@ Row = Mapping[str, Cell]
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Runs that were judged on the same test side.
+    """Runs that were evaluated on the same test data, so that their metrics can be compared.
 
     Attributes:
-        side: The test side.
+        side: The test data.
         runs: The runs, in the order in which they were found.
-        rows: Their rows of `compare.csv`.
+        rows: The rows of these runs in `compare.csv`.
     """
 
     side: Side
@@ -40,7 +40,7 @@ class Group:
     rows: Sequence[Row]
 
     def format(self, number: int) -> str:
-        """Format the table for the console, with its heading."""
+        """Format the group as a table with a heading for the console."""
         rows = [_shorten(row) for row in self.rows]
         values = {name: {row[name] for row in rows} for name in SHARED}
         alike = {name: found.pop() for name, found in values.items() if len(found) == 1}
@@ -52,7 +52,7 @@ class Group:
 
 
 def group_runs(runs: Sequence[JudgedRun]) -> list[Group]:
-    """Group runs by their test side, in the order of the first run of each."""
+    """Group runs by their test data, in the order of each group's first run."""
     groups: list[list[JudgedRun]] = []
     for run in runs:
         for group in groups:
@@ -74,7 +74,7 @@ def group_runs(runs: Sequence[JudgedRun]) -> list[Group]:
 
 
 def label_runs(runs: Sequence[JudgedRun]) -> dict[Path, str]:
-    """Label runs by their ids or, where ids repeat, by what distinguishes their folders."""
+    """Label each run by its id or, if ids repeat, by the part of the path that differs."""
     paths = {run.directory: run.directory.resolve() for run in runs}
     if len({path.name for path in paths.values()}) == len(paths):
         return {folder: path.name for folder, path in paths.items()}
@@ -107,6 +107,6 @@ def _describe(run: JudgedRun) -> dict[str, Cell]:
 
 
 def _shorten(row: Row) -> dict[str, Cell]:
-    """Shorten a row for the console: the language model to its name, the date to minutes."""
+    """Shorten the language model to its name and the date to minutes, for the console."""
     named = str(row["language_model"]).rpartition("/")[2] if row["language_model"] else None
     return {**row, "language_model": named, "date": str(row["date"])[:16] or None}

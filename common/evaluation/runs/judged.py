@@ -1,4 +1,4 @@
-"""A run of evaluate.py, as its folder shows it: configuration, log and tables."""
+"""Read a finished run of evaluate.py from its folder: configuration, log and tables."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _LINE = re.compile(r"(\S+ \S+) [A-Z]+ (\w+)((?: \| .*)?)")
 
 @dataclass(frozen=True)
 class Side:
-    """The test side of a run: two numbers can be compared if they were measured on the same one.
+    """The identity of the test data of a run; metrics on the same test data can be compared.
 
     Attributes:
-        benchmark: The benchmark's registered name.
-        species: The species' name.
+        benchmark: The registered name of the benchmark.
+        species: The name of the species.
         strategy: The split strategy.
-        dropped: Which pairs were left out because a sequence is missing; empty if none.
-        pairs: The digest of the labelled pairs; empty if the log does not have it.
-        network: The digest of the test network and its node sets; empty if no task used them.
+        dropped: A description of the pairs that were dropped for missing sequences; may be empty.
+        pairs: The digest of the labelled pairs; empty if the log lacks it.
+        network: The digest of the test network and the node sets; empty if no task used them.
     """
 
     benchmark: str
@@ -42,7 +42,7 @@ class Side:
     network: str
 
     def same(self, other: Side) -> bool:
-        """Return whether both are known to be the same; a network that was not used matches any."""
+        """Return whether the test data are equal, where an unused network equals any network."""
         ours, theirs = (
             (each.benchmark, each.species, each.strategy, each.dropped, each.pairs)
             for each in (self, other)
@@ -51,10 +51,10 @@ class Side:
         return ours == theirs and len(networks) < 2
 
     def heading(self) -> str:
-        """Name the test side, with the beginnings of its digests."""
+        """Return a heading that names the test data, with shortened digests."""
         digests = [f"{kind} {found[:8]}" for kind, found in
                    (("pairs", self.pairs), ("network", self.network)) if found]  # fmt: skip
-        known = ", ".join(digests) or "which files these were is not recorded"
+        known = ", ".join(digests) or "digests of the files were not recorded"
         dropped = f"; without {self.dropped.partition(' (')[0]}" if self.dropped else ""
         return f"{self.benchmark} {self.species} {self.strategy}, test pairs ({known}{dropped})"
 
@@ -64,13 +64,12 @@ class JudgedRun:
     """The recorded configuration, log and results of a run of evaluate.py.
 
     Attributes:
-        directory: The run's folder.
-        config: Its resolved configuration.
-        events: The fields of each event of its log, by the event's name; of repeated events, the
-            last one's.
-        started: When it was started, such as `2026-11-27 08:00:06`; empty without a log.
-        metrics: The metrics of the labelled pairs, by the rows' names.
-        topology: The summary row of the topology metrics; empty if they were not judged.
+        directory: The folder of the run.
+        config: The resolved configuration of the run.
+        events: The fields of each logged event by the event's name; the last occurrence counts.
+        started: The time of the start, such as `2026-11-27 08:00:06`; empty without a log.
+        metrics: The metrics of the labelled pairs, by the name of the row.
+        topology: The summary row of the topology metrics; empty if they were not computed.
         mode: The threshold mode, if it is known.
     """
 
@@ -84,7 +83,7 @@ class JudgedRun:
 
     @property
     def side(self) -> Side:
-        """The test side that the run was judged on."""
+        """The identity of the test data on which the run was evaluated."""
         settings, ready = self.config.data.benchmark, self.events.get("data_ready", {})
         return Side(
             settings.name,
@@ -97,12 +96,12 @@ class JudgedRun:
 
     @property
     def predictions(self) -> str | None:
-        """The file that was judged, if it was not a model."""
+        """The path of the evaluated prediction file; None if a model was evaluated."""
         return self.events.get("model_ready", {}).get("predictions")
 
     @property
     def model(self) -> str:
-        """What was judged: a model with the stage that it comes from, or a file."""
+        """The name of the evaluated model with its training stage, or of the prediction file."""
         if self.predictions is not None:
             return Path(self.predictions).name
         parts = Path(self.config.run.load_checkpoint_path or "").parts
@@ -111,12 +110,12 @@ class JudgedRun:
 
     @property
     def language_model(self) -> str | None:
-        """The language model of the embeddings; None for a file, which need not have one."""
+        """The language model of the embeddings; None if a prediction file was evaluated."""
         return None if self.predictions else self.config.data.embeddings.model_name
 
 
 def find_runs(places: Sequence[Path]) -> Iterator[Path]:
-    """Yield the run folders among these folders and below them, each once.
+    """Yield all folders of runs among the given folders and their subfolders, without repeats.
 
     Raises:
         UserError: A folder does not exist, or contains no run of evaluate.py.
@@ -151,18 +150,22 @@ def read_run(folder: Path) -> JudgedRun:
     """Read the configuration, log and results of a run of evaluate.py.
 
     Raises:
-        UserError: The folder is not one of a run of evaluate.py that completed and judged labelled
-            pairs, or a file in it cannot be read.
+        UserError: The folder is not that of a completed run of evaluate.py with the task `pairs`,
+            or a file in the folder cannot be read.
     """
     started, events = _read_log(folder / LOG_FILE)
     stage = events.get("pipeline_bootstrap", {}).get("stage", "evaluate")
     if stage != "evaluate":
-        raise UserError(f"{folder} is a run of {stage}.py; only runs of evaluate.py are compared")
+        raise UserError(
+            f"{folder} is a run of {stage}.py, but only evaluate.py's runs can be compared"
+        )
     if not (folder / CONFIG_FILE).is_file():
         reason = events.get("stage_failed", {}).get("reason", "it has no config.yaml")
         raise UserError(f"{folder} did not complete: {reason}")
     if not (folder / METRICS_FILE).is_file():
-        raise UserError(f"{folder} has no {METRICS_FILE}: its tasks did not include pairs")
+        raise UserError(
+            f"{folder} has no {METRICS_FILE}, because the run's tasks did not include pairs"
+        )
     rows = _read_table(folder / METRICS_FILE, "split")
     topology = folder / TOPOLOGY_FILE
     return JudgedRun(
@@ -177,7 +180,7 @@ def read_run(folder: Path) -> JudgedRun:
 
 
 def _read_log(path: Path) -> tuple[str, dict[str, dict[str, str]]]:
-    """Read the start and the events of the last launch in a log; both are empty without a log."""
+    """Read the start time and the events of a log's last launch; both are empty without a log."""
     started, events = "", dict[str, dict[str, str]]()
     text = path.read_text(errors="replace") if path.is_file() else ""
     for line in text.splitlines():
@@ -191,12 +194,12 @@ def _read_log(path: Path) -> tuple[str, dict[str, dict[str, str]]]:
 
 
 def _read_table(path: Path, key: str) -> dict[str, Metrics]:
-    """Read the numbers of a CSV file, by the cell of the key column and by column."""
+    """Read the numbers in a CSV file, by the value in the key column and the name of the column."""
     try:
         with path.open(newline="") as file:
             return {row.pop(key): _numbers(row) for row in csv.DictReader(file)}
     except (KeyError, ValueError, TypeError, csv.Error):
-        raise UserError(f"{path} is damaged: it is not as evaluate.py writes it") from None
+        raise UserError(f"{path} is damaged; run evaluate.py again") from None
 
 
 def _numbers(row: Mapping[str, str]) -> Metrics:
@@ -204,10 +207,10 @@ def _numbers(row: Mapping[str, str]) -> Metrics:
 
 
 def _mode_of(path: Path) -> str | None:
-    """Read the threshold mode from `network.json`, for logs that lack it."""
+    """Read the threshold mode from `network.json`, because older logs lack the mode."""
     if not path.is_file():
         return None
     try:
         return str(json.loads(path.read_text())["threshold_mode"])
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is damaged: it is not as evaluate.py writes it") from None
+        raise UserError(f"{path} is damaged; run evaluate.py again") from None

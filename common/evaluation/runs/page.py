@@ -1,4 +1,4 @@
-"""`compare.html`: the tables of compared runs, and their curves on top of each other."""
+"""Write `compare.html`, with the tables of compared runs and their curves in shared plots."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ SAME = 1e-9  # AUROCs that differ by less are equal up to rounding
 
 
 def write_page(path: Path, groups: Sequence[Group], notes: Sequence[str]) -> None:
-    """Write the report of a comparison.
+    """Write the HTML report that compares runs.
 
     Args:
         path: The HTML file.
-        groups: The compared runs by their test sides.
-        notes: Sentences about all groups.
+        groups: The compared runs, grouped by test data.
+        notes: Sentences about the whole comparison.
     """
     sections = [Section("Notes", [Sentences(notes)])] if notes else []
     count = sum(len(group.runs) for group in groups)
@@ -44,7 +44,7 @@ def write_page(path: Path, groups: Sequence[Group], notes: Sequence[str]) -> Non
 
 
 def _show(number: int, group: Group, work: LongWork) -> Section:
-    """Show the table of a test side, and the curves of the runs whose predictions exist."""
+    """Return a section with the table of a group, and the curves of all runs with predictions."""
     table = Table([name for name in HEADER if name != "test_side"], group.rows)
     blocks: list[Block] = [Numbers(table, f"compare_{number}")]
     charts: dict[str, Chart] = {}
@@ -53,7 +53,7 @@ def _show(number: int, group: Group, work: LongWork) -> Section:
         try:
             charts[f"{row['model']}, {row['run']}"] = chart_run(run)
         except UserError as error:
-            missing.append(f"No curves of {row['run']}: {error}.")
+            missing.append(f"The curves of {row['run']} are not shown, because {error}.")
         work.advance()
     names = list(charts)
     drawn = {}
@@ -67,18 +67,18 @@ def _show(number: int, group: Group, work: LongWork) -> Section:
 
 
 def chart_run(run: JudgedRun) -> Chart:
-    """Draw a run's ROC and precision-recall curves from its file of predictions.
+    """Create a chart of a run's ROC and precision–recall curves from the prediction file.
 
     Raises:
-        UserError: The file or the test pairs are missing, or are not those that were judged.
+        UserError: The prediction file or the test pairs are missing, or have changed since the run.
     """
     file = run.directory / PREDICTIONS_FILE
     file = Path(run.predictions) if run.predictions is not None else file
     if not file.is_file():
-        raise UserError(f"its predictions ({file}) are not there")
+        raise UserError(f"the prediction file {file} does not exist")
     table = TestSet(open_benchmark(run.config.data.benchmark)).table
     if run.side.pairs not in ("", digest_pairs(table)):
-        raise UserError("the test pairs have changed since")
+        raise UserError("the test pairs have changed since the run")
     predictions = read_predictions(file, table.proteins)
     threshold = run.config.evaluate.decision_threshold.value
     scores, _ = scores_of_table(table, predictions, threshold)
@@ -86,8 +86,8 @@ def chart_run(run: JudgedRun) -> Chart:
     recorded, found = run.metrics.get("test", {}).get("auroc"), metrics["auroc"]
     if recorded is None or found is None or not math.isclose(recorded, found, abs_tol=SAME):
         raise UserError(
-            f"its AUROC is {recorded}, but {found} when measured again, so {file} or the test"
-            " pairs have changed since"
+            f"its recorded AUROC is {recorded}, but {file} now gives {found}, so the file or the"
+            " test pairs have changed since the run"
         )
     scored = ScoredPairs(table.pairs, table.labels, scores, threshold)
     chart = chart_ranking(scored, metrics, run.side.species)
