@@ -336,9 +336,7 @@ def test_given_splits_are_taken_as_they_are(tmp_path: Path, inputs: dict[str, Pa
     benchmark = open_prepared(tmp_path / "own", settings_of(inputs, splits=splits))
     assert named(benchmark.pairs("train")) == {("P10000", "P10001"): 1, ("P10002", "P10003"): 0}
     assert named(benchmark.pairs("val")) == {("P10004", "P10005"): 1}
-    with pytest.raises(
-        UserError, match=r"no test file: .*; name one in data_config.interactions.splits"
-    ):
+    with pytest.raises(UserError, match=r"no test file: .*; set the split's file in data_config"):
         benchmark.pairs("test")
 
 
