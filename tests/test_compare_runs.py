@@ -171,7 +171,8 @@ def test_what_is_no_finished_run_is_named_and_the_rest_compared(tmp_path: Path) 
         f"Left out: {damaged / 'evaluate.csv'} is damaged; run evaluate.py again.",
         f"Left out: {failed} did not complete: full.",
         f"Left out: {networks} has no evaluate.csv, because the run's tasks did not include pairs.",
-        f"Left out: {training} is a run of pretrain.py, but only evaluate.py's runs can be compared.",
+        f"Left out: {training} is a run of pretrain.py, but only runs of evaluate.py can be"
+        " compared.",
     ]
     assert [row["run"] for row in read_rows(tmp_path / "compare.csv")] == ["good"]
     with pytest.raises(UserError, match=r"runs can be compared: .*/failed did not complete: full$"):

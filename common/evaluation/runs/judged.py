@@ -157,7 +157,7 @@ def read_run(folder: Path) -> JudgedRun:
     stage = events.get("pipeline_bootstrap", {}).get("stage", "evaluate")
     if stage != "evaluate":
         raise UserError(
-            f"{folder} is a run of {stage}.py, but only evaluate.py's runs can be compared"
+            f"{folder} is a run of {stage}.py, but only runs of evaluate.py can be compared"
         )
     if not (folder / CONFIG_FILE).is_file():
         reason = events.get("stage_failed", {}).get("reason", "it has no config.yaml")
