@@ -86,7 +86,7 @@ class CalibrationReport:
 def report_calibration(
     side: TestSide, predictions: Predictions, calibration: Calibration | None
 ) -> CalibrationReport | None:
-    """Measure the calibration; return None without a calibration or without both test labels."""
+    """Measure the calibration, or return None if no calibration or only one test label exists."""
     if calibration is None or "pairs" not in side.tasks:
         return None
     table = side.sets[0].table

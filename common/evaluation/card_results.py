@@ -45,7 +45,7 @@ _BRACKETS = "Brackets contain 95 % confidence intervals from a bootstrap over pr
 
 
 def fill_card(run: Run, checkpoint: Checkpoint, judgement: Judgement) -> None:
-    """Write evaluation results into the checkpoint's card, or log a warning if that fails.
+    """Write evaluation results into the checkpoint's model card, or log a warning on failure.
 
     Call this on the main process only. A checkpoint in the Hub's cache is left unchanged.
     """
@@ -100,7 +100,7 @@ def _place(result: EvalResult) -> tuple[str | None, ...]:
 
 
 def hub_results(config: Config, results: Mapping[str, TaskResult]) -> Iterator[EvalResult]:
-    """Yield every species' metrics of labelled pairs for the `model-index` of the Hub."""
+    """Yield the metrics of every species' labelled test pairs for the Hub's `model-index`."""
     species = ("test", *(f"test_{name}" for name in config.evaluate.cross_species))
     wanted = {f"{name}{rest}" for name in species for rest in ("", WITHOUT_SELF_PAIRS)}
     rows = results["pairs"].tables["evaluate.csv"].rows if "pairs" in results else ()
@@ -125,7 +125,7 @@ def result_blocks(config: Config, judgement: Judgement) -> dict[str, str]:
 
 
 def place_block(text: str, key: str, content: str) -> str:
-    """Replace the block with this key, or insert a new block after those of the same test set.
+    """Replace the block with this key, or insert a block after other blocks of the same test set.
 
     Args:
         text: The card's text without its metadata.

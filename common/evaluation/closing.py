@@ -87,7 +87,7 @@ def _compare_rankings(
 
 
 def _doubt(interval: tuple[float, float]) -> str:
-    """Return a clause that a difference may be due to chance, if the interval contains 0."""
+    """Return a clause which says that a difference may be chance, if the interval contains 0."""
     low, high = interval
     if not low <= 0 <= high:
         return ""

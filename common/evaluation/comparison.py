@@ -57,7 +57,7 @@ class Method:
         return {name: value for result in results for name, value in result.compared.items()}
 
     def subtract(self, other: Method) -> dict[str, dict[str, Any]]:
-        """Subtract another method's metrics, and add intervals from the same resamples."""
+        """Compute the differences from another method's metrics, with intervals from the resamples."""
         found: dict[str, dict[str, Any]] = {}
         for task, result in self.results.items():
             others = other.results[task]

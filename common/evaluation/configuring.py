@@ -47,9 +47,9 @@ def check_judged_model(config: Config, arguments: argparse.Namespace) -> None:
 
     if config.evaluate.scoring.prefilter.checkpoint is not None:
         raise UserError(
-            "evaluate.scoring.prefilter would leave most test pairs without a score; to evaluate"
-            " the model, set evaluate.scoring.prefilter.checkpoint=null, or to evaluate the output"
-            " of --fasta with --prefilter, give that file to --predictions"
+            "evaluate.scoring.prefilter would leave most test pairs without a score; set"
+            " evaluate.scoring.prefilter.checkpoint=null (to evaluate a prefiltered network, give"
+            " the file of the network to --predictions)"
         )
     check_threshold(config.evaluate.decision_threshold, keys_of(arguments.overrides))
     if arguments.push_to_hub or arguments.public:
@@ -76,7 +76,7 @@ def find_predictions(arguments: argparse.Namespace) -> Path:
 
 
 def start_for_file(config: Config) -> Accelerator | OneProcess | None:
-    """Start the processes that evaluate a file: one, unless a model is scored beside it.
+    """Start one process to evaluate a prediction file, or all processes if a model is scored, too.
 
     Returns:
         None on a rank that is not needed.

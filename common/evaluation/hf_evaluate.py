@@ -54,7 +54,7 @@ def _find_spec() -> ModuleSpec:
 
 
 def _is_package(spec: ModuleSpec | None) -> bool:
-    """Return whether a spec is a package, and not a script or a log folder named `evaluate`."""
+    """Return whether a spec describes a package, not a script or a log folder named `evaluate`."""
     return spec is not None and spec.has_location and spec.submodule_search_locations is not None
 
 
@@ -76,7 +76,7 @@ def _open(spec: ModuleSpec) -> ModuleType:
     path = package.__path__
 
     def load_rest(name: str) -> Any:
-        """Run the package's `__init__` on first use of a missing name, and return its value."""
+        """Run the package's `__init__` on first use of a missing name, and return the value."""
         if name.startswith("__") and name not in ("__path__", "__version__"):
             raise AttributeError(name)  # such as `__warningregistry__`, which unittest looks for
         package.__path__ = path

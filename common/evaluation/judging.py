@@ -85,7 +85,7 @@ def judge(
 
 
 def describe_unused(side: TestSide, predictions: Predictions) -> list[str]:
-    """Compose a note about listed pairs that no task uses; return an empty list without any."""
+    """Return a note about listed pairs that no task uses, or an empty list without such pairs."""
     unused = np.flatnonzero(~used_pairs(side, predictions))
     if not len(unused):
         return []

@@ -52,7 +52,7 @@ class Density:
 
     @property
     def times_train(self) -> float | None:
-        """The ratio of the density to that of the training network; None without such a network."""
+        """The ratio of the density to the training network's density; None if unknown."""
         return self.density / self.train if self.train else None
 
     def describe(self) -> dict[str, Any]:
@@ -132,7 +132,7 @@ class NetworkSummary:
 
 
 def possible(proteins: int, self_pairs: bool) -> int:
-    """Return the number of possible pairs of so many proteins, with or without self-pairs."""
+    """Return the number of possible pairs of `proteins` proteins, with or without self-pairs."""
     return proteins * (proteins + (1 if self_pairs else -1)) // 2
 
 

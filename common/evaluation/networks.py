@@ -85,7 +85,7 @@ class Network:
         return np.bincount(self.edges.ravel(), minlength=len(self.nodes)).astype(np.int64)
 
     def neighbours(self) -> dict[str, set[str]]:
-        """Return the neighbours of each protein; a protein with a self-pair neighbours itself."""
+        """Return each protein's neighbours; a protein with a self-pair is its own neighbour."""
         near: dict[str, set[str]] = {name: set() for name in self.nodes}
         for a, b in self.edges.tolist():
             near[self.nodes[a]].add(self.nodes[b])

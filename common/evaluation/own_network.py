@@ -146,7 +146,7 @@ def _describe(
 
 @contextlib.contextmanager
 def kept(folder: Path, accelerator: Accelerator) -> Iterator[Path]:
-    """Create a folder for unfinished files, and delete it after a block without an error."""
+    """Create a folder for unfinished files, which is deleted if the block ends without an error."""
 
     def make() -> None:
         with explain_disk_errors(folder):
@@ -161,7 +161,7 @@ def kept(folder: Path, accelerator: Accelerator) -> Iterator[Path]:
 def write_network(
     predictor: Predictor, task: Task, request: Request, kind: Format, folder: Path
 ) -> list[str]:
-    """Score the pairs, write the network on the main process, and describe it in sentences."""
+    """Score the pairs, write the network on the main process, and return a description."""
     shortlist = None
     if isinstance(task.pairs, PairGrid):
         shortlist = predictor.shortlist(task.embedded, task.pairs, folder)

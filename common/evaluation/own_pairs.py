@@ -1,4 +1,4 @@
-"""Read the user's own proteins and choose their pairs to score: a file's pairs, or a grid."""
+"""Read the user's own proteins, and determine the pairs to score: listed pairs or a grid."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def read_queries(given: str, sequences: OwnSequences, skip_unknown: bool) -> lis
 def make_grid(
     sequences: OwnSequences, ids: Sequence[str], queries: Sequence[str] | None, with_self: bool
 ) -> PairGrid:
-    """Make the grid of pairs to score: all pairs, queries with all, or the two files' proteins.
+    """Create the grid of pairs to score, depending on query proteins and on the number of files.
 
     Args:
         sequences: The sequences; with two files, each protein of the first file is paired with each

@@ -1,4 +1,4 @@
-"""Compose what is reported about the user's own pairs and a network predicted from them."""
+"""Report on the user's own pairs and on the network that was predicted for these pairs."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def describe_metrics(
 def summarize(
     file: NetworkFile, predictor: Predictor, total: int, shortlist: Shortlist | None
 ) -> list[str]:
-    """Describe the written pairs, the model, truncated sequences and the prefilter's losses.
+    """Describe the written pairs, the model, truncated sequences and pairs lost to a prefilter.
 
     Args:
         file: The written network.

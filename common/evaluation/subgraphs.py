@@ -62,7 +62,7 @@ class Comparison:
         return {name: mmd(*pair) for name, pair in self.histograms.items()}
 
     def ratios(self) -> dict[str, float | None]:
-        """Divide each MMD by the MMD between halves of the true subgraphs; None if that is 0."""
+        """Return each MMD relative to the MMD within the true subgraphs; None if the latter is 0."""
         baseline = {name: halves_mmd(true) for name, (_, true) in self.histograms.items()}
         return {
             name: found / baseline[name] if baseline[name] > SAME else None
@@ -107,7 +107,7 @@ def compare_subgraphs(
 def adjacency_batches(
     members: Sequence[IntArray], predicted: Network, true: Network
 ) -> Iterator[tuple[Adjacencies, Adjacencies]]:
-    """Yield predicted and true adjacency matrices (S, n, n) of equally large sets in batches."""
+    """Yield the predicted and true adjacency matrices of node sets, in batches of (S, n, n)."""
     guess, truth = predicted.adjacency(np.uint8), true.adjacency(np.uint8)
     by_length: dict[int, list[IntArray]] = defaultdict(list)
     for nodes in members:

@@ -24,7 +24,7 @@ def digest_of(parts: Iterable[object]) -> str:
 
 
 def remember_scores(file: Path, count: int, compute: Callable[[], FloatArray]) -> FloatArray:
-    """Return (count,) scores from a cache file; if it is missing or damaged, compute and write it.
+    """Read (count,) scores from a cache file, or compute and write the scores if this fails.
 
     Raises:
         UserError: The file cannot be written.

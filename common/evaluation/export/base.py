@@ -144,7 +144,7 @@ def check_output(path: Path, inputs: Sequence[Path], option: str = "--output") -
 def _why_no_output(path: Path, inputs: Sequence[Path]) -> str | None:
     try:
         folder = path.resolve().parent  # For a link, the file that it points to is written.
-    except (OSError, RuntimeError):  # which of the two is raised depends on Python's version
+    except (OSError, RuntimeError):  # the type of the error depends on Python's version
         return "is a symbolic link that points to itself"
     if not folder.is_dir():
         return "is in a folder that does not exist"

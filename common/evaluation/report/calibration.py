@@ -9,7 +9,7 @@ from common.evaluation.report.blocks import Judged, Numbers, Section
 
 
 def show_calibration(judged: Judged) -> Iterator[Section]:
-    """Yield the section with calibration measures before and after correction, if calibrated."""
+    """Yield a section with calibration errors before and after calibration, if applied."""
     report = judged.judgement.calibration
     if report is None:
         return

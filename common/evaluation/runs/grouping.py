@@ -63,7 +63,7 @@ def group_runs(runs: Sequence[JudgedRun]) -> list[Group]:
             groups.append([run])
     labels = label_runs(runs)
     return [
-        # Only runs that used the network have its digest, so prefer a side that has it.
+        # Only runs that used the network recorded its digest, so prefer test data with a digest.
         Group(
             max((run.side for run in group), key=lambda side: side.network),
             group,

@@ -1,1 +1,1 @@
-"""The evaluation tasks: each has its own file, and all follow the same interface."""
+"""Evaluation tasks for predictions; each task is a module with the same interface."""

@@ -58,7 +58,7 @@ COMPARED = ("graph_sim", "relative_density")  # similarity is never shown withou
 
 
 class Topology(Task):
-    """Computes topology metrics for every species and sampling strategy, with a CSV file each."""
+    """Computes topology metrics for each species and each sampling strategy of node sets."""
 
     name = "topology"
     title = "Topology of the network"
