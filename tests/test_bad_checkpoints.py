@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from common.config import Config
-from common.inference.checkpoints import Checkpoint, Decision, load_checkpoint, save_model
+from common.inference.checkpoints import Checkpoint, load_checkpoint, save_model
+from common.inference.decision import Decision
 from common.models import PairModel, build_model
 from common.run import Run
 from common.training.resume import LAST_STATE, PROGRESS_FILE, load_state, save_state, seal_progress

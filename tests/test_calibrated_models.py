@@ -16,8 +16,9 @@ from common.errors import UserError
 from common.evaluation.calibration_report import CalibrationReport
 from common.evaluation.prediction_file import read_predictions
 from common.inference.calibration import Calibration, fit_calibration, measure_calibration
-from common.inference.checkpoints import Checkpoint, Decision
+from common.inference.checkpoints import Checkpoint
 from common.inference.deciding import Decider, choose_calibration, choose_threshold
+from common.inference.decision import Decision
 from common.inference.scoring import probabilities, score_pairs
 from tests.tiny_benchmark import SPECIES, TinyProject, call_main, make_project
 from tests.tiny_pairs import make_pairs, one_process

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from common.config import Config
 from common.errors import UserError
-from common.inference.checkpoints import Decision
+from common.inference.decision import Decision
 from common.run import Run
 from common.training.loop import EpochRecord, FiniteCheck
 from common.training.progress import EpochPart

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from common.evaluation.pair_sets import PairSet
 from common.evaluation.predictions import Predictions
-from common.evaluation.tasks.base import PairSet
 
 LISTED = Predictions.gather(
     ("A", "B", "C", "X"), np.array([[1, 0], [2, 2], [0, 3], [3, 3]]), np.array([0.9, 0.8, 0.7, 0.6])

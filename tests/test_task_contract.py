@@ -12,8 +12,9 @@ import pytest
 from common.charts import Chart, Plot, Series
 from common.csv_log import Table
 from common.errors import UserError
+from common.evaluation.pair_sets import PairSet
 from common.evaluation.predictions import Predictions
-from common.evaluation.tasks.base import PairSet, Task, TaskResult
+from common.evaluation.tasks.base import Task, TaskResult
 from common.registry import TASKS
 from tests.tiny_benchmark import SPECIES, TinyProject, call_main
 

@@ -15,7 +15,8 @@ from common.data.batches import PairBatch, PairData
 from common.data.embeddings.means import MeanStore
 from common.data.splits import Splits
 from common.errors import UserError
-from common.inference.checkpoints import Decision, load_checkpoint, save_model
+from common.inference.checkpoints import load_checkpoint, save_model
+from common.inference.decision import Decision
 from common.inference.scoring import score_pairs
 from common.models import PairModel
 from common.run import Run

@@ -14,8 +14,9 @@ import sklearn.metrics as sk
 from common.config import Config, DecisionThresholdConfig, LossConfig
 from common.data.splits import Splits
 from common.errors import UserError
-from common.inference.checkpoints import Checkpoint, Decision
+from common.inference.checkpoints import Checkpoint
 from common.inference.deciding import Decider
+from common.inference.decision import Decision
 from common.inference.pair_metrics import pair_metrics
 from common.inference.scoring import probabilities, score_pairs
 from common.inference.thresholds import (

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from common.config import Config
-from common.inference.checkpoints import Decision
+from common.inference.decision import Decision
 from common.models import PairModel, build_model
 from common.run import Run
 from tests.tiny_pairs import one_process

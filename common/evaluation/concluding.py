@@ -10,9 +10,9 @@ from common.config import Config, DecisionThresholdConfig
 from common.evaluation.calibration_report import CALIBRATION_FILE
 from common.evaluation.judging import Judgement
 from common.evaluation.network_summary import NETWORK_FILE, describe_networks, tabulate_networks
+from common.evaluation.pair_sets import Remark
 from common.evaluation.results import entitle, format_results, format_table, write_results
 from common.evaluation.scored import Scored
-from common.evaluation.tasks.base import Remark
 from common.evaluation.test_side import TestSide
 from common.files import write_atomically
 from common.run import Run

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from common.data.similarity import match_sequences
 from common.data.tables.ids import places_of
 from common.data.tables.pairs import PairTable
-from common.evaluation.test_side import TestSet
+from common.evaluation.test_set import TestSet
 
 # Each class has about a third of the pairs of PRING's human and yeast tests.
 LENGTHS = (400, 700)

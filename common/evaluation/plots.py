@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from common.charts import Chart, Plot, Reference, Series
 from common.evaluation.networks import FloatArray, Network
-
-if TYPE_CHECKING:
-    from common.evaluation.tasks.topology import TopologyRow
+from common.evaluation.subgraphs import TopologyRow
 
 
 class _Look(NamedTuple):

@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,24 @@ BATCH_ELEMENTS = 2_000_000  # elements of a batch (S, n, n): 16 MB in float64
 WITHOUT_SELF_PAIRS = "_without_self_pairs"
 HALVINGS = 10
 SAME = 1e-12  # a smaller discrepancy is a rounding error between equal populations
+
+
+@dataclass(frozen=True)
+class TopologyRow:
+    """A row of `topology.csv`: metrics of the subgraphs of one size, or their means over all sizes.
+
+    `graph_count` is the number of node sets in the row. Similarity and density are means over these
+    node sets. An MMD is the squared discrepancy, from 0 for equal populations to at most 2.
+    """
+
+    scope: Literal["node_size", "summary"]
+    node_size: int | None
+    graph_count: int
+    graph_sim: float
+    relative_density: float
+    deg_dist_mmd: float
+    cc_mmd: float
+    laplacian_eigen_mmd: float
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,18 +11,15 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import xxhash
 from huggingface_hub import EvalResult, ModelCardData
 
 from common.config import Config
+from common.inference.decision import Decision
 from common.inference.hub import is_hub_name
 from common.inference.thresholds import mode_of
 from common.provenance import commit, versions
-
-if TYPE_CHECKING:
-    from common.inference.checkpoints import Decision
 
 CARD_FILE = "README.md"
 RESULTS_HEADING = "## Results on test proteins"

@@ -12,7 +12,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
@@ -34,8 +34,8 @@ from common.files import (
     size_note,
     write_atomically,
 )
-from common.inference.calibration import Calibration
 from common.inference.card import CARD_FILE, write_card
+from common.inference.decision import Decision
 from common.inference.hub import NEEDED_FILES, fetch_checkpoint, pin_checkpoint
 from common.models import PairModel, model_class
 from common.run import CONFIG_FILE, Run, on_main_process, run_directory
@@ -56,33 +56,6 @@ _UNREADABLE = (
     TypeError,
     ValueError,
 )
-
-
-@dataclass(frozen=True)
-class Decision:
-    """A decision threshold, and the validation metrics of the epoch after which it was chosen.
-
-    Attributes:
-        threshold: The lowest probability that is called an interaction.
-        mode: The threshold mode that chose it.
-        monitor_metric: The metric by which the best epoch is found.
-        epoch: The epoch, counted from 1.
-        validation: The metrics by name; None where undefined.
-        language_model: The hash of the files of the language model that made the embeddings.
-        assumed: What the mode assumed of new proteins, by name: their density, or the prevalence.
-        calibration: How probabilities are calibrated; None if they are not calibrated.
-        calibrated_threshold: The threshold for calibrated probabilities.
-    """
-
-    threshold: float
-    mode: str
-    monitor_metric: str
-    epoch: int
-    validation: dict[str, float | None]
-    language_model: str
-    assumed: dict[str, float] = field(default_factory=dict)
-    calibration: Calibration | None = None
-    calibrated_threshold: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

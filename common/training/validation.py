@@ -17,7 +17,7 @@ from common.csv_log import Cell
 from common.data.batches import PairData
 from common.errors import UserError
 from common.inference.calibration import calibrate
-from common.inference.checkpoints import Decision
+from common.inference.decision import Decision
 from common.inference.pair_metrics import Metrics, pair_metrics
 from common.inference.partial_scores import Scores
 from common.inference.scoring import probabilities, score_pairs

@@ -19,7 +19,7 @@ from common.evaluation.report.page import Page, render
 from common.evaluation.runs.grouping import HEADER, Group
 from common.evaluation.runs.judged import PREDICTIONS_FILE, JudgedRun
 from common.evaluation.tasks.pairs import scores_of_table
-from common.evaluation.test_side import TestSet
+from common.evaluation.test_set import TestSet
 from common.files import write_atomically
 from common.inference.pair_metrics import RANKINGS, pair_metrics
 from common.long_work import LongWork

@@ -9,7 +9,6 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,11 +16,10 @@ from common.config import Config
 from common.data.benchmarks.pickles import load_graphs
 from common.data.tables.fasta import read_sequences
 from common.evaluation.networks import Network
+from common.evaluation.pair_sets import PairSet, Remark
 from common.evaluation.predictions import Predictions
-from common.evaluation.tasks.base import PairSet, Remark, Task, TaskResult
-
-if TYPE_CHECKING:
-    from common.evaluation.test_side import TestSet
+from common.evaluation.tasks.base import Task, TaskResult
+from common.evaluation.test_set import TestSet
 
 
 class Complexes(Task):

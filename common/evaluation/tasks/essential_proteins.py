@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,12 +15,11 @@ from common.config import Config
 from common.data.tables.protein_list import read_protein_list
 from common.errors import UserError
 from common.evaluation.networks import FloatArray, Network, one_blas_thread
+from common.evaluation.pair_sets import PairSet
 from common.evaluation.plots import chart_centralities, chart_degrees
 from common.evaluation.predictions import Predictions
-from common.evaluation.tasks.base import PairSet, Task, TaskResult
-
-if TYPE_CHECKING:
-    from common.evaluation.test_side import TestSet
+from common.evaluation.tasks.base import Task, TaskResult
+from common.evaluation.test_set import TestSet
 
 TOP_PROTEINS = 100
 DENSITY_POINTS = 10_000

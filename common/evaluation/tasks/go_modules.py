@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import networkx as nx
 import numpy as np
@@ -16,9 +15,10 @@ import numpy as np
 from common.config import Config
 from common.data.benchmarks.pickles import load_go_terms
 from common.evaluation.networks import Network
+from common.evaluation.pair_sets import PairSet
 from common.evaluation.plots import chart_degrees
 from common.evaluation.predictions import Predictions
-from common.evaluation.tasks.base import PairSet, Task, TaskResult
+from common.evaluation.tasks.base import Task, TaskResult
 from common.evaluation.tasks.enrichment import (
     Annotations,
     Enrichment,
@@ -26,9 +26,7 @@ from common.evaluation.tasks.enrichment import (
     GProfiler,
     OfflineEnrichment,
 )
-
-if TYPE_CHECKING:
-    from common.evaluation.test_side import TestSet
+from common.evaluation.test_set import TestSet
 
 LOUVAIN_SEED = 42
 MATCHING_JACCARD = 0.2

@@ -21,10 +21,11 @@ from common.evaluation.difficulty import Class, classify_pairs
 from common.evaluation.hf_evaluate import Metric, MetricInfo
 from common.evaluation.intervals import LEVEL, Interval, Measured, Resamples, ScoredPairs
 from common.evaluation.networks import pair_keys
+from common.evaluation.pair_sets import PairSet, explain_missing
 from common.evaluation.predictions import Predictions
 from common.evaluation.ranking_plots import chart_pairs
-from common.evaluation.tasks.base import PairSet, Task, TaskResult, explain_missing
-from common.evaluation.test_side import TestSet
+from common.evaluation.tasks.base import Task, TaskResult
+from common.evaluation.test_set import TestSet
 from common.inference.pair_metrics import RANKINGS, Metrics, pair_metrics
 
 HEADER = ("split", *METRIC_NAMES)

@@ -9,9 +9,9 @@ of the Laplacian spectra. `common/evaluation/subgraphs.py` contains the formulas
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -20,33 +20,19 @@ from common.config import Config
 from common.csv_log import Table
 from common.errors import UserError
 from common.evaluation.networks import IntArray, Network, one_blas_thread
+from common.evaluation.pair_sets import PairSet
 from common.evaluation.plots import chart_degrees, chart_topology
 from common.evaluation.predictions import Predictions
-from common.evaluation.subgraphs import WITHOUT_SELF_PAIRS, Comparison, compare_subgraphs
-from common.evaluation.tasks.base import PairSet, Task, TaskResult
-
-if TYPE_CHECKING:
-    from common.evaluation.test_side import TestSet
+from common.evaluation.subgraphs import (
+    WITHOUT_SELF_PAIRS,
+    Comparison,
+    TopologyRow,
+    compare_subgraphs,
+)
+from common.evaluation.tasks.base import Task, TaskResult
+from common.evaluation.test_set import TestSet
 
 NodeSets = Mapping[int, Sequence[Collection[str]]]
-
-
-@dataclass(frozen=True)
-class TopologyRow:
-    """A row of `topology.csv`: metrics of the subgraphs of one size, or their means over all sizes.
-
-    `graph_count` is the number of node sets in the row. Similarity and density are means over these
-    node sets. An MMD is the squared discrepancy, from 0 for equal populations to at most 2.
-    """
-
-    scope: Literal["node_size", "summary"]
-    node_size: int | None
-    graph_count: int
-    graph_sim: float
-    relative_density: float
-    deg_dist_mmd: float
-    cc_mmd: float
-    laplacian_eigen_mmd: float
 
 
 HEADER = tuple(column.name for column in fields(TopologyRow))
