@@ -9,6 +9,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import networkx as nx
 import pytest
 
 from tests.tiny_benchmark import ROOT
@@ -58,6 +59,18 @@ def test_wings_import_one_way() -> None:
                 if other not in {wing, "floor"} | MAY_IMPORT[wing]:
                     wrong.append(f"{name_of(path)} imports {module}")
     assert wrong == []
+
+
+def test_no_modules_need_each_other() -> None:
+    """Not even for their types, or by way of others."""
+    modules = {name_of(path).removesuffix(".__init__"): path for path in COMMON}
+    needs = nx.DiGraph()
+    for name, path in modules.items():
+        for node, module in imports_of(path):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.ImportFrom) else []
+            places = [f"{module}.{each}" for each in names if f"{module}.{each}" in modules]
+            needs.add_edges_from((name, place) for place in places or [module] if place in modules)
+    assert list(nx.simple_cycles(needs)) == []
 
 
 @pytest.mark.parametrize("path", [*COMMON, *(ROOT / f"{name}.py" for name in SCRIPTS)], ids=name_of)
