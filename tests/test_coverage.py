@@ -12,10 +12,13 @@ from common.config import DecisionThresholdConfig
 from common.config_file import load_config
 from common.errors import UserError
 from common.evaluation import test_side
+from common.evaluation.configuring import start_for_file
 from common.evaluation.file_predictions import describe_scores
 from common.evaluation.judging import Judgement, judge
 from common.evaluation.prediction_file import read_predictions
+from common.ranks import OneProcess
 from tests.tiny_benchmark import SPECIES, TinyProject
+from tests.tiny_run import configure
 
 
 def open_tasks(project: TinyProject, *tasks: str) -> test_side.TestSide:
@@ -151,6 +154,17 @@ def test_a_species_that_gprofiler_lacks_is_told_before_all_scoring(project: Tiny
     config = load_config(project.config, "evaluate", overrides)
     with pytest.raises(UserError, match=r"can only be used for the species .*, not for 'tiny'"):
         test_side.open_test_side(config)
+
+
+def test_a_file_is_judged_by_rank_0_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless a model is scored beside it, which all processes do together."""
+    config = configure()
+    for rank, expected in (("0", OneProcess()), ("1", None)):
+        monkeypatch.setenv("RANK", rank)
+        assert start_for_file(config) == expected
+    beside = configure(evaluate={"baseline_checkpoint": "best_model"})
+    monkeypatch.setattr("common.launch.start_accelerator", lambda given: given)
+    assert start_for_file(beside) is beside  # type: ignore[comparison-overlap]
 
 
 def test_a_threshold_that_does_not_suit_the_scores_is_told(project: TinyProject) -> None:
