@@ -1,1 +1,1 @@
-"""Benchmarks that measure ratios against named baselines: one script each, run by hand."""
+"""Performance benchmarks, one script each, which compare the program with named baselines."""

@@ -1,7 +1,7 @@
-"""The naive pipeline that the benchmarks measure against: the same model, written the obvious way.
+"""The naive pipeline with which the benchmarks compare: the same model in its simplest form.
 
 - Pairs come in file order, in batches padded to the longest protein of each side.
-- Every protein of every pair is read from a file of its own (`torch.save`) and encoded again.
+- Every protein of every pair is read from a separate file (`torch.save`) and encoded again.
 - Attention is `nn.MultiheadAttention`, which returns its weights.
 
 The results are those of `common.models.v3`: `NaiveV3` copies that model's weights.
@@ -31,7 +31,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 class FolderOfProteins:
-    """One `torch.save` file per protein."""
+    """A store of embeddings with one `torch.save` file per protein."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -57,7 +57,7 @@ class NaiveBatch:
 
     @property
     def padding(self) -> float:
-        """The share of positions that is padding."""
+        """The fraction of positions that are padding."""
         held = self.a.shape[:2].numel() + self.b.shape[:2].numel()
         return 1 - float(self.lengths_a.sum() + self.lengths_b.sum()) / held
 
@@ -122,7 +122,7 @@ class NaiveV3(nn.Module):
 
 
 class NaiveEncoderLayer(nn.Module):
-    """Pre-norm self-attention and feed-forward."""
+    """A padded encoder layer of pre-norm self-attention and feed-forward."""
 
     def __init__(self, layer: EncoderLayer) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ class NaiveEncoderLayer(nn.Module):
 
 
 class NaiveCrossBlock(nn.Module):
-    """Each side attends to the other, then CLS to both."""
+    """A padded block in which the proteins attend to each other, and the CLS token to both."""
 
     def __init__(self, block: CrossBlock) -> None:
         super().__init__()

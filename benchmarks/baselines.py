@@ -1,11 +1,11 @@
-"""How well the baselines predict the pairs of a benchmark, and what they cost.
+"""Measure how well the baselines predict the pairs of a benchmark, and their time and memory.
 
     python -m benchmarks.baselines --config CONFIG [--set KEY=VALUE ...]
 
 Prints, for every baseline that learns, AUROC / AUPRC on the validation and on the test pairs, and
 the CPU seconds (with those of MMseqs2), wall seconds and peak memory (without MMseqs2's) of
 learning and of scoring these pairs and every pair that the configured tasks need. Nothing is
-taken from the cache. Each baseline runs in a process of its own.
+taken from the cache. Each baseline runs in a separate process.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def join(tables: Sequence[PairTable]) -> PairTable:
 
 
 def main() -> None:
-    """Measure each baseline in a process of its own, and print its numbers."""
+    """Measure each baseline in a separate process, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", required=True)
     parser.add_argument("--set", dest="overrides", nargs="+", default=[])

@@ -1,4 +1,4 @@
-"""What embedding costs: our batches against file order and against one sequence at a time.
+"""Compare the speed of embedding in our batches, in file order, and one sequence at a time.
 
     python -m benchmarks.embedding [--proteins 64] [--runs 3] [--output FILE.json]
     OMP_NUM_THREADS=1 python -m benchmarks.embedding
@@ -74,7 +74,7 @@ def ours(sequences: Sequence[str], budget: int, special_tokens: int) -> list[lis
 
 
 def padding(batches: Sequence[Sequence[str]]) -> float:
-    """Compute the share of positions that is padding."""
+    """Compute the fraction of positions that are padding."""
     held = sum(len(batch) * max(map(len, batch)) for batch in batches)
     return 1 - sum(len(text) for batch in batches for text in batch) / held
 

@@ -1,4 +1,4 @@
-"""What v3 of the shipped configuration costs on a GPU: checks first, then measurements.
+"""Check v3 with the shipped configuration on a GPU, and measure its speed and memory.
 
     python -m benchmarks.gpu [--output DIR] [--parts checks training ...]
     python -m benchmarks.gpu --quick            (a toy size in seconds, on a CPU too)

@@ -1,4 +1,4 @@
-"""The test bench of `benchmarks.gpu`, and its checks of the fast path against slower ones."""
+"""The test bench of `benchmarks.gpu`, and checks that compare the fast path with slower paths."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ TERA = 1e12
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured: by default for a GPU."""
+    """The sizes of all measurements, by default for a GPU."""
 
     input_dim: int = 1280  # ESM-2 650M
     matrix: int = 8192  # edge of the matrices whose product measures the peak
@@ -83,7 +83,7 @@ class Bench:
         return model
 
     def shape(self) -> Shape:
-        """Return the model's sizes."""
+        """Return the sizes of the model for counting operations."""
         m = self.config.model
         return Shape(
             self.sizes.input_dim, m.d_model, m.n_heads, m.encoder_layers, m.cross_attn_layers
@@ -107,7 +107,7 @@ class Bench:
         return time.perf_counter() - start
 
     def share(self, operations: float, seconds: float) -> float:
-        """Compute which share of the measured peak speed was reached."""
+        """Compute the fraction of the measured peak speed that was reached."""
         return operations / seconds / TERA / float(self.report["peak TFLOP/s"])
 
     def memory(self) -> float:

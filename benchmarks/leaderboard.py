@@ -1,6 +1,6 @@
 """The steps of `scripts/leaderboard.sh` that are not a training or an evaluation.
 
-    python -m benchmarks.leaderboard note DIR METHOD       where and from which commit a run starts
+    python -m benchmarks.leaderboard note DIR METHOD       hardware, commit and date of a run
     python -m benchmarks.leaderboard predict DIR METHOD --config C [--set KEY=VALUE ...] --like ...
     python -m benchmarks.leaderboard render ROOT           leaderboard.csv and leaderboard.md
 
@@ -43,7 +43,7 @@ NOTE_FILE, PREDICTIONS_FILE = "leaderboard.json", "predictions.txt.gz"
 
 
 def note(folder: Path, method: str, **fields: object) -> None:
-    """Write the facts about a run that its own artifacts lack: hardware, commit and date."""
+    """Write the facts about a run that its artifacts do not contain: hardware, commit, date."""
     content = {
         "method": method,
         "hardware": describe_hardware(),
@@ -106,7 +106,7 @@ def predict(folder: Path, method: str, config: str, overrides: Sequence[str], li
 
 
 def average_ranks(members: Sequence[Predictions], names: Sequence[Path]) -> Predictions:
-    """Score every pair by the mean of its ranks, each as a share of all pairs (0 to 1).
+    """Score every pair by the mean of its ranks, each as a fraction of all pairs (0 to 1).
 
     Raises:
         UserError: The members scored different pairs.
@@ -116,7 +116,7 @@ def average_ranks(members: Sequence[Predictions], names: Sequence[Path]) -> Pred
         if member.ids != first.ids or not np.array_equal(member.pairs, first.pairs):
             raise UserError(
                 f"the predictions of {name} and {names[0]} list different pairs, so they cannot be"
-                " averaged; judge both on the same benchmark and tasks"
+                " averaged; evaluate both on the same benchmark and tasks"
             )
     ranks = [rankdata(member.scores) / len(member.scores) for member in members]
     return Predictions(first.ids, first.pairs, np.mean(ranks, axis=0))

@@ -1,4 +1,4 @@
-"""The table of `scripts/leaderboard.sh`, read from what the runs have left.
+"""The tables of `scripts/leaderboard.sh`, made from the result files of finished runs.
 
 A run is a directory `ROOT/METHOD/seedN`. `leaderboard.csv` has one row for each run and, where a
 method has several, their mean, minimum and maximum; `leaderboard.md` has one row for each method,
@@ -48,7 +48,7 @@ HEADER = ("rank", "method", "language_model", "seed", *METRICS, *FACTS)
 
 @dataclass(frozen=True)
 class Entry:
-    """One run: its method, its seed, its metrics, and where and when it ran."""
+    """One run: its method, seed and metrics, and the hardware and date of the run."""
 
     method: str
     seed: int
@@ -60,13 +60,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Standing:
-    """A method's runs, by seed."""
+    """The runs of a method, by seed."""
 
     entries: Sequence[Entry]
 
     @property
     def first(self) -> Entry:
-        """The run of the lowest seed."""
+        """The method's run with the lowest seed."""
         return self.entries[0]
 
     def over_seeds(self, statistic: Callable[[Sequence[float]], float]) -> Values:
@@ -83,7 +83,7 @@ def render(root: Path) -> str:
     """
     standings = rank(read_entries(root))
     if not standings:
-        raise UserError(f"{root} has no judged run; run scripts/leaderboard.sh first")
+        raise UserError(f"{root} contains no evaluated run; run scripts/leaderboard.sh first")
     write_records(root / "leaderboard.csv", HEADER, list_rows(standings))
     text = format_tables(standings, read_published())
     write_atomically(root / "leaderboard.md", text)
@@ -104,7 +104,7 @@ def read_entries(root: Path) -> list[Entry]:
 
 
 def read_entry(run: Path) -> Entry | None:
-    """Read one run; None if it has not been evaluated."""
+    """Read one run; return None if the run has not been evaluated."""
     # evaluate.py writes its configuration last.
     judged = next((path.parent for path in run.glob("logs/*/evaluate/run/config.yaml")), None)
     if judged is None:
@@ -192,7 +192,7 @@ def list_rows(standings: Sequence[Standing]) -> Iterator[dict[str, Any]]:
 
 
 def read_published() -> list[dict[str, str]]:
-    """Read the published rows."""
+    """Read the rows of published results."""
     return _read_rows(PUBLISHED)
 
 
@@ -245,7 +245,7 @@ def format_transfer(ours: Sequence[Cells], networks: Sequence[str]) -> list[str]
 
 @dataclass(frozen=True)
 class Cells:
-    """The cells of one method."""
+    """The cells of one method in the Markdown tables."""
 
     place: int
     standing: Standing

@@ -1,4 +1,4 @@
-"""What the network metrics cost: the benchmark's reference cases, and how the cost grows.
+"""Measure the time of the network metrics on reference cases and on growing networks.
 
     python -m benchmarks.network_metrics --pring DIR --reference DIR --output FILE.json
 

@@ -1,4 +1,4 @@
-"""How many floating-point operations v3 needs at least, and how many the naive pipeline does.
+"""Count the floating-point operations that v3 needs at least, and those of the naive pipeline.
 
 A multiplication and an addition count as two. Only the work of a matrix unit is counted, not
 norms, activations and softmax. With d the model's width, D that of the embeddings, L residues:
@@ -23,7 +23,7 @@ Lengths = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes of a v3."""
+    """The sizes of a v3 model."""
 
     input_dim: int = 320
     d_model: int = 128

@@ -1,4 +1,4 @@
-"""What networks of a whole proteome cost, in time and memory, and whether a kill changes them.
+"""Measure time and memory for networks of a whole proteome, and test that a kill changes nothing.
 
     OMP_NUM_THREADS=1 python -m benchmarks.scaling --parts factorised products pooled
     OMP_NUM_THREADS=1 python -m benchmarks.scaling --parts command --checkpoint DIR --prefilter DIR
@@ -154,7 +154,7 @@ WORKERS: dict[str, Callable[..., Row]] = {
 
 
 def measure(name: str, *values: int) -> list[Row]:
-    """Measure in a process of its own, whose peak memory is that of this measurement."""
+    """Measure in a separate process, whose peak memory is that of this measurement."""
     command = [sys.executable, "-m", "benchmarks.scaling", "--worker", name, *map(str, values)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     row: Row = json.loads(done.stdout.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""What scoring all pairs of a set costs, against the naive pipeline.
+"""Compare the time and memory of scoring all pairs of a set with those of the naive pipeline.
 
     OMP_NUM_THREADS=1 python -m benchmarks.scoring [--parts ratio growth] [--output FILE.json]
 
@@ -162,7 +162,7 @@ def launch_worker(
 
 
 def work(order: Row) -> None:
-    """Do a worker's part: score, and print how much time and memory it took."""
+    """Score in a worker process, and print the time and memory used."""
     shape, count = Shape(**order["shape"]), order["proteins"]
     pairs = all_against_all(count) if order["pairs"] is None else None
     if pairs is None:

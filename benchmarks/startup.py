@@ -1,4 +1,4 @@
-"""How long a user waits for an answer: help, a wrong config, a first event, against bare imports.
+"""Measure how long a user waits for help, for an error in the configuration and for a first event.
 
     python -m benchmarks.startup [--runs 3] [--output FILE.json]
 

@@ -1,4 +1,4 @@
-"""What reading a protein's embedding costs: our store against a raw memory map and other ways.
+"""Compare the time to read a protein's embedding from our store and by other methods.
 
     OMP_NUM_THREADS=1 python -m benchmarks.store [--proteins 2000] [--dim 320] [--output FILE.json]
 

@@ -1,4 +1,4 @@
-"""What a training step costs, against the naive pipeline; its memory; and what mining changes.
+"""Compare a training step with the naive pipeline's, and measure its memory and mining.
 
     OMP_NUM_THREADS=1 python -m benchmarks.training_step [--runs 3] [--output FILE.json]
 
@@ -47,7 +47,7 @@ def draw_pairs(count: int, shape: Shape) -> PairData:
 
 
 class Trainer:
-    """Trains with our step."""
+    """Trains with the program's training step."""
 
     def __init__(self, model: V3Model, data: PairData) -> None:
         self.model, self.data = model.train(), data
@@ -63,7 +63,7 @@ class Trainer:
 
 
 class NaiveTrainer:
-    """Trains with the naive pipeline's step."""
+    """Trains with the training step of the naive pipeline."""
 
     def __init__(self, model: NaiveV3, data: PairData, folder: Path) -> None:
         self.model, self.data, self.files = model.train(), data, FolderOfProteins(folder)

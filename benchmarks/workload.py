@@ -1,4 +1,4 @@
-"""The data that the model's benchmarks run on, and how they measure times and report them."""
+"""Random data for the benchmarks of the model, and helpers to measure and report times."""
 
 from __future__ import annotations
 
@@ -109,14 +109,14 @@ def make_model(shape: Shape, dropout: float = 0.0) -> V3Model:
 
 @dataclass(frozen=True)
 class Seconds:
-    """How long something took: of all its threads together, and on the clock."""
+    """A duration: the CPU time of all threads, and the wall time."""
 
     cpu: float
     wall: float
 
 
 def take_time(work: Callable[[], object]) -> Seconds:
-    """Do some work once, and return how long it took."""
+    """Do some work once, and return its duration."""
     wall, cpu = time.perf_counter(), time.process_time()
     work()
     return Seconds(time.process_time() - cpu, time.perf_counter() - wall)

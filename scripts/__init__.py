@@ -1,1 +1,1 @@
-"""The launchers, and the generator of the reference pages in docs/reference/."""
+"""Shell scripts that launch runs, and the generator of the reference pages in docs/reference/."""

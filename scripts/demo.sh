@@ -2,10 +2,10 @@
 # The whole pipeline on a small generated benchmark: no network, no GPU, about 4 minutes on one core.
 #
 #   scripts/demo.sh           sets up the environment, generates the data, trains v3 (pretrain, then
-#                             finetune) and the pooled baseline, judges both and compares them
+#                             finetune) and the pooled baseline, evaluates and compares both
 #   scripts/demo.sh --help    this text
 #
-# All that it writes is in runs/, data/demo/ and cache/. From the environment:
+# All files are written to runs/, data/demo/ and cache/. Environment variables:
 #   ACCELERATE   options of `accelerate launch`; by default those of a CPU
 #   SET          config overrides. Another seed gives another benchmark and language model:
 #                d=data_config.benchmark; SET="run_config.seed=1 $d.root_dir=data/demo1 \
@@ -20,7 +20,7 @@ case "${1:-}" in
 esac
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
-# One thread: with matrices this small, a second one costs more than it saves.
+# One thread: with matrices this small, a second thread costs more time than it saves.
 export ACCELERATE="${ACCELERATE:---config_file accelerate_configs/cpu.yaml --num_cpu_threads_per_process 1}"
 export HF_HUB_OFFLINE=1
 output=runs
@@ -58,13 +58,14 @@ tuned="$(model_of v3_judged)"
 step pooled_pretrain "3. pretrain the pooled baseline" \
   bash scripts/v3.sh pretrain_only configs/demo_pooled.yaml
 CHECKPOINT="$(model_of pooled_pretrain)"
-step pooled_judged "4. judge the pooled baseline" bash scripts/v3.sh eval_only configs/demo_pooled.yaml
+step pooled_judged "4. evaluate the pooled baseline" \
+  bash scripts/v3.sh eval_only configs/demo_pooled.yaml
 
 echo
 judged="$(folder_of v3_judged)"
 python evaluate.py --compare "$judged" "$(folder_of pooled_judged)" --output "$output/demo"
 echo
-echo "Look at:"
+echo "See:"
 curves="$(last_match v3_pretrain ' csv_written | path=\(.*\)\/training_step.csv')/training_curves.png"
 for file in "$judged/report.html" "$output/demo/compare.html" "$curves"; do
   if [[ -e "$file" ]]; then echo "  $file"; fi

@@ -4,7 +4,7 @@
 #
 #   scripts/docs.sh [OPTIONS OF mkdocs build]     build and check; open .site/index.html
 #   scripts/docs.sh serve                         serve at http://127.0.0.1:8000 with every change
-#   python -m scripts.reference                   write docs/reference/ anew, from the code
+#   python -m scripts.reference                   rewrite docs/reference/ from the code
 set -euo pipefail
 case "${1:-}" in -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;; esac
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"

@@ -1,24 +1,24 @@
 #!/usr/bin/env bash
 # Trains several methods with several seeds, evaluates them on all tasks, and writes one table. Runs
-# overnight on two cores. What is complete is skipped, and what was interrupted continues.
+# overnight on two cores. Complete runs are skipped, and interrupted runs are resumed.
 #
 #   scripts/leaderboard.sh [OPTIONS] [KEY=VALUE ...]   (KEY=VALUE replaces a value for all methods)
 #
 #   --config FILE      the benchmark and the recipe          (default: configs/human_bfs.yaml)
-#   --methods "M ..."  which methods, in this order          (default: "factorised pooled v3
+#   --methods "M ..."  the methods, in this order            (default: "factorised pooled v3
 #                      kernel composition homology ensemble")
-#   --seeds "N ..."    which seeds                           (default: "47 48 49")
-#   --members "M ..."  what the ensemble consists of         (default: "factorised pooled kernel")
-#   --beside "B,B"     baselines from which the first seed's difference is computed, with its
-#                      interval; "" for none                 (default: composition)
-#   --transfer "S ..." other species to judge the models of the first seed on, such as "yeast ecoli"
-#   --output DIR       one directory for each method and seed, leaderboard.csv and leaderboard.md
-#                      (default: runs/leaderboard)
+#   --seeds "N ..."    the seeds                             (default: "47 48 49")
+#   --members "M ..."  the methods of the ensemble           (default: "factorised pooled kernel")
+#   --beside "B,B"     baselines with which the first seed is compared, by a difference with a
+#                      confidence interval; "" for none      (default: composition)
+#   --transfer "S ..." other species to evaluate the first seed's models on, such as "yeast ecoli"
+#   --output DIR       the directory of leaderboard.csv, leaderboard.md, and a directory for each
+#                      method and seed                       (default: runs/leaderboard)
 #   -h, --help         this text
 #
 # kernel, composition and homology are baselines: they hardly depend on the seed, so they run once,
-# and predict as many interactions as the models do. The ensemble averages ranks. v3 is a small one
-# for the CPU; for a large one, and a larger language model, on a GPU:
+# and predict as many interactions as the models do. The ensemble averages ranks. v3 is a small
+# model for the CPU; for a large model and a larger language model on a GPU:
 #   export ACCELERATE="--config_file accelerate_configs/single_gpu.yaml"
 #   large="data_config.embeddings.model_name=facebook/esm2_t33_650M_UR50D"
 #   scripts/leaderboard.sh --methods "factorised pooled kernel composition homology" $large
@@ -105,7 +105,7 @@ say() { echo "== $(date +%H:%M) $1" >&2; }
 train() { # FOLDER METHOD SEED RUN [KEY=VALUE ...]: unless that is complete
   local logs="$1/logs/$2/pretrain/$4" resume=()
   if is_complete "$logs/log.log"; then return; fi
-  say "$2, seed $3: trains ($4)"
+  say "$2, seed $3: training ($4)"
   if [[ -f "$logs/config.yaml" ]]; then resume=(--resume); fi
   python -m benchmarks.leaderboard note "$1" "$2"
   stage pretrain.py "$1" "$2" "$3" ${resume[@]+"${resume[@]}"} -- \
@@ -119,13 +119,13 @@ run_model() { # METHOD SEED
   if ((${#refit[@]})); then train "$folder" "$1" "$2" run "${refit[@]}"; else run=choice; fi
   checkpoint="$folder/models/$1/pretrain/$run/best_model"
   if ! is_judged "$folder"; then
-    say "$1, seed $2: is judged"
+    say "$1, seed $2: evaluation"
     stage evaluate.py "$folder" "$1" "$2" --checkpoint "$checkpoint" -- \
       ${refit[@]+"${refit[@]}"} "$(baselines "$1" "$2")"
   fi
   for species in $transfer; do
     if [[ "$2" == "$first" ]] && ! is_judged "$folder" "$species"; then
-      say "$1, seed $2: is judged on $species"
+      say "$1, seed $2: evaluation on $species"
       stage evaluate.py "$folder" "$1" "$2" --checkpoint "$checkpoint" --tasks pairs topology -- \
         ${refit[@]+"${refit[@]}"} "data_config.benchmark.species=$species" "run_config.eval_run_id=$species"
     fi
@@ -135,7 +135,7 @@ run_model() { # METHOD SEED
 run_predictor() { # METHOD SEED MODEL ...: a baseline or the ensemble
   local folder="$output/$1/seed$2" like=() threshold
   if is_judged "$folder"; then return; fi
-  say "$1, seed $2: scores the pairs and is judged"
+  say "$1, seed $2: scoring of the pairs and evaluation"
   for model in "${@:3}"; do like+=("$(folder_of "$model" "$2")"); done
   threshold="$(python -m benchmarks.leaderboard predict "$folder" "$1" --config "$config" \
     --set "run_config.seed=$2" ${overrides[@]+"${overrides[@]}"} --like "${like[@]}")"
@@ -146,7 +146,7 @@ run_predictor() { # METHOD SEED MODEL ...: a baseline or the ensemble
 
 trained() { for model in factorised pooled v3; do
   if [[ -d "$output/$model/seed$first" ]]; then echo "$model"; return; fi
-done; refuse "a baseline needs a model of the same seed, which tells how many pairs to call"; }
+done; refuse "a baseline needs a trained model of the same seed, whose number of calls it copies"; }
 
 for method in $methods; do
   case "$method" in

@@ -1,4 +1,4 @@
-"""MkDocs' hook that orders the pages of docs/; a page that is not named here comes last."""
+"""Hook of MkDocs that orders the pages of docs/; pages that are not listed here come last."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SECTIONS = {
 
 
 def on_config(config: Any) -> Any:
-    """Set the navigation: the pages above that exist, then all others."""
+    """Set the site's navigation: the listed pages that exist, then all other pages."""
     docs = Path(config["docs_dir"])
     rest = {path.relative_to(docs).as_posix() for path in docs.rglob("*.md")}
     navigation = []

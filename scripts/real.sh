@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # A model of real human interactions in one command, on a laptop with an internet connection. It
 # fetches the benchmark PRING and the language model ESM-2 8M, embeds 10,000 proteins, trains the
-# two towers of configs/human_bfs.yaml twice (see scripts/refit.sh), judges them, and scores a few
-# proteins with the checkpoint. This takes about half an hour on two quiet cores. Started again, it
+# model of configs/human_bfs.yaml twice (see scripts/refit.sh), evaluates it, and scores a few
+# proteins with it. This takes about half an hour on two idle cores. Started again, the script
 # continues where it stopped.
 #
 #   scripts/real.sh [OPTIONS] [KEY=VALUE ...]      (KEY=VALUE replaces a value of the configuration)
 #
-#   --benchmark DIR         a copy of the benchmark's files; what is missing there is fetched
+#   --benchmark DIR         a copy of the benchmark's files; missing files are downloaded
 #   --url URL               a mirror of the benchmark's repository
 #   --language-model NAME   another ESM on the hub, or a local directory of one
 #   --cache DIR             where embeddings and parsed files are kept      (default: cache)
@@ -50,7 +50,7 @@ done
 started=$SECONDS
 say() { echo "== $((SECONDS - started)) s: $1" >&2; }
 
-say "1 of 5: the Python environment (a minute or two if packages are missing, otherwise no time)"
+say "1 of 5: the Python environment (a minute or two if packages are missing)"
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 source "scripts/refit.sh"
 output="${output:-runs/real}"
@@ -72,37 +72,37 @@ train() { # RUN [KEY=VALUE ...]
 }
 
 if is_complete "$logs/pretrain/real/log.log"; then
-  say "2 of 5: the threshold is chosen already"
+  say "2 of 5: the threshold has already been chosen"
 else
-  say "2 of 5: fetches 10 MB of the benchmark and 30 MB of the language model, embeds 8,000 proteins\
- (about 12 minutes on two quiet cores, once), trains without the proteins that choose the threshold\
- (about 3 minutes)"
+  say "2 of 5: downloads 10 MB of the benchmark and 30 MB of the language model, embeds 8,000\
+ proteins (about 12 minutes on two idle cores, once), trains without the held-out proteins, on which\
+ the threshold is chosen (about 3 minutes)"
   train choice
 fi
 mapfile -t refit < <(refit_settings "$models/choice/best_model")
 if is_complete "$logs/pretrain/real/log.log"; then
   say "3 of 5: training is complete already"
 else
-  say "3 of 5: trains the model that is kept, on all training pairs (about 3 minutes)"
+  say "3 of 5: trains the final model on all training pairs (about 3 minutes)"
   train real "${refit[@]}"
 fi
 
 if [[ -f "$logs/evaluate/real/config.yaml" ]]; then
-  say "4 of 5: the model is judged already"
+  say "4 of 5: the model has already been evaluated"
 else
   say "4 of 5: embeds the 2,000 test proteins (about 3 minutes), scores their 2 million pairs\
- (seconds), judges them by five tasks (about 5 minutes)"
+ (seconds), evaluates five tasks (about 5 minutes)"
   stage evaluate.py --checkpoint "$checkpoint" --set "${overrides[@]}" "${refit[@]}"
 fi
 
 if [[ -f "$output/example.tsv" ]]; then
-  say "5 of 5: the example is scored already"
+  say "5 of 5: the example has already been scored"
 else
   say "5 of 5: scores the made-up proteins of examples/own_proteins, all against all (seconds)"
   python evaluate.py --checkpoint "$checkpoint" --output "$output/example.tsv" \
     --fasta examples/own_proteins/proteins.fasta
 fi
 
-say "done. The results are in $logs/evaluate/real, and this is the model: $checkpoint
+say "done. The results are in $logs/evaluate/real, and the model is $checkpoint
 Score your own proteins with it:
   python evaluate.py --checkpoint $checkpoint --fasta proteins.fasta --output network.tsv"

@@ -1,14 +1,14 @@
-# Sourced by scripts that train with proteins set aside, and then once more with all of them.
+# Sourced by scripts that train once with held-out proteins, and once more with all proteins.
 #
-# The threshold is chosen on proteins that are set aside. But a model that has not seen them is
-# worse, because the walk that selects them visits the densest parts of the network. So the model
-# that is kept is trained on all pairs, and takes over the threshold.
+# The threshold is chosen on held-out proteins. But a model that was not trained on these proteins
+# is worse, because the walk that selects them visits the densest parts of the network. So the final
+# model is trained on all pairs, and uses the threshold of the first model.
 
 # is_complete LOG_FILE: whether a training has ended.
 is_complete() { grep -qs " stage_complete " "$1"; }
 
-# refit_settings CHECKPOINT: the settings of the second training and of all that follows it, one a
-# line; nothing if the first training has set no proteins aside.
+# refit_settings CHECKPOINT: prints the settings of the second training and of later steps, one per
+# line, or nothing if the first training held out no proteins.
 refit_settings() {
   python - "$1" <<'PYTHON'
 import json, pathlib, sys

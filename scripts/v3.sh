@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The standard launcher: runs stages one after the other, each on the result of the one before.
+# The standard launcher: runs stages one after another, each on the result of the previous stage.
 #
 #   scripts/v3.sh full_pipeline          [CONFIG]   pretrain, finetune, evaluate
 #   scripts/v3.sh pretrain_only          [CONFIG]
@@ -7,7 +7,7 @@
 #                                                   from the newest pretrained model of the config
 #   scripts/v3.sh eval_only              [CONFIG]   $CHECKPOINT, or else the newest model
 #
-# CONFIG is configs/v3.yaml by default. From the environment:
+# CONFIG is configs/v3.yaml by default. Environment variables:
 #   CHECKPOINT   a best_model directory
 #   ACCELERATE   options of `accelerate launch`, such as "--config_file accelerate_configs/cpu.yaml"
 #   SET          config overrides, such as "training_config.epochs=5 run_config.output_dir=/scratch"

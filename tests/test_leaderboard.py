@@ -155,7 +155,7 @@ def test_a_run_that_is_not_judged_has_no_row(board: Path) -> None:
     render(board)
     assert [row["method"] for row in rows_of(board)] == ["pooled"]
     next(board.glob("pooled/seed47/logs/*/evaluate/run/config.yaml")).unlink()
-    with pytest.raises(UserError, match="has no judged run"):
+    with pytest.raises(UserError, match="contains no evaluated run"):
         render(board)
 
 

@@ -65,10 +65,10 @@ def test_from_an_empty_folder_to_scored_proteins_and_only_once(tmp_path: Path) -
     assert again.stdout == ""
     told = [line for line in again.stderr.splitlines() if "already" in line]
     assert [line[line.index(":") + 2 :] for line in told] == [
-        "2 of 5: the threshold is chosen already",
+        "2 of 5: the threshold has already been chosen",
         "3 of 5: training is complete already",
-        "4 of 5: the model is judged already",
-        "5 of 5: the example is scored already",
+        "4 of 5: the model has already been evaluated",
+        "5 of 5: the example has already been scored",
     ]
     # All that it left is where it was asked to be.
     assert sorted(path.name for path in folder.iterdir()) == ["functional", "kept", "mine", "pring"]

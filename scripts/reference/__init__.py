@@ -1,6 +1,6 @@
-"""The reference pages in docs/reference/, generated from the code: one module here for each.
+"""Generate the reference pages in docs/reference/ from the code, one module per kind of page.
 
-`python -m scripts.reference` writes them; a test checks that they are current.
+`python -m scripts.reference` writes the pages; a test checks that they are up to date.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The page of artifacts: the files that a run leaves, checked against the names in the code."""
+"""The reference page of the files that a run writes, checked against the names in the code."""
 
 from __future__ import annotations
 
@@ -77,10 +77,10 @@ FILE_NAME = re.compile(rf"[\w*][\w*.-]*\.({SUFFIXES})")
 
 
 def artifacts_page() -> str:
-    """Return the page of artifacts: one table for each directory.
+    """Return the page of artifacts, with one table for each directory.
 
     Raises:
-        ValueError: The code names a file that is not listed here, or the other way round.
+        ValueError: The code names a file that is not listed here, or does not name a listed file.
     """
     listed = [name for files in FOLDERS.values() for name in files]
     named = dict(_file_names())
@@ -103,7 +103,7 @@ def _in(name: str, patterns: Sequence[str]) -> bool:
 
 
 def _file_names() -> Iterator[tuple[str, bool]]:
-    """Yield the file names in the code, with `*` for what varies, and whether they are written."""
+    """Yield the file names in the code, with `*` for variable parts, and if files are written."""
     names = [
         (text, bool(WRITING.match(str(path.relative_to(ROOT)))))
         for path, tree in sources()

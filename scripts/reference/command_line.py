@@ -1,4 +1,4 @@
-"""The pages of the command line: the options of the scripts, and their exit codes."""
+"""The reference pages of the command line: the scripts' options and exit codes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ACCELERATE = (
 
 
 def command_line_page() -> str:
-    """Return the page of the scripts' options, each script with the text of its docstring."""
+    """Return the page of the scripts' options, with the docstring of each script."""
     parts = []
     for script in SCRIPTS:
         parser, story = load_script(script)
@@ -32,7 +32,7 @@ def exit_codes_page() -> str:
 
 
 def load_script(script: str) -> tuple[argparse.ArgumentParser, str]:
-    """Import a script by its path: by its name, `evaluate` could be the library."""
+    """Import a script by its path, because the name `evaluate` could mean the library."""
     spec = importlib.util.spec_from_file_location(f"relic_{script}", ROOT / f"{script}.py")
     if spec is None or spec.loader is None:
         raise ImportError(f"there is no {script}.py in {ROOT}")

@@ -29,7 +29,7 @@ BOUNDS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}"}
 
 
 def configuration_page() -> str:
-    """Return the page: one table for each section."""
+    """Return the page of configuration keys, with one table for each section."""
     described = _attribute_docstrings()
     parts = []
     for prefix, section in _sections(Config, ""):

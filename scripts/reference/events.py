@@ -1,4 +1,4 @@
-"""The page of log events: their names and fields from the calls that log them, with a meaning."""
+"""The reference page of log events, with their names, fields and meanings."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def events_page() -> str:
     """Return the page of events.
 
     Raises:
-        ValueError: An event has no meaning in `EVENTS`, or none of that name is logged.
+        ValueError: An event has no meaning in `EVENTS`, or an event of `EVENTS` is never logged.
     """
     found: dict[str, dict[str, None]] = {}
     for name, fields in logged_events():
@@ -108,7 +108,7 @@ def _is_text(arguments: list[ast.expr]) -> bool:
 
 
 def _fields(keyword: ast.keyword, function: ast.FunctionDef) -> list[str]:
-    """Return a keyword's name, or the keys of the dict that `**` passes, if it is written here."""
+    """Return a keyword's name, or the keys of a dict passed by `**`, if the code shows them."""
     if keyword.arg:
         return [keyword.arg]
     name = ast.unparse(keyword.value)

@@ -4,8 +4,8 @@
 #
 #   scripts/slurm/pipeline.sh configs/v3.yaml my_run --nodes=2 --gpus-per-node=4 --account=lab
 #
-# What follows the run id is handed to sbatch, for each stage. MODULES, PROCESSES, ACCELERATE and
-# SET are read from the environment, as v3.sbatch does. Prints each stage and its job.
+# Arguments after the run id are passed to sbatch for each stage. The environment variables MODULES,
+# PROCESSES, ACCELERATE and SET are those of v3.sbatch. Prints each stage and its job.
 set -euo pipefail
 
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; }
