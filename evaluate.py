@@ -156,7 +156,7 @@ USES = (
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Create the command-line parser."""
+    """Create the parser for the command line of evaluate.py."""
     parser = stage_parser("evaluate.py", "Evaluate predictions, or predict new pairs.", False)
     add_checkpoint(parser, "the model; by default finetune.py's newest, or else pretrain.py's")
     add_options(parser)
@@ -164,7 +164,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    """Parse the command line, and run the use that its options select."""
+    """Parse the command line, and run the function that its options select."""
     parser = build_parser()
     arguments = parser.parse_args()
     choose_use(parser, arguments, USES).run(arguments)

@@ -17,7 +17,7 @@ from common.config_file import load_config
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Create the command-line parser."""
+    """Create the parser for the command line of finetune.py."""
     parser = stage_parser("finetune.py", "Train a pretrained pair model further.")
     add_checkpoint(parser, "the model to start from; by default pretrain.py's newest")
     add_resume(parser)

@@ -18,7 +18,7 @@ from common.config_file import load_stages
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Create the command-line parser."""
+    """Create the parser for the command line of pretrain.py."""
     parser = stage_parser("pretrain.py", "Train a pair model from scratch.")
     add_resume(parser)
     return parser

@@ -51,7 +51,7 @@ class Panel(abc.ABC):
         """Return the plotted numbers as a table."""
 
     def beside(self, own: str, others: Mapping[str, Panel]) -> Panel:
-        """Return a panel that compares these predictions, labelled `own`, with others by name."""
+        """Return a panel that shows these predictions, labelled `own`, beside other predictions."""
         return self
 
 
@@ -211,7 +211,7 @@ class Chart:
     panels: Sequence[Panel]
 
     def beside(self, own: str, others: Mapping[str, Chart]) -> Chart:
-        """Return a chart that compares these predictions, labelled `own`, with others by name."""
+        """Return a chart that shows these predictions, labelled `own`, beside other predictions."""
         panels = [
             panel.beside(own, {name: chart.panels[number] for name, chart in others.items()})
             for number, panel in enumerate(self.panels)

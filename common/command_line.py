@@ -32,7 +32,7 @@ EXIT_CODES = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """Argument parser that reports a mistake in one sentence, without usage, on rank 0 only."""
+    """Argument parser that reports mistakes in one sentence, without usage text, on rank 0 only."""
 
     def error(self, message: str) -> NoReturn:
         """Report a mistake in the command line, and exit with the code of user errors."""
@@ -91,7 +91,7 @@ def add_checkpoint(parser: argparse.ArgumentParser, meaning: str) -> None:
 
 
 def given_path(text: str) -> str:
-    """Return the path of an option, but reject an empty path, such as an unset shell variable."""
+    """Return an option's path unchanged; reject an empty path, as from an unset shell variable."""
     if not text:
         raise argparse.ArgumentTypeError("it is empty; name a path or leave the option out")
     return text

@@ -42,7 +42,7 @@ TrackerName = Literal[
 
 
 class RunConfig(Section):
-    """The run: its seed, output directory, ids, starting checkpoint and trackers."""
+    """The settings of a run: seed, output directory, ids, checkpoint to start from, trackers."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 47
     """The seed of all random numbers: for weights, order of pairs, dropout, bootstrap samples."""
@@ -124,7 +124,7 @@ class ModelConfig(Section):
 
 
 class LoggingConfig(Section):
-    """Which validation metrics are reported, and how often a training step is logged."""
+    """The reported validation metrics, and how often a training step is logged."""
 
     validation_metrics: tuple[MetricName, ...] = ("auroc", "auprc")
     """The metrics that are computed after every epoch, in the order of the CSV's columns."""
@@ -182,7 +182,7 @@ class LossConfig(Section):
 
 
 class StrategyConfig(Section):
-    """Which parameters are trained from the start, and when the other parameters are unfrozen."""
+    """The parameters that are trained from the start, and when all others are unfrozen."""
 
     type: Literal["none", "staged_unfreeze"] = "none"
     """Whether all parameters are trained from the start, or some are unfrozen later."""
@@ -199,7 +199,7 @@ class StrategyConfig(Section):
 
 
 class TrainingConfig(Section):
-    """The training: epochs, batch size, optimizer, learning-rate schedule, loss and strategy."""
+    """The settings of training: epochs, batches, optimizer, learning rate, loss and strategy."""
 
     epochs: Count = 10
     """The number of passes over the training pairs."""
@@ -251,7 +251,7 @@ class DecisionThresholdConfig(Section):
 
 
 class PrefilterConfig(Section):
-    """The prefilter: a fast model that selects the pairs of own proteins that are scored."""
+    """The prefilter, a fast model that selects which pairs of the user's proteins are scored."""
 
     checkpoint: str | None = None
     """The fast model's directory; null scores all pairs."""
@@ -262,7 +262,7 @@ class PrefilterConfig(Section):
 
 
 class ScoringConfig(Section):
-    """How many pairs are scored at a time, and how much memory encoded proteins may use."""
+    """The number of pairs that are scored at a time, and the memory for encoded proteins."""
 
     tile_residues: Annotated[int, Field(ge=64)] | Literal["auto"] = "auto"
     """The maximum number of residues in the pairs that are scored at a time."""
@@ -281,7 +281,7 @@ class IntervalsConfig(Section):
 
 
 class EvaluateConfig(Section):
-    """The evaluation: its tasks, metrics and species, and the decision threshold."""
+    """The settings of an evaluation: tasks, metrics, species and decision threshold."""
 
     metrics: tuple[MetricName, ...] = METRIC_NAMES
     """The metrics to compute for labelled pairs; the CSV columns of other metrics stay empty."""

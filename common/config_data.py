@@ -117,7 +117,7 @@ class NegativesConfig(Section):
 
 
 class SamplingConfig(Section):
-    """How the pairs of a training step are chosen: in turn, or as the hardest of a pool (OHEM)."""
+    """The choice of a training step's pairs: the next pairs, or the hardest of a pool (OHEM)."""
 
     strategy: Literal["none", "ohem"] = "none"
     """Whether a step trains on the next pairs, or on the hardest pairs of a pool (OHEM)."""
@@ -137,7 +137,7 @@ class SamplingConfig(Section):
 
 
 class DataloaderConfig(Section):
-    """How batches of pairs are sampled and loaded."""
+    """The sampling and the loading of batches of pairs."""
 
     num_workers: Annotated[int, Field(ge=0)] = 0
     """The number of worker processes that load batches; 0 loads in the training process."""
@@ -194,7 +194,7 @@ class InteractionsConfig(Section):
 
 
 class ValidationConfig(Section):
-    """The pairs on which a stage validates: the benchmark's, or pairs of held-out proteins."""
+    """The validation pairs: the benchmark's pairs, or pairs of held-out proteins."""
 
     mode: Literal["benchmark", "protein_disjoint"] = "benchmark"
     """Whether to validate on the benchmark's pairs or on pairs of held-out proteins."""
@@ -219,7 +219,7 @@ class DataConfig(Section):
 
     @property
     def cut_length(self) -> int | None:
-        """The number of residues after which sequences are truncated; None if none is truncated."""
+        """The number of residues after which sequences are truncated; None if windows are used."""
         return self.max_sequence_length if self.embeddings.long == "truncate" else None
 
     @model_validator(mode="after")

@@ -74,7 +74,7 @@ def write_training_csv(path: str | Path, rows: Sequence[EpochRow], metrics: Sequ
 
 
 def epoch_cells(row: EpochRow, metrics: Sequence[str]) -> dict[str, float | None]:
-    """Return an epoch's results by their column names in `training_step.csv`."""
+    """Map the column names of `training_step.csv` to an epoch's results."""
     values = [row.val_metrics.get(name) for name in metrics]
     losses = (row.train_loss, row.val_loss)
     cells = (row.epoch, row.seconds, *losses, *values, row.learning_rate)
@@ -101,7 +101,7 @@ def read_training_csv(path: str | Path) -> tuple[list[EpochRow], list[str]]:
 def write_validation_csv(
     path: str | Path, rows: Sequence[EpochRow], metrics: Sequence[str]
 ) -> None:
-    """Write one row per epoch and set of validation pairs to `validation.csv`, if sets exist.
+    """Write one row per epoch and set of validation pairs to `validation.csv`, if there are sets.
 
     Args:
         path: The file.

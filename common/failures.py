@@ -15,12 +15,12 @@ _LOST_WORKER = re.compile(
 
 
 def explain_failure(error: BaseException) -> UserError | RankLostError | None:
-    """Convert the error of a lost data loader worker or rank; return None for other errors."""
+    """Convert an error caused by a lost rank or data loader worker; None for other errors."""
     return explain_lost_worker(error) or explain_lost_rank(error)
 
 
 def explain_lost_worker(error: BaseException) -> UserError | None:
-    """Convert the error of a dead data loader worker to a `UserError`; None for other errors."""
+    """Convert an error caused by a dead data loader worker; return None for other errors."""
     found = _LOST_WORKER.search(str(error)) if isinstance(error, RuntimeError) else None
     if found is None:
         return None

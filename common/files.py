@@ -201,7 +201,7 @@ def _rename_or_restore(temporary: Path, final: Path, aside: Path) -> None:
 def explain_disk_errors(
     path: str | Path, needed: int | None = None, remedy: str = "choose another directory"
 ) -> Iterator[None]:
-    """Turn an operating system's error while writing `path` into a `UserError`.
+    """Convert an operating system's error while writing `path` to a `UserError`.
 
     Args:
         path: The file or directory that is being written.

@@ -96,7 +96,7 @@ def computing_dtype(accelerator: Accelerator) -> torch.dtype:
 
 
 class Agreement:
-    """Checks over the host network, without using the GPUs, if a condition holds on any process."""
+    """Checks whether a condition holds on any process, over the host network and not the GPUs."""
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._together = accelerator.num_processes > 1

@@ -92,7 +92,7 @@ def _end(places: Mapping[str, str | None], steps: Mapping[str, str]) -> None:
 
 
 def _name_files(folder: Path, *patterns: str) -> str | None:
-    """List the matching files of a folder, the first with its path; None if no file matches."""
+    """Return the first matching file's path and the other files' names; None without a match."""
     found = dict.fromkeys(path for pattern in patterns for path in sorted(folder.glob(pattern)))
     if not found:
         return None
@@ -107,7 +107,7 @@ def _of_one_stage(override: str) -> bool:
 
 
 def name_command(launcher: Sequence[str], script: str, options: Sequence[str]) -> str:
-    """Return the shell command that runs a script beside the running script, with quoted words."""
+    """Return the shell command that runs another entry script with these options."""
     return shlex.join([*launcher, str(Path(sys.argv[0]).parent / script), *options])
 
 

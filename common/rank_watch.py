@@ -89,7 +89,7 @@ class RankWatch:
             threading.Thread(target=work, name="rank watch", daemon=True).start()
 
     def forgive(self) -> None:
-        """Count the time without a heartbeat of every rank from now on."""
+        """Restart the measurement of the time since every rank's last heartbeat."""
         now = self.clock()
         self.answered = now
         self.seen = {rank: now for rank in range(self.ranks) if rank != self.rank}

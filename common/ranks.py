@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class OneProcess:
-    """A replacement for the accelerator in work on one process, which does not import torch."""
+    """A minimal accelerator for work on one process that does not need torch."""
 
     device: Any = "cpu"
     mixed_precision: str = "no"

@@ -78,7 +78,7 @@ class Run:
         return replace(self, config=self.config.model_copy(update={"run": named}))
 
     def begin(self, resolved: Config | None = None) -> None:
-        """Save the resolved configuration, whose file marks that the run exists."""
+        """Save the resolved configuration; from then on, the run counts as existing."""
         if self.accelerator.is_main_process:
             write_atomically(self.log_dir / CONFIG_FILE, (resolved or self.config).to_yaml())
 
@@ -106,7 +106,7 @@ def _format_value(value: object) -> str:
 def open_run(
     stage: Stage, config: Config, accelerator: Accelerator | OneProcess, resume: bool = False
 ) -> Iterator[Run]:
-    """Open a run's directories and log for this block; log the error if the block fails.
+    """Open a run's directories and log for a block, and log an error that ends the block.
 
     Raises:
         UserError: The configured run exists already or is in use by another process, or there is
@@ -205,7 +205,7 @@ def _newest_run(logs: Path) -> str:
 
 
 def _take_timestamp(logs: Path) -> str:
-    """Create a directory named by the time, or by the time and a number if that name is taken."""
+    """Create a directory named by the current time, with a number added if the name is taken."""
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     for name in (stamp, *(f"{stamp}-{n}" for n in range(2, 10_000))):
         with contextlib.suppress(FileExistsError):

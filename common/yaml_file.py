@@ -1,4 +1,4 @@
-"""Read YAML files with the line of each key, and reject YAML that no configuration needs.
+"""Read YAML files with the line of each key; reject features that no configuration needs.
 
 YAML is a large language. This module rejects tags that build objects, keys that are duplicates or
 not strings, and aliases that expand a few lines to gigabytes. A small subclass of PyYAML's loader
@@ -29,7 +29,7 @@ _TEXT_KEYS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
 
 
 class NotYamlError(ValueError):
-    """Raised when a text is not valid YAML, or uses YAML that this program does not accept.
+    """Raised when a text is not valid YAML, or uses features that this program does not accept.
 
     Attributes:
         line: The line of the problem, counted from 1; None if it is not known.
@@ -86,7 +86,7 @@ def parse_yaml(text: str) -> tuple[Any, Lines]:
     """Parse a YAML text; return its content and the line of each key path.
 
     Raises:
-        NotYamlError: The text is not valid YAML, or uses YAML that no configuration needs.
+        NotYamlError: The text is not valid YAML, or uses features that no configuration needs.
     """
     try:
         loader = _Loader(text)
@@ -106,7 +106,7 @@ def parse_yaml(text: str) -> tuple[Any, Lines]:
 
 
 def _inspect(root: yaml.Node) -> Lines:
-    """Find the line of each key path; reject invalid keys and aliases that expand to too much.
+    """Find the line of each key path; reject invalid keys and aliases of too many values.
 
     Aliases may contain themselves, so they are checked before any value is built.
     """

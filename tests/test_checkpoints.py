@@ -246,7 +246,7 @@ def test_a_damaged_checkpoint_is_refused_in_one_sentence(run: Run, case: str) ->
 def test_a_checkpoint_of_another_model_is_refused(run: Run) -> None:
     path = save_model(run, model_of(run.config), DECISION)
     with pytest.raises(
-        UserError, match=r"is of the model 'v3', but model_config.model is 'pooled'"
+        UserError, match=r"contains the model 'v3', but model_config.model is 'pooled'"
     ):
         load_checkpoint(path, "pooled")
 

@@ -324,7 +324,7 @@ def test_scores_that_are_not_finite_are_refused(
         return np.array([np.nan, 0.5], dtype=np.float32)
 
     monkeypatch.setattr("common.inference.predictor.score_pairs", overflow)
-    with pytest.raises(UserError, match="gives 1 of 2 pairs scores that are not finite"):
+    with pytest.raises(UserError, match="scores of 1 of 2 pairs are not finite"):
         score_own(project, best, tmp_path / "mine.txt", tmp_path / "out.tsv")
     assert not (tmp_path / "out.tsv").exists()
 

@@ -276,7 +276,7 @@ def test_a_run_id_is_not_used_twice_but_a_failed_start_does_not_use_it(
 
 def test_a_checkpoint_of_another_model_is_refused(pretrained: tuple[TinyProject, Path]) -> None:
     project, best = pretrained
-    with pytest.raises(UserError, match=r"is of the model 'v3'.*is 'pooled'"):
+    with pytest.raises(UserError, match=r"contains the model 'v3'.*is 'pooled'"):
         call_main(
             project, "evaluate.py", "--checkpoint", str(best), "--set", "model_config.model=pooled"
         )

@@ -182,7 +182,7 @@ def test_a_damaged_state_is_refused(run: Run, case: str) -> None:
     trained.train(1)
     save_state(trained.run, {"epoch": 2})
     damage(run.model_dir / LAST_STATE)
-    with pytest.raises(UserError, match=message + r".*restore it, or start a new run"):
+    with pytest.raises(UserError, match=message + r".*restore the saved state, or start"):
         load_state(trained.run)
 
 

@@ -156,7 +156,7 @@ def measure_calibration(
 
 
 def expected_calibration_error(probabilities: Values, labels: Values, weights: Values) -> float:
-    """Average |mean probability - fraction of positives| over bins of equal weight.
+    """Compute the expected calibration error over bins of equal weight.
 
     Σ_b |Σ w (y - p)| / Σ w over the pairs of each of `BINS` bins (Naeini et al. 2015). Guo et al.
     (2017) cut the probabilities into bins of equal width; bins of equal weight are never

@@ -1,4 +1,4 @@
-"""Prefilter the pairs of a grid by a fast model, so that the model scores only the best pairs.
+"""Prefilter the pairs of a grid with a fast model, so that only the best pairs are scored.
 
 All pairs pass through the fast model as a stream, so memory grows only with the number of kept
 pairs. Both models score a random sample of all pairs, which shows how many of the model's own best
@@ -73,7 +73,7 @@ class Shortlist:
     recalls: tuple[Recall, ...] = ()
 
     def measure(self, logits: Scores) -> Shortlist:
-        """Return a copy with the prefilter's recalls, computed from the model's logits.
+        """Return a copy of the shortlist with the recalls, computed from the model's logits.
 
         Args:
             logits: (M,) the model's logits of the sample.
@@ -147,7 +147,7 @@ def choose_pairs(
 
 
 def _draw(total: int, count: int, seed: int) -> HostInts:
-    """Draw `count` distinct indices below `total` in ascending order, or return all of them."""
+    """Draw `count` distinct indices below `total`, ascending, or return all if there are fewer."""
     if count >= total:
         return np.arange(total)
     return np.sort(np.random.default_rng(seed).choice(total, count, replace=False, shuffle=False))

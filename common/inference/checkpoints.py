@@ -140,7 +140,7 @@ def weight_bytes(model: torch.nn.Module) -> int:
 
 @contextlib.contextmanager
 def explain_library_errors(path: Path, needed: int) -> Iterator[None]:
-    """Convert errors of writing to `UserError`, also those that libraries raise on a full disk."""
+    """Convert write errors, including libraries' errors on a full disk, to a `UserError`."""
     try:
         with explain_disk_errors(path, needed):
             yield
@@ -178,7 +178,7 @@ def load_checkpoint(path: Path, expected_model: str | None = None) -> Checkpoint
     name = config.model.model
     if expected_model is not None and name != expected_model:
         raise UserError(
-            f"the checkpoint {path} is of the model '{excerpt(name)}', but model_config.model is"
+            f"the checkpoint {path} contains the model '{excerpt(name)}', but model_config.model is"
             f" '{expected_model}'; give a checkpoint of '{expected_model}' or change the config"
         )
     decision = _read_decision(path)
@@ -238,7 +238,7 @@ def _check_is_of(model: type[PairModel], found: object, path: Path) -> None:
 
 
 def checksums_of(path: Path) -> dict[str, str]:
-    """Compute the checksums of a model directory's files, so that a change can be noticed."""
+    """Compute the checksums of a model directory's files, so that a change can be detected."""
     return {name: hash_file(path / name) for name in SEALED_FILES if (path / name).is_file()}
 
 

@@ -124,8 +124,8 @@ def continue_model(checkpoint: Checkpoint, config: Config) -> PairModel:
         if trained.get(key) != value and key not in MAY_CHANGE:
             raise UserError(
                 f"model_config.{key} is {value}, but {checkpoint.path} was trained with"
-                f" {trained.get(key)}, and its weights fit no other value; set the value of the"
-                " training"
+                f" {trained.get(key)}, and its weights fit no other value; set model_config.{key}"
+                f" to {trained.get(key)}"
             )
     model = build_model(config.model, checkpoint.model.config.input_dim)
     model.load_state_dict(checkpoint.model.state_dict())

@@ -49,7 +49,7 @@ class ScoredPairs(NamedTuple):
 
 
 def score_grid(job: ScoringJob, grid: PairGrid, journal: ScoreJournal) -> Iterator[ScoredPairs]:
-    """Score all pairs of a grid; every process must iterate, but only the main one gets scores.
+    """Score all pairs of a grid; every process must iterate, only the main process gets scores.
 
     Args:
         job: The model and the embeddings of the proteins, by number.

@@ -58,7 +58,7 @@ def leave_to_prefilter(overrides: Sequence[str]) -> list[str]:
 
 
 def _find_above(model_name: str, checkpoint: Path) -> Path | None:
-    """Find the nearest directory above the checkpoint from which the language model is found."""
+    """Find the nearest directory above the checkpoint in which the language model exists."""
     if Path(model_name).expanduser().is_dir():
         return None
     above = checkpoint.resolve().parents

@@ -1,4 +1,4 @@
-"""Compute metrics of pair predictions, both of the ranking by scores and of the calls.
+"""Compute metrics of pair predictions, for the ranking by score and for the calls.
 
 A pair is called an interaction if its probability is at least the threshold, both as float64
 (`call_pairs`). A metric that the pairs leave undefined is None, is written as an empty cell, and is
@@ -50,7 +50,7 @@ def pair_metrics(
     *,
     warn: bool = True,
 ) -> Metrics:
-    """Compute the metrics of scored pairs; warn about those that are undefined.
+    """Compute the metrics of scored pairs, and warn about undefined metrics.
 
     Args:
         probabilities: (N,) scores of the pairs; auroc and auprc take any finite score.

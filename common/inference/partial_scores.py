@@ -29,7 +29,7 @@ ABANDONED_AFTER = 7 * 24 * 3600.0  # seconds
 
 @dataclass
 class PartialScores:
-    """The saved scores of a scoring: one file per process, with NaN for unknown logits.
+    """The saved logits of a scoring: one file per process, with NaN for unknown logits.
 
     Attributes:
         folder: The files' directory, which may also contain files of other scorings.

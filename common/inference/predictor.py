@@ -245,7 +245,7 @@ class Predictor:
     def shortlist(
         self, proteins: Embedded, grid: PairGrid, folder: Path | None = None
     ) -> Shortlist | None:
-        """Choose pairs by the prefilter, and log its recall; return None without a prefilter.
+        """Choose pairs with the prefilter, and log its recall; return None without a prefilter.
 
         Args:
             proteins: The proteins that the grid's numbers stand for.

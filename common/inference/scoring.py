@@ -41,7 +41,7 @@ def score_pairs(
     describe: str = "scoring",
     partial: PartialScores | None = None,
 ) -> Scores:
-    """Compute the logits (N,) of all pairs of `data`, in their order; all processes return all.
+    """Compute the logits (N,) of all pairs of `data`, in the same order, on every process.
 
     Args:
         model: The unwrapped model; it is put into eval mode meanwhile.
@@ -69,7 +69,7 @@ def score_pairs(
 
 
 def probabilities(logits: Scores) -> NDArray[np.float64]:
-    """Convert logits to probabilities in float64, because in float32 the highest would be equal.
+    """Convert logits to float64 probabilities; in float32 the highest probabilities would be equal.
 
     Raises:
         UserError: A logit is not finite.
@@ -88,7 +88,7 @@ def check_finite(logits: Scores) -> None:
     unusable = int(np.count_nonzero(~np.isfinite(logits)))
     if unusable:
         raise UserError(
-            f"the model gives {unusable} of {len(logits)} pairs scores that are not finite; launch"
+            f"the model's scores of {unusable} of {len(logits)} pairs are not finite; launch"
             " without fp16 and with evaluate.scoring.state_dtype: auto, or train the model again"
         )
 
@@ -164,7 +164,7 @@ class ScoreSheet:
         return [i for i, piece in enumerate(self.tiles.slices) if unknown[piece].any()]
 
     def enter(self, tile: int, logits: Tensor) -> None:
-        """Add the logits of a tile; save the new logits if they were last saved a minute ago."""
+        """Add the logits of a tile, and save the new logits once a minute."""
         self.added[self.tiles.slices[tile]] = logits
         self.unsaved.append(tile)
         if self.partial is not None and time.monotonic() - self.saved_at > SAVE_EVERY:

@@ -66,7 +66,7 @@ class ScoringJob:
 
     @property
     def state_bytes(self) -> float:
-        """The bytes for states: half of the memory for scoring; tiles use the other half."""
+        """The memory for states in bytes: half of the scoring memory; tiles use the other half."""
         if self.settings.memory_gib != "auto":
             return self.settings.memory_gib * GIB / 2
         device = self.accelerator.device

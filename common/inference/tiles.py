@@ -85,7 +85,7 @@ def plan_tiles(pairs: HostInts, lengths: HostInts, tile_residues: int) -> Tiles:
 
 
 def _stripe_height(sizes: HostInts, tile_residues: int) -> int:
-    """Choose the number of longer partners per stripe that makes tiles of a full set square."""
+    """Choose the height of a stripe that makes tiles square if all pairs of a set are scored."""
     pairs = tile_residues * len(sizes) / max(int(sizes.sum()), 1)
     return max(1, round(math.sqrt(pairs)))
 

@@ -83,7 +83,7 @@ class PairOutput(ModelOutput):
 
 
 class PairModel(PreTrainedModel):
-    """Base class of all pair models, which standardises inputs and composes the two steps."""
+    """Base class of all pair models, which standardises inputs and combines both steps."""
 
     config_class = PairModelConfig
     base_model_prefix = ""
@@ -171,7 +171,7 @@ class PairModel(PreTrainedModel):
         raise NotImplementedError
 
     def state_lengths(self, lengths: Numbers) -> Numbers:
-        """Return the number of states that `encode` returns for each of these lengths."""
+        """Return the number of states that `encode` returns for proteins of these lengths."""
         return lengths.clip(1, 1) if self.pools_residues else lengths
 
     def forward(

@@ -1,4 +1,4 @@
-"""The model factorised: each protein has two vectors and a bias, and products score a pair.
+"""The model factorised, which computes a pair's logit from two vectors and a bias per protein.
 
 With the vectors p, q (width d) and the bias b of each protein, the logit of a pair is
 

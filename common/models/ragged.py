@@ -43,7 +43,7 @@ class Layout:
 
     @cached_property
     def offsets(self) -> Tensor:
-        """(N + 1,) int32: the first row of each sequence, and the end of the last."""
+        """(N + 1,) int32: the first row of each sequence, and the end of the last sequence."""
         return to_device(np.cumsum((0, *self.lengths), dtype=np.int32), self.device)
 
     @cached_property

@@ -118,7 +118,7 @@ class Attention(nn.Module):
         return output
 
     def read(self, states: Tensor, contexts: Ragged) -> Tensor:
-        """Let each of B single queries (B, d) attend to one of B sequences of rows (R, d)."""
+        """Let query i of B queries (B, d) attend to sequence i of B sequences of rows (R, d)."""
         query = self.query(states).unflatten(1, (self.heads, -1))
         if takes_all_lengths_at_once(query):
             return self._read_projected(query, contexts)
@@ -132,7 +132,7 @@ class Attention(nn.Module):
         return attend(queries, layout, Links.to_itself(count)).flatten(1)
 
     def _read_absorbed(self, query: Tensor, contexts: Ragged) -> Tensor:
-        """Compute `read` by projecting the query instead of the rows, which takes less work.
+        """Compute the result of `read` by projecting the query instead of the rows, with less work.
 
         q · (W x + b) = (Wᵀ q) · x + q · b, and the last term is the same for every row, so softmax
         cancels it; a weighted mean of W x + b is W times the weighted mean of x, plus b.
@@ -164,7 +164,7 @@ class FeedForward(nn.Sequential):
 
 
 class EncoderLayer(nn.Module):
-    """A pre-norm encoder layer in which a protein skips each branch at the rate `drop_rate`."""
+    """A pre-norm encoder layer whose branches proteins skip with the probability `drop_rate`."""
 
     def __init__(self, config: V3Config, drop_rate: float) -> None:
         super().__init__()
@@ -338,7 +338,7 @@ class V3Model(PairModel):
         return logits
 
     def _drop_tokens(self, states: Tensor) -> Tensor:
-        """Zero whole residues at random, so that the model relies on no single one."""
+        """Zero whole residues at random, so that the model does not rely on single residues."""
         rate = self.config.token_dropout
         if not self.training or rate == 0.0:
             return states

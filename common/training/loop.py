@@ -233,7 +233,7 @@ class FiniteCheck:
             self._refuse(rounds)
 
     def _judge(self, norm: Tensor, rounds: list[Round]) -> Tensor:
-        """Return whether the update is not finite, as a device boolean, equal on all ranks."""
+        """Return whether an update is not finite, as a device boolean, equal on all ranks."""
         if not self._scales:
             return ~torch.isfinite(norm)
         # Scaled gradients overflow at times, and the scaler skips the step; a loss must be finite.
@@ -246,7 +246,7 @@ class FiniteCheck:
         return str(self.accelerator.mixed_precision) == "fp16"
 
     def _send(self, wrong: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
-        """Send the result of a check to the optimizer, and to the host with an event of arrival."""
+        """Send a check's result to the optimizer and the host; return it with its arrival event."""
         if self.deferred and not self._scales:
             # How gradient scalers make fused optimizers skip a step.
             self.optimizer.found_inf = wrong.float()  # type: ignore[attr-defined]

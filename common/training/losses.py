@@ -38,7 +38,7 @@ class PairLoss:
 
 
 def share_of_global_mean(losses: Tensor, batch: PairBatch, accelerator: Accelerator) -> Tensor:
-    """Scale this rank's loss so that the ranks' gradients average to that of the global mean.
+    """Scale this rank's loss so that averaged gradients belong to the mean over all ranks' pairs.
 
     DDP averages gradients over processes. Multiplied by the number of processes and divided by the
     number of pairs on all of them, the local sums average to the mean over all pairs of the round,

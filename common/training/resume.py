@@ -210,7 +210,8 @@ def _read_progress(directory: Path) -> dict[str, Any]:
 
 def _damaged(path: Path, how: str) -> UserError:
     return UserError(
-        f"{path} {how}, so the run cannot be resumed exactly; restore it, or start a new run"
+        f"{path} {how}, so the run cannot be resumed exactly; restore the saved state, or start a"
+        " new run"
     )
 
 

@@ -169,7 +169,7 @@ class Session:
         return batch if self.teacher is None else self.teacher.teach(batch, epoch)
 
     def record(self, row: EpochRow) -> bool:
-        """Record and log an epoch; return whether it is the best so far."""
+        """Record and log an epoch; return whether the epoch is the best so far."""
         logged = self.run.config.training.logging.validation_metrics
         improved = self.progress.note_epoch(row, self.run.config.training.monitor_metric)
         others = [each for each in row.sets if each["set"] == BENCHMARK]
@@ -328,9 +328,9 @@ def open_progress(run: Run, scheduler: LRScheduler, data: str) -> Progress:
     if progress.data != data:
         raise UserError(
             f"cannot resume {run.log_dir}: the pairs, the proteins, the language model or the"
-            " teacher have changed since the run was started; set"
+            " teacher have changed since the run was started; restore"
             " data_config.benchmark.root_dir, data_config.embeddings.model_name and"
-            " training_config.loss.teacher as they were, or start a new run"
+            " training_config.loss.teacher, or start a new run"
         )
     scheduler.load_state_dict(progress.scheduler)
     return progress

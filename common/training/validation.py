@@ -39,7 +39,7 @@ class Measured:
 
     @classmethod
     def mean(cls, sets: Sequence[Measured]) -> Measured:
-        """Average over sets with equal weights, each metric over the sets that define it."""
+        """Average over equally weighted sets; average each metric over the sets that define it."""
         found = {name: [each.metrics[name] for each in sets] for name in sets[0].metrics}
         defined = {name: [v for v in values if v is not None] for name, values in found.items()}
         metrics = {name: float(np.mean(v)) if v else None for name, v in defined.items()}
@@ -125,9 +125,9 @@ class Validator:
         logits = score_pairs(model, data, scoring, self.accelerator, "validation")
         if not np.isfinite(logits).all():
             raise UserError(
-                f"after epoch {epoch} the model gives validation pairs scores that are not finite:"
-                " training has diverged; lower training_config.optimizer.lr or the scheduler's"
-                " max_lr, or launch without fp16"
+                f"training has diverged: after epoch {epoch} the scores of validation pairs are not"
+                " finite; lower training_config.optimizer.lr or training_config.scheduler.max_lr,"
+                " or launch without fp16"
             )
         return logits
 

@@ -1,4 +1,4 @@
-"""Choose decision thresholds, the lowest probability at which a pair is called an interaction.
+"""Choose the decision threshold, the lowest probability of a pair that is called an interaction.
 
 A threshold mode is a `ThresholdMode` in `common.registry.THRESHOLD_MODES`, each in a separate file
 of this folder. Training applies the configured mode after every epoch and stores the threshold and

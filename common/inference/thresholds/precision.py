@@ -19,7 +19,7 @@ from common.inference.thresholds.levels import Levels
 def precision_at(
     levels: Levels, truth: NDArray[np.bool_], prevalence: float
 ) -> NDArray[np.float64]:
-    """Compute the precision (L,) at a prevalence if the pairs down to each level are called."""
+    """Compute the precision (L,) at a prevalence when pairs down to each level are called."""
     hits, false = (levels.add_up(chosen) / np.count_nonzero(chosen) for chosen in (truth, ~truth))
     precision: NDArray[np.float64] = (
         prevalence * hits / (prevalence * hits + (1 - prevalence) * false)
