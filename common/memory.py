@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from common.errors import UserError
 
-# PyTorch has no error class of its own for a host that runs out of memory.
+# PyTorch raises a plain RuntimeError if the host runs out of memory.
 _HOST_IS_FULL = "can't allocate memory"
 
 RETURN_EVERY = 10.0  # seconds

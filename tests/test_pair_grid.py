@@ -226,5 +226,5 @@ def test_a_wish_that_makes_no_sense_is_refused(limits: dict[str, float], message
 def test_a_model_that_overflows_is_refused() -> None:
     job = job_of("pooled")
     next(job.model.parameters()).data.fill_(float("nan"))
-    with pytest.raises(UserError, match="scores of .* pairs are not finite"):
+    with pytest.raises(UserError, match=r"scores of .* pairs are not finite"):
         list(score_grid(job, PairGrid.all_against_all(24), ScoreJournal()))

@@ -84,7 +84,7 @@ class Teacher:
         return replace(batch, labels=(1 - weight) * batch.labels + weight * taught)
 
     def _probabilities(self, epoch: int) -> NDArray[np.float32]:
-        """Return the teacher's probabilities (N,) of an epoch's pairs, recomputed if they change."""
+        """Return the teacher's probabilities (N,) of an epoch's pairs, recomputed for new pairs."""
         if self.planner.resampling is None:
             epoch = 0
         if epoch != self._epoch:
