@@ -45,7 +45,7 @@ class Sizes:
 
     input_dim: int = 1280  # ESM-2 650M
     matrix: int = 8192  # edge of the matrices whose product measures the peak
-    proteins: int = 200  # in training, and in the first scoring, which tells how many fit the time
+    proteins: int = 200  # in training, and in the first scoring, whose speed sets the next number
     steps: int = 40  # in one timing
     seconds: float = 65.0  # of scoring
     network: int = 2018  # proteins of the human BFS test network

@@ -65,7 +65,7 @@ def plan_tiles(pairs: HostInts, lengths: HostInts, tile_residues: int) -> Tiles:
     Args:
         pairs: (N, 2) protein numbers; pairs may repeat, in either order.
         lengths: (P,) rows of each protein.
-        tile_residues: The size of a tile; a longer pair is a tile of its own.
+        tile_residues: The size of a tile; a longer pair is a separate tile.
     """
     by_length = np.argsort(-lengths, kind="stable")
     rank = np.empty_like(by_length)

@@ -46,7 +46,7 @@ class Miner:
 
         Args:
             model: The unwrapped model.
-            pool: This rank's share of the pool.
+            pool: This rank's part of the pool.
             table: All pairs of the epoch, to look up the proteins of pairs on other ranks.
         """
         rows, losses = self._gather_losses(pool, self._score(model, pool))

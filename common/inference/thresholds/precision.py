@@ -53,5 +53,5 @@ MODE = ThresholdMode(
     needs_validation=True,
     needs_both_classes=True,
     needs_network=True,
-    meaning="so that a given share of the called pairs should interact",
+    meaning="chosen so that a given fraction of the called pairs should interact",
 )
