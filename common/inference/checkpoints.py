@@ -151,7 +151,7 @@ def explain_library_errors(path: Path, needed: int) -> Iterator[None]:
             raise
         free = shutil.disk_usage(path.parent).free
         raise UserError(
-            f"cannot write {path}{size_note(needed)} with {free} bytes free there: {reason};"
+            f"cannot write {path}{size_note(needed)}: {reason} ({free} bytes are free there);"
             " make room, or choose another directory with run_config.output_dir",
             own=True,
         ) from None

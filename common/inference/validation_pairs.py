@@ -1,4 +1,4 @@
-"""The pairs on which a threshold and a calibration are chosen, in training and after it."""
+"""The pairs on which a model is validated, in training and evaluation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from common.inference.thresholds import Evidence, assume_prevalence, draw_sample
 
 @dataclass(frozen=True)
 class ValidationPairs:
-    """The pairs that a model is validated on.
+    """The pairs on which a model is validated, and further data for choosing the threshold.
 
     Attributes:
         monitored: The pairs on which the best epoch and the threshold are chosen.
@@ -35,7 +35,7 @@ class ValidationPairs:
 
     @classmethod
     def of(cls, splits: Splits, config: Config) -> Self:
-        """Select the pairs of held-out proteins, or the benchmark's if no protein is held out."""
+        """Select the pairs of held-out proteins, or the benchmark's pairs if none is held out."""
         monitored, held_out = splits.monitored, splits.held_out
         return cls(
             monitored,
@@ -46,7 +46,7 @@ class ValidationPairs:
         )
 
     def evidence(self, logits: Scores, score: Callable[[PairData], Scores]) -> Evidence:
-        """Return what a threshold mode and a calibration need to know.
+        """Return the scored pairs from which a threshold and a calibration are chosen.
 
         Args:
             logits: (N,) the model's logits of the monitored pairs.
