@@ -50,8 +50,8 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
     accelerator = start_accelerator(config)
     with open_run("evaluate", config, accelerator) as run:
         run, checkpoint = model.open_model(run, arguments.checkpoint)
-        audit_benchmark(run, fetched=("test",), trained_on=checkpoint.training_pairs)
-        side = open_test_side(config, accelerator)
+        audit_benchmark(run, fetched=("test",), trained_on=checkpoint.trained_on)
+        side = open_test_side(config, accelerator, checkpoint.trained_on)
         data = model.embed_needed_pairs(run, side, checkpoint)
         decider = model.decide(run, checkpoint)
         with (

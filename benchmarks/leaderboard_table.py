@@ -18,9 +18,9 @@ from typing import Any
 from common.config import Config
 from common.config_data import STRATEGIES
 from common.config_file import read_resolved_config
+from common.console import UNDEFINED
 from common.csv_log import write_records
 from common.errors import UserError
-from common.evaluation.results import UNDEFINED
 from common.files import write_atomically
 
 Values = dict[str, float]

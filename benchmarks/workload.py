@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.operations import Shape
+from common.console import align
 from common.data.batches import PairData
 from common.files import write_atomically
 from common.models.v3 import V3Config, V3Model
@@ -141,10 +142,7 @@ def machine() -> dict[str, Any]:
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print rows of the same keys as a table."""
     lines = [list(rows[0]), *([show(value) for value in row.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
-    print(flush=True)
+    print(align(lines), end="\n\n", flush=True)
 
 
 def show(value: Any) -> str:

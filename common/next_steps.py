@@ -14,7 +14,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from common.run import LOG_FILE, Run, show
+from common.console import list_places, show
+from common.run import LOG_FILE, Run
 
 # Keys that concern only one stage, which are left out of the commands for other stages.
 OF_ONE_STAGE = (
@@ -85,10 +86,8 @@ def end_judging(run: Run, model: Path | None = None) -> None:
 
 
 def _end(places: Mapping[str, str | None], steps: Mapping[str, str]) -> None:
-    shown = [f"{name:<11}  {place}" for name, place in places.items() if place is not None]
-    for purpose, command in steps.items():
-        shown += [f"{purpose}:", f"  {command}"]
-    show("\n".join(["", *shown]))
+    commands = [f"{purpose}:\n  {command}" for purpose, command in steps.items()]
+    show("\n".join(["", list_places(places), *commands]))
 
 
 def _name_files(folder: Path, *patterns: str) -> str | None:

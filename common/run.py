@@ -21,7 +21,6 @@ import logging
 import os
 import platform
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +29,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from common.config import Config, Stage
+from common.console import show
 from common.errors import UserError
 from common.failures import explain_failure
 from common.files import explain_disk_errors, write_atomically
@@ -81,12 +81,6 @@ class Run:
         """Save the resolved configuration; from then on, the run counts as existing."""
         if self.accelerator.is_main_process:
             write_atomically(self.log_dir / CONFIG_FILE, (resolved or self.config).to_yaml())
-
-
-def show(text: str) -> None:
-    """Write text such as a table to stderr without breaking a progress bar."""
-    with tqdm.external_write_mode(file=sys.stderr):
-        sys.stderr.write(f"{text}\n")
 
 
 def format_event(name: str, **fields: object) -> str:
@@ -180,28 +174,34 @@ def _lock(run: Run, held: contextlib.ExitStack) -> None:
         if error.errno in (errno.EACCES, errno.EAGAIN):
             raise UserError(
                 f"the run {run.log_dir} is in use by another process; wait until it ends, or choose"
-                f" another run_config.{_id_key(run.stage)}"
+                f" another run_config.{id_key(run.stage)}"
             ) from None
     taken = [path for path in (run.log_dir / CONFIG_FILE, run.model_dir) if path.exists()]
     if taken and not run.resuming:
         refused = UserError(
             f"the run {run.run_id} exists already ({taken[0]}); choose another"
-            f" run_config.{_id_key(run.stage)}"
+            f" run_config.{id_key(run.stage)}"
             + ("" if run.stage == "evaluate" else ", or resume it with --resume")
         )
         _discard_stub(run, refused)
         raise refused
 
 
-def _id_key(stage: Stage) -> str:
+def id_key(stage: Stage) -> str:
+    """Return the key of `run_config` that names a run of this stage."""
     return "eval_run_id" if stage == "evaluate" else f"{stage}_run_id"
 
 
 def _newest_run(logs: Path) -> str:
-    begun = sorted(logs.glob(f"*/{CONFIG_FILE}"), key=lambda path: path.stat().st_mtime_ns)
+    begun = begun_runs(logs)
     if not begun:
         raise UserError(f"there is no run to resume under {logs}; start one without --resume")
     return begun[-1].parent.name
+
+
+def begun_runs(logs: Path) -> list[Path]:
+    """Return the saved configurations of the runs in a stage's folder, the newest last."""
+    return sorted(logs.glob(f"*/{CONFIG_FILE}"), key=lambda path: path.stat().st_mtime_ns)
 
 
 def _take_timestamp(logs: Path) -> str:
@@ -314,6 +314,8 @@ def _discard_stub(run: Run, error: BaseException) -> None:
             for pattern in ("log*.log", "audit.json"):
                 for path in run.log_dir.glob(pattern):
                     path.unlink()
+            if log:
+                show(f"No work had begun: the files of this start in {run.log_dir} were deleted.")
 
 
 def _remove_if_empty(directory: Path) -> None:

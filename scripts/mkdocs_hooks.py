@@ -1,7 +1,11 @@
-"""Hook of MkDocs that orders the pages of docs/; pages that are not listed here come last."""
+"""Hooks of MkDocs that order the pages of docs/ and show where the built site is.
+
+Pages that are not listed here come last.
+"""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -50,3 +54,12 @@ def on_config(config: Any) -> Any:
         navigation.append({title: pages})
     config["nav"] = [*navigation, *([{"More": sorted(rest)}] if rest else [])]
     return config
+
+
+def on_post_build(config: Any) -> None:
+    """Say how to open the site; `mkdocs serve`, which sets an address, says that itself."""
+    if not config["site_url"]:
+        index = Path(config["site_dir"], "index.html")
+        logging.getLogger("mkdocs").info(
+            "Open %s in a browser, or run scripts/docs.sh serve to search the site as well.", index
+        )

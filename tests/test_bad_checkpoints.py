@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from common.config import Config
+from common.data.pair_hashes import TrainedOn
 from common.inference.checkpoints import Checkpoint, load_checkpoint, save_model
 from common.inference.decision import Decision
 from common.models import PairModel, build_model
@@ -33,7 +34,7 @@ from tests.bad_input import Refused, assert_tried, attempt, cases, flip_bit
 from tests.tiny_pairs import one_process
 
 DECISION = Decision(0.25, "fixed", "auprc", 3, {"auprc": 0.5, "auroc": None}, "weights")
-SEALED = ("config.json", "model.safetensors", "training_pairs.npy")
+SEALED = ("config.json", "model.safetensors", "training_pairs.npy", "training_proteins.npy")
 FILES = (*SEALED, "config.yaml", "decision.json")
 WRONG_VALUES = [None, "x", "", "a\nb", -1, 0, 3, True, 0.5, [], [1], ["x"], {}, {"a": 1}]
 
@@ -82,8 +83,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="module")
 def saved(run: Run) -> Saved:
     torch.manual_seed(0)
-    hashes = np.array([3, 4], np.uint64)
-    path = save_model(run, build_model(run.config.model, 5), DECISION, training_pairs=hashes)
+    hashes = TrainedOn(np.array([3, 4], np.uint64), np.array([5], np.uint64))
+    path = save_model(run, build_model(run.config.model, 5), DECISION, trained_on=hashes)
     files = {name: (path / name).read_bytes() for name in FILES}
     return Saved(path, files, safetensors.torch.load(files["model.safetensors"]))
 

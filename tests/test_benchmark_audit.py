@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from common.data.benchmark_audit import audit_benchmark
-from common.data.pair_hashes import Hashes, hash_pairs
+from common.data.pair_hashes import TrainedOn
 from common.data.tables.pairs import read_pairs
 from common.errors import UserError
 from common.run import Run
@@ -21,7 +21,7 @@ SPLITS = "data/tiny/BFS"
 
 
 def audited(
-    project: TinyProject, folder: Path, audit: str, trained_on: Hashes | None = None
+    project: TinyProject, folder: Path, audit: str, trained_on: TrainedOn | None = None
 ) -> Run:
     """A run over the project's data, after its audit."""
     folder.mkdir()
@@ -72,13 +72,13 @@ def test_off_or_without_training_pairs_nothing_is_left(
     assert not (run.log_dir / "audit.json").exists()
 
 
-def turn_around(path: Path, keep: int) -> Hashes:
+def turn_around(path: Path, keep: int) -> TrainedOn:
     """The hashes of the first pairs of a file, turned around, and of one that it lacks."""
     lines = [line.split("\t") for line in path.read_text().splitlines()]
     text = "".join(f"{b}\t{a}\t{label}\n" for a, b, label in lines[:keep])
     file = path.with_name("turned.txt")
     file.write_text(f"{text}P001\tQ001\t1\n")
-    hashes = hash_pairs(read_pairs(file, path.parent))
+    hashes = TrainedOn.of(read_pairs(file, path.parent))
     file.unlink()
     return hashes
 
@@ -104,6 +104,6 @@ def test_test_pairs_that_the_checkpoint_was_trained_on_are_counted(
     assert any("finding=trained_on" in line and sentence in line for line in log.lines)
     with pytest.raises(UserError, match=r"strict refuses .*: 7 tiny test pairs .*; 3 other test"):
         audited(project, tmp_path / "strict", "strict", trained_on)
-    run = audited(project, tmp_path / "clean", "strict", trained_on[:0])
+    run = audited(project, tmp_path / "clean", "strict", TrainedOn(trained_on.pairs[:0]))
     found = json.loads((run.log_dir / "audit.json").read_text())["trained_on"]
     assert [count["count"] for count in found.values()] == [0, 0]

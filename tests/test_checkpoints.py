@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.data.pair_hashes import TrainedOn
 from common.errors import UserError
 from common.files import temporary_beside
 from common.inference.checkpoints import (
@@ -68,20 +69,23 @@ def test_loaded_weights_begin_where_products_do_not_depend_on_it(run: Run) -> No
     assert {tensor.data_ptr() % 64 for tensor in model.state_dict().values()} == {0}
 
 
-def test_a_checkpoint_lists_its_training_pairs_if_it_knows_them(run: Run) -> None:
-    """Checkpoints of before the list load as before."""
-    hashes = np.array([3, 2**63 + 1], np.uint64)
-    path = save_model(run, model_of(run.config), DECISION, training_pairs=hashes)
-    loaded = load_checkpoint(path).training_pairs
-    assert loaded is not None
-    assert loaded.tolist() == [3, 2**63 + 1]
-    assert load_checkpoint(save_model(run, model_of(run.config), DECISION)).training_pairs is None
+def test_a_checkpoint_lists_what_it_was_trained_on_if_it_knows_that(run: Run) -> None:
+    """Checkpoints of before the lists load as before."""
+    pairs, proteins = np.array([3, 2**63 + 1], np.uint64), np.array([5], np.uint64)
+    for known in (TrainedOn(pairs, proteins), TrainedOn(pairs)):
+        path = save_model(run, model_of(run.config), DECISION, trained_on=known)
+        loaded = load_checkpoint(path).trained_on
+        assert loaded is not None
+        assert loaded.pairs.tolist() == [3, 2**63 + 1]
+        assert (loaded.proteins is None) == (known.proteins is None)
+        assert loaded.proteins is None or loaded.proteins.tolist() == [5]
+    assert load_checkpoint(save_model(run, model_of(run.config), DECISION)).trained_on is None
 
 
 def test_a_list_of_training_pairs_that_is_changed_or_gone_is_refused(run: Run) -> None:
     """Without it, test pairs that the model was trained on would not be found."""
     hashes = np.array([3, 4], np.uint64)
-    path = save_model(run, model_of(run.config), DECISION, training_pairs=hashes)
+    path = save_model(run, model_of(run.config), DECISION, trained_on=TrainedOn(hashes))
     np.save(path / TRAINING_PAIRS, hashes[:1])
     with pytest.raises(UserError, match=r"training_pairs.npy has changed since it was saved"):
         load_checkpoint(path)
@@ -110,7 +114,8 @@ def test_a_list_of_training_pairs_runs_no_code(run: Run, tmp_path: Path) -> None
         def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
             return os.mkdir, (str(tmp_path / "ran"),)
 
-    path = save_model(run, model_of(run.config), DECISION, training_pairs=np.array([3], np.uint64))
+    trained_on = TrainedOn(np.array([3], np.uint64))
+    path = save_model(run, model_of(run.config), DECISION, trained_on=trained_on)
     np.save(path / TRAINING_PAIRS, np.array([Bomb()], object))
     seal(path)
     with pytest.raises(UserError, match=r"training_pairs.npy .*; copy the checkpoint again"):

@@ -49,15 +49,18 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_a_run_is_one_row(tmp_path: Path) -> None:
-    folder = leave_run(
-        tmp_path / "evaluate" / "one", load_checkpoint_path="/x/models/v3/finetune/a/best_model"
-    )
+    model = tmp_path / "models/v3/finetune/a/best_model"
+    model.mkdir(parents=True)
+    trained = Config.model_validate({"run_config": {"seed": 5}})
+    (model / "config.yaml").write_text(trained.to_yaml())
+    folder = leave_run(tmp_path / "evaluate" / "one", load_checkpoint_path=str(model))
     parts = compare_runs([folder], tmp_path)
     assert read_rows(tmp_path / "compare.csv") == [
         {
             "test_side": "1",
             "run": "one",
             "model": "v3 (finetune)",
+            "seed": "5",
             "data": "pring human",
             "split": "BFS",
             "language_model": "facebook/esm2_t33_650M_UR50D",
@@ -74,7 +77,7 @@ def test_a_run_is_one_row(tmp_path: Path) -> None:
     ]
     heading, header, *rows = parts[0].splitlines()
     assert heading == (
-        "1. pring human BFS, test pairs (pairs 01234567, network fedcba98);"
+        "1. test data of pring human BFS;"
         " language model esm2_t33_650M_UR50D; threshold mode fixed; commit abc+"
     )
     assert "language_model" not in header  # since all rows have the same
@@ -89,7 +92,8 @@ def test_a_run_is_one_row(tmp_path: Path) -> None:
 def test_a_judged_file_is_named_and_has_no_language_model(tmp_path: Path) -> None:
     folder = leave_run(tmp_path / "evaluate" / "one", model="predictions=/data/theirs.tsv.gz")
     run = read_run(folder)
-    assert (run.model, run.language_model) == ("theirs.tsv.gz", None)
+    assert (run.model, run.language_model, run.seed) == ("theirs.tsv.gz", None, None)
+    assert read_run(leave_run(tmp_path / "two", load_checkpoint_path="gone")).seed is None
 
 
 def test_what_the_rows_do_not_share_is_a_column(tmp_path: Path) -> None:
@@ -122,13 +126,14 @@ def test_other_test_sides_are_other_tables(tmp_path: Path, case: str) -> None:
     ]
     warning, first, second, _ = compare_runs(folders, tmp_path)
     assert warning.startswith("These runs were evaluated on 2 different test data sets;")
+    assert ("differ in the content of their files" in warning) == (case in ("pairs", "network"))
     assert [row["test_side"] for row in read_rows(tmp_path / "compare.csv")] == ["1", "1", "2"]
     assert (first[:2], second[:2]) == ("1.", "2.")
     assert "\nb " in second
     if case == "unknown files":
         assert "digests of the files were not recorded" in second
     if case == "dropped pairs":
-        assert "; without 3 pairs of 1 protein without a sequence)" in second
+        assert "human BFS, without 3 pairs of 1 protein without a sequence;" in second
 
 
 @pytest.mark.parametrize("field", ["benchmark", "species", "strategy"])
@@ -147,7 +152,7 @@ def test_a_run_that_used_no_network_is_beside_one_that_did(tmp_path: Path) -> No
     ]
     groups = group_runs(runs)
     assert [[run.directory.name for run in group.runs] for group in groups] == [["a", "b"], ["c"]]
-    assert "network fedcba98" in groups[0].side.heading()
+    assert groups[0].side.network == "fedcba9876543210"
 
 
 def test_what_is_no_finished_run_is_named_and_the_rest_compared(tmp_path: Path) -> None:
@@ -273,8 +278,8 @@ def test_real_runs_are_grouped_by_the_files_that_they_were_judged_on(
     call_main(project, "evaluate.py", "--compare", str(project.output), "--output", str(tmp_path),
               config=False)  # fmt: skip
     shown = capsys.readouterr().out
-    assert "1. pring tiny BFS, test pairs (pairs " in shown
-    assert "2. pring tiny BFS, test pairs (pairs " in shown
+    assert "1. test data of pring tiny BFS; " in shown
+    assert "2. test data of pring tiny BFS; " in shown
     assert {row["auroc"] for row in read_rows(tmp_path / "compare.csv")} == {"1.0"}
     page = (tmp_path / "compare.html").read_text()
     assert page.count("<svg") == 2  # the curves of the third run alone

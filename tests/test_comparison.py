@@ -13,6 +13,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from common.config_file import load_config
+from common.console import fold
 from common.csv_log import Table
 from common.data import similarity
 from common.errors import UserError
@@ -26,7 +27,6 @@ from common.evaluation.judging import judge
 from common.evaluation.networks import FloatArray
 from common.evaluation.prediction_file import read_predictions
 from common.evaluation.predictions import Predictions
-from common.evaluation.results import fold
 from common.evaluation.test_side import TestSide, open_test_side
 from common.registry import BASELINES
 from tests.tiny_benchmark import SPECIES, TinyProject, call_main, make_project

@@ -69,7 +69,7 @@ def test_all_that_is_odd_about_a_file_is_said_once_each(project: TinyProject) ->
         "1 lines repeat a pair with the same score; each pair counts once",
         "1 pairs are listed with different scores; the highest score counts",
         "295 of 300 pairs of the tiny test graph have no score and count as not predicted",
-        "2 listed pairs of the tiny test graph are self-pairs, which count as in the benchmark",
+        "2 listed pairs of the tiny test graph are self-pairs; they count like other pairs",
         "16 of 18 pairs of the complexes have no score and count as not predicted",
         f"{50 - sum(pair in named for pair in listed)} of 50 pairs of test have no score and"
         " count as not predicted; pairs without a score are ranked lowest, which affects auroc and"

@@ -9,9 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from common.config_file import load_config
+from common.csv_log import Table
+from common.data.pair_hashes import TrainedOn
+from common.data.tables.ids import number_ids
 from common.data.tables.pairs import PairTable
 from common.evaluation.difficulty import Class, classify_identities, classify_lengths, classify_seen
 from common.evaluation.predictions import Predictions
+from common.evaluation.tasks.base import TaskResult
 from common.evaluation.test_side import open_test_side
 from common.inference.pair_metrics import pair_metrics
 from tests.tiny_benchmark import SPECIES, TinyProject
@@ -30,9 +34,8 @@ def rows_of(classes: Sequence[Class]) -> dict[str, list[int]]:
 
 
 def test_pairs_by_the_number_of_proteins_seen_in_training() -> None:
-    """A and B occur in training, with either label."""
-    training = PairTable(("A", "B", "X"), np.array([[0, 2], [1, 2]]), np.array([1, 0], np.int8))
-    assert rows_of(classify_seen(TABLE, training)) == {
+    """A and B occur in training."""
+    assert rows_of(classify_seen(TABLE, ("A", "B", "X"))) == {
         "seen2": [0, 1], "seen1": [2], "seen0": [3, 4],
     }  # fmt: skip
 
@@ -65,7 +68,7 @@ def test_pairs_by_the_identity_of_the_more_similar_protein() -> None:
         "C": new[0].translate(unlike),
         "D": new[1].translate(unlike),
     }
-    training = PairTable(("X", "Y", "Z"), np.array([[0, 1], [0, 2]]), np.array([1, 0], np.int8))
+    training = ("X", "Y", "Z")
     assert rows_of(classify_identities(TABLE, training, sequences)) == {
         "identity_below_30": [3, 4], "identity_30_to_50": [2], "identity_from_50": [0, 1],
     }  # fmt: skip
@@ -78,8 +81,7 @@ def test_pairs_by_the_identity_of_the_more_similar_protein() -> None:
 def test_a_protein_of_the_training_pairs_is_identical_to_itself() -> None:
     """Also one that is too short for k-mers."""
     sequences = {"A": "MKV", "B": "W" * 40, "C": "MKVLACDEFG", "D": "M"}
-    training = PairTable(("A", "B"), np.array([[0, 1]]), np.array([1], np.int8))
-    found = rows_of(classify_identities(TABLE, training, sequences))
+    found = rows_of(classify_identities(TABLE, ("A", "B"), sequences))
     assert found["identity_from_50"] == [0, 1, 2]
     assert found["identity_below_30"] == [3, 4]
 
@@ -88,14 +90,19 @@ def of_lengths(*lengths: int) -> dict[str, str]:
     return {name: "A" * length for name, length in zip("ABCD", lengths, strict=True)}
 
 
-def judge(project: TinyProject) -> dict[object, dict[str, object]]:
-    """Judge scores that follow from the ids: the rows by their split."""
+def judge_pairs(project: TinyProject, trained_on: TrainedOn | None = None) -> TaskResult:
+    """Judge scores that follow from the ids."""
     few = ["evaluate.tasks=[pairs]", "evaluate.intervals.resamples=2"]
-    side = open_test_side(load_config(project.config, "evaluate", few))
+    side = open_test_side(load_config(project.config, "evaluate", few), trained_on=trained_on)
     table = side.needed_pairs()
     scores = (table.pairs.sum(axis=1) * 37 % 101) / 101
     predictions = Predictions.gather(table.proteins, table.pairs, scores)
-    rows = side.tasks["pairs"].judge(predictions, 0.5).tables["evaluate.csv"].rows
+    return side.tasks["pairs"].judge(predictions, 0.5)
+
+
+def judge(project: TinyProject) -> dict[object, dict[str, object]]:
+    """Judge scores that follow from the ids: the rows by their split."""
+    rows = judge_pairs(project).tables["evaluate.csv"].rows
     return {row["split"]: dict(row) for row in rows}
 
 
@@ -152,3 +159,49 @@ def test_a_benchmark_without_training_pairs_or_sequences_lacks_rows(project: Tin
     with record_log() as log:
         assert {*judge(project)} == plain
     assert log.events() == []
+
+
+def test_a_models_own_training_proteins_decide_not_those_of_the_configuration(
+    project: TinyProject,
+) -> None:
+    """The checkpoint was trained on a pair of the test's proteins and on unknown ones."""
+    names = sorted({name for a, b, _ in read_test(project) for name in (a, b)})
+    model = TrainedOn.of(of_pairs((names[0], names[1]), ("X", "Y")))
+    older = TrainedOn(model.pairs)
+    pairs = [{a, b} for a, b, _ in read_test(project)]
+    (seen,) = (row for row in shown(project, model).rows if row["split"] == "test_seen0")
+    assert seen["pairs"] == sum(names[0] not in pair and names[1] not in pair for pair in pairs)
+    assert "with the 2 training proteins of this benchmark among the 4 of the checkpoint." in (
+        shown(project, model).caption
+    )
+    assert "the train split of the configuration." in shown(project).caption
+    assert "the configuration, because the checkpoint does not list its own." in (
+        shown(project, older).caption
+    )
+
+
+def test_rows_that_repeat_the_row_of_all_pairs_are_in_the_file_but_not_in_tables(
+    project: TinyProject,
+) -> None:
+    """No test protein occurs in training, and all are short and unlike those of training."""
+    assert "test_seen0" in judge(project)
+    table = shown(project)
+    assert [row["split"] for row in table.rows] == ["test", "test_without_self_pairs"]
+    assert (
+        "All test pairs belong to test_seen0 (no protein was seen in training),"
+        " test_length_upto_400, test_identity_below_30: rows that repeat"
+    ) in table.caption
+
+
+def shown(project: TinyProject, trained_on: TrainedOn | None = None) -> Table:
+    """The table of rankings."""
+    return judge_pairs(project, trained_on).summary[0]
+
+
+def read_test(project: TinyProject) -> list[list[str]]:
+    return [line.split() for line in find(project, f"{SPECIES}_test_ppi.txt").open()]
+
+
+def of_pairs(*pairs: tuple[str, str]) -> PairTable:
+    ids, ends = number_ids([name for pair in pairs for name in pair])
+    return PairTable(ids, ends.reshape(-1, 2), np.ones(len(pairs), np.int8))

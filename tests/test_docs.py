@@ -51,6 +51,7 @@ def test_the_reference_is_current(tmp_path: Path) -> None:
 def test_the_site_builds_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
     done = build(ROOT / "scripts" / "mkdocs.yml", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert f"Open {tmp_path / 'index.html'} in a browser, or run scripts/docs.sh" in done.stderr
     pages = {path.relative_to(tmp_path).with_suffix(".md") for path in tmp_path.rglob("*.html")}
     docs = {path.relative_to(ROOT / "docs") for path in (ROOT / "docs").rglob("*.md")}
     assert pages == docs | {Path("404.md")}

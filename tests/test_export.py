@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
 
 from common.data.tables.interactions.base import ReadOptions
 from common.data.tables.interactions.reading import read_interactions
@@ -240,4 +242,20 @@ def test_a_picture_is_drawn_of_a_small_network_only(
         picture.close()
     assert (tmp_path / "small.png").read_bytes().startswith(b"\x89PNG")
     assert not (tmp_path / "large.png").exists()
-    assert picture.degrees.tolist() == [1, 1, 0, 2, 1, 1, 0]
+
+
+def test_proteins_without_a_partner_are_counted_and_not_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spread around the others, they made the network small; a protein is not its own partner."""
+    drawn: list[Figure] = []
+    place = "common.evaluation.export.picture.save_plot"
+    monkeypatch.setattr(place, lambda figure, _: drawn.append(figure))
+    picture = Picture(tmp_path / "net.png", proteins_of(), only_called=True)
+    picture.write(rows_of([*EDGES, (4, 4, 0.9, 1)]))
+    picture.close()
+    (axes,) = drawn[0].axes
+    title = axes.get_title(loc="left")
+    assert title == "4 proteins, 3 pairs\nnot drawn: 3 proteins without a partner"
+    (places,) = (each for each in axes.collections if isinstance(each, PathCollection))
+    assert np.shape(places.get_offsets()) == (4, 2)

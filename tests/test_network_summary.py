@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from common.console import format_table
 from common.data.benchmarks.base import Benchmark
 from common.data.tables.pairs import PairTable
 from common.evaluation.network_summary import (
@@ -18,7 +19,6 @@ from common.evaluation.network_summary import (
     train_network,
 )
 from common.evaluation.networks import Network
-from common.evaluation.results import format_table
 from common.inference.thresholds import Threshold
 from tests.tiny_benchmark import SPECIES, TEST, TRAIN, TinyProject, call_main
 

@@ -46,10 +46,10 @@ def test_a_pretraining_ends_with_both_commands_that_may_follow(
     assert shown.out == ""
     assert shown.err.splitlines() == [
         "",
-        "Model        runs/best_model",
-        f"Metrics      {run.log_dir / 'training_step.csv'}",
-        f"Curves       {run.log_dir / 'training_curves.png'}",
-        f"Log          {run.log_dir / 'log.log'}",
+        "Model    runs/best_model",
+        f"Metrics  {run.log_dir / 'training_step.csv'}",
+        f"Curves   {run.log_dir / 'training_curves.png'}",
+        f"Log      {run.log_dir / 'log.log'}",
         "Train it further:",
         f"  python code/finetune.py {options}",
         "Evaluate it:",
@@ -72,9 +72,9 @@ def test_a_judgement_ends_with_its_files_and_what_can_be_done_with_the_model(
     fasta = "--fasta YOUR.fasta --output network.tsv"
     assert capsys.readouterr().err.splitlines() == [
         "",
-        f"Metrics      {run.log_dir / 'evaluate.csv'} (topology.csv, network.json)",
-        f"Plots        {run.log_dir / 'a.png'} (b.png)",
-        "Model        m/best_model",
+        f"Metrics  {run.log_dir / 'evaluate.csv'} (topology.csv, network.json)",
+        f"Plots    {run.log_dir / 'a.png'} (b.png)",
+        "Model    m/best_model",
         "Score your own proteins with this model:",
         f"  python code/evaluate.py --checkpoint m/best_model {fasta}",
         "Compare all evaluated runs:",
@@ -83,7 +83,7 @@ def test_a_judgement_ends_with_its_files_and_what_can_be_done_with_the_model(
     (run.log_dir / "report.html").touch()
     end_judging(run)
     shown = capsys.readouterr().err
-    assert f"\nReport       {run.log_dir / 'report.html'}\n" in shown
+    assert f"\nReport   {run.log_dir / 'report.html'}\n" in shown
     assert "Model" not in shown
     assert "--fasta" not in shown
 

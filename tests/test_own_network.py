@@ -59,9 +59,13 @@ def test_all_against_all_in_every_format_is_one_network(
     called = sum(call for _, call in table.values())
     file = tmp_path / "net.tsv"
     assert said[0].startswith(f"28 pairs of 8 proteins were scored, and 28 were written to {file};")
-    assert f"; {called} are predicted to interact (" in said[0]
+    assert f"; {called} are predicted to interact, because" in said[0]
     threshold = json.loads((pretrained[1] / "decision.json").read_text())["threshold"]
-    assert said[0].endswith(f"{threshold:.4g} (fixed in the model's training configuration).")
+    # The random model predicts that all pairs interact, or none.
+    trained = f" 0 of these {called} pairs were training pairs of the model." if called else ""
+    assert said[0].endswith(
+        f"{threshold:.4g} (fixed in the model's training configuration).{trained}"
+    )
     assert "was trained on pring (tiny, BFS)" in said[1]
     assert said[1].endswith("opens in any spreadsheet, pandas, R or networkx.")
     limit = ["--threshold", str(sorted(score for score, _ in table.values())[14])]

@@ -18,7 +18,7 @@ def test_a_whole_network_has_all_pairs_of_its_proteins_and_no_others() -> None:
     assert network.among(LISTED).tolist() == [True, False, True, False]  # A-B, A-X, C-C, X-X
     assert network.describe_coverage(LISTED) == [
         "4 of 6 pairs of the graph have no score and count as not predicted",
-        "1 listed pairs of the graph are self-pairs, which count as in the benchmark",
+        "1 listed pair of the graph is a self-pair; it counts like other pairs",
     ]
 
 

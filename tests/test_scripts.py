@@ -57,6 +57,7 @@ def test_pretraining_leaves_what_the_contract_says(pretrained: tuple[TinyProject
         "decision.json",
         "model.safetensors",
         "training_pairs.npy",
+        "training_proteins.npy",
     ]
     assert sorted(p.name for p in logs.iterdir()) == [
         "audit.json",
@@ -138,6 +139,9 @@ def test_finetune_and_evaluate_follow(pretrained: tuple[TinyProject, Path], tmp_
         "model_ready", "stage_start", "csv_written", "stage_complete",
     ]  # fmt: skip
     assert "auroc" in finished.stdout
+    # The pairs and proteins of both stages, not those of the present benchmark alone.
+    known = len(np.load(tuned / "training_proteins.npy"))
+    assert f"the {known} training proteins of this benchmark among the {known}" in finished.stdout
 
 
 def test_the_default_checkpoint_is_the_newest_pretrained(

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from common.config import Config
+from common.data.pair_hashes import TrainedOn
 from common.data.splits import Splits
 from common.inference.checkpoints import Checkpoint
 from common.run import Run
@@ -21,14 +22,20 @@ def test_a_further_stage_has_been_trained_on_the_pairs_of_both(run: Run) -> None
     splits = Splits({"train": make_pairs(40, dim=DIM)}, {})
     own = list_training_pairs(splits, None)
     assert own is not None
-    assert len(own) == 40
+    assert own.proteins is not None
+    assert len(own.pairs) == 40
     path, decision = run.model_dir, DECISION
-    before = np.array([1, own[3]], np.uint64)
+    before = TrainedOn(np.array([1, own.pairs[3]], np.uint64), np.array([2], np.uint64))
     listed = Checkpoint(path, model_of(config), config, decision, before)
     both = list_training_pairs(splits, listed)
     assert both is not None
-    assert both.tolist() == [1, *own]
-    assert list_training_pairs(splits, replace(listed, training_pairs=None)) is None
+    assert both.pairs.tolist() == [1, *own.pairs]
+    assert both.proteins is not None
+    assert both.proteins.tolist() == [2, *own.proteins]
+    older = list_training_pairs(splits, replace(listed, trained_on=TrainedOn(before.pairs)))
+    assert older is not None
+    assert older.proteins is None
+    assert list_training_pairs(splits, replace(listed, trained_on=None)) is None
 
 
 def test_the_miner_and_validation_use_the_loss_that_is_trained(run: Run) -> None:

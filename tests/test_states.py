@@ -22,13 +22,14 @@ from common.config import known_keys
 from common.data.batches import PairData
 from common.errors import UserError
 from common.inference.checkpoints import BEST_MODEL, load_checkpoint, save_model
-from common.run import CONFIG_FILE, Run
+from common.run import CONFIG_FILE, OneProcess, Run, open_run
 from common.training.progress import Progress
 from common.training.resume import (
     IGNORED_KEYS,
     LAST_STATE,
     MAY_DIFFER,
     digest_data,
+    find_state,
     load_state,
     save_state,
     seal_progress,
@@ -243,6 +244,29 @@ def test_another_configuration_cannot_resume(
     with pytest.raises(UserError, match=message):
         load_state(replace(trained.run, config=other))
     assert yaml.safe_load((run.log_dir / CONFIG_FILE).read_text()) == content
+
+
+def test_the_newest_run_that_can_be_resumed_is_named(tmp_path: Path) -> None:
+    """After a run with other epochs, `--resume` alone took that run and only refused it."""
+
+    def begin(run_id: str | None, epochs: int, state: bool = True, resume: bool = False) -> None:
+        named = {"output_dir": str(tmp_path), "pretrain_run_id": run_id}
+        config = configure(run_config=named, training_config={"epochs": epochs})
+        with open_run("pretrain", config, OneProcess(), resume) as run:
+            if resume:
+                find_state(run)
+            run.begin()
+            if state:
+                (run.model_dir / LAST_STATE).mkdir(parents=True)
+
+    for run_id, epochs, state in (("1", 7, True), ("2", 7, True), ("3", 7, False), ("4", 9, True)):
+        begin(run_id, epochs, state)
+    with pytest.raises(UserError, match=r"epochs was 9 and is now 7; .*pretrain_run_id=2$"):
+        begin(None, 7, resume=True)
+    with pytest.raises(UserError, match=r"was 9 and is now 8; resume with the configuration"):
+        begin(None, 8, resume=True)
+    with pytest.raises(UserError, match=r"was 9 and is now 7; resume with the configuration"):
+        begin("4", 7, resume=True)
 
 
 # A changed key of each group of those that are ignored.

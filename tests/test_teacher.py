@@ -13,6 +13,7 @@ from torch import Tensor
 
 from common.data.batches import PairBatch, PairData
 from common.data.embeddings.means import MeanStore
+from common.data.pair_hashes import TrainedOn
 from common.data.splits import Splits
 from common.errors import UserError
 from common.inference.checkpoints import load_checkpoint, save_model
@@ -34,7 +35,7 @@ def save_teacher(run: Run, name: str, seed: int = 1, decision: Decision = DECISI
     config = configure(model_config={**SMALL, "model": name})
     trained = Run("pretrain", "t", config, run.accelerator, run.log_dir, run.model_dir / "t")
     return save_model(trained, model_of(config, seed), decision, f"{name}{seed}",
-                      np.array([1, 2], np.uint64))  # fmt: skip
+                      TrainedOn(np.array([1, 2], np.uint64)))  # fmt: skip
 
 
 def read_as(name: str, data: PairData) -> PairData:
@@ -152,6 +153,6 @@ def test_a_run_knows_its_teacher_and_what_that_was_trained_on(run: Run) -> None:
     again, alone = start(run, "v3", {"teacher": str(path)}), start(run, "v3", {})
     assert one.progress.data == again.progress.data
     assert len({one.progress.data, two.progress.data, alone.progress.data}) == 3
-    assert alone.training_pairs is not None
-    assert one.training_pairs is not None
-    assert set(one.training_pairs) == {1, 2, *alone.training_pairs}
+    assert alone.trained_on is not None
+    assert one.trained_on is not None
+    assert set(one.trained_on.pairs) == {1, 2, *alone.trained_on.pairs}

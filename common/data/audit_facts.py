@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from common.console import align
 from common.data.similarity import Method
 from common.errors import UserError, excerpt
 
@@ -222,7 +223,7 @@ class Audit:
                 for label, key in _SHARED_ROWS
             ),
         ]
-        return _lay_out(rows) + ("\n\n" + _lay_out(shared) if self.shared else "")
+        return align(rows) + (f"\n\n{align(shared)}" if self.shared else "")
 
 
 def _show_degrees(facts: SplitFacts) -> str:
@@ -260,11 +261,3 @@ _SHARED_ROWS = [
     ("same sequence, other id", "same_sequence"),
     ("nearly identical sequences", "near_identical"),
 ]
-
-
-def _lay_out(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    ]
-    return "\n".join(line.rstrip() for line in lines)

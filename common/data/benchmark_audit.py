@@ -7,20 +7,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
+from common.console import show
 from common.data.audit import NEAR_IDENTICAL, audit_splits
 from common.data.audit_facts import Audit, Count
 from common.data.benchmarks.base import Benchmark, Split
 from common.data.benchmarks.registry import open_benchmark, prepare_benchmark
-from common.data.pair_hashes import Hashes, count_hashed
+from common.data.pair_hashes import TrainedOn, count_hashed
 from common.files import write_atomically
-from common.run import Run, on_main_process, show
+from common.run import Run, on_main_process
 
 AUDIT_FILE = "audit.json"
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 def audit_benchmark(
-    run: Run, fetched: Sequence[Split] = SPLITS, trained_on: Hashes | None = None
+    run: Run, fetched: Sequence[Split] = SPLITS, trained_on: TrainedOn | None = None
 ) -> None:
     """Audit the splits of the configured benchmark before any protein is embedded.
 
@@ -30,8 +31,8 @@ def audit_benchmark(
     Args:
         run: The run of a stage.
         fetched: The splits whose missing files are downloaded or prepared first.
-        trained_on: Hashes of the evaluated checkpoint's training pairs, which are compared with
-            the test pairs of the configured species and of `evaluate.cross_species`.
+        trained_on: Hashes of what the evaluated checkpoint was trained on. Its pairs are compared
+            with the test pairs of the configured species and of `evaluate.cross_species`.
 
     Raises:
         UserError: `data_config.audit` is strict, and the splits share test pairs or proteins, list
@@ -48,7 +49,7 @@ def audit_benchmark(
         on_main_process(run.accelerator, partial(_audit, run, judged, trained_on))
 
 
-def _audit(run: Run, judged: Sequence[Benchmark], trained_on: Hashes | None) -> None:
+def _audit(run: Run, judged: Sequence[Benchmark], trained_on: TrainedOn | None) -> None:
     data, benchmark = run.config.data, judged[0]
     tables = {str(name): benchmark.pairs(name) for name in SPLITS if benchmark.has(name)}
     audit = Audit({}, {}, NEAR_IDENTICAL, "k-mers", data.cut_length)
@@ -60,10 +61,10 @@ def _audit(run: Run, judged: Sequence[Benchmark], trained_on: Hashes | None) -> 
         _report(run, benchmark, audit)
 
 
-def _count_trained_on(judged: Sequence[Benchmark], trained_on: Hashes) -> dict[str, Count]:
+def _count_trained_on(judged: Sequence[Benchmark], trained_on: TrainedOn) -> dict[str, Count]:
     """Count, for each species, the test pairs that are among the training pairs."""
     tested = [each for each in judged if each.has("test")]
-    return {each.species: count_hashed(each.pairs("test"), trained_on) for each in tested}
+    return {each.species: count_hashed(each.pairs("test"), trained_on.pairs) for each in tested}
 
 
 def _report(run: Run, benchmark: Benchmark, audit: Audit) -> None:

@@ -1,8 +1,11 @@
-"""Hashes training pairs, by which a checkpoint recognizes pairs without storing protein names."""
+"""Hashes training pairs and proteins, so that a checkpoint recognizes them without their names."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import xxhash
@@ -13,6 +16,32 @@ from common.data.tables.pairs import PairTable
 from common.errors import UserError, excerpt
 
 Hashes = NDArray[np.uint64]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedOn:
+    """The hashes of everything that a model was trained on.
+
+    Attributes:
+        pairs: Of the pairs.
+        proteins: Of the proteins of these pairs; None if they are not known.
+    """
+
+    pairs: Hashes
+    proteins: Hashes | None = None
+
+    @classmethod
+    def of(cls, table: PairTable) -> Self:
+        """Hash the pairs of a table and their proteins."""
+        used = np.unique(table.pairs).tolist()
+        return cls(hash_pairs(table), np.unique(_hash(table.proteins[row] for row in used)))
+
+    def join(self, other: Self) -> Self:
+        """Add what another model was trained on."""
+        proteins = None
+        if self.proteins is not None and other.proteins is not None:
+            proteins = np.union1d(self.proteins, other.proteins)
+        return type(self)(np.union1d(self.pairs, other.pairs), proteins)
 
 
 def hash_pairs(table: PairTable) -> Hashes:
@@ -42,6 +71,12 @@ def count_hashed(table: PairTable, hashes: Hashes) -> Count:
     return Count(len(found), tuple(names))
 
 
+def find_proteins(ids: Iterable[str], hashes: Hashes) -> tuple[str, ...]:
+    """Return those of the protein ids that are among the hashed ones, sorted."""
+    names = sorted(ids)
+    return tuple(np.array(names, object)[np.isin(_hash(names), hashes)])
+
+
 def load_hashes(path: Path) -> Hashes:
     """Read pair hashes from a file that `numpy.save` wrote.
 
@@ -62,5 +97,8 @@ def load_hashes(path: Path) -> Hashes:
 def _hash_each(table: PairTable) -> Hashes:
     # Proteins are sorted, so the smaller number has the smaller id; ids contain no tabs.
     pairs = np.sort(table.pairs, axis=1).tolist()
-    names = (f"{table.proteins[a]}\t{table.proteins[b]}" for a, b in pairs)
+    return _hash(f"{table.proteins[a]}\t{table.proteins[b]}" for a, b in pairs)
+
+
+def _hash(names: Iterable[str]) -> Hashes:
     return np.array([xxhash.xxh3_64_intdigest(name.encode()) for name in names], np.uint64)

@@ -18,10 +18,11 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard
 
 from common.config import Config
+from common.console import format_cell
 from common.csv_log import Table
 from common.errors import UserError
 from common.evaluation.judging import Judgement
-from common.evaluation.results import format_cell, summary_tables
+from common.evaluation.results import summary_tables
 from common.evaluation.tasks.base import TaskResult
 from common.evaluation.tasks.pairs import WITHOUT_SELF_PAIRS
 from common.files import write_atomically

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from common.console import fold
 from common.csv_log import Cell, Table
 from common.evaluation.baselines.base import BaselineLeftOutError, predict_baseline
 from common.evaluation.calibration_report import report_calibration
@@ -25,7 +26,6 @@ from common.evaluation.intervals import Interval
 from common.evaluation.judging import Judgement, judge, used_pairs
 from common.evaluation.networks import FloatArray
 from common.evaluation.predictions import Predictions
-from common.evaluation.results import fold
 from common.evaluation.scored import Scored
 from common.evaluation.tasks.base import TaskResult
 from common.evaluation.tasks.pairs import INTERVALS_FILE
@@ -34,7 +34,6 @@ from common.long_work import LongWork
 from common.run import LOGGER, Run
 
 CAPTION = "Each baseline predicts as many interactions as the {}, or fewer if scores are equal."
-WIDTH = 110  # characters in a line of the console
 
 
 @dataclass(frozen=True)
@@ -194,7 +193,7 @@ def _compare(methods: Sequence[Method]) -> TaskResult:
     for result in first.results.values():
         if INTERVALS_FILE in result.documents:
             result.documents[INTERVALS_FILE]["differences"] = differences
-    shown = [*fold(table, WIDTH), *_show_differences(first.name, differences)]
+    shown = [*fold(table), *_show_differences(first.name, differences)]
     return TaskResult(tables={"baselines.csv": table}, summary=shown)
 
 
@@ -206,7 +205,7 @@ def _show_differences(
         for name, metrics in differences.items()
         if metrics
     ]
-    return fold(Table(_header(rows), rows), WIDTH) if rows else []
+    return fold(Table(_header(rows), rows)) if rows else []
 
 
 def _header(rows: Sequence[Mapping[str, Cell]]) -> tuple[str, ...]:

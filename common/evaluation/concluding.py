@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from common.config import Config, DecisionThresholdConfig
+from common.console import entitle, format_table
 from common.evaluation.calibration_report import CALIBRATION_FILE
 from common.evaluation.judging import Judgement
 from common.evaluation.network_summary import NETWORK_FILE, describe_networks, tabulate_networks
 from common.evaluation.pair_sets import Remark
-from common.evaluation.results import entitle, format_results, format_table, write_results
+from common.evaluation.results import format_results, write_results
 from common.evaluation.scored import Scored
 from common.evaluation.test_side import TestSide
 from common.files import write_atomically

@@ -8,6 +8,9 @@
 | `test_length_upto_400`, `…_400_to_700`, `…_above_700` | residues of the longer, full sequence |
 | `test_identity_below_30`, `…_30_to_50`, `…_from_50` | identity with training proteins, in % |
 
+A model's training proteins are those that its checkpoint lists, even if the configured benchmark
+has others. A prediction file, or a checkpoint without a list, is compared with the train split.
+
 The first three rows are the classes C1, C2 and C3 of Park and Marcotte (Nature Methods 9, 2012,
 1134–1136). The identity is the number of identical residues in an alignment with the most similar
 training protein, divided by the length of the shorter sequence. The more similar protein of a pair
@@ -18,7 +21,7 @@ programs are installed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,16 +37,21 @@ LENGTHS = (400, 700)
 # Engineering 12, 1999, 85–94).
 IDENTITIES = (30, 50)
 
+SEEN = {
+    "seen2": "both proteins were seen in training",
+    "seen1": "one protein was seen in training",
+    "seen0": "no protein was seen in training",
+}
+
 Class = tuple[str, NDArray[np.bool_]]  # the suffix of the row's name, and a mask (N,) of pairs
 
 
 def classify_pairs(test_set: TestSet) -> list[Class]:
     """Divide a test set's pairs into classes of difficulty, leaving out empty classes.
 
-    Without training pairs or sequences, the classes that need such data are also left out.
+    Without training proteins or sequences, the classes that need such data are also left out.
     """
-    table, benchmark = test_set.table, test_set.benchmark
-    training = benchmark.pairs("train") if benchmark.has("train") else None
+    table, benchmark, training = test_set.table, test_set.benchmark, test_set.training_proteins
     sequences = benchmark.sequences() if benchmark.has("sequences") else None
     classes = []
     if training is not None:
@@ -55,10 +63,36 @@ def classify_pairs(test_set: TestSet) -> list[Class]:
     return [(name, pairs) for name, pairs in classes if pairs.any()]
 
 
-def classify_seen(table: PairTable, training: PairTable) -> list[Class]:
-    """Classify pairs by the number of proteins that occur in the training pairs: 2, 1 or 0."""
-    seen = (places_of(table.proteins, training.proteins) >= 0)[table.pairs].sum(axis=1)
-    return [(f"seen{count}", seen == count) for count in (2, 1, 0)]
+def explain_classes(test_set: TestSet, classes: Sequence[Class]) -> str:
+    """Say which training proteins the classes refer to, and which classes contain all pairs."""
+    sentences, training, trained_on = [], test_set.training_proteins, test_set.trained_on
+    if training is not None:
+        origin = "in the train split of the configuration"
+        if trained_on is not None and trained_on.proteins is not None:
+            origin = f"of this benchmark among the {len(trained_on.proteins)} of the checkpoint"
+        elif trained_on is not None:
+            origin += ", because the checkpoint does not list its own"
+        sentences.append(
+            "The rows test_seen and test_identity compare test proteins with the"
+            f" {len(training)} training proteins {origin}."
+        )
+    repeated = [
+        f"test_{name}" + (f" ({SEEN[name]})" if name in SEEN else "")
+        for name, pairs in classes
+        if pairs.all()
+    ]
+    if repeated:
+        sentences.append(
+            f"All test pairs belong to {', '.join(repeated)}: rows that repeat the row test are"
+            " left out here."
+        )
+    return " ".join(sentences)
+
+
+def classify_seen(table: PairTable, training: tuple[str, ...]) -> list[Class]:
+    """Classify pairs by the number of proteins that are training proteins: 2, 1 or 0."""
+    seen = (places_of(table.proteins, training) >= 0)[table.pairs].sum(axis=1)
+    return [(name, seen == count) for name, count in zip(SEEN, (2, 1, 0), strict=True)]
 
 
 def classify_lengths(table: PairTable, sequences: Mapping[str, str]) -> list[Class]:
@@ -74,7 +108,7 @@ def classify_lengths(table: PairTable, sequences: Mapping[str, str]) -> list[Cla
 
 
 def classify_identities(
-    table: PairTable, training: PairTable, sequences: Mapping[str, str]
+    table: PairTable, training: Collection[str], sequences: Mapping[str, str]
 ) -> list[Class]:
     """Classify pairs by the highest sequence identity of their proteins with training proteins.
 
@@ -84,7 +118,7 @@ def classify_identities(
     rows = np.flatnonzero(known)
     matches = match_sequences(
         [sequences[table.proteins[row]] for row in rows],
-        [sequences[protein] for protein in training.proteins if protein in sequences],
+        [sequences[protein] for protein in training if protein in sequences],
         method="k-mers",
     )
     nearest = np.zeros(len(known))

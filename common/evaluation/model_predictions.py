@@ -31,7 +31,7 @@ def open_model(run: Run, named: str | None) -> tuple[Run, Checkpoint]:
     checkpoint = load_checkpoint(path, run.config.model.model)
     checkpoint.model.to(run.accelerator.device)
     compile_rows(checkpoint.model, run.accelerator)
-    if checkpoint.training_pairs is None:
+    if checkpoint.trained_on is None:
         run.event("training_pairs_unknown", checkpoint=path, says=_UNKNOWN)
     return run.begun_from(path), checkpoint
 

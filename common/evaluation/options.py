@@ -17,7 +17,7 @@ FILES = {
     " folder for compare.csv",
     "pairs": "score only the pairs in this file, with lines 'protein_a protein_b'; if a third"
     " column has labels 0 and 1, also compute metrics",
-    "plot": "also draw the network (up to 300 proteins) as this PNG file",
+    "plot": "also draw the proteins that have a partner (up to 300) as this PNG file",
 }
 LIMITS = {
     "top-k": (int, "N", "write only the N best pairs of each query protein (without queries, of"

@@ -27,9 +27,9 @@ FEW = 5  # the most protein names in a sentence
 
 def report_training_pairs(checkpoint: Checkpoint, table: PairTable) -> None:
     """Log how many of the user's pairs are training pairs of the checkpoint."""
-    if checkpoint.training_pairs is None:
+    if checkpoint.trained_on is None:
         return
-    seen = count_hashed(table, checkpoint.training_pairs)
+    seen = count_hashed(table, checkpoint.trained_on.pairs)
     level = logging.WARNING if seen.count else logging.INFO
     says = f"{seen.count} of the pairs are training pairs of the checkpoint"
     LOGGER.log(
@@ -69,14 +69,16 @@ def summarize(
     scored = total if shortlist is None else len(shortlist.pairs)
     lost = [] if shortlist is None else [shortlist.describe()]
     trained = ""
-    if file.trained_on is not None:
-        trained = f" ({count.trained_on} of them are training pairs of the model)"
+    if file.trained_on is not None and count.called:
+        trained = (
+            f" {count.trained_on} of these {count.called} pairs were training pairs of the model."
+        )
     benchmark = predictor.checkpoint.config.data.benchmark
     source = "synthetic data" if benchmark.name == "demo" else benchmark.name
     return [
         f"{scored} pairs of {len(file.proteins.ids)} proteins were scored, and {count.written} were"
-        f" written to {path}; {count.called} are predicted to interact{trained}, because their"
-        f" probability is at least {_describe_threshold(file, predictor)}.",
+        f" written to {path}; {count.called} are predicted to interact, because their"
+        f" probability is at least {_describe_threshold(file, predictor)}.{trained}",
         f"The model {predictor.checkpoint.path} was trained on {source} ({benchmark.species},"
         f" {benchmark.split_strategy}); its probabilities are"
         f" {_describe_calibration(predictor.calibration)}. {path} opens in {file.kind.opens_with}.",

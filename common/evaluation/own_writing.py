@@ -51,7 +51,7 @@ class NetworkFile:
         self, request: Request, kind: Format, proteins: Proteins, predictor: Predictor, folder: Path
     ) -> None:
         self.request, self.kind, self.proteins = request, kind, proteins
-        self.trained_on = predictor.checkpoint.training_pairs
+        self.trained_on = predictor.checkpoint.trained_on
         self.count = Count()
         wish = request.wish
         self.threshold = predictor.threshold if wish.threshold is None else wish.threshold
@@ -93,4 +93,4 @@ class NetworkFile:
         if self.trained_on is not None and len(called.calls):
             pairs = np.stack([called.first, called.second], axis=1)
             table = PairTable(self.proteins.ids, pairs, called.calls)
-            self.count.trained_on += int(find_hashed(table, self.trained_on).sum())
+            self.count.trained_on += int(find_hashed(table, self.trained_on.pairs).sum())

@@ -52,8 +52,12 @@ class PairSet:
         notes = explain_missing(total - int(found.sum()), total, self.name)
         loops = int((found & (predictions.pairs[:, 0] == predictions.pairs[:, 1])).sum())
         if self.pairs is None and loops:
-            sentence = f"{loops} listed pairs of {self.name} are self-pairs, which count as in"
-            notes.append(Remark(f"{sentence} the benchmark"))
+            note = (
+                f"{loops} listed pairs of {self.name} are self-pairs; they count like other pairs"
+            )
+            if loops == 1:
+                note = f"1 listed pair of {self.name} is a self-pair; it counts like other pairs"
+            notes.append(Remark(note))
         return notes
 
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 import xxhash
 
 from common.data.benchmarks.base import Benchmark
-from common.data.pair_hashes import digest_pairs
+from common.data.pair_hashes import TrainedOn, digest_pairs, find_proteins
 from common.data.tables.pairs import MissingReport, PairTable, check_sequences
 from common.errors import UserError, excerpt
 from common.evaluation.networks import Network
@@ -21,11 +21,17 @@ from common.files import hash_file
 
 @dataclass(frozen=True, eq=False)
 class TestSet:
-    """The test pairs and the test network of one species, which are read on first use."""
+    """The test pairs and the test network of one species, which are read on first use.
+
+    Attributes:
+        benchmark: The benchmark.
+        trained_on: What the evaluated model was trained on, if it is known.
+    """
 
     __test__: ClassVar = False  # not for pytest
 
     benchmark: Benchmark
+    trained_on: TrainedOn | None = None
 
     @property
     def species(self) -> str:
@@ -45,6 +51,19 @@ class TestSet:
     def table(self) -> PairTable:
         """The labelled test pairs, without pairs that the configuration drops."""
         return self._checked_table[0]
+
+    @cached_property
+    def training_proteins(self) -> tuple[str, ...] | None:
+        """The proteins of this benchmark that the evaluated model was trained on, sorted.
+
+        Without the model's own list, those of the train split; None if there is no such split.
+        """
+        if self.trained_on is None or self.trained_on.proteins is None:
+            return self.benchmark.pairs("train").proteins if self.benchmark.has("train") else None
+        named = set(self.table.proteins)
+        if self.benchmark.has("sequences"):
+            named |= self.benchmark.sequences().keys()
+        return find_proteins(named, self.trained_on.proteins)
 
     @cached_property
     def network(self) -> Network:

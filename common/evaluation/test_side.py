@@ -14,6 +14,7 @@ import numpy as np
 
 from common.config import Config
 from common.data.benchmarks.registry import open_benchmark, prepare_benchmark
+from common.data.pair_hashes import TrainedOn
 from common.data.tables.ids import places_of
 from common.data.tables.pairs import PairTable
 from common.errors import UserError
@@ -93,8 +94,17 @@ class TestSide:
         return joined
 
 
-def open_test_side(config: Config, accelerator: Accelerator | OneProcess | None = None) -> TestSide:
+def open_test_side(
+    config: Config,
+    accelerator: Accelerator | OneProcess | None = None,
+    trained_on: TrainedOn | None = None,
+) -> TestSide:
     """Read the data of the configured tasks, after rank 0 has provided any missing files.
+
+    Args:
+        config: The configuration.
+        accelerator: The processes; by default, one.
+        trained_on: What the evaluated model was trained on, if it is known.
 
     Raises:
         UserError: A file is missing or damaged, or data do not match the test proteins.
@@ -107,5 +117,5 @@ def open_test_side(config: Config, accelerator: Accelerator | OneProcess | None 
     prepare_benchmark(config.data, config.run.seed, ranks, others, functional=files)
     species = dict.fromkeys((own.species, *others))
     settings = [own.model_copy(update={"species": name}) for name in species]
-    sets = tuple(TestSet(open_benchmark(each)) for each in settings)
+    sets = tuple(TestSet(open_benchmark(each), trained_on) for each in settings)
     return TestSide(sets, {name: task(sets, config) for name, task in tasks.items()}, config)

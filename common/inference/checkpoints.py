@@ -2,7 +2,8 @@
 
 `best_model/` contains config.json, model.safetensors, the resolved configuration (config.yaml) and
 decision.json: the threshold, the validation metrics of its epoch, and checksums. training_pairs.npy
-contains the hashes of the training pairs, by which test pairs that were trained on are found.
+and training_proteins.npy contain the hashes of the training pairs and of their proteins, by which
+test pairs and test proteins among them are found.
 README.md is the model card, which has no checksum because people may edit it.
 """
 
@@ -24,7 +25,7 @@ from safetensors import SafetensorError
 
 from common.config import Config, Stage
 from common.config_file import read_resolved_config
-from common.data.pair_hashes import Hashes, load_hashes
+from common.data.pair_hashes import TrainedOn, load_hashes
 from common.errors import UserError, excerpt
 from common.files import (
     explain_disk_errors,
@@ -41,8 +42,8 @@ from common.models import PairModel, model_class
 from common.run import CONFIG_FILE, Run, on_main_process, run_directory
 
 BEST_MODEL, DECISION_FILE = "best_model", "decision.json"
-TRAINING_PAIRS = "training_pairs.npy"
-SEALED_FILES = ("config.json", "model.safetensors", TRAINING_PAIRS)
+TRAINING_PAIRS, TRAINING_PROTEINS = "training_pairs.npy", "training_proteins.npy"
+SEALED_FILES = ("config.json", "model.safetensors", TRAINING_PAIRS, TRAINING_PROTEINS)
 # What transformers raises for a damaged config.json, depending on the damage.
 _UNREADABLE = (
     OSError,
@@ -81,16 +82,16 @@ class Checkpoint:
         model: The model.
         config: The resolved configuration of the stage that trained the model.
         decision: The threshold and the validation metrics.
-        training_pairs: The hashes of all pairs that the model was trained on, also before
-            finetuning: the positives and the negatives of the files, not negatives that were drawn
-            later. None if the checkpoint does not list them.
+        trained_on: The hashes of all pairs that the model was trained on, also before finetuning,
+            and of their proteins: the positives and the negatives of the files, not negatives that
+            were drawn later. None if the checkpoint does not list them.
     """
 
     path: Path
     model: PairModel
     config: Config
     decision: Decision
-    training_pairs: Hashes | None = None
+    trained_on: TrainedOn | None = None
 
 
 def save_model(
@@ -98,7 +99,7 @@ def save_model(
     model: PairModel,
     decision: Decision,
     name: str = BEST_MODEL,
-    training_pairs: Hashes | None = None,
+    trained_on: TrainedOn | None = None,
     data: Mapping[str, object] = MappingProxyType({}),
 ) -> Path:
     """Save a model with its configuration and decision in a directory of this run, on rank 0.
@@ -108,7 +109,7 @@ def save_model(
         model: The unwrapped model.
         decision: The model's threshold and validation metrics.
         name: The directory's name.
-        training_pairs: The hashes of all pairs that the model was trained on, if they are known.
+        trained_on: The hashes of everything that the model was trained on, if they are known.
         data: Notes on the training data, by name, for the readers of the model card.
     """
     final = run.model_dir / name
@@ -119,8 +120,7 @@ def save_model(
         with new_directory(final) as temporary:
             with explain_library_errors(final, weight_bytes(model)):
                 model.save_pretrained(temporary)
-                if training_pairs is not None:
-                    np.save(temporary / TRAINING_PAIRS, training_pairs)
+                _save_hashes(trained_on, temporary)
             # The library makes the weights private; give them the permissions of any new file.
             (temporary / "model.safetensors").chmod((temporary / "config.json").stat().st_mode)
             write_atomically(temporary / CONFIG_FILE, run.config.to_yaml())
@@ -131,6 +131,20 @@ def save_model(
 
     on_main_process(run.accelerator, write)
     return final
+
+
+def _save_hashes(trained_on: TrainedOn | None, directory: Path) -> None:
+    if trained_on is not None:
+        np.save(directory / TRAINING_PAIRS, trained_on.pairs)
+        if trained_on.proteins is not None:
+            np.save(directory / TRAINING_PROTEINS, trained_on.proteins)
+
+
+def _load_hashes(directory: Path) -> TrainedOn | None:
+    pairs, proteins = (directory / name for name in (TRAINING_PAIRS, TRAINING_PROTEINS))
+    if not pairs.is_file():
+        return None
+    return TrainedOn(load_hashes(pairs), load_hashes(proteins) if proteins.is_file() else None)
 
 
 def weight_bytes(model: torch.nn.Module) -> int:
@@ -182,9 +196,7 @@ def load_checkpoint(path: Path, expected_model: str | None = None) -> Checkpoint
             f" '{expected_model}'; give a checkpoint of '{expected_model}' or change the config"
         )
     decision = _read_decision(path)
-    pairs = path / TRAINING_PAIRS
-    training_pairs = load_hashes(pairs) if pairs.is_file() else None
-    return Checkpoint(path, load_weights(path, name), config, decision, training_pairs)
+    return Checkpoint(path, load_weights(path, name), config, decision, _load_hashes(path))
 
 
 def load_weights(path: Path, name: str) -> PairModel:

@@ -15,7 +15,7 @@ from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundErro
 from common.errors import UserError, excerpt
 
 NEEDED_FILES = ("config.json", "model.safetensors", "config.yaml", "decision.json")
-CHECKPOINT_FILES = (*NEEDED_FILES, "training_pairs.npy", "README.md")
+CHECKPOINT_FILES = (*NEEDED_FILES, "training_pairs.npy", "training_proteins.npy", "README.md")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 

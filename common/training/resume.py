@@ -8,6 +8,7 @@ previous state.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from typing import Any
 import xxhash
 from safetensors import SafetensorError
 
-from common.config import flat_values
+from common.config import Config, flat_values
 from common.config_file import read_resolved_config
 from common.data.batches import PairData
 from common.data.tables.pairs import PairTable
@@ -33,7 +34,7 @@ from common.files import (
     write_atomically,
 )
 from common.inference.checkpoints import BEST_MODEL, explain_library_errors, weight_bytes
-from common.run import CONFIG_FILE, Run, on_main_process
+from common.run import CONFIG_FILE, Run, begun_runs, id_key, on_main_process
 
 LAST_STATE, PROGRESS_FILE = "last_state", "progress.json"
 
@@ -217,15 +218,37 @@ def _damaged(path: Path, how: str) -> UserError:
 
 def check_same_config(run: Run) -> None:
     """Reject a resumed run whose configuration has changed in a key that results depend on."""
-    path = run.log_dir / CONFIG_FILE
-    before = flat_values(read_resolved_config(path))
-    now = flat_values(run.config)
+    difference = _describe_difference(run.log_dir / CONFIG_FILE, run.config)
+    if difference:
+        advice = "resume with the configuration saved there, or start a new run"
+        other = None if run.config.run.run_id(run.stage) else _find_resumable(run)
+        if other is not None:
+            advice = (
+                f"the newest run with this configuration is {other}: resume it with --set"
+                f" run_config.{id_key(run.stage)}={other}"
+            )
+        raise UserError(f"cannot resume {run.log_dir}: {difference}; {advice}")
+
+
+def _describe_difference(saved: Path, config: Config) -> str | None:
+    """Describe the first difference from a saved configuration on which results depend."""
+    before, now = flat_values(read_resolved_config(saved)), flat_values(config)
     for key in now:
         if before.get(key) != now[key] and not key.startswith(MAY_DIFFER):
-            raise UserError(
-                f"cannot resume {run.log_dir}: {key} was {before.get(key)} and is now {now[key]};"
-                " resume with the configuration saved there, or start a new run"
-            )
+            return f"{key} was {before.get(key)} and is now {now[key]}"
+    return None
+
+
+def _find_resumable(run: Run) -> str | None:
+    """Return the id of the newest run beside this one that `--resume` would accept."""
+    for file in reversed(begun_runs(run.log_dir.parent)):
+        run_id = file.parent.name
+        state = run.model_dir.with_name(run_id) / LAST_STATE
+        # The configuration of a run of another version may be unreadable.
+        with contextlib.suppress(UserError):
+            if state.is_dir() and _describe_difference(file, run.config) is None:
+                return run_id
+    return None
 
 
 def digest_data(parts: Mapping[str, PairData], known: Sequence[PairTable] = ()) -> str:

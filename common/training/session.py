@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.utils import set_seed
@@ -19,7 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from common.csv_log import TRAINING_CSV, EpochRow, write_training_csv, write_validation_csv
 from common.data.batches import BatchPlanner, PairBatch
-from common.data.pair_hashes import Hashes, hash_pairs
+from common.data.pair_hashes import TrainedOn
 from common.data.splits import Splits
 from common.errors import UserError
 from common.inference.checkpoints import BEST_MODEL, Checkpoint, save_model
@@ -68,8 +67,9 @@ class Session:
         finite: Stops the run before an optimizer step if a loss or gradient is not finite.
         agreement: Lets the ranks pause after the same update.
         progress: How far the stage has come.
-        training_pairs: The hashes of all pairs that the model is trained on, also before this
-            stage, for its checkpoints; None if those of an earlier stage are not known.
+        trained_on: The hashes of all pairs that the model is trained on, also before this stage,
+            and of their proteins, for its checkpoints; None if those of an earlier stage are not
+            known.
         notes: Notes on the data for the readers of the model card.
         teacher: The model whose probabilities are mixed into the labels, if there is one.
     """
@@ -87,7 +87,7 @@ class Session:
     finite: FiniteCheck
     agreement: Agreement
     progress: Progress
-    training_pairs: Hashes | None
+    trained_on: TrainedOn | None
     notes: Mapping[str, object]
     teacher: Teacher | None = None
 
@@ -201,8 +201,8 @@ class Session:
         self._save_state()
 
     def _save_model(self, validation: Validation, name: str = BEST_MODEL) -> Path:
-        decision, pairs = validation.decision, self.training_pairs
-        return save_model(self.run, self.unwrapped, decision, name, pairs, self.notes)
+        decision, trained_on = validation.decision, self.trained_on
+        return save_model(self.run, self.unwrapped, decision, name, trained_on, self.notes)
 
     def _save_state(self) -> None:
         self.progress.scheduler = self.scheduler.state_dict()
@@ -290,7 +290,7 @@ def prepare_session(
         ),
         agreement=Agreement(accelerator),
         progress=open_progress(run, learner.scheduler, data),
-        training_pairs=list_training_pairs(splits, origin, teacher.checkpoint if teacher else None),
+        trained_on=list_training_pairs(splits, origin, teacher.checkpoint if teacher else None),
         notes=splits.notes,
         teacher=teacher,
     )
@@ -298,13 +298,13 @@ def prepare_session(
     return session
 
 
-def list_training_pairs(splits: Splits, *earlier: Checkpoint | None) -> Hashes | None:
+def list_training_pairs(splits: Splits, *earlier: Checkpoint | None) -> TrainedOn | None:
     """Hash the training pairs of this stage and of earlier models; None if some are not known."""
-    found = hash_pairs(splits.parts["train"].table)
+    found = TrainedOn.of(splits.parts["train"].table)
     for origin in filter(None, earlier):
-        if origin.training_pairs is None:
+        if origin.trained_on is None:
             return None
-        found = np.union1d(found, origin.training_pairs)
+        found = found.join(origin.trained_on)
     return found
 
 

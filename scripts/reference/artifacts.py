@@ -50,6 +50,7 @@ FOLDERS = {
         "config.yaml": "The resolved configuration of the training.",
         "decision.json": "Threshold, calibration, and the validation metrics of the epoch.",
         "training_pairs.npy": "Hashes of the pairs that the model was trained on.",
+        "training_proteins.npy": "Hashes of the proteins of these pairs.",
         "README.md": "The model card, to which an evaluation adds its results.",
     },
     "`{output_dir}/models/{model}/{stage}/{run_id}/last_state/`": {

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from common.charts import Chart, Panel
+from common.console import UNDEFINED
 from common.csv_log import Cell, Table
 from common.evaluation.judging import Judgement
-from common.evaluation.results import UNDEFINED
 from common.evaluation.scored import Scored
 from common.evaluation.test_side import TestSide
 from common.run import Run

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.console import list_places
 from common.csv_log import write_records
 from common.errors import UserError
 from common.evaluation.runs.grouping import HEADER, Group, group_runs
@@ -35,20 +36,23 @@ def compare_runs(places: Sequence[Path], output: Path | None) -> list[str]:
     warning = explain_groups(groups)
     notes = [f"Left out: {reason}." for reason in left_out]
     page = path.with_suffix(Path(PAGE).suffix)
-    written = [f"{name}  {_announce(file)}" for name, file in (("Table ", path), ("Report", page))]
+    where = list_places({"Table": _announce(path), "Report": _announce(page)})
     write_records(path, HEADER, rows)
     write_page(page, groups, [*warning, *notes])
-    return [*warning, *tables, *notes, "\n".join(written)]
+    return [*warning, *tables, *notes, where]
 
 
 def explain_groups(groups: Sequence[Group]) -> list[str]:
     """Return a warning if the runs were evaluated on different test data."""
     if len(groups) < 2:
         return []
-    return [
+    warning = (
         f"These runs were evaluated on {len(groups)} different test data sets; metrics in different"
         " tables cannot be compared."
-    ]
+    )
+    if len({group.side.heading() for group in groups}) < len(groups):
+        warning += " Test data of the same name differ in the content of their files."
+    return [warning]
 
 
 def _read_all(folders: Sequence[Path]) -> tuple[list[JudgedRun], list[str]]:

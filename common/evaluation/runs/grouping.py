@@ -7,18 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.console import fold, format_table
 from common.csv_log import Cell, Table
-from common.evaluation.results import fold, format_table
 from common.evaluation.runs.judged import JudgedRun, Side
 
-WIDTH = 110  # characters in a line of the console
 HEADER = (
-    "test_side", "run", "model", "data", "split", "language_model", "auroc", "auprc",
+    "test_side", "run", "model", "seed", "data", "split", "language_model", "auroc", "auprc",
     "auroc_without_self_pairs", "graph_similarity", "relative_density", "threshold_mode", "commit",
     "date", "directory",
 )  # fmt: skip
 # The columns on the console; if all rows agree in a column of `SHARED`, the heading has the value.
-SHOWN = ("run", "model", "auroc", "auprc", "auroc_without_self_pairs", "graph_similarity",
+SHOWN = ("run", "model", "seed", "auroc", "auprc", "auroc_without_self_pairs", "graph_similarity",
          "relative_density", "date")  # fmt: skip
 SHARED = ("language_model", "threshold_mode", "commit")
 
@@ -48,7 +47,7 @@ class Group:
         heading += [f"{name.replace('_', ' ')} {value}" for name, value in alike.items() if value]
         columns = [*SHOWN[:-1], *(name for name in SHARED if name not in alike), SHOWN[-1]]
         table = Table(columns, rows, "; ".join(heading))
-        return "\n\n".join(map(format_table, fold(table, WIDTH)))
+        return "\n\n".join(map(format_table, fold(table)))
 
 
 def group_runs(runs: Sequence[JudgedRun]) -> list[Group]:
@@ -91,6 +90,7 @@ def _describe(run: JudgedRun) -> dict[str, Cell]:
     test, plain = (run.metrics.get(name, {}) for name in ("test", "test_without_self_pairs"))
     return {
         "model": run.model,
+        "seed": run.seed,
         "data": f"{settings.name} {settings.species}",
         "split": settings.split_strategy,
         "language_model": run.language_model,

@@ -51,12 +51,12 @@ class Side:
         return ours == theirs and len(networks) < 2
 
     def heading(self) -> str:
-        """Return a heading that names the test data, with shortened digests."""
-        digests = [f"{kind} {found[:8]}" for kind, found in
-                   (("pairs", self.pairs), ("network", self.network)) if found]  # fmt: skip
-        known = ", ".join(digests) or "digests of the files were not recorded"
-        dropped = f"; without {self.dropped.partition(' (')[0]}" if self.dropped else ""
-        return f"{self.benchmark} {self.species} {self.strategy}, test pairs ({known}{dropped})"
+        """Return a heading that names the test data."""
+        name = f"test data of {self.benchmark} {self.species} {self.strategy}"
+        if self.dropped:
+            name += f", without {self.dropped.partition(' (')[0]}"
+        known = self.pairs or self.network
+        return name if known else f"{name} (digests of the files were not recorded)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +109,14 @@ class JudgedRun:
         return f"{self.config.model.model} ({stage})" if stage else self.config.model.model
 
     @property
+    def seed(self) -> int | None:
+        """The seed of the model's training; None for a file, or if the checkpoint is not there."""
+        if self.predictions is not None or self.config.run.load_checkpoint_path is None:
+            return None
+        saved = Path(self.config.run.load_checkpoint_path) / CONFIG_FILE
+        return read_resolved_config(saved).run.seed if saved.is_file() else None
+
+    @property
     def language_model(self) -> str | None:
         """The language model of the embeddings; None if a prediction file was evaluated."""
         return None if self.predictions else self.config.data.embeddings.model_name
@@ -127,8 +135,8 @@ def find_runs(places: Sequence[Path]) -> Iterator[Path]:
         found = [place] if _is_run(place) else sorted(_runs_below(place))
         if not found:
             raise UserError(
-                f"--compare {place} contains no run of evaluate.py; name a run's folder, such as"
-                " runs/logs/v3/evaluate/20260101-120000, or a folder above such folders"
+                f"--compare {place} contains no run of evaluate.py; name a folder with a log.log"
+                " that evaluate.py shows at its end, or a folder above such folders"
             )
         for path in found:
             if path.resolve() not in seen:

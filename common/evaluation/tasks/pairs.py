@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +17,7 @@ from common.config import Config
 from common.config_data import METRIC_NAMES
 from common.csv_log import Cell, Table
 from common.data.tables.pairs import PairTable
-from common.evaluation.difficulty import Class, classify_pairs
+from common.evaluation.difficulty import Class, classify_pairs, explain_classes
 from common.evaluation.hf_evaluate import Metric, MetricInfo
 from common.evaluation.intervals import LEVEL, Interval, Measured, Resamples, ScoredPairs
 from common.evaluation.networks import pair_keys
@@ -76,12 +76,15 @@ class Pairs(Task):
             if table is self.own.table:
                 charts = chart_pairs(every, rows[0].metrics, self.own.species)
         cells: list[dict[str, Cell]] = [{"split": row.split, **row.metrics} for row in rows]
+        repeated = {f"test_{kind}" for kind, chosen in self.classes if chosen.all()}
+        shown = summarize_rankings([row for row in rows if row.split not in repeated])
+        caption = explain_classes(self.own, self.classes)
         return TaskResult(
             tables={"evaluate.csv": Table(HEADER, cells)},
             documents=self._describe_intervals(rows),
             charts=charts,
             notes=notes,
-            summary=[summarize_rankings(rows), *summarize_calls(rows[:2], threshold)],
+            summary=[replace(shown, caption=caption), *summarize_calls(rows[:2], threshold)],
             compared={name: row.metrics[metric] for name, metric, row in self._compared(rows)},
             resampled={name: row.resampled[metric] for name, metric, row in self._compared(rows)},
         )
