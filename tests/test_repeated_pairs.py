@@ -20,7 +20,7 @@ def test_contradictory_and_repeated_pairs_are_noted(tmp_path: Path) -> None:
     lines = ["A B 1", "A C 1", "B C 0", "B A 0", "C A 0", "C B 0", "D D 1"]
     (tmp_path / "pairs.txt").write_text("\n".join(lines).replace(" ", "\t") + "\n")
     notes = explain_repeats(read_pairs(tmp_path / "pairs.txt", tmp_path / "cache"), "test")
-    assert [note.partition(":")[0] for note in notes] == [
+    assert [note.partition(", and every line counts; ")[0] for note in notes] == [
         "2 pairs of test are listed with both labels (such as A B)",
         "1 pair of test is listed more than once (such as B C)",
     ]

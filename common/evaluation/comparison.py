@@ -56,7 +56,7 @@ class Method:
         return {name: value for result in results for name, value in result.compared.items()}
 
     def subtract(self, other: Method) -> dict[str, dict[str, Any]]:
-        """Compute the differences from another method's metrics, with their intervals."""
+        """Compute the differences from another method's metrics, with intervals."""
         found: dict[str, dict[str, Any]] = {}
         for task, result in self.results.items():
             others = other.results[task]

@@ -1,4 +1,4 @@
-"""Sets of pairs that tasks use, and notes on those of them that have no score."""
+"""Sets of pairs that tasks use, and notes on pairs without a score."""
 
 from __future__ import annotations
 

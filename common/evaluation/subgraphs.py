@@ -81,7 +81,7 @@ class Comparison:
         return {name: mmd(*pair) for name, pair in self.histograms.items()}
 
     def ratios(self) -> dict[str, float | None]:
-        """Return each MMD over the MMD within the true subgraphs; None if the latter is 0."""
+        """Divide each MMD by the MMD within the true subgraphs; None if the latter is 0."""
         baseline = {name: halves_mmd(true) for name, (_, true) in self.histograms.items()}
         return {
             name: found / baseline[name] if baseline[name] > SAME else None

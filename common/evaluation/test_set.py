@@ -1,4 +1,4 @@
-"""The test data of one species: its labelled pairs and its network."""
+"""The test data of one species: labelled pairs and the true network."""
 
 from __future__ import annotations
 
