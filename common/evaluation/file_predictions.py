@@ -19,7 +19,12 @@ def read_scored(run: Run, side: TestSide, file: Path) -> Scored:
     run.event("model_ready", predictions=file, pairs=len(predictions.pairs))
     settings = run.config.evaluate.decision_threshold
     threshold = Threshold(settings.value)
-    run.event("stage_start", tasks=run.config.evaluate.tasks, **threshold.describe())
+    run.event(
+        "stage_start",
+        tasks=run.config.evaluate.tasks,
+        threshold=threshold.value,
+        threshold_mode=threshold.mode,
+    )
     return Scored(
         "predictions",
         predictions,

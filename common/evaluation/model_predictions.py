@@ -52,7 +52,12 @@ def decide(run: Run, checkpoint: Checkpoint) -> Decider:
     decider = Decider(checkpoint, run.config, run.accelerator)
     threshold, calibration = decider.threshold, describe_calibration(decider.calibration)
     report_ready(run, checkpoint.model, checkpoint=checkpoint.path, **calibration)
-    run.event("stage_start", tasks=run.config.evaluate.tasks, **threshold.describe())
+    run.event(
+        "stage_start",
+        tasks=run.config.evaluate.tasks,
+        threshold=threshold.value,
+        threshold_mode=threshold.mode,
+    )
     return decider
 
 

@@ -169,7 +169,8 @@ def summarize_networks(
 def describe_networks(summaries: Sequence[NetworkSummary], threshold: Threshold) -> dict[str, Any]:
     """Return the threshold and all networks' summaries as the content of `network.json`."""
     return {
-        **threshold.describe(),
+        "threshold": threshold.value,
+        "threshold_mode": threshold.mode,
         "networks": {each.species: each.describe() for each in summaries},
     }
 

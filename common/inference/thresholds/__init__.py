@@ -64,10 +64,6 @@ class Threshold:
     value: float
     mode: str = "fixed"
 
-    def describe(self) -> dict[str, object]:
-        """Return the fields of the event `stage_start`, and of documents."""
-        return {"threshold": self.value, "threshold_mode": self.mode}
-
 
 @dataclass(frozen=True)
 class ThresholdMode:
