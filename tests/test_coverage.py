@@ -164,7 +164,7 @@ def test_a_file_is_judged_by_rank_0_alone(monkeypatch: pytest.MonkeyPatch) -> No
         assert start_for_file(config) == expected
     beside = configure(evaluate={"baseline_checkpoint": "best_model"})
     monkeypatch.setattr("common.launch.start_accelerator", lambda given: given)
-    assert start_for_file(beside) is beside  # type: ignore[comparison-overlap]
+    assert start_for_file(beside) is beside
 
 
 def test_a_threshold_that_does_not_suit_the_scores_is_told(project: TinyProject) -> None:
