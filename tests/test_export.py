@@ -227,7 +227,7 @@ def test_a_table_can_be_judged_and_read_by_networkx_as_documented(tmp_path: Path
 
 
 def test_a_suffix_of_no_format_is_refused_with_all_that_exist(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"net\.xlsx does not say .* \.tsv, \.tsv\.gz, .*\.mitab"):
+    with pytest.raises(UserError, match=r"net\.xlsx has no suffix .* \.tsv, \.tsv\.gz, .*\.mitab"):
         format_of(tmp_path / "net.xlsx")
     assert format_of(Path("NET.TSV.GZ")) is WRITERS.get("tsv")
 
