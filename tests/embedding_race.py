@@ -2,27 +2,27 @@
 
     python -m tests.embedding_race --runs 4 --rounds 20 [--kill] [--no-flock]
 
-Each run calls `prepare_store` for the same proteins, all started by one barrier; with `--kill` the
-first one is killed at a random moment, and with `--no-flock` the file system locks no files, as NFS
-and Lustre may be mounted. The others must all succeed, compute nothing twice, and
-leave the cache that a run of its own leaves, to the last bit.
+Each run calls `prepare_store` for the same proteins, all at the same moment; with `--kill` the
+first one is killed at a random moment after that, and with `--no-flock` the file system locks no
+files, as NFS and Lustre may be mounted. The others must all succeed, compute nothing twice, and
+leave the cache that a run of its own leaves, to the last bit. A run that hangs prints where it does
+and counts as failed.
 """
 
 from __future__ import annotations
 
 import argparse
 import errno
+import faulthandler
 import fcntl
 import multiprocessing
 import os
 import random
 import shutil
-import signal
 import sys
 import tempfile
 import time
-from multiprocessing.queues import SimpleQueue
-from multiprocessing.synchronize import Barrier
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NoReturn
 
@@ -37,6 +37,7 @@ from tests.same_run import assert_same_store
 from tests.tiny_esm import MAX_LENGTH, SEQUENCES, record_log, save_tiny_esm
 
 FORK = multiprocessing.get_context("fork")
+PATIENCE = 120.0
 
 
 def prepare(folder: Path, cache: str) -> int:
@@ -50,13 +51,16 @@ def prepare(folder: Path, cache: str) -> int:
     return log.computed()
 
 
-def run_one(folder: Path, barrier: Barrier, results: SimpleQueue[tuple[int, str]]) -> None:
-    """One of the runs: puts how many sequences it computed, or the sentence it failed with."""
-    barrier.wait()
+def run_one(folder: Path, gate: tuple[int, int], answer: Connection) -> None:
+    """One of the runs: sends how many sequences it computed, or the sentence it failed with."""
+    faulthandler.dump_traceback_later(PATIENCE, exit=True)
+    opened, closing = gate
+    os.close(closing)
+    os.read(opened, 1)  # returns when nobody can write any more
     try:
-        results.put((prepare(folder, "cache"), ""))
+        answer.send((prepare(folder, "cache"), ""))
     except UserError as error:
-        results.put((0, str(error)))
+        answer.send((0, str(error)))
 
 
 def refuse_flock(handle: int, operation: int) -> NoReturn:
@@ -64,29 +68,51 @@ def refuse_flock(handle: int, operation: int) -> NoReturn:
     raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
 
-def race(folder: Path, runs: int, kill: bool) -> list[str]:
-    """One round; returns the sentences of the runs that failed."""
+def race(folder: Path, runs: int, kill_within: float) -> list[str]:
+    """One round; returns the sentences of the runs that failed.
+
+    Args:
+        folder: Where the language model and the caches are.
+        runs: How many start.
+        kill_within: Seconds within which the first one is killed; 0 to let it live.
+    """
     shutil.rmtree(folder / "cache", ignore_errors=True)
-    barrier = FORK.Barrier(runs)
-    # One each: a killed process may keep its queue locked.
-    results = [FORK.SimpleQueue() for _ in range(runs)]
-    children = [FORK.Process(target=run_one, args=(folder, barrier, own)) for own in results]
-    for child in children:
+    # A process that is killed in a barrier of `multiprocessing` leaves the others waiting there.
+    gate = os.pipe()
+    children, pipes = [], []
+    for _ in range(runs):
+        pipe, own = FORK.Pipe(duplex=False)
+        child = FORK.Process(target=run_one, args=(folder, gate, own))
         child.start()
-    if kill:
-        time.sleep(random.uniform(0.0, 0.5))
-        if children[0].is_alive():
-            os.kill(children[0].pid or 0, signal.SIGKILL)
-    for child in children[kill:]:
-        child.join(timeout=60)
-    found = [own.get() for own in results[kill:]]
+        own.close()
+        children.append(child)
+        pipes.append(pipe)
+    os.close(gate[1])
+    if kill_within:
+        time.sleep(random.uniform(0.0, kill_within))
+        children[0].kill()
+    found = [answer_of(pipe) for pipe in pipes]
+    for child in children:
+        child.join()
+    os.close(gate[0])
+    found = found[1:] if kill_within else found
     failures = [sentence for _, sentence in found if sentence]
     if not failures:
         # Cleans up after a run that was killed when the others had finished.
         prepare(folder, "cache")
         assert_same_store(folder / "cache", folder / "alone")
-        assert kill or sum(computed for computed, _ in found) == len(SEQUENCES), found
+        assert kill_within or sum(computed for computed, _ in found) == len(SEQUENCES), found
     return failures
+
+
+def answer_of(pipe: Connection) -> tuple[int, str]:
+    """What a run has sent."""
+    with pipe:
+        try:
+            answer: tuple[int, str] = pipe.recv()
+        except EOFError:
+            return 0, "it hung or broke"
+    return answer
 
 
 def main() -> None:
@@ -103,8 +129,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         save_tiny_esm(folder / "esm")
+        began = time.monotonic()
         prepare(folder, "alone")
-        failures = [f for _ in range(asked.rounds) for f in race(folder, asked.runs, asked.kill)]
+        life = time.monotonic() - began if asked.kill else 0.0
+        failures = [f for _ in range(asked.rounds) for f in race(folder, asked.runs, life)]
     counted = asked.rounds * (asked.runs - asked.kill)
     sys.stdout.write("\n".join([f"{len(failures)} of {counted} runs failed", *failures[:3], ""]))
 

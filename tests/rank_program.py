@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -105,6 +106,7 @@ class Recording:
         gradients: All parameters' gradients at each update.
         stopped: What a refused training said.
         poisoned: The protein whose embedding was not finite.
+        date: What the rank's clock said at the end, in seconds.
     """
 
     drawn: list[list[int]] = field(default_factory=list)
@@ -114,6 +116,7 @@ class Recording:
     gradients: list[torch.Tensor] = field(default_factory=list)
     stopped: str = ""
     poisoned: str = ""
+    date: float = 0.0
 
     def note_update(self, optimizer: Optimizer, *arguments: Any) -> None:
         """Called by torch before every optimizer step."""
@@ -142,6 +145,7 @@ def record(
         except UserError as error:
             recording.stopped = str(error)
     hook.remove()
+    recording.date = time.time()
     return [Recording(**content) for content in gather_object([asdict(recording)])]
 
 
@@ -265,7 +269,10 @@ def touch_figure(chart: object, subject: str, path: Path) -> None:
 
 
 def fail_on_rank_1(project: TinyProject) -> None:
-    """A pretraining in which rank 1 breaks in its third round, by a bug rather than a mistake."""
+    """A pretraining in which rank 1 breaks in its third round, by a bug rather than a mistake.
+
+    It has no run id, so that rank 0 names it by its clock.
+    """
     mine = Session.mine
     calls: list[int] = []
 
@@ -277,7 +284,7 @@ def fail_on_rank_1(project: TinyProject) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Session, "mine", broken)
-        call_main(project, "pretrain.py", "--set", "run_config.pretrain_run_id=broken")
+        call_main(project, "pretrain.py")
 
 
 def main() -> None:

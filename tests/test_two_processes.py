@@ -1,12 +1,14 @@
 """The same story on two processes as on one: batches, gradients, rates, figures, resume, failure.
 
 Starting two processes takes ten seconds, so `rank_program.py` records many trainings in one
-launch; the same functions, called here, do them on one process.
+launch; the same functions, called here, do them on one process. In that launch the clock of rank 1
+is an hour ahead.
 """
 
 from __future__ import annotations
 
 import csv
+import datetime
 import json
 import sys
 import time
@@ -27,6 +29,7 @@ from common.data.splits import open_splits
 from common.inference.checkpoints import load_checkpoint
 from common.models import PairModel
 from common.training.losses import PairLoss
+from tests.clocks import HOUR, compiler, wrong_clock
 from tests.rank_program import CASES, NETWORKS, Recording, evaluate_as, record_all
 from tests.tiny_benchmark import (
     ROOT,
@@ -49,11 +52,12 @@ LAUNCH = [
 
 @dataclass(frozen=True)
 class Failure:
-    """How the launch on two processes ended: its exit code, how long it took, rank 0's log."""
+    """How the launch on two processes ended: its exit code, its seconds, the last run's log."""
 
     code: int
     seconds: float
     log: str
+    run_id: str
 
 
 @dataclass(frozen=True)
@@ -91,14 +95,17 @@ def recorded(pretrained: tuple[TinyProject, Path], tmp_path_factory: Any) -> Rec
         [*LAUNCH, str(folder), str(checkpoint), str(output)],
         folder,
         PYTHONPATH=str(ROOT),
+        **wrong_clock(folder, rank=1, seconds=HOUR),
     )
     # It ends in a planted failure; a log of the failure means that all before it went well.
-    failure = project.output / "logs" / "v3" / "pretrain" / "broken" / "log.log"
-    assert failure.exists(), launched.stderr
+    logs = list((project.output / "logs" / "v3" / "pretrain").glob("20*/log.log"))
+    assert len(logs) == 1, launched.stderr
+    failure = logs[0]
     found = torch.load(output)
     two = {name: [Recording(**rank) for rank in ranks] for name, ranks in found.items()}
     lasted = time.time() - failure.stat().st_mtime
-    return Recorded(project, one, two, Failure(launched.code, lasted, failure.read_text()))
+    end = Failure(launched.code, lasted, failure.read_text(), failure.parent.name)
+    return Recorded(project, one, two, end)
 
 
 def together(shares: list[list[list[int]]]) -> list[list[int]]:
@@ -262,6 +269,16 @@ def test_a_rank_that_fails_brings_the_other_down_with_its_reason(recorded: Recor
     assert failure.seconds < 60
     reasons = [line for line in failure.log.splitlines() if "stage_failed" in line]
     assert any("rank=1 | reason=RuntimeError: planted on rank 1" in line for line in reasons)
+
+
+def test_rank_0_alone_dates_a_run(recorded: Recorded) -> None:
+    """Each rank would name a folder of its own, an hour apart; the log would jump in time."""
+    if not compiler():
+        pytest.skip("there is no C compiler (cc) to shift a clock with")
+    for zero, one in recorded.two.values():
+        assert one.date - zero.date == pytest.approx(HOUR, abs=60)
+    named = datetime.datetime.strptime(recorded.failure.run_id, "%Y%m%d-%H%M%S").timestamp()
+    assert named == pytest.approx(time.time(), abs=HOUR / 2)
 
 
 def test_rank_1_writes_nothing(recorded: Recorded) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests import faults
+from tests.clocks import HOUR, wrong_clock
 from tests.cluster.hosts import PATIENCE, Hosts, Launched, launched, running_hosts, why_not
 from tests.faults import (
     Launch,
@@ -34,6 +35,9 @@ from tests.faults import (
 # Seconds; the default is five minutes.
 LIMIT = 20
 SETTINGS = (f"run_config.rank_timeout_seconds={LIMIT}",)
+CASES = (
+    "undisturbed", "5 % of the packets lost", "a clock an hour ahead", "a clock an hour behind"
+)  # fmt: skip
 SILENT = r"pretrain\.py: stopped: rank {} on {} (has given no sign of life for \d+ sec|ended )"
 
 
@@ -82,16 +86,18 @@ def stage(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> Training:
     return Training(workshop.project, Launch(2), settings=SETTINGS)
 
 
-@pytest.mark.parametrize("case", ["undisturbed", "5 % of the packets lost", "a clock an hour off"])
+@pytest.mark.parametrize("case", CASES)
 def test_two_hosts_give_the_bits_of_one(
-    case: str, hosts: Hosts, stage: Training, workshop: Workshop
+    case: str, hosts: Hosts, stage: Training, workshop: Workshop, tmp_path: Path
 ) -> None:
     stage.settings = ()  # nobody is lost, however slowly this machine starts
     before: tuple[Sequence[str], Sequence[str]] = ((), ())
     if case.startswith("5 %"):
         hosts.do("lose", "host2", "5")
     if case.startswith("a clock"):
-        before = ((), ("faketime", "--exclude-monotonic", "-f", "-1h"))
+        clock = wrong_clock(tmp_path, HOUR if case.endswith("ahead") else -HOUR)
+        assert clock, "there is no C compiler (cc) to shift a clock with"
+        before = ((), ("env", *(f"{name}={value}" for name, value in clock.items())))
     name = f"hosts-{case.replace(' ', '-').replace('%', 'percent')}"
     began = time.monotonic()
     with on_two_hosts(hosts, stage, name, before=before) as launch:
