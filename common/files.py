@@ -23,6 +23,8 @@ from common.errors import UserError
 READ_BYTES = 1 << 24
 # Seconds after which an unfinished directory is no longer another process's work in progress.
 _ABANDONED_AFTER = 24 * 3600.0
+# The configuration keys that chose directories, for messages.
+_KEYS: dict[Path, str] = {}
 
 
 def write_atomically(path: str | Path, data: bytes | str) -> None:
@@ -74,7 +76,7 @@ def _write_through(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def new_directory(
-    final: str | Path, replace: bool = True, remedy: str = "choose another directory"
+    final: str | Path, replace: bool = True, remedy: str | None = None
 ) -> Iterator[Path]:
     """Yield an empty directory that becomes `final` when the block ends without an error.
 
@@ -131,7 +133,7 @@ def replace_directory(temporary: str | Path, final: str | Path) -> None:
     except OSError as error:
         raise UserError(
             f"cannot move {temporary} to {final}: {_explain(error)}; allow writing there, or"
-            " choose another directory"
+            f" {_advise(final)}"
         ) from None
     # Files that another process holds open can resist (NFS); the next swap or recovery tries again.
     shutil.rmtree(aside, ignore_errors=True)
@@ -199,23 +201,43 @@ def _rename_or_restore(temporary: Path, final: Path, aside: Path) -> None:
 
 @contextlib.contextmanager
 def explain_disk_errors(
-    path: str | Path, needed: int | None = None, remedy: str = "choose another directory"
+    path: str | Path, needed: int | None = None, remedy: str | None = None
 ) -> Iterator[None]:
     """Convert an operating system's error while writing `path` to a `UserError`.
 
     Args:
         path: The file or directory that is being written.
         needed: Its size in bytes, if known.
-        remedy: Further advice for the error message, besides making room and allowing access.
+        remedy: Further advice for the error message, besides making room and allowing access; by
+            default, to change the key that chose the directory (see `name_directory`).
     """
     try:
         yield
     except OSError as error:
-        raise UserError(
-            f"cannot write {path}{size_note(needed)}: {_explain(error)}; make room or allow"
-            f" writing there, or {remedy}",
-            own=True,
-        ) from None
+        raise cannot_write(path, _explain(error), needed, remedy) from None
+
+
+def cannot_write(
+    path: str | Path, reason: str, needed: int | None = None, remedy: str | None = None
+) -> UserError:
+    """Return the error for a path that cannot be written; see `explain_disk_errors`."""
+    return UserError(
+        f"cannot write {path}{size_note(needed)}: {reason}; make room or allow writing there, or"
+        f" {remedy or _advise(path)}",
+        own=True,
+    )
+
+
+def name_directory(directory: str | Path, key: str) -> None:
+    """Let messages about files below a directory name the configuration key that chose it."""
+    _KEYS[Path(directory).absolute()] = key
+
+
+def _advise(path: str | Path) -> str:
+    for directory, key in _KEYS.items():
+        if Path(path).absolute().is_relative_to(directory):
+            return f"set {key} to another directory"
+    return "choose another directory"
 
 
 def size_note(needed: int | None) -> str:

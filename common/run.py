@@ -32,7 +32,7 @@ from common.config import Config, Stage
 from common.console import show
 from common.errors import UserError
 from common.failures import explain_failure
-from common.files import explain_disk_errors, write_atomically
+from common.files import explain_disk_errors, name_directory, write_atomically
 from common.pausing import Paused
 from common.provenance import commit
 from common.rank_watch import RankLostError
@@ -106,6 +106,7 @@ def open_run(
         UserError: The configured run exists already or is in use by another process, or there is
             no run to resume.
     """
+    name_directory(config.run.output_dir, "run_config.output_dir")
     run_id = on_main_process(accelerator, lambda: _choose_run_id(stage, config, resume))
     log_dir = run_directory("logs", stage, config) / run_id
     model_dir = run_directory("models", stage, config) / run_id

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,10 @@ from common.csv_log import EpochRow, write_training_csv
 from common.data.embeddings.shards import Row, ShardWriter, read_shards
 from common.errors import UserError
 from common.run import open_run
-from tests.faults import EPOCHS, Launch, Workshop, log_tells, started, wait_for
+from tests.faults import EPOCHS, Launch, Workshop, ended, log_tells, started, wait_for
+from tests.preloads import FULL, quota_on
 from tests.same_run import assert_same_run
-from tests.tiny_benchmark import run_command
+from tests.tiny_benchmark import TinyProject, run_command
 from tests.tiny_pairs import one_process
 from tests.tiny_run import files_of_at_most
 
@@ -86,7 +88,7 @@ def test_a_shard_that_does_not_fit_leaves_those_before(disk: Path) -> None:
     assert not list(disk.glob(".*"))
 
 
-def test_a_quota_is_reported_like_a_full_disk(tmp_path: Path) -> None:
+def test_a_limit_of_file_sizes_is_reported_like_a_full_disk(tmp_path: Path) -> None:
     """A CSV and a shard that may not grow further, where no disk can be mounted too."""
     path = tmp_path / "training_step.csv"
     write_training_csv(path, [row(1)], ["auroc"])
@@ -135,6 +137,47 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_state_to_go_on_from(
     assert again.code == 0, again.stderr
     whole = stage.folders(workshop.whole(stage))[0]
     assert_same_run(disk / "models" / "v3" / "pretrain" / "full", whole, EPOCHS)
+
+
+def test_a_full_quota_is_named_and_a_run_goes_on_when_it_is_not(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First under the embedding cache, then under the run, in mid-training."""
+    quota = tmp_path / "home"
+    for name in ("cache", "runs"):
+        (quota / name).mkdir(parents=True)
+    for name, value in quota_on(quota, tmp_path).items():
+        monkeypatch.setenv(name, value)
+    elsewhere = (
+        f"data_config.embeddings.cache_dir={quota}/cache",
+        f"run_config.output_dir={quota}/runs",
+    )
+    stage = replace(workshop.training(Launch(1)), settings=elsewhere)
+    here = replace(stage, project=TinyProject(quota, stage.project.config))
+    (quota / FULL).touch()
+    refused = run_command(stage.command("full", False), stage.project.folder)
+    assert refused.code == 2, refused.stderr
+    assert re.search(
+        r"cannot write .*/cache.*: Disk quota exceeded; .* data_config\.embeddings\.cache_dir$",
+        refused.stderr.splitlines()[-1],
+    )
+    (quota / FULL).unlink()
+    with started(stage, "full") as process:
+        wait_for(log_tells(here, "full", "step | epoch=3 | step=1/"), process)
+        (quota / FULL).touch()
+        finished = ended(process)
+    assert finished.code == 2, finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert re.search(
+        rf"cannot write {quota}/runs/.*: Disk quota exceeded; .* set run_config\.output_dir to an",
+        finished.stderr.splitlines()[-1],
+    )
+    assert not [path for path in quota.rglob("*.tmp") if path.is_file()]
+    (quota / FULL).unlink()
+    again = run_command(stage.command("full", True), stage.project.folder)
+    assert again.code == 0, again.stderr
+    whole = workshop.training(Launch(1))
+    assert_same_run(here.folders("full")[0], whole.folders(workshop.whole(whole))[0], EPOCHS)
 
 
 def test_a_log_that_does_not_fit_is_still_printed_on_the_console(

@@ -29,7 +29,7 @@ from common.data.splits import open_splits
 from common.inference.checkpoints import load_checkpoint
 from common.models import PairModel
 from common.training.losses import PairLoss
-from tests.clocks import HOUR, compiler, wrong_clock
+from tests.preloads import HOUR, compiler, wrong_clock
 from tests.rank_program import CASES, NETWORKS, Recording, evaluate_as, record_all
 from tests.tiny_benchmark import (
     ROOT,

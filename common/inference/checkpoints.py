@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
+import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,11 +29,11 @@ from common.config_file import read_resolved_config
 from common.data.pair_hashes import TrainedOn, load_hashes
 from common.errors import UserError, excerpt
 from common.files import (
+    cannot_write,
     explain_disk_errors,
     hash_file,
     new_directory,
     recover_directory,
-    size_note,
     write_atomically,
 )
 from common.inference.card import CARD_FILE, write_card
@@ -163,12 +164,20 @@ def explain_library_errors(path: Path, needed: int) -> Iterator[None]:
         full = ("PytorchStreamWriter", "iostream", "unexpected pos")
         if isinstance(error, RuntimeError) and not any(word in reason for word in full):
             raise
-        free = shutil.disk_usage(path.parent).free
-        raise UserError(
-            f"cannot write {path}{size_note(needed)}: {reason} ({free} bytes are free there);"
-            " make room, or choose another directory with run_config.output_dir",
-            own=True,
-        ) from None
+        raise cannot_write(path, _ask_disk(path.parent, needed) or reason, needed) from None
+
+
+def _ask_disk(directory: Path, size: int) -> str | None:
+    """Return why so many bytes cannot be written, which libraries hide; None if they can be."""
+    block = bytes(1 << 20)
+    try:
+        with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
+            for _ in range(size // len(block) + 1):
+                file.write(block)
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.strerror
+    return None
 
 
 def load_checkpoint(path: Path, expected_model: str | None = None) -> Checkpoint:

@@ -19,7 +19,6 @@ from pathlib import Path
 import pytest
 
 from tests import faults
-from tests.clocks import HOUR, wrong_clock
 from tests.cluster.hosts import PATIENCE, Hosts, Launched, launched, running_hosts, why_not
 from tests.faults import (
     Launch,
@@ -31,6 +30,7 @@ from tests.faults import (
     running,
     wait_for,
 )
+from tests.preloads import HOUR, wrong_clock
 
 # Seconds; the default is five minutes.
 LIMIT = 20

@@ -1,4 +1,4 @@
-/* Shifts the clock of a process, in whatever language it is read: preloaded by tests/clocks.py.
+/* Shifts the clock of a process, in whatever language it is read: preloaded by tests/preloads.py.
 
    SHIFTED_BY says by how many seconds; with SHIFTED_RANK, only the process of that rank is concerned.
    Only what tells the date is shifted. Waiting until a date, which callers reckon from the shifted
