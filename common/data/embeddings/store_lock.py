@@ -39,7 +39,7 @@ def lock_store(directory: Path) -> Iterator[None]:
         raise UserError(
             f"{lock.lock_file} has been locked by another process for {LOCK_SECONDS:.0f} seconds"
             " (normally milliseconds); end the other process if it is suspended, delete the file if"
-            f" the process has died on another machine, or {REMEDY}"
+            f" the process has died, or {REMEDY}"
         ) from None
     try:
         yield

@@ -1,4 +1,4 @@
-"""Claims of runs that have died, on file systems with and without locks."""
+"""Locks and claims of processes that have died, on file systems with and without locks."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from types import SimpleNamespace
 from typing import NoReturn
 
 import pytest
+from filelock import FileLock
 
-from common.data.embeddings import claims
-from common.data.embeddings.claims import SILENCE_SECONDS, Claim
+from common.data import lock_renewal, turns
+from common.data.embeddings.claims import Claim
+from common.data.lock_renewal import SILENCE_SECONDS
+from tests.tiny_esm import record_log
 
 pytestmark = pytest.mark.filterwarnings("ignore:flock not supported")
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """The time that claims see."""
+    """The time that watches see."""
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(claims, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(lock_renewal, "time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
 
 
@@ -48,7 +51,7 @@ def test_without_locks_a_claim_is_void_when_its_run_is_silent(
     tmp_path: Path, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that had been killed on another machine was waited for without end."""
-    monkeypatch.setattr(claims, "RENEW_SECONDS", 1e6)
+    monkeypatch.setattr(lock_renewal, "RENEW_SECONDS", 1e6)
     mine, other = Claim(tmp_path), Claim(tmp_path)
     other.replace(["a", "b"])
     assert watch(mine, clock, SILENCE_SECONDS) == {other.owner: {"a", "b"}}
@@ -63,7 +66,7 @@ def test_without_locks_a_claim_is_void_when_its_run_is_silent(
 def test_a_living_run_renews_its_claim_until_it_ends(
     tmp_path: Path, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(lock_renewal, "RENEW_SECONDS", 0.01)
     mine = Claim(tmp_path)
     with Claim(tmp_path) as other:
         other.replace(["a"])
@@ -85,3 +88,27 @@ def test_with_locks_a_silent_run_keeps_its_claim(tmp_path: Path, clock: SimpleNa
     with Claim(tmp_path) as other:
         other.replace(["a"])
         assert watch(mine, clock, 2 * SILENCE_SECONDS) == {other.owner: {"a"}}
+
+
+@pytest.mark.usefixtures("without_locks")
+def test_without_locks_a_turn_is_taken_over_when_its_holder_is_silent(
+    tmp_path: Path, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs waited without end for one that had been killed while it prepared their benchmark."""
+    holder = FileLock(tmp_path / ".one.lock")
+    holder.acquire()
+    looks: list[float] = []
+
+    def look(lock: lock_renewal.LockWatch, held: FileLock) -> bool:
+        looks.append(clock.now)
+        clock.now += SILENCE_SECONDS / 2
+        return is_abandoned(lock, held)
+
+    is_abandoned = lock_renewal.LockWatch.is_abandoned
+    monkeypatch.setattr(lock_renewal.LockWatch, "is_abandoned", look)
+    monkeypatch.setattr(turns, "ASK_SECONDS", 0.01)
+    with record_log() as log, turns.in_turn(tmp_path / "one"):
+        assert log.events() == ["benchmark_waiting"]
+    # It counts from the first look, and then needs more than the limit.
+    assert len(looks) == 4
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,55 @@
+"""Lock files on file systems without locks, such as Lustre without its mount option `flock`.
+
+There, `filelock` uses the existence of a file as the lock, and no other machine can see that the
+process which made the file has died. So the holder of a lock keeps renewing the date of the file,
+and a lock whose file has not been renewed for some minutes is abandoned. Only changes of the date
+are considered, so the clocks of the machines may differ.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from filelock import BaseFileLock, SoftFileLock
+
+# Seconds between two renewals, and without a renewal until a lock is abandoned.
+RENEW_SECONDS, SILENCE_SECONDS = 10.0, 300.0
+
+
+def renew(lock: BaseFileLock) -> Callable[[], None]:
+    """Renew a held lock until the returned function is called; do nothing if the kernel locks."""
+    ended, file = threading.Event(), lock.lock_file
+
+    def renew_forever() -> None:
+        while not ended.wait(RENEW_SECONDS):
+            with suppress(OSError):
+                os.utime(file)
+
+    if isinstance(lock, SoftFileLock):
+        threading.Thread(target=renew_forever, name="lock renewal", daemon=True).start()
+    return ended.set
+
+
+class LockWatch:
+    """Finds abandoned locks among those that a process waits for."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[int, float]] = {}
+
+    def is_abandoned(self, lock: BaseFileLock) -> bool:
+        """Return whether this watch has seen no renewal of a lock during the time limit."""
+        if not isinstance(lock, SoftFileLock):
+            return False
+        now = time.monotonic()
+        with suppress(FileNotFoundError):
+            renewed = Path(lock.lock_file).stat().st_mtime_ns
+            before, since = self._seen.get(lock.lock_file, (None, now))
+            if renewed == before:
+                return now - since > SILENCE_SECONDS
+            self._seen[lock.lock_file] = renewed, now
+        return False
