@@ -30,6 +30,7 @@ import torch
 from accelerate import Accelerator
 
 from common.config_data import EmbeddingsConfig
+from common.data import lock_renewal
 from common.data.embeddings import fill
 from common.data.embeddings.build import prepare_store
 from common.errors import UserError
@@ -37,12 +38,13 @@ from tests.same_run import assert_same_store
 from tests.tiny_esm import MAX_LENGTH, SEQUENCES, record_log, save_tiny_esm
 
 FORK = multiprocessing.get_context("fork")
-PATIENCE = 120.0
+PATIENCE = 400.0
 
 
 def prepare(folder: Path, cache: str) -> int:
     """Prepare a cache of the folder in pieces of one batch; returns how many were computed."""
     fill.PIECE_SECONDS = 0.0
+    lock_renewal.RENEW_SECONDS, lock_renewal.SILENCE_SECONDS = 0.5, 20.0
     settings = EmbeddingsConfig(
         model_name=str(folder / "esm"), cache_dir=str(folder / cache), tokens_per_batch=200
     )

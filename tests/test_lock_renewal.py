@@ -14,8 +14,11 @@ import pytest
 from filelock import FileLock
 
 from common.data import lock_renewal, turns
+from common.data.embeddings import store_lock
 from common.data.embeddings.claims import Claim
+from common.data.embeddings.store_lock import lock_store
 from common.data.lock_renewal import SILENCE_SECONDS
+from common.errors import UserError
 from tests.tiny_esm import record_log
 
 pytestmark = pytest.mark.filterwarnings("ignore:flock not supported")
@@ -106,9 +109,22 @@ def test_without_locks_a_turn_is_taken_over_when_its_holder_is_silent(
 
     is_abandoned = lock_renewal.LockWatch.is_abandoned
     monkeypatch.setattr(lock_renewal.LockWatch, "is_abandoned", look)
-    monkeypatch.setattr(turns, "ASK_SECONDS", 0.01)
+    monkeypatch.setattr(lock_renewal, "ASK_SECONDS", 0.01)
     with record_log() as log, turns.in_turn(tmp_path / "one"):
         assert log.events() == ["benchmark_waiting"]
     # It counts from the first look, and then needs more than the limit.
     assert len(looks) == 4
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_stays_locked_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library's error is one of the system's, and passed for a disk that cannot be written."""
+    monkeypatch.setattr(store_lock, "LOCK_SECONDS", 0.02)
+    monkeypatch.setattr(lock_renewal, "ASK_SECONDS", 0.01)
+    sentence = r"build\.lock has been locked by another process for 0 seconds .*cache_dir$"
+    with lock_store(tmp_path), pytest.raises(UserError, match=sentence), lock_store(tmp_path):
+        raise AssertionError("it was locked twice")
+    with lock_store(tmp_path):
+        pass

@@ -2,23 +2,28 @@
 
 There, `filelock` uses the existence of a file as the lock, and no other machine can see that the
 process which made the file has died. So the holder of a lock keeps renewing the date of the file,
-and a lock whose file has not been renewed for some minutes is abandoned. Only changes of the date
-are considered, so the clocks of the machines may differ.
+and a lock whose file has not been renewed for some time is abandoned. Only changes of the date are
+considered, so the clocks of the machines may differ.
 """
 
 from __future__ import annotations
 
+import math
 import os
+import random
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from filelock import BaseFileLock, SoftFileLock
+from filelock import BaseFileLock, SoftFileLock, Timeout
 
-# Seconds between two renewals, and without a renewal until a lock is abandoned.
-RENEW_SECONDS, SILENCE_SECONDS = 10.0, 300.0
+# Seconds between two renewals, and without a renewal until a lock is abandoned. A network file
+# system may show a new date a minute late.
+RENEW_SECONDS, SILENCE_SECONDS = 10.0, 120.0
+ASK_SECONDS = 5.0  # at most, between two looks at a lock that is waited for
+CHANCE = random.SystemRandom()  # forked processes would share another generator's numbers
 
 
 def renew(lock: BaseFileLock) -> Callable[[], None]:
@@ -53,3 +58,22 @@ class LockWatch:
                 return now - since > SILENCE_SECONDS
             self._seen[lock.lock_file] = renewed, now
         return False
+
+
+def acquire(lock: BaseFileLock, patience: float = math.inf) -> None:
+    """Acquire a lock, also if its holder has died.
+
+    Raises:
+        Timeout: The lock has been held for longer than `patience`, in seconds.
+    """
+    watch, began = LockWatch(), time.monotonic()
+    while not lock.is_locked:
+        try:
+            # Processes that wait for the same lock look at different times, so that only one of
+            # them removes an abandoned file, and none removes the file of its successor.
+            lock.acquire(timeout=min(patience, CHANCE.uniform(ASK_SECONDS / 5, ASK_SECONDS)))
+        except Timeout:
+            if watch.is_abandoned(lock):
+                Path(lock.lock_file).unlink(missing_ok=True)
+            elif time.monotonic() - began >= patience:
+                raise

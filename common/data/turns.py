@@ -11,13 +11,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import FileLock, Timeout
 
-from common.data.lock_renewal import LockWatch, renew
+from common.data.lock_renewal import acquire, renew
 from common.files import explain_disk_errors
 from common.run import LOGGER, format_event
 
-ASK_SECONDS = 5.0  # between two looks at whether the process that holds a turn is still alive
 _HELD: dict[Path, IO[bytes]] = {}
 
 
@@ -69,7 +68,7 @@ def in_turn(directory: Path) -> Iterator[None]:
             LOGGER.info(
                 format_event("benchmark_waiting", reason=f"another process is writing {directory}")
             )
-            _wait_for(lock)
+            acquire(lock)
     stop_renewal = renew(lock)
     try:
         yield
@@ -78,13 +77,3 @@ def in_turn(directory: Path) -> Iterator[None]:
         # Processes that wait for the deleted file, or create a new one, find the directory written.
         path.unlink(missing_ok=True)
         lock.release()
-
-
-def _wait_for(lock: BaseFileLock) -> None:
-    watch = LockWatch()
-    while not lock.is_locked:
-        try:
-            lock.acquire(timeout=ASK_SECONDS)
-        except Timeout:
-            if watch.is_abandoned(lock):
-                Path(lock.lock_file).unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
+from common.data.lock_renewal import acquire, renew
 from common.errors import UserError
 from common.files import explain_disk_errors
 
@@ -32,24 +33,24 @@ def lock_store(directory: Path) -> Iterator[None]:
         UserError: The directory may not be written, or another process keeps the lock.
     """
     lock = FileLock(directory / LOCK_FILE)
-    try:
-        with explain_disk_errors(lock.lock_file, remedy=REMEDY):
-            _acquire(lock)
-    except Timeout:
-        raise UserError(
-            f"{lock.lock_file} has been locked by another process for {LOCK_SECONDS:.0f} seconds"
-            " (normally milliseconds); end the other process if it is suspended, delete the file if"
-            f" the process has died, or {REMEDY}"
-        ) from None
+    with explain_disk_errors(lock.lock_file, remedy=REMEDY):
+        _acquire(lock)
+    stop_renewal = renew(lock)
     try:
         yield
     finally:
+        stop_renewal()
         lock.release()
 
 
 def _acquire(lock: BaseFileLock) -> None:
     try:
-        lock.acquire(timeout=LOCK_SECONDS)
+        acquire(lock, LOCK_SECONDS)
+    except Timeout:
+        raise UserError(
+            f"{lock.lock_file} has been locked by another process for {LOCK_SECONDS:.0f} seconds"
+            f" (normally milliseconds); end the other process if it is suspended, or {REMEDY}"
+        ) from None
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
