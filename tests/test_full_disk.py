@@ -17,6 +17,7 @@ from common.config import Config, RunConfig
 from common.csv_log import EpochRow, write_training_csv
 from common.data.embeddings.shards import Row, ShardWriter, read_shards
 from common.errors import UserError
+from common.inference.checkpoints import explain_library_errors
 from common.run import open_run
 from tests.faults import EPOCHS, Launch, Workshop, ended, log_tells, started, wait_for
 from tests.preloads import FULL, quota_on
@@ -137,6 +138,19 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_state_to_go_on_from(
     assert again.code == 0, again.stderr
     whole = stage.folders(workshop.whole(stage))[0]
     assert_same_run(disk / "models" / "v3" / "pretrain" / "full", whole, EPOCHS)
+
+
+def test_the_system_is_asked_for_the_reason_that_a_library_hides(disk: Path) -> None:
+    """PyTorch names a position in its own file, and transformers nothing at all."""
+    hidden = "[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"
+    fill(disk, leaving=1_500_000)
+    for needed, reason in ((4_000_000, "No space left on device"), (100, re.escape(hidden))):
+        with (
+            pytest.raises(UserError, match=rf"last_state \({needed} bytes\): {reason}; make room"),
+            explain_library_errors(disk / "last_state", needed),
+        ):
+            raise RuntimeError(hidden)
+    assert [path.name for path in disk.iterdir()] == ["ballast"]
 
 
 def test_a_full_quota_is_named_and_a_run_goes_on_when_it_is_not(
