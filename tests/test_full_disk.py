@@ -162,14 +162,13 @@ def test_a_full_quota_is_named_and_a_run_goes_on_when_it_is_not(
         (quota / name).mkdir(parents=True)
     for name, value in quota_on(quota, tmp_path).items():
         monkeypatch.setenv(name, value)
-    elsewhere = (
-        f"data_config.embeddings.cache_dir={quota}/cache",
-        f"run_config.output_dir={quota}/runs",
-    )
-    stage = replace(workshop.training(Launch(1)), settings=elsewhere)
+    cache, output = f"{quota}/cache", f"{quota}/runs"
+    settings = (f"data_config.embeddings.cache_dir={cache}", f"run_config.output_dir={output}")
+    stage = replace(workshop.training(Launch(1)), settings=settings)
     here = replace(stage, project=TinyProject(quota, stage.project.config))
     (quota / FULL).touch()
-    refused = run_command(stage.command("full", False), stage.project.folder)
+    cache_alone = replace(stage, settings=settings[:1])
+    refused = run_command(cache_alone.command("refused", False), stage.project.folder)
     assert refused.code == 2, refused.stderr
     assert re.search(
         r"cannot write .*/cache.*: Disk quota exceeded; .* data_config\.embeddings\.cache_dir$",
