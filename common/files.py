@@ -234,7 +234,8 @@ def name_directory(directory: str | Path, key: str) -> None:
 
 
 def _advise(path: str | Path) -> str:
-    for directory, key in _KEYS.items():
+    # A cache may lie below the directory of the outputs.
+    for directory, key in sorted(_KEYS.items(), key=lambda each: -len(each[0].parts)):
         if Path(path).absolute().is_relative_to(directory):
             return f"set {key} to another directory"
     return "choose another directory"

@@ -37,6 +37,7 @@ from common.data.embeddings.shards import TRUNCATED, Shard, StoreIdentity, read_
 from common.data.embeddings.store import EmbeddingStore, stored_hashes
 from common.data.embeddings.windows import OVERLAP
 from common.errors import UserError, excerpt
+from common.files import name_directory
 from common.run import LOGGER, OneProcess, format_event, on_main_process
 
 __all__ = ["EmbeddingStore", "StoreIdentity", "prepare_store"]
@@ -134,6 +135,7 @@ def _find_cache(
             f"the machines of this run have different versions of {settings.model_name}; set"
             " data_config.embeddings.revision, or copy one directory of the model to all machines"
         )
+    name_directory(settings.cache_dir, "data_config.embeddings.cache_dir")
     directory = Path(settings.cache_dir) / identity.directory_name
     return Cache(directory, identity, files, settings, accelerator)
 
