@@ -171,7 +171,7 @@ def test_a_full_quota_is_named_and_a_run_goes_on_when_it_is_not(
     refused = run_command(cache_alone.command("refused", False), stage.project.folder)
     assert refused.code == 2, refused.stderr
     assert re.search(
-        r"cannot write .*/cache.*: Disk quota exceeded; .* set data_config\.embeddings\.cache_dir to",
+        r"cannot write .*/cache.*: Disk quota exceeded; .* set data_config\.embeddings\.cache_dir",
         refused.stderr.splitlines()[-1],
     )
     (quota / FULL).unlink()

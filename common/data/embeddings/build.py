@@ -121,6 +121,7 @@ def _find_cache(
     settings: EmbeddingsConfig, max_sequence_length: int, accelerator: Accelerator | OneProcess
 ) -> Cache:
     """Find or download the language model, and return the cache directory of its embeddings."""
+    name_directory(settings.cache_dir, "data_config.embeddings.cache_dir")
 
     def identify() -> tuple[ModelFiles, StoreIdentity]:
         files = locate_model(settings)
@@ -135,7 +136,6 @@ def _find_cache(
             f"the machines of this run have different versions of {settings.model_name}; set"
             " data_config.embeddings.revision, or copy one directory of the model to all machines"
         )
-    name_directory(settings.cache_dir, "data_config.embeddings.cache_dir")
     directory = Path(settings.cache_dir) / identity.directory_name
     return Cache(directory, identity, files, settings, accelerator)
 
