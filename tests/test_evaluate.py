@@ -396,7 +396,7 @@ def test_complexes_do_not_depend_on_what_else_is_judged(
         ("P041\n", r"mine.txt, line 1: 'P041' is not 'protein_a protein_b' \(columns separated"),
         (
             "a b label\n",
-            r"line 1: .*no sequence of 'a' and of 1 more: b; this affects 1 of 1 pairs",
+            r"line 1: .*no sequence of 'a' and of 1 more .b., which affects 1 of 1 pairs",
         ),
         ("P041, P042\nP041, X\n", r"mine.txt, line 2: .*no sequence of 'X'"),
         ("P041 P042\f\nP041 X\n", r"mine.txt, line 2: .*no sequence of 'X'"),
@@ -588,7 +588,7 @@ def test_predictions_in_another_naming_are_refused(
     """Gene names for accessions looked like a predictor that knows nothing: AUROC 0.5."""
     project, _, _ = judged
     (tmp_path / "p.txt").write_text("BRCA1 TP53 0.9\n")
-    with pytest.raises(UserError, match=r"names two of the 24 proteins .*'BRCA1'.*'P040'; transl"):
+    with pytest.raises(UserError, match=r"names two of the 24 prot .*'BRCA1'.*'P040'; convert"):
         call_main(
             project, "evaluate.py", "--predictions", str(tmp_path / "p.txt"), "--tasks", "pairs"
         )
