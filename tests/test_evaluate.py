@@ -588,7 +588,7 @@ def test_predictions_in_another_naming_are_refused(
     """Gene names for accessions looked like a predictor that knows nothing: AUROC 0.5."""
     project, _, _ = judged
     (tmp_path / "p.txt").write_text("BRCA1 TP53 0.9\n")
-    with pytest.raises(UserError, match=r"names two of the 24 prot .*'BRCA1'.*'P040'; convert"):
+    with pytest.raises(UserError, match=r"names two of the 24 proteins .*'BRCA1'.*'P040'; convert"):
         call_main(
             project, "evaluate.py", "--predictions", str(tmp_path / "p.txt"), "--tasks", "pairs"
         )
