@@ -102,7 +102,7 @@ class Agreement:
         self._together = accelerator.num_processes > 1
         self._group: torch.distributed.ProcessGroup | None = None
         if self._together and torch.distributed.get_backend() != "gloo":
-            # A process group over the host network, beside the group of the GPUs.
+            # A process group over the host network, besides the group of the GPUs.
             self._group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
             hold_group(self._group)
 

@@ -27,7 +27,7 @@ HELD_OUT = "held_out"
 
 @dataclass(frozen=True)
 class Splits:
-    """The splits of a benchmark that a stage uses, with embeddings.
+    """The benchmark splits that a stage uses, with the embeddings of their proteins.
 
     Attributes:
         parts: Pairs with embeddings, by split.

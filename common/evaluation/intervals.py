@@ -110,7 +110,7 @@ class Resamples:
         return cls(np.pad(drawn, [(0, 0), (0, 1)], constant_values=1).astype(kind))
 
     def measure(self, scored: ScoredPairs) -> Measured:
-        """Compute every metric of the scored pairs in every resample, (R,) by the metric's name."""
+        """Compute every metric on every resample; return arrays (R,) by the metrics' names."""
         if not len(scored):
             return {name: np.full(len(self.counts), np.nan) for name in METRIC_NAMES}
         ranking = Ranking.of(scored.scores, scored.labels, scored.threshold)

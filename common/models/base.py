@@ -160,7 +160,7 @@ class PairModel(PreTrainedModel):
         return self.interact(states[a], counts[a], states[b], counts[b])
 
     def interact_grid(self, rows: Tensor, first: int) -> Tensor:
-        """Compute the logits (h, w) of the first h proteins with each of the w other proteins.
+        """Compute the logits (h, w) of the pairs of the first h proteins with the other w proteins.
 
         Only models with `scores_grids` implement this.
 

@@ -28,7 +28,7 @@ class EpochPart:
 
 @dataclass
 class Progress:
-    """The progress of a stage: what a resumed run needs beside weights and random states.
+    """The progress of a stage: what a resumed run needs besides weights and random states.
 
     Attributes:
         epoch: The next epoch, counted from 0.

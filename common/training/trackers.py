@@ -25,7 +25,7 @@ def check_trackers(config: Config) -> None:
     if missing:
         raise UserError(
             f"run_config.trackers names {' and '.join(missing)}, which cannot be imported; run"
-            f" `pip install {' '.join(missing)}`, or remove the name from the list"
+            f" `pip install {' '.join(missing)}`, or remove what is missing from the list"
         )
 
 

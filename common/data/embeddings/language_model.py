@@ -200,6 +200,6 @@ def _explain_loading(directory: Path) -> Iterator[None]:
 def _check_layer(layer: int, layers: int) -> None:
     if not -layers - 1 <= layer <= layers:
         raise UserError(
-            f"data_config.embeddings.layer is {layer}, but the model has the hidden states"
-            f" 0 to {layers} (or {-layers - 1} to -1); choose one of these layers"
+            f"data_config.embeddings.layer is {layer}, but the model's hidden states"
+            f" are numbered 0 to {layers} (or {-layers - 1} to -1); choose one of these numbers"
         )

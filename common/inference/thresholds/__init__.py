@@ -71,7 +71,7 @@ class ThresholdMode:
 
     Attributes:
         choose: Chooses the threshold.
-        keys: The keys of `evaluate.decision_threshold` that the mode reads, beside `mode`.
+        keys: The keys of `evaluate.decision_threshold` that the mode reads, besides `mode`.
         needs_validation: Whether the mode needs the scored validation pairs; if not, the threshold
             follows from the configuration alone, and `choose` may be given an empty `Evidence`.
         needs_both_classes: Whether the validation pairs must be of both classes.

@@ -123,7 +123,7 @@ class _Gathered:
             yield LOW_SCORE, ~(rows.scores >= self.options.min_score)
 
     def _number(self, side: Names, kept: Mask) -> npt.NDArray[np.int32]:
-        """Return the numbers of the proteins in one column of the kept rows, (K,)."""
+        """Return the protein indices in one column of the remaining rows, (K,)."""
         codes = side.codes[kept]
         places = np.zeros(len(side.values), np.int32)
         for code in np.flatnonzero(np.bincount(codes, minlength=len(places))):
