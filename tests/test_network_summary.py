@@ -83,8 +83,9 @@ def test_a_network_more_than_four_times_as_dense_as_the_true_one_is_warned_about
     if warned:
         assert sentences[0] == (
             "the predicted network of toy is far too dense: 21 of 1000 pairs are predicted to"
-            " interact (density 0.021), 4.2 times as many as in the true network; raise the"
-            " threshold, or set evaluate.decision_threshold.mode to match_density"
+            " interact (density 0.021), 4.2 times as many as in the true network; raise"
+            " evaluate.decision_threshold.value or, for a model, set"
+            " evaluate.decision_threshold.mode to match_density"
         )
 
 

@@ -59,7 +59,9 @@ def test_all_against_all_in_every_format_is_one_network(
     called = sum(call for _, call in table.values())
     file = tmp_path / "net.tsv"
     assert said[0].startswith(f"28 pairs of 8 proteins were scored, and 28 were written to {file};")
-    assert f"; {called} are predicted to interact, because" in said[0]
+    why = "are predicted to interact, because their probability is at least "
+    none = "none is predicted to interact, because no probability is at least "
+    assert f"; {f'{called} {why}' if called else none}" in said[0]
     threshold = json.loads((pretrained[1] / "decision.json").read_text())["threshold"]
     # The random model predicts that all pairs interact, or none.
     trained = f" 0 of these {called} pairs were training pairs of the model." if called else ""

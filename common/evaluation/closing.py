@@ -8,6 +8,7 @@ from common.csv_log import Cell
 from common.evaluation.network_summary import NetworkSummary
 
 CLOSE = 0.02  # AUROCs that differ by less count as about the same
+SAME = "about the same as"
 ABOUT = 0.1  # numbers of interactions count as about equal if their ratio differs less from 1
 GUIDE = "docs/reading_results.md explains which values are good."
 
@@ -82,22 +83,22 @@ def _compare_rankings(
     if defined:
         best = max(defined, key=lambda name: defined[name])
         distance = _distance(test, defined[best])
-        doubt = _doubt(differences[best]) if best in differences else ""
-        yield f"the test AUROC is {distance} that of the best baseline, {best}{doubt}"
+        chance = "" if distance == SAME else _doubt(differences.get(best))
+        yield f"the test AUROC is {distance} that of the best baseline, {best}{chance}"
 
 
-def _doubt(interval: tuple[float, float]) -> str:
+def _doubt(interval: tuple[float, float] | None) -> str:
     """Return a clause which says that a difference may be chance, if the interval contains 0."""
-    low, high = interval
-    if not low <= 0 <= high:
+    if interval is None or not interval[0] <= 0 <= interval[1]:
         return ""
+    low, high = interval
     return f", which may be chance (95 % interval of the difference: {low:+.3f} to {high:+.3f})"
 
 
 def _distance(one: float, other: float) -> str:
     """Describe the difference between two AUROCs, for example as `0.050 above`."""
     if abs(one - other) < CLOSE:
-        return "about the same as"
+        return SAME
     return f"{abs(one - other):.3f} {'above' if one > other else 'below'}"
 
 

@@ -48,7 +48,7 @@ def describe_scores(predictions: Predictions, settings: DecisionThresholdConfig)
         )
     if mode_of(settings).needs_validation:
         notes.append(
-            f"evaluate.decision_threshold.value ({threshold}) is used as the threshold, because a"
+            f"the threshold is evaluate.decision_threshold.value ({threshold}), because a"
             " prediction file has no validation pairs from which to choose a threshold"
         )
     return notes

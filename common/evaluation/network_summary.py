@@ -127,7 +127,8 @@ class NetworkSummary:
             return []
         return [
             f"the predicted network of {self.species} is far too dense: {self.sentence()}; raise"
-            " the threshold, or set evaluate.decision_threshold.mode to match_density"
+            " evaluate.decision_threshold.value or, for a model, set"
+            " evaluate.decision_threshold.mode to match_density"
         ]
 
 

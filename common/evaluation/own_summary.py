@@ -68,7 +68,9 @@ def summarize(
     count, path = file.count, file.request.output
     scored = total if shortlist is None else len(shortlist.pairs)
     lost = [] if shortlist is None else [shortlist.describe()]
-    trained = ""
+    called, trained = "none is predicted to interact, because no probability is", ""
+    if count.called:
+        called = f"{count.called} are predicted to interact, because their probability is"
     if file.trained_on is not None and count.called:
         trained = (
             f" {count.trained_on} of these {count.called} pairs were training pairs of the model."
@@ -77,8 +79,7 @@ def summarize(
     source = "synthetic data" if benchmark.name == "demo" else benchmark.name
     return [
         f"{scored} pairs of {len(file.proteins.ids)} proteins were scored, and {count.written} were"
-        f" written to {path}; {count.called} are predicted to interact, because their"
-        f" probability is at least {_describe_threshold(file, predictor)}.{trained}",
+        f" written to {path}; {called} at least {_describe_threshold(file, predictor)}.{trained}",
         f"The model {predictor.checkpoint.path} was trained on {source} ({benchmark.species},"
         f" {benchmark.split_strategy}); its probabilities are"
         f" {_describe_calibration(predictor.calibration)}. {path} opens in {file.kind.opens_with}.",

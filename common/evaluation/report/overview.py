@@ -1,4 +1,4 @@
-"""The report's sections on the verdict, the main metrics, warnings, and network density."""
+"""The report's sections on the summary, the main metrics, warnings, and network density."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def show_verdict(judged: Judged) -> Iterator[Section]:
     """Yield a section of at most three sentences that compare the main results."""
     sentences = judged.judgement.verdict()
     if sentences:
-        yield Section("Verdict", [Sentences(sentences, strong=True)])
+        yield Section("Summary", [Sentences(sentences, strong=True)])
 
 
 def show_headline(judged: Judged) -> Iterator[Section]:
