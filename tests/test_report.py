@@ -147,7 +147,7 @@ def test_a_chart_shows_the_csv_file_and_has_a_text_and_a_table(
 
 def test_sections_are_in_order(page: Tables) -> None:
     assert [values["id"] for tag, values in page.tags if tag == "section"] == [
-        "what_was_evaluated", "verdict", "main_metrics", "warnings", "density_and_threshold",
+        "what_was_evaluated", "summary", "main_metrics", "warnings", "density_and_threshold",
         "labelled_pairs", "topology_of_the_network", "a_part_of_the_network", "protein_complexes",
         "functional_modules", "essential_proteins", "most_confident_mistakes",
     ]  # fmt: skip
