@@ -46,6 +46,18 @@ def test_every_command_runs(pretrained: tuple[TinyProject, Path], here: Path) ->
     assert (here / "network.png").exists()
 
 
+def test_the_command_of_the_tutorial_runs(
+    pretrained: tuple[TinyProject, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(EXAMPLE, tmp_path / "examples" / "own_proteins")
+    monkeypatch.chdir(tmp_path)
+    tutorial = (ROOT / "docs" / "tutorial.md").read_text()
+    (command,) = re.findall(r"^python evaluate\.py (.*--fasta .*)$", tutorial, re.M)
+    words = command.replace("$CHECKPOINT", str(pretrained[1])).split()
+    call_main(pretrained[0], "evaluate.py", *words, config=False)
+    assert len((tmp_path / "network.tsv").read_text().splitlines()) == 1 + 30 * 29 // 2
+
+
 def test_the_python_runs(pretrained: tuple[TinyProject, Path]) -> None:
     block = re.findall(r"```python\n(.*?)```", DOC, re.S)[0]
     one_process()
