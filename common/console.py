@@ -7,6 +7,7 @@ have a format of their own; see `common.run`.)
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -45,9 +46,9 @@ def entitle(table: Table, subject: str) -> Table:
 
 
 def format_table(table: Table) -> str:
-    """Align rows under their header; floats with four decimals, undefined cells as a dash."""
+    """Align rows under the caption and the header; undefined cells become a dash."""
     text = align(_cells(table))
-    return f"{table.caption}\n{text}" if table.caption else text
+    return f"{textwrap.fill(table.caption, WIDTH)}\n{text}" if table.caption else text
 
 
 def format_cell(value: object) -> str:

@@ -127,7 +127,7 @@ def test_a_prevalence_that_nothing_is_known_of_is_refused_before_training(
 ) -> None:
     with pytest.raises(
         UserError,
-        match=r"evaluate.calibration: temperature \(with evaluate.prevalence: auto\) needs a netw"
+        match=r"evaluate.calibration: temperature \(with evaluate.prevalence: auto\) needs valid"
         r".*mode: protein_disjoint",
     ):
         call_main(project, "pretrain.py", "--set", TEMPERATURE[0])

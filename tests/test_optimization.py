@@ -216,5 +216,7 @@ def test_trainable_numbers_are_counted() -> None:
 
 
 def test_a_prefix_of_nothing_is_refused() -> None:
-    with pytest.raises(UserError, match=r"starts with 'tail'; the model's parts are cls, cross"):
+    with pytest.raises(
+        UserError, match=r"starts with 'tail'; choose from the model's parts: cls, cross"
+    ):
         staged(small_model(), 1, "head", "tail")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from common.console import align
-from common.data.similarity import Method
 from common.errors import UserError, excerpt
+
+if TYPE_CHECKING:
+    from common.data.similarity import Method
 
 Level = Literal["info", "warning", "refused"]
 Examples = tuple[str, ...]

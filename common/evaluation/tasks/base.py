@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,9 @@ from common.config import Config
 from common.csv_log import Table
 from common.evaluation.pair_sets import PairSet
 from common.evaluation.predictions import Predictions
-from common.evaluation.test_set import TestSet
+
+if TYPE_CHECKING:
+    from common.evaluation.test_set import TestSet
 
 
 @dataclass(frozen=True)

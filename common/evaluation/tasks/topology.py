@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,7 +30,9 @@ from common.evaluation.subgraphs import (
     compare_subgraphs,
 )
 from common.evaluation.tasks.base import Task, TaskResult
-from common.evaluation.test_set import TestSet
+
+if TYPE_CHECKING:
+    from common.evaluation.test_set import TestSet
 
 NodeSets = Mapping[int, Sequence[Collection[str]]]
 
