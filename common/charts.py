@@ -65,6 +65,7 @@ class Series:
         y: Heights; NaN leaves a gap.
         kind: How the points are drawn.
         value: A number that summarises the series in the legend.
+        measure: The name of this number.
     """
 
     name: str
@@ -72,11 +73,12 @@ class Series:
     y: Values
     kind: Kind = "line"
     value: float | None = None
+    measure: str = ""
 
     @property
     def label(self) -> str:
-        """The series' text in the legend: its name and its value."""
-        number = "" if self.value is None else f"{self.value:.3f}"
+        """The series' text in the legend: its name, and its measure with the value."""
+        number = "" if self.value is None else f"{self.measure} {self.value:.3f}".strip()
         return ", ".join(part for part in (self.name, number) if part)
 
     def describe(self) -> str:

@@ -46,21 +46,23 @@ def chart_ranking(scored: ScoredPairs, metrics: Metrics, data: str) -> Chart | N
     share = float(scored.labels.mean())
     roc = Plot(
         "ROC curve", "false positive rate", "true positive rate",
-        [_curve(false, true, metrics.get("auroc"))],
+        [_curve(false, true, metrics.get("auroc"), "AUROC")],
         [Reference("chance")], "higher is better", limits=(-0.02, 1.02),
     )  # fmt: skip
     recalled = Plot(
         "Precision and recall", "recall", "precision",
-        [_curve(recall, precision, metrics.get("auprc"))],
+        [_curve(recall, precision, metrics.get("auprc"), "AUPRC")],
         [Reference(f"chance: the prevalence, {share:.3f}", share)], "higher is better",
         limits=(-0.02, 1.02),
     )  # fmt: skip
     return Chart(f"ranking of {len(scored)} pairs of {data}", [roc, recalled])
 
 
-def _curve(x: NDArray[np.float64], y: NDArray[np.float64], value: float | None) -> Series:
+def _curve(
+    x: NDArray[np.float64], y: NDArray[np.float64], value: float | None, measure: str
+) -> Series:
     kept = thin(x, y)
-    return Series("", x[kept].round(DIGITS), y[kept].round(DIGITS), value=value)
+    return Series("", x[kept].round(DIGITS), y[kept].round(DIGITS), value=value, measure=measure)
 
 
 def chart_calibration(scored: ScoredPairs, data: str) -> Chart | None:
