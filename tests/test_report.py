@@ -274,7 +274,7 @@ def test_curves_by_hand() -> None:
     roc, recalled = panel_of(chart), panel_of(chart, 1)
     points = set(zip(roc.series[0].x.tolist(), roc.series[0].y.tolist(), strict=True))
     assert points == {(0, 0), (0, 0.66667), (0.5, 0.66667), (0.5, 1), (1, 1)}
-    assert roc.series[0].label == "0.833"
+    assert roc.series[0].label == "AUROC 0.833"
     curve = recalled.series[0]
     points = set(zip(curve.x.tolist(), curve.y.tolist(), strict=True))
     # In steps, as the average precision counts it: 2/3 * 1 + 1/3 * 3/4.
