@@ -156,7 +156,7 @@ def _say(sentence: str, everywhere: bool) -> None:
 
 
 def _exit(code: int) -> NoReturn:
-    """Exit immediately, without waiting for other processes or for threads of libraries."""
+    """Exit immediately, without waiting for other processes or for library threads."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -131,7 +131,7 @@ def _draw_walks(
     strategy: Strategy,
     rng: np.random.Generator,
 ) -> list[Places]:
-    """Draw the sorted proteins of each set by a walk that avoids all earlier sets."""
+    """Choose the proteins of each set, sorted, with a walk that avoids all earlier sets."""
     size = round(settings.fraction * count / settings.walks)
     if size < _FEWEST:
         raise UserError(

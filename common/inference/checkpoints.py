@@ -232,8 +232,8 @@ def load_weights(path: Path, name: str) -> PairModel:
             first = excerpt(sorted(map(str, info[kind]))[0], limit=120)
             raise UserError(
                 f"the checkpoint {path} does not fit the model '{name}': {len(info[kind])}"
-                f" {kind.replace('_', ' ')}, the first is {first}; give a checkpoint that this"
-                " version of the program has saved"
+                f" {kind.replace('_', ' ')} (the first: {first}); give a checkpoint that was"
+                " saved by this version of the program"
             )
     _move_to_aligned_memory(model)
     return model

@@ -236,7 +236,7 @@ class MeanModel(PairModel):
     pools_residues = reads_means = True
 
     def encode_rows(self, residues: Tensor, lengths: HostInts) -> Tensor:
-        """Standardise the residues, and return their mean for each protein, (U, D)."""
+        """Standardise the residue embeddings and return their mean for each protein, (U, D)."""
         if (lengths == 1).all():  # One row is its own mean.
             return self.standardize(residues)
         counts = to_device(lengths, residues.device)

@@ -143,7 +143,7 @@ def check_sequences(
     policy: Literal["refuse", "drop"],
     origin: str,
 ) -> tuple[PairTable, MissingReport | None]:
-    """Check that every protein in a table has a sequence; drop or refuse pairs without sequences.
+    """Check that all proteins have a sequence; drop pairs without sequences, or reject them.
 
     Args:
         table: The pairs.

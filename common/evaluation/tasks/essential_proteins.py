@@ -143,8 +143,8 @@ def known_ids(ids: Sequence[str], network: Network, kind: str) -> list[str]:
     known = [name for name in dict.fromkeys(ids) if name in network.index]
     if not known:
         raise UserError(
-            f"none of the {kind} proteins is in the test graph; use lists and a graph of the"
-            " same species and split"
+            f"none of the {kind} proteins is in the test graph; use protein lists and a graph from"
+            " the same species and split"
         )
     return known
 
