@@ -40,15 +40,16 @@ def list_places(places: Mapping[str, object]) -> str:
 
 
 def entitle(table: Table, subject: str) -> Table:
-    """Add what was judged to a table's title, so that the table can be read alone."""
-    caption = ": ".join(part for part in (subject, table.caption) if part)
+    """Begin a table's caption with what was evaluated, so that the table can be read alone."""
+    caption = "\n".join(part for part in (subject, table.caption) if part)
     return replace(table, caption=caption)
 
 
 def format_table(table: Table) -> str:
     """Align rows under the caption and the header; undefined cells become a dash."""
     text = align(_cells(table))
-    return f"{textwrap.fill(table.caption, WIDTH)}\n{text}" if table.caption else text
+    caption = "".join(f"{textwrap.fill(line, WIDTH)}\n" for line in table.caption.splitlines())
+    return caption + text
 
 
 def format_cell(value: object) -> str:

@@ -220,9 +220,9 @@ def test_only_the_named_baselines_are_compared_and_their_names_are_checked(
     assert list(table_of(logs)) == ["predictions", "toy", "self_pairs"]
     assert not (logs / "evaluate_intervals.json").exists()
     out = capsys.readouterr().out
-    heading = " on tiny BFS, test side of pring"
+    heading = " on tiny BFS, test data of pring"
     caption = "Each baseline predicts as many interactions as the predictions, or fewer"
-    assert f"{heading}: {caption}" in out
+    assert f"{heading}\n{caption}" in out
     *tables, _closing = out.strip().split("\n\n")
     assert all(heading in table.splitlines()[0] for table in tables)
     assert "\nmethod       pairs_called   auroc" in out

@@ -72,7 +72,7 @@ def test_a_task_of_one_file_is_judged_written_and_printed(
     assert list(metrics) == ["complexes", "toy"]  # in the order of the registry
     assert metrics["toy"] == {"found": 1, "rule": "as a toy"}
     heading, *table = capsys.readouterr().out.split("\n\n")[1].splitlines()
-    assert heading.endswith(f" on {SPECIES} BFS, test side of pring")
+    assert heading.endswith(f" on {SPECIES} BFS, test data of pring")
     assert table == ["task  found", "toy       1"]
     log = (logs / "log.log").read_text()
     assert f"{SPECIES}=not used | complexes=4 | toy_pairs=2\n" in log

@@ -50,7 +50,7 @@ def conclude(run: Run, side: TestSide, scored: Scored, judgement: Judgement) -> 
 
         more["report"] = write_report(Judged(run, side, scored, judgement), Origin.now())
     run.begin(_resolve(run.config, judgement.threshold.value))
-    subject = f"{scored.subject(side)}, test side of {side.sets[0].benchmark.name}"
+    subject = f"{scored.subject(side)}, test data of {side.sets[0].benchmark.name}"
     print(format_judgement(judgement, subject))  # noqa: T201 (the result on stdout)
     networks = {f"{one.species}_network": one.sentence() for one in judgement.networks}
     run.event("stage_complete", directory=run.log_dir, **more, **networks)
