@@ -283,7 +283,7 @@ def test_real_runs_are_grouped_by_the_files_that_they_were_judged_on(
     assert {row["auroc"] for row in read_rows(tmp_path / "compare.csv")} == {"1.0"}
     page = (tmp_path / "compare.html").read_text()
     assert page.count("<svg") == 2  # the curves of the third run alone
-    assert "theirs.tsv, third, 1.000" in page
+    assert "theirs.tsv, third, AUROC 1.000" in page
     assert "first are not shown, because the test pairs have changed since the run." in page
     assert page.count(" are not shown, because ") == 2
     test.write_text("".join(lines))

@@ -605,7 +605,7 @@ def test_functional_data_of_another_species_are_refused_before_scoring(
     (folder / "complex_graphs.pkl").write_bytes(pickle.dumps([nx.Graph([("X", "Y")])]))
     config = load_config(project.config, "evaluate", [f"evaluate.tasks=[{task}]"])
     with pytest.raises(
-        UserError, match=r"functional_dir .* does not fit tiny BFS: no.* of the same species"
+        UserError, match=r"functional_dir .* does not fit tiny BFS: no.* the same species"
     ):
         test_side.open_test_side(config)
 
