@@ -291,8 +291,8 @@ def test_real_runs_are_grouped_by_the_files_that_they_were_judged_on(
               config=False)  # fmt: skip
     page = (tmp_path / "compare.html").read_text()
     assert page.count("<svg") == 2  # the ROC and the precision-recall curve of two runs
-    assert "theirs.tsv, first, 1.000" in page
-    assert "theirs.tsv, second, 1.000" in page
+    assert "theirs.tsv, first, AUROC 1.000" in page
+    assert "theirs.tsv, second, AUROC 1.000" in page
     assert "The curves of third are not shown" in page
     file.write_text(file.read_text().replace("1\n", "0\n", 1))
     call_main(project, "evaluate.py", "--compare", str(project.output), "--output", str(tmp_path),
