@@ -4,7 +4,7 @@
 #
 #   hosts.sh start FOLDER COUNT            head (10.99.0.100) and host1 (10.99.0.1), host2, …
 #   hosts.sh on FOLDER HOST COMMAND...     run a command on a host
-#   hosts.sh cut|mend FOLDER HOST          pull a host's cable, or plug it in again
+#   hosts.sh cut|plug FOLDER HOST          pull the cable of a host, or plug it in again
 #   hosts.sh lose FOLDER HOST PERCENT      drop a share of the packets that a host gets and sends
 #   hosts.sh kill FOLDER HOST              end all processes of a host at once
 #   hosts.sh stop FOLDER
@@ -72,7 +72,7 @@ case "$action" in
     ;;
   on) inside "$@" ;;
   cut) at_switch link set "to-$1" down ;;
-  mend) at_switch link set "to-$1" up ;;
+  plug) at_switch link set "to-$1" up ;;
   lose)
     # What tc's netem would do; not every kernel has that.
     share="$(awk "BEGIN { print $2 / 100 }")"

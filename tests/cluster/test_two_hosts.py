@@ -117,7 +117,7 @@ def test_a_cut_cable_ends_both_hosts(hosts: Hosts, stage: Training, workshop: Wo
     assert re.search(SILENT.format(0, "host1"), launch.said(1)), launch.said()
     assert max(launch.ended.values()) - since < LIMIT + 40
     assert "stage_failed | " in log_of(stage, "cable").read_text()
-    hosts.do("mend", "host2")
+    hosts.do("plug", "host2")
     finish(hosts, stage, "cable", workshop)
     report("cable cut in mid-epoch", launch, since)
 
