@@ -25,12 +25,13 @@ from tests.test_ragged import pretend_gpu
 from tests.tiny_benchmark import TinyProject, call_main
 
 DIM = 24
-NAMES = ["v3", "pooled", "factorised"]
+NAMES = ["v3", "v3 in threes", "pooled", "factorised"]
 
 
 def small(name: str = "v3", **regularization: float) -> ModelConfig:
     return ModelConfig(
-        model=name,
+        model=name.removesuffix(" in threes"),
+        residues_per_state=3 if name.endswith("in threes") else 1,
         d_model=32,
         n_heads=4,
         encoder_layers=2,
@@ -182,6 +183,28 @@ def test_v3_takes_the_kernel_for_all_lengths_where_it_can(monkeypatch: pytest.Mo
     torch.testing.assert_close(model(x, lengths, pairs).logits, one_by_one, atol=1e-5, rtol=0)
     # Two encoder layers, and in each of two blocks the sides and CLS.
     assert len(calls) == 6
+
+
+def test_states_can_be_means_of_neighbouring_residues() -> None:
+    model = make("v3 in threes")
+    x, _ = proteins((7, 5))
+    pairs = torch.tensor([[0, 1]])
+    means = torch.zeros(2, 3, DIM)
+    for row, whole, start, end in (
+        (0, 0, 0, 3),
+        (0, 1, 3, 6),
+        (0, 2, 6, 7),
+        (1, 0, 0, 3),
+        (1, 1, 3, 5),
+    ):
+        means[row, whole] = x[row, start:end].mean(0)
+    with torch.no_grad():
+        in_threes = model(x, torch.tensor([7, 5]), pairs).logits
+        model.config.residues_per_state = 1
+        of_means = model(means, torch.tensor([3, 2]), pairs).logits
+        single = model(x, torch.tensor([7, 5]), pairs).logits
+    torch.testing.assert_close(in_threes, of_means)
+    assert not torch.allclose(in_threes, single, atol=1e-3)
 
 
 def test_pooled_states_are_means_of_standardised_residues() -> None:
@@ -398,7 +421,8 @@ def test_checkpoint_brings_back_every_number(name: str, tmp_path: Path) -> None:
     """The library brought buffers back as garbage: the input statistics must survive too."""
     model = make(name)
     model.save_pretrained(tmp_path)
-    for loaded in (load_weights(tmp_path, name), AutoModel.from_pretrained(tmp_path)):
+    architecture = name.removesuffix(" in threes")
+    for loaded in (load_weights(tmp_path, architecture), AutoModel.from_pretrained(tmp_path)):
         assert type(loaded) is type(model)
         assert loaded.state_dict().keys() == model.state_dict().keys()
         for key, value in model.state_dict().items():

@@ -1,6 +1,7 @@
 """The model v3: a siamese transformer encoder, and cross-attention between the two proteins.
 
-    residues (L, D) -> projection -> token dropout -> `encoder_layers` x [self-attention, FF]
+    residues (L, D) -> means of `residues_per_state` neighbours -> projection -> token dropout
+                    -> `encoder_layers` x [self-attention, FF]
     states a, b     -> `cross_attn_layers` x [a attends b, b attends a, FF; CLS attends both, FF]
     CLS             -> MLP head -> logit
 
@@ -24,6 +25,7 @@ from __future__ import annotations
 import sys
 from typing import Any, ClassVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
@@ -32,7 +34,7 @@ from transformers import initialization as init
 from common.config import ModelConfig
 from common.errors import UserError
 from common.models import register
-from common.models.base import INITIALIZER_STD, PairHead, PairModel, PairModelConfig
+from common.models.base import INITIALIZER_STD, Numbers, PairHead, PairModel, PairModelConfig
 from common.models.ragged import (
     AttentionPath,
     HostInts,
@@ -44,6 +46,7 @@ from common.models.ragged import (
     computing_dtype,
     cut,
     takes_all_lengths_at_once,
+    to_device,
 )
 
 FEED_FORWARD_FACTOR = 4
@@ -56,6 +59,7 @@ class V3Config(PairModelConfig):
     model_type = "relic-v3"
 
     d_model: int = 640
+    residues_per_state: int = 1
     encoder_layers: int = 5
     cross_attn_layers: int = 5
     n_heads: int = 10
@@ -78,6 +82,7 @@ class V3Config(PairModelConfig):
         regularization = settings.regularization
         return {
             "d_model": settings.d_model,
+            "residues_per_state": settings.residues_per_state,
             "encoder_layers": settings.encoder_layers,
             "cross_attn_layers": settings.cross_attn_layers,
             "n_heads": settings.n_heads,
@@ -282,7 +287,8 @@ class V3Model(PairModel):
         return attention_path(device, dtype, self.config.d_model // self.config.n_heads)
 
     def encode_rows(self, residues: Tensor, lengths: HostInts) -> Tensor:
-        """Encode U proteins, whose residues are rows (R, D), as state rows (R, d_model)."""
+        """Encode U proteins, whose residues are rows (R, D), as state rows (R', d_model)."""
+        residues, lengths = self._average_neighbours(residues, lengths)
         pieces = cut(lengths, rows_at_a_time(residues.device, self.config.d_model))
         sizes = [int(lengths[piece].sum()) for piece in pieces]
         encoded = [
@@ -290,6 +296,12 @@ class V3Model(PairModel):
             for rows, piece in zip(residues.split(sizes), pieces, strict=True)
         ]
         return torch.cat(encoded)
+
+    def state_lengths(self, lengths: Numbers) -> Numbers:
+        """Return the number of states of proteins of these lengths."""
+        size: int = self.config.residues_per_state
+        states: Numbers = -(-lengths // size)
+        return states
 
     def prepare(self, rows: Tensor) -> Tensor:
         """Append the first cross block's queries, keys and values to the states: (R, 4 d_model)."""
@@ -310,6 +322,19 @@ class V3Model(PairModel):
     @property
     def _blocks(self) -> list[CrossBlock]:
         return [cast(CrossBlock, block) for block in self.cross]
+
+    def _average_neighbours(self, residues: Tensor, lengths: HostInts) -> tuple[Tensor, HostInts]:
+        """Average runs of neighbouring residues; the last run of a protein may be shorter."""
+        size = self.config.residues_per_state
+        if size == 1:
+            return residues, lengths
+        states = self.state_lengths(lengths)
+        runs = np.full(int(states.sum()), size)
+        runs[np.cumsum(states) - 1] -= states * size - lengths
+        counts = to_device(runs, residues.device)
+        # `unsafe` skips checks of the lengths for which the host would wait for a GPU.
+        rows = residues.to(self.parameter_dtype)
+        return torch.segment_reduce(rows, "mean", lengths=counts, unsafe=True), states
 
     def _encode(self, residues: Tensor, layout: Layout) -> Tensor:
         projected = self.projection(self.standardize(residues)).to(self.parameter_dtype)
