@@ -33,6 +33,7 @@ PRING_COMMIT = "bdf3a5fe6800a8cea321f0e7484bb045c3146a45"
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Layer = int | Literal["thirds"]
 # Names a directory.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
@@ -95,8 +96,9 @@ class EmbeddingsConfig(Section):
     """The directory where embeddings are cached for all runs."""
     dtype: Literal["float16", "float32"] = "float16"
     """The number format of stored embeddings."""
-    layer: int = -1
-    """The layer of the language model whose states are used; -1 is the last."""
+    layer: Layer = -1
+    """The layer of the language model whose states are used; -1 is the last. `thirds` joins the
+    states after a third, two thirds and all of the layers, in three times the space."""
     long: Literal["truncate", "windows"] = "truncate"
     """How to embed proteins longer than `max_sequence_length`: truncated or in windows."""
     tokens_per_batch: Count | Literal["auto"] = "auto"

@@ -21,8 +21,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from common.config_data import EmbeddingsConfig
-from common.data.embeddings import model_files
+from common.config_data import EmbeddingsConfig, Layer
+from common.data.embeddings import language_model, model_files
 from common.data.embeddings.language_model import LanguageModel, ResidueTokens
 from common.data.embeddings.model_files import (
     ModelFiles,
@@ -49,7 +49,7 @@ def copy(tiny: Path, tmp_path: Path) -> Path:
     return shutil.copytree(tiny, tmp_path / "copy")
 
 
-def load(directory: Path, layer: int = -1) -> LanguageModel:
+def load(directory: Path, layer: Layer = -1) -> LanguageModel:
     files = locate_model(EmbeddingsConfig(model_name=str(directory)))
     return LanguageModel.load(files, layer, CPU)
 
@@ -87,6 +87,21 @@ def test_the_last_layer_is_normalised_and_the_inner_ones_are_not(tiny: Path) -> 
     (inner,) = load(tiny, 1).residue_states(["MKTAY"])
     torch.testing.assert_close(last.mean(1), torch.zeros(5), atol=1e-5, rtol=0)
     assert inner.mean(1).abs().max() > 0.01
+
+
+@pytest.mark.parametrize(("depth", "joined"), [(1, (1, 1)), (2, (1, 2)), (33, (11, 22))])
+def test_thirds_are_evenly_spaced(depth: int, joined: tuple[int, int]) -> None:
+    assert language_model._thirds(depth) == [*joined, -1]
+
+
+def test_thirds_join_the_states_of_three_layers(tiny: Path) -> None:
+    model, sequence = load(tiny, "thirds"), "MKTAYIAKQR"
+    (states,) = model.residue_states([sequence])
+    first, second, last = (reference_states(tiny, sequence)[layer] for layer in (1, 2, 2))
+    assert model.dim == 3 * DIM
+    torch.testing.assert_close(
+        states, torch.cat([first, second, last], dim=1), atol=1e-5, rtol=1e-5
+    )
 
 
 def test_unknown_residues_in_a_row_stay_separate(tiny: Path) -> None:

@@ -8,6 +8,7 @@ depend on the whole sequence.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
 
+from common.config_data import Layer
 from common.data.embeddings.model_files import KEY, ModelFiles
 from common.errors import UserError
 
@@ -35,23 +37,24 @@ class LanguageModel:
     Args:
         model: A transformers encoder, in eval mode on its device.
         tokens: Converts sequences to token ids.
-        layer: The index into the hidden states; -1 is the last hidden state.
+        layer: The index into the hidden states; -1 is the last hidden state, and `thirds` joins the
+            states after a third, two thirds and all of the layers.
 
     Attributes:
         dim: The width of a residue's state.
         special_tokens: The number of tokens of a sequence in addition to its residues.
     """
 
-    def __init__(self, model: torch.nn.Module, tokens: ResidueTokens, layer: int) -> None:
+    def __init__(self, model: torch.nn.Module, tokens: ResidueTokens, layer: Layer) -> None:
         self._model = model
         self._tokens = tokens
-        self._layer = layer
+        self._layers = [layer] if isinstance(layer, int) else _thirds(_depth(model))
         self._device = next(model.parameters()).device
         self.special_tokens = tokens.special_tokens
         self.dim = self.residue_states([STANDARD_RESIDUES])[0].shape[1]
 
     @classmethod
-    def load(cls, files: ModelFiles, layer: int, device: torch.device) -> Self:
+    def load(cls, files: ModelFiles, layer: Layer, device: torch.device) -> Self:
         """Load a protein language model from its files onto a device.
 
         Raises:
@@ -60,8 +63,8 @@ class LanguageModel:
         """
         _refuse_other_than_encoder(files)
         model = _load_encoder(files)
-        if layer != -1:
-            _check_layer(layer, model.config.num_hidden_layers)
+        if isinstance(layer, int) and layer != -1:
+            _check_layer(layer, _depth(model))
         with _explain_loading(files.directory):
             tokenizer = AutoTokenizer.from_pretrained(files.directory, trust_remote_code=False)
         tokens = ResidueTokens(tokenizer, str(files.directory))
@@ -80,10 +83,14 @@ class LanguageModel:
             output = self._model(
                 input_ids=ids.to(self._device),
                 attention_mask=mask.to(self._device),
-                output_hidden_states=self._layer != -1,
+                output_hidden_states=self._layers != [-1],
             )
-        states = (
-            output.last_hidden_state if self._layer == -1 else output.hidden_states[self._layer]
+        states = torch.cat(
+            [
+                output.last_hidden_state if layer == -1 else output.hidden_states[layer]
+                for layer in self._layers
+            ],
+            dim=-1,
         )
         if states.shape[:2] != ids.shape:
             raise UserError(
@@ -197,9 +204,21 @@ def _explain_loading(directory: Path) -> Iterator[None]:
         ) from None
 
 
+def _depth(model: Any) -> int:
+    """Return the number of layers of an encoder."""
+    depth: int = model.config.num_hidden_layers
+    return depth
+
+
+def _thirds(depth: int) -> list[int]:
+    """Return the indices of the hidden states after a third, two thirds and all of the layers."""
+    return [math.ceil(depth / 3), math.ceil(depth * 2 / 3), -1]
+
+
 def _check_layer(layer: int, layers: int) -> None:
     if not -layers - 1 <= layer <= layers:
         raise UserError(
             f"data_config.embeddings.layer is {layer}, but the model's hidden states"
-            f" are numbered 0 to {layers} (or {-layers - 1} to -1); choose one of these numbers"
+            f" are numbered 0 to {layers} (or {-layers - 1} to -1); choose one of these numbers, or"
+            " thirds"
         )

@@ -25,6 +25,7 @@ import pyarrow as pa
 import xxhash
 from numpy.typing import NDArray
 
+from common.config_data import Layer
 from common.data.embeddings.store_lock import REMEDY, lock_store
 from common.errors import UserError
 from common.files import explain_disk_errors, hash_file, write_atomically
@@ -51,7 +52,7 @@ class StoreIdentity:
         model_name: The hub name, or the last part of a local directory's path.
         revision: The configured revision on the hub.
         weights_hash: A hash of the model's weights, configuration and tokenizer.
-        layer: The index into the hidden states; -1 is the last hidden state.
+        layer: The index into the hidden states; -1 is the last, `thirds` stands for three layers.
         dtype: `float16` or `float32`.
         max_length: The maximum number of residues that the model reads at once: the length to
             which sequences are cut, or the length of a window.
@@ -61,7 +62,7 @@ class StoreIdentity:
     model_name: str
     revision: str | None
     weights_hash: str
-    layer: int
+    layer: Layer
     dtype: str
     max_length: int
     long: str = TRUNCATED
