@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+from collections.abc import Iterator
 
 import torch
 import torch.distributed
@@ -14,11 +15,13 @@ from accelerate.utils import (
     DistributedType,
     InitProcessGroupKwargs,
 )
+from torch.distributed import PrefixStore, Store
+from torch.distributed.rendezvous import register_rendezvous_handler, rendezvous
 
 from common.command_line import global_rank, stop_without
 from common.config import Config
 from common.errors import UserError
-from common.rank_watch import RankLostError, watch_ranks
+from common.rank_watch import RankLostError, keys_of_this_start, watch_ranks
 from common.run import LOGGER, format_event
 
 # How long ranks wait for a rank that downloads a model or computes its part of the embeddings.
@@ -28,6 +31,21 @@ SHARDING = (DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEG
 MIXED = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 _GROUPS: list[object] = []
+
+
+def _meet(url: str, **options: object) -> Iterator[tuple[Store, int, int]]:
+    """Yield the key-value store in which the ranks find each other, the rank, and their number.
+
+    After a restart (`accelerate launch --max_restarts`), the launcher's store still contains the
+    addresses of the old processes. So each start needs keys of its own: a rank that starts earlier
+    than another would otherwise read the old address of the other, and fail to connect.
+    """
+    for store, rank, ranks in rendezvous(url.replace(MEETING, "env", 1), **options):
+        yield PrefixStore(keys_of_this_start(), store), rank, ranks
+
+
+MEETING = "relic"
+register_rendezvous_handler(MEETING, _meet)
 
 
 def start_accelerator(config: Config) -> Accelerator:
@@ -48,7 +66,7 @@ def start_accelerator(config: Config) -> Accelerator:
             # Some trackers already need a directory here; each run sets another one later.
             project_dir=config.run.output_dir,
             kwargs_handlers=[
-                InitProcessGroupKwargs(timeout=PATIENCE),
+                InitProcessGroupKwargs(init_method=f"{MEETING}://", timeout=PATIENCE),
                 # The buffers (the inputs' statistics) are constants, so each rank has a copy.
                 DistributedDataParallelKwargs(broadcast_buffers=False),
             ],

@@ -172,9 +172,13 @@ def describe_loss(lost: str) -> str:
     )
 
 
+def keys_of_this_start() -> str:
+    """Return a prefix for keys in the launcher's store, which keeps all keys after a restart."""
+    return f"relic/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+
+
 def _key(rank: int) -> str:
-    # After each restart by the launcher, heartbeats have new keys.
-    return f"relic/sign/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{rank}"
+    return f"{keys_of_this_start()}/sign/{rank}"
 
 
 _WATCHES: list[RankWatch] = []

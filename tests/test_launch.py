@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch.distributed
 from accelerate.state import AcceleratorState
+from torch.distributed import Store, TCPStore
+from torch.distributed.distributed_c10d import _get_default_store
 
 from common.config import Config
 from common.launch import start_accelerator
@@ -77,3 +81,36 @@ def test_constant_buffers_are_not_broadcast_in_every_step() -> None:
     accelerator = start_accelerator(Config())
     assert accelerator.ddp_handler is not None
     assert accelerator.ddp_handler.broadcast_buffers is False
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Store]]:
+    """Start the only process of a launch after so many restarts; returns the group's store."""
+    launcher = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    variables = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "localhost"}
+    variables |= {"MASTER_PORT": launcher.port, "TORCHELASTIC_USE_AGENT_STORE": True}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, str(value))
+
+    def start(restarts: int) -> Store:
+        end()
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", str(restarts))
+        start_accelerator(Config())
+        return _get_default_store()
+
+    def end() -> None:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        AcceleratorState._reset_state(reset_partial_state=True)
+
+    yield start
+    end()
+
+
+def test_restarted_processes_do_not_meet_the_addresses_of_the_old_ones(
+    start: Callable[[int], Store],
+) -> None:
+    """About half of all restarts failed: a process sought another where that had been before."""
+    start(0).set("address of rank 1", "old")
+    assert start(0).check(["address of rank 1"])
+    assert not start(1).check(["address of rank 1"])

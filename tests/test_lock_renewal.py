@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import os
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NoReturn
 
 import pytest
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from common.data import lock_renewal, turns
 from common.data.embeddings import store_lock
@@ -115,6 +119,125 @@ def test_without_locks_a_turn_is_taken_over_when_its_holder_is_silent(
     # It counts from the first look, and then needs more than the limit.
     assert len(looks) == 4
     assert list(tmp_path.iterdir()) == []
+
+
+class Waiter:
+    """A process that waits for a lock, one step at a time."""
+
+    def __init__(self, file: Path) -> None:
+        self.lock, self.watch = FileLock(file), lock_renewal.LockWatch()
+
+    def try_to_lock(self) -> bool:
+        """Look once, and return whether the lock is held now."""
+        with suppress(Timeout):
+            self.lock.acquire(timeout=0)
+        return self.lock.is_locked
+
+    def has_waited(self, clock: SimpleNamespace) -> bool:
+        """Let the time pass after which a lock counts as abandoned."""
+        assert not self.try_to_lock()
+        assert not self.watch.is_abandoned(self.lock)
+        clock.now += 2 * SILENCE_SECONDS
+        return self.watch.is_abandoned(self.lock)
+
+
+@pytest.fixture
+def abandoned(tmp_path: Path, without_locks: None) -> Path:
+    """A lock of another machine, which has died."""
+    file = tmp_path / ".one.lock"
+    file.write_text("1\nanother machine\n")
+    return file
+
+
+def test_two_that_find_a_lock_abandoned_do_not_both_get_it(
+    abandoned: Path, clock: SimpleNamespace
+) -> None:
+    """The later of two removed the file with which the earlier had just locked."""
+    first, second = Waiter(abandoned), Waiter(abandoned)
+    assert [each.has_waited(clock) for each in (first, second)] == [True, True]
+    first.watch.remove_abandoned(first.lock)
+    assert first.try_to_lock()
+    second.watch.remove_abandoned(second.lock)
+    assert not second.try_to_lock()
+    first.lock.release()
+    assert second.try_to_lock()
+
+
+def test_one_may_not_remove_an_abandoned_lock_while_another_does(
+    abandoned: Path, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the last look at the file and its removal, it cannot become another one."""
+    first, second = Waiter(abandoned), Waiter(abandoned)
+    assert second.has_waited(clock)
+    unlink, got = Path.unlink, list[bool]()
+
+    def unlink_late(path: Path, missing_ok: bool = False) -> None:
+        if path == abandoned and not got:
+            got.append(False)
+            second.watch.remove_abandoned(second.lock)
+            got[:] = [second.try_to_lock()]
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink_late)
+    monkeypatch.setattr(lock_renewal, "ASK_SECONDS", 0.01)
+    hours = SimpleNamespace(monotonic=itertools.count(clock.now, 3600).__next__)
+    monkeypatch.setattr(lock_renewal, "time", hours)
+    lock_renewal.acquire(first.lock)
+    assert got == [False]
+    assert not second.try_to_lock()
+
+
+def test_who_dies_while_removing_a_lock_is_not_waited_for_without_end(
+    abandoned: Path, clock: SimpleNamespace
+) -> None:
+    waiter = Waiter(abandoned)
+    assert waiter.has_waited(clock)
+    removal = abandoned.with_name(f"{abandoned.name}.{abandoned.stat().st_mtime_ns}")
+    removal.write_text("1\nanother machine\n")
+    for _ in range(3):
+        assert abandoned.exists()
+        waiter.watch.remove_abandoned(waiter.lock)
+        clock.now += 2 * SILENCE_SECONDS
+    assert waiter.try_to_lock()
+    assert list(abandoned.parent.iterdir()) == [abandoned]
+
+
+def test_a_lock_that_was_renewed_at_the_last_moment_stays(
+    abandoned: Path, clock: SimpleNamespace
+) -> None:
+    waiter = Waiter(abandoned)
+    assert waiter.has_waited(clock)
+    os.utime(abandoned)
+    waiter.watch.remove_abandoned(waiter.lock)
+    assert not waiter.try_to_lock()
+
+
+@contextmanager
+def claimed(directory: Path) -> Iterator[None]:
+    with Claim(directory) as claim:
+        claim.replace(["a"])
+        yield
+
+
+@pytest.mark.usefixtures("without_locks")
+@pytest.mark.parametrize("holding", [claimed, lock_store, turns.in_turn])
+def test_a_lock_is_renewed_until_it_is_released(
+    holding: Callable[[Path], AbstractContextManager[None]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lock_renewal, "RENEW_SECONDS", 0.01)
+    before = set(threading.enumerate())
+    (tmp_path / "one").mkdir()
+    with holding(tmp_path / "one"):
+        (file,) = tmp_path.rglob("*.lock")
+        (renewal,) = set(threading.enumerate()) - before
+        os.utime(file, (0, 0))
+        deadline = time.monotonic() + 10
+        while file.stat().st_mtime == 0:
+            assert time.monotonic() < deadline
+    renewal.join(timeout=10)
+    assert not renewal.is_alive()
 
 
 def test_a_store_that_stays_locked_is_named(

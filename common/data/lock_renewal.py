@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import os
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -22,8 +21,7 @@ from filelock import BaseFileLock, SoftFileLock, Timeout
 # Seconds between two renewals, and without a renewal until a lock is abandoned. A network file
 # system may show a new date a minute late.
 RENEW_SECONDS, SILENCE_SECONDS = 10.0, 120.0
-ASK_SECONDS = 5.0  # at most, between two looks at a lock that is waited for
-CHANCE = random.SystemRandom()  # forked processes would share another generator's numbers
+ASK_SECONDS = 5.0  # between two looks at a lock that is waited for
 
 
 def renew(lock: BaseFileLock) -> Callable[[], None]:
@@ -59,6 +57,23 @@ class LockWatch:
             self._seen[lock.lock_file] = renewed, now
         return False
 
+    def remove_abandoned(self, lock: BaseFileLock) -> None:
+        """Remove the file of a lock that this watch has found abandoned.
+
+        Several processes may find the same lock abandoned. To remove a file with a certain date,
+        each of them needs a second lock that is named after this date. So a process that comes late
+        sees another date, and does not remove the file of the next holder.
+        """
+        file, renewed = Path(lock.lock_file), self._seen[lock.lock_file][0]
+        removal = SoftFileLock(f"{file}.{renewed}")
+        try:
+            with removal.acquire(blocking=False), suppress(FileNotFoundError):
+                if file.stat().st_mtime_ns == renewed:
+                    file.unlink()
+        except Timeout:
+            if self.is_abandoned(removal):
+                Path(removal.lock_file).unlink(missing_ok=True)
+
 
 def acquire(lock: BaseFileLock, patience: float = math.inf) -> None:
     """Acquire a lock, also if its holder has died.
@@ -69,11 +84,9 @@ def acquire(lock: BaseFileLock, patience: float = math.inf) -> None:
     watch, began = LockWatch(), time.monotonic()
     while not lock.is_locked:
         try:
-            # Processes that wait for the same lock look at different times, so that only one of
-            # them removes an abandoned file, and none removes the file of its successor.
-            lock.acquire(timeout=min(patience, CHANCE.uniform(ASK_SECONDS / 5, ASK_SECONDS)))
+            lock.acquire(timeout=min(patience, ASK_SECONDS))
         except Timeout:
             if watch.is_abandoned(lock):
-                Path(lock.lock_file).unlink(missing_ok=True)
+                watch.remove_abandoned(lock)
             elif time.monotonic() - began >= patience:
                 raise

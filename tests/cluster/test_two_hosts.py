@@ -171,10 +171,22 @@ def test_a_host_that_does_not_see_the_shared_folder_stops_both(
     assert re.search(rf"rank 1 on host2 does not see {fresh}.*set {key} to a", found[0]), found
 
 
-def test_the_launcher_restarts_both_processes(stage: Training, workshop: Workshop) -> None:
-    """`--max_restarts`: after one was killed, both start again and resume."""
+# Rank 1 then looks for rank 0 while the launcher's store still has the address of the old rank 0.
+LATE = """
+import os, time
+if os.environ.get("RANK") == "0" and os.environ.get("TORCHELASTIC_RESTART_COUNT") == "1":
+    time.sleep(5)
+"""
+
+
+def test_the_launcher_restarts_both_processes(
+    stage: Training, workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--max_restarts`: after one was killed, both start again and resume, rank 0 later."""
     if os.environ.get("RELIC_RUN_NETWORK_E2E") != "1":
         pytest.skip("trains for a minute: set RELIC_RUN_NETWORK_E2E=1")
+    (tmp_path / "sitecustomize.py").write_text(LATE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     command = stage.command("restarted", again=True)
     position = command.index("--config_file")
     command[position:position] = ["--max_restarts", "1"]
