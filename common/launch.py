@@ -15,7 +15,7 @@ from accelerate.utils import (
     DistributedType,
     InitProcessGroupKwargs,
 )
-from torch.distributed import PrefixStore, Store
+from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import register_rendezvous_handler, rendezvous
 
 from common.command_line import global_rank, stop_without
@@ -33,14 +33,14 @@ MIXED = {"fp16": torch.float16, "bf16": torch.bfloat16}
 _GROUPS: list[object] = []
 
 
-def _meet(url: str, **options: object) -> Iterator[tuple[Store, int, int]]:
+def _meet(url: str, timeout: datetime.timedelta) -> Iterator[tuple[Store, int, int]]:
     """Yield the key-value store in which the ranks find each other, the rank, and their number.
 
     After a restart (`accelerate launch --max_restarts`), the launcher's store still contains the
     addresses of the old processes. So each start needs keys of its own: a rank that starts earlier
     than another would otherwise read the old address of the other, and fail to connect.
     """
-    for store, rank, ranks in rendezvous(url.replace(MEETING, "env", 1), **options):
+    for store, rank, ranks in rendezvous(url.replace(MEETING, "env", 1), timeout=timeout):
         yield PrefixStore(keys_of_this_start(), store), rank, ranks
 
 

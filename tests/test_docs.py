@@ -103,3 +103,12 @@ def test_a_run_logs_and_leaves_what_the_reference_lists(
             assert any(fnmatchcase(path.name, pattern) for pattern in listed), path
     for path in best.iterdir():
         assert any(fnmatchcase(path.name, pattern) for pattern in listed), path
+
+
+def test_the_table_of_faults_names_tests_that_exist() -> None:
+    page = (ROOT / "docs" / "hpc.md").read_text()
+    named = re.findall(r"`(test_\w+\.py)`(?:: `(\w+)`)?", page)
+    assert len(named) > 15
+    for file, name in named:
+        (path,) = (ROOT / "tests").rglob(file)
+        assert re.search(rf"def test_\w*{name}", path.read_text()), (file, name)

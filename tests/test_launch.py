@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch.distributed
 from accelerate.state import AcceleratorState
-from torch.distributed import Store, TCPStore
+from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]
 from torch.distributed.distributed_c10d import _get_default_store
 
 from common.config import Config
