@@ -274,17 +274,13 @@ def test_kernel_scores_follow_from_the_formula(cells: int, monkeypatch: pytest.M
     rng = np.random.default_rng(3)
     train = labelled(("a", "b", 1), ("c", "c", 1), ("d", "a", 0), ("d", "e", 1), ("b", "a", 1))
     table = every_pair("axy")
-    learned = rng.normal(size=(5, 2, 4)).astype(np.float32)
-    wanted = rng.normal(size=(3, 2, 4)).astype(np.float32)
+    learned = rng.normal(size=(5, 4)).astype(np.float32)
+    wanted = rng.normal(size=(3, 4)).astype(np.float32)
 
     def similarity(p: np.ndarray, q: np.ndarray) -> float:
-        parts = []
-        for kind in (0, 1):
-            center, spread = learned[:, kind].mean(0), learned[:, kind].std(0)
-            u, v = ((each[kind] - center) / spread for each in (p, q))
-            cosine = u @ v / np.linalg.norm(u) / np.linalg.norm(v)
-            parts.append(np.exp(kernel.SHARPNESS * (cosine - 1)))
-        return float(np.mean(parts))
+        u, v = ((each - learned.mean(0)) / learned.std(0) for each in (p, q))
+        cosine = u @ v / np.linalg.norm(u) / np.linalg.norm(v)
+        return float(np.exp(kernel.SHARPNESS * (cosine - 1)))
 
     within = np.array([[similarity(p, q) for q in learned] for p in learned])
     across = np.array([[similarity(p, q) for q in wanted] for p in learned])
@@ -302,7 +298,7 @@ def test_kernel_scores_follow_from_the_formula(cells: int, monkeypatch: pytest.M
 def test_kernel_takes_so_many_training_proteins(
     shared: TinyProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Means and deviations are those of the language model's states; no model is trained."""
+    """The means are those of the language model's states; no model is trained."""
     side = open_tasks(shared, "pairs", "topology")
     whole, again = (by_pair(predict_baseline("kernel", side, seed)) for seed in (47, 48))
     assert whole == again

@@ -7,10 +7,9 @@ and the matrix Y of the training interactions (1, otherwise 0), the score of a p
 
     k_a · (K + λ)^-1 Y (K + λ)^-1 · k_b
 
-The kernel compares the means and the standard deviations of two proteins' states over the residues.
-Each of these two vectors gives exp(3 (cos - 1)), where cos is the cosine of the standardized
-vectors, and the kernel is the mean of both values. The constants were chosen on held-out proteins
-of the human network.
+The kernel of two proteins is exp(3 (cos - 1)), where cos is the cosine of their mean residue
+states, standardized over the training proteins. The constants were chosen on held-out proteins of
+the human network.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ def predict_kernel(side: TestSide, seed: int) -> Predictions:
 def describe_proteins(
     tables: tuple[PairTable, ...], sequences: Mapping[str, str], settings: DataConfig
 ) -> list[Matrix]:
-    """Compute means and standard deviations of the states of each table's proteins, (P, 2, D).
+    """Compute the mean residue states of each table's proteins, (P, D).
 
     This process computes states that the cache lacks.
 
@@ -80,13 +79,7 @@ def describe_proteins(
     texts = {protein: sequences[protein] for protein in needed}
     store = prepare_store(texts, settings.embeddings, settings.max_sequence_length, alone)
     means = open_means(store, alone)
-
-    def describe(protein: str) -> Matrix:
-        mean, squares = means.sums(protein) / means.residues(protein)
-        deviation = np.sqrt(np.maximum(squares - mean**2, 0))
-        return np.stack([mean, deviation]).astype(np.float32)
-
-    return [np.stack([describe(protein) for protein in table.proteins]) for table in tables]
+    return [means.gather(table.proteins).astype(np.float32) for table in tables]
 
 
 def score_kernel(train: PairTable, table: PairTable, learned: Matrix, wanted: Matrix) -> FloatArray:
@@ -95,8 +88,8 @@ def score_kernel(train: PairTable, table: PairTable, learned: Matrix, wanted: Ma
     Args:
         train: Labelled pairs; unlisted pairs of the same proteins count as non-interacting.
         table: The pairs to score.
-        learned: (T, 2, D) the means and standard deviations of each protein in `train`.
-        wanted: (P, 2, D) the means and standard deviations of each protein in `table`.
+        learned: (T, D) the mean residue state of each protein in `train`.
+        wanted: (P, D) the mean residue state of each protein in `table`.
     """
     kernel, across = compare_proteins(learned, learned), compare_proteins(learned, wanted)
     kernel[np.diag_indices(len(kernel))] += RIDGE
@@ -124,13 +117,11 @@ def compare_proteins(learned: Matrix, wanted: Matrix) -> Matrix:
 
     def unit(proteins: Matrix) -> Matrix:
         standardized = (proteins - center) / spread
-        lengths = np.linalg.norm(standardized, axis=2, keepdims=True)
+        lengths = np.linalg.norm(standardized, axis=1, keepdims=True)
         scaled: Matrix = standardized / np.maximum(lengths, 1e-12)
         return scaled
 
-    a, b = unit(learned), unit(wanted)
-    parts = [np.exp(SHARPNESS * (a[:, i] @ b[:, i].T - 1)) for i in (0, 1)]
-    kernel: Matrix = (parts[0] + parts[1]) / 2
+    kernel: Matrix = np.exp(SHARPNESS * (unit(learned) @ unit(wanted).T - 1))
     return kernel
 
 
