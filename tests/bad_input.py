@@ -6,6 +6,7 @@ refuses with one sentence and leaves the disk as it was. Anything else fails the
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import re
 import warnings
@@ -176,17 +177,26 @@ def flip_bit(content: bytes, bit: int) -> bytes:
 
 
 def text_of(path: Path) -> str | None:
-    """The oracle's reading of a file: its text without byte order mark, None where it has none."""
+    """The oracle's reading: UTF-8 or Windows-1252, gzip by content; None where it is no text."""
     content = path.read_bytes()
-    if path.suffix == ".gz":
+    if content.startswith((b"PK\3\4", b"BZh", b"\xfd7zXZ", b"\xff\xfe", b"\xfe\xff")):
+        return None
+    if not content and path.suffix == ".gz":
+        return None
+    if content.startswith(b"\x1f\x8b"):
         unpacked = unpack(content)
         if unpacked is None:
             return None
         content = unpacked
-    try:
-        return content.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError:
-        return None
+    return "\n".join(map(_decoded, re.split(b"\r\n|\r|\n", content))).lstrip("\ufeff")
+
+
+def _decoded(line: bytes) -> str:
+    """A line in one of the two encodings; one that is in neither is made one that is refused."""
+    for encoding in ("utf-8", "cp1252"):
+        with contextlib.suppress(UnicodeDecodeError):
+            return line.decode(encoding)
+    return "\0"
 
 
 def unpack(content: bytes) -> bytes | None:

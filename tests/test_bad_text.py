@@ -5,7 +5,6 @@ Cases: pairs 350, FASTA 350, predictions 350 (`test_so_many_cases_are_tried`).
 
 from __future__ import annotations
 
-import contextlib
 import math
 import re
 import shutil
@@ -34,7 +33,6 @@ from tests.bad_input import (
     named_line,
     packings,
     text_of,
-    unpack,
 )
 
 IDS = ["P1", "P2", "Q9-2", "A0A024R1R8", "β2", "sp|P1|X", "0", "1", '"P1', "P1,P2", "#P", "nan"]
@@ -98,9 +96,14 @@ def triples(table: PairTable) -> list[tuple[str, str, int]]:
     return [(a, b, int(label)) for (a, b), label in zip(names, table.labels, strict=True)]
 
 
+def nul_lines(text: str) -> set[int]:
+    """The numbers of lines that are wrong in any file, comments too."""
+    return {number for number, line in lines_of(text) if "\0" in line}
+
+
 def content_lines(text: str) -> list[tuple[int, str]]:
     """The lines of a pair file that are neither blank nor comments, with their numbers."""
-    lines = [(number, line.strip()) for number, line in lines_of(text.lstrip("\ufeff"))]
+    lines = [(number, line.strip()) for number, line in lines_of(text)]
     return [(number, line) for number, line in lines if line and line[0] != "#"]
 
 
@@ -134,7 +137,7 @@ def expected_pairs(text: str) -> tuple[list[tuple[str, str, int]], set[int]]:
             rows.append((short(fields[0]), short(fields[1]), int(float(fields[2]))))
         else:
             wrong.add(number)
-    return rows, wrong
+    return rows, wrong | nul_lines(text)
 
 
 @cases(350)
@@ -166,24 +169,6 @@ odd_records = odd_rows_of(HEADERS + ODD_HEADERS, RESIDUES, LAST_RESIDUES, ODD_RE
 fasta_files = texts(records, odd_records, ["\n", "\n", "\r\n", "\r", "\n\n"])
 
 
-def fasta_text_of(path: Path) -> str | None:
-    """The text of a file in UTF-8 or Windows-1252, gzip by content; None where it has none."""
-    content = path.read_bytes()
-    if content.startswith((b"PK\3\4", b"BZh", b"\xfd7zXZ", b"\xff\xfe", b"\xfe\xff")):
-        return None
-    if content.startswith(b"\x1f\x8b"):
-        content = unpack(content) or b""
-    return "\n".join(map(decoded, re.split(b"\r\n|\r|\n", content))).lstrip("\ufeff")
-
-
-def decoded(line: bytes) -> str:
-    """A line in one of the two encodings; one that is in neither is made one that is refused."""
-    for encoding in ("utf-8", "cp1252"):
-        with contextlib.suppress(UnicodeDecodeError):
-            return line.decode(encoding)
-    return "\0"
-
-
 def header_id(line: str) -> str | None:
     """The id of a header, None where it has none that can be seen."""
     words = line[1:].split()
@@ -213,7 +198,7 @@ def expected_sequences(text: str) -> tuple[dict[str, str], set[int]]:
         if not sequence or sequences.setdefault(name, sequence) != sequence:
             wrong.add(number)
         wrong |= wrong_residue_lines(lines)
-    return sequences, wrong | {number for number, line in lines_of(text) if "\0" in line}
+    return sequences, wrong | nul_lines(text)
 
 
 def wrong_residue_lines(lines: list[tuple[int, str]]) -> set[int]:
@@ -228,7 +213,7 @@ def wrong_residue_lines(lines: list[tuple[int, str]]) -> set[int]:
 def test_fasta_files(folder: Path, text: str, packing: Packing) -> None:
     path = packing.store(folder, text)
     read = attempt("fasta", lambda: read_fasta(path), path)
-    sequences, wrong = expected_sequences(fasta_text_of(path) or "")
+    sequences, wrong = expected_sequences(text_of(path) or "")
     if sequences or wrong:
         check(read, sequences, wrong, path)
     else:
@@ -276,7 +261,7 @@ def expected_scores(text: str) -> tuple[dict[tuple[str, str], float], set[int]]:
     """The highest score of every pair of a prediction file, and its wrong lines' numbers."""
     content = content_lines(text)
     if not content:
-        return {}, set()
+        return {}, nul_lines(text)
     split = splitter(content[0][1], {3, 5}, headers=True)
     lines = [(number, split(line)) for number, line in content]
     number, first = lines[0]
@@ -296,7 +281,7 @@ def expected_scores(text: str) -> tuple[dict[tuple[str, str], float], set[int]]:
         score = values[0] if len(first) == 3 else call(*values)
         if not math.isnan(score):
             found[a, b] = max(score, found.get((a, b), -math.inf))
-    return found, wrong
+    return found, wrong | nul_lines(text)
 
 
 def scores_by_pair(predictions: Predictions) -> dict[tuple[str, str], float]:

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from common.config_data import InteractionsConfig
+from common.data.tables.ids import check_id
 from common.data.tables.interactions import base
 from common.data.tables.interactions.base import (
     Interactions,
     Reader,
     ReadOptions,
     Rows,
-    check_id,
     format_counts,
 )
 from common.data.tables.interactions.biogrid import NOT_PHYSICAL
@@ -428,7 +428,9 @@ def test_lines_are_counted_as_an_editor_does_over_blocks(
     text = "# x\r\n" + "".join(lines)
     assert len(read(path, text)) == 100
     line = text.count("\n") + 1
-    assert f"line {line}: the line has 3 columns" in refusal(path, text + "A B C\n")
+    assert f"line {line}: 'A B C' has 3 columns, but line 2 has 2" in refusal(
+        path, text + "A B C\n"
+    )
     assert f"line {line}: a protein id" in refusal(path, text.replace(" ", "\t") + "\tB\n")
 
 

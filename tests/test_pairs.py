@@ -101,8 +101,8 @@ def test_a_bad_line_is_named(tmp_path: Path, content: str, message: str) -> None
 def test_unreadable_pair_files_are_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot read .*absent\.txt"):
         read_pairs(tmp_path / "absent.txt", tmp_path / "cache")
-    (tmp_path / "p.txt").write_bytes(b"P1\tP\xff\t1\n")
-    with pytest.raises(UserError, match="not a text file in UTF-8"):
+    (tmp_path / "p.txt").write_bytes(b"P1\tP2\t1\nP1\tP\x81\t1\n")
+    with pytest.raises(UserError, match=r"p.txt, line 2: the line is neither UTF-8 nor Windows"):
         read_pairs(tmp_path / "p.txt", tmp_path / "cache")
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from common.data.tables.fasta import read_records
 from common.data.tables.ids import places_of, shorten_uniprot
 from common.data.tables.pair_file import PairFormat, read_pair_file
-from common.data.tables.text import open_text
+from common.data.tables.text import TextFile
 from common.errors import UserError, excerpt
 from common.evaluation.export.base import COLUMNS
 from common.inference.pair_grid import PairGrid
@@ -108,11 +108,10 @@ def read_own_pairs(path: Path, sequences: OwnSequences, skip_unknown: bool) -> O
 
 def _has_labels(path: Path) -> bool:
     """Return whether the first pair's line has exactly three columns, with 0 or 1 in the third."""
-    with open_text(path) as file:
-        for line in file:
-            fields = line.replace(",", " ").split()
-            if fields and fields[0][0] != "#" and tuple(fields[:2]) != COLUMNS[:2]:
-                return len(fields) == 3 and fields[2] in LABELS
+    for _, line in TextFile(path).lines():
+        fields = line.replace(",", " ").split()
+        if fields and fields[0][0] != "#" and tuple(fields[:2]) != COLUMNS[:2]:
+            return len(fields) == 3 and fields[2] in LABELS
     return False
 
 
@@ -148,11 +147,10 @@ def _no_sequence(unknown: Sequence[str], sequences: OwnSequences, affected: str,
 
 def _line_of(name: str, path: Path) -> int:
     """Return the number of the first line that names this protein, or 0 if no line does."""
-    with open_text(path) as file:
-        for number, line in enumerate(file, 1):
-            fields = line.replace(",", " ").split()[:2]
-            if name in fields or name in map(shorten_uniprot, fields):
-                return number
+    for number, line in TextFile(path).lines():
+        fields = line.replace(",", " ").split()[:2]
+        if name in fields or name in map(shorten_uniprot, fields):
+            return number
     return 0
 
 
@@ -163,8 +161,8 @@ def read_queries(given: str, sequences: OwnSequences, skip_unknown: bool) -> lis
         UserError: No id is given, all ids are unknown, or some are and `skip_unknown` is False.
     """
     if Path(given).is_file():
-        with open_text(Path(given)) as file:
-            words = [line.split()[0] for line in file if line.split() and line[0] != "#"]
+        lines = (line.split() for _, line in TextFile(given).lines())
+        words = [fields[0] for fields in lines if fields and fields[0][0] != "#"]
     else:
         words = [word.strip() for word in given.split(",") if word.strip()]
     names = list(dict.fromkeys(map(shorten_uniprot, words)))

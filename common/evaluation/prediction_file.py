@@ -21,8 +21,8 @@ from common.data.tables.pair_file import (
     PairRows,
     names_columns,
     read_pair_file,
-    write_pair_file,
 )
+from common.data.tables.pair_writer import write_pair_file
 from common.errors import UserError, excerpt
 from common.evaluation.networks import FloatArray
 from common.evaluation.predictions import CALL, Predictions

@@ -1,4 +1,4 @@
-"""Shortens UniProt names to accessions, and numbers protein ids by their place in a list."""
+"""Checks protein ids, shortens UniProt names, and numbers ids by their place in a list."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import excerpt
+
 _NAME = re.compile(r"(?:sp|tr)\|([^|]+)\|")
 
 
@@ -15,6 +17,20 @@ def shorten_uniprot(name: str) -> str:
     """Return the accession of a UniProt name (`sp|P12345|NAME`), or any other name unchanged."""
     uniprot = _NAME.match(name)
     return uniprot.group(1) if uniprot else name
+
+
+def check_id(text: str) -> str:
+    """Check a protein id and return it without surrounding white space.
+
+    Raises:
+        ValueError: The id is empty, or contains characters that an id in FASTA cannot contain.
+    """
+    name = text.strip()
+    if not name:
+        raise ValueError("a protein id is missing")
+    if not name.isprintable() or " " in name:
+        raise ValueError(f"the id '{excerpt(name)}' contains spaces or non-printable characters")
+    return name
 
 
 def places_of(names: Iterable[str], ids: Sequence[str]) -> NDArray[np.int64]:

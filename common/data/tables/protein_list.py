@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from common.data.tables.ids import shorten_uniprot
-from common.data.tables.text import open_text
+from common.data.tables.text import TextFile
 from common.errors import UserError, excerpt
 
 
@@ -16,15 +16,14 @@ def read_protein_list(path: str | Path) -> list[str]:
         UserError: The file cannot be read or is empty, or a line contains more than one id.
     """
     path, ids = Path(path), list[str]()
-    with open_text(path) as file:
-        for number, line in enumerate(file, 1):
-            words = line.split()
-            if len(words) > 1:
-                raise UserError(
-                    f"{path}, line {number}: expected one protein id, found"
-                    f" '{excerpt(line.strip())}'; correct or remove the line"
-                )
-            ids += map(shorten_uniprot, words)
+    for number, line in TextFile(path).lines():
+        words = line.split()
+        if len(words) > 1:
+            raise UserError(
+                f"{path}, line {number}: expected one protein id, found"
+                f" '{excerpt(line.strip())}'; correct or remove the line"
+            )
+        ids += map(shorten_uniprot, words)
     if not ids:
         raise UserError(f"{path} contains no protein ids; download the file again")
     return ids

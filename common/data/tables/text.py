@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import codecs
-import contextlib
 import gzip
-import io
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import IO, cast
 
 from common.errors import UserError
 
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 4 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
 # The first bytes of file types that users often download and pass on unchanged.
 _OTHER_FILES = {
@@ -25,55 +23,9 @@ _OTHER_FILES = {
 }
 
 
-@contextlib.contextmanager
-def open_text(path: Path) -> Iterator[IO[str]]:
-    """Open a UTF-8 text file, skipping byte order marks; decompress a file named `*.gz`.
-
-    Every kind of line end is read as a newline.
-
-    Raises:
-        UserError: On opening or while reading: the file cannot be read, is not text, or is not gzip
-            although its name ends in `.gz`.
-    """
-    try:
-        with _open_bytes(path) as file:
-            # A file that was joined from several files can begin with several marks.
-            while file.peek(3)[:3] == codecs.BOM_UTF8:  # type: ignore[attr-defined]
-                file.read(3)
-            yield io.TextIOWrapper(file, encoding="utf-8")
-    except (gzip.BadGzipFile, EOFError, zlib.error):
-        raise UserError(
-            f"{path} is not a complete gzip file; download it again, or rename the file if it is"
-            " not compressed"
-        ) from None
-    except UnicodeDecodeError:
-        raise UserError(_explain_no_text(path)) from None
-    except OSError as error:
-        raise unreadable(path, error) from None
-
-
 def unreadable(path: Path, error: OSError) -> UserError:
     """Build the error for a file that the operating system cannot read."""
     return UserError(f"cannot read {path}: {error.strerror or error}; check the path")
-
-
-def _open_bytes(path: Path) -> IO[bytes]:
-    if path.suffix != ".gz":
-        return path.open("rb")
-    if not path.stat().st_size:
-        raise EOFError  # gzip would accept an empty file as valid
-    return cast(IO[bytes], gzip.open(path, "rb"))
-
-
-def _explain_no_text(path: Path) -> str:
-    with path.open("rb") as file:
-        packed = file.read(2) == _GZIP_MAGIC and path.suffix != ".gz"
-    remedy = (
-        "the file is compressed by gzip, so rename it to end in .gz"
-        if packed
-        else "save the file as UTF-8"
-    )
-    return f"{path} is not a text file in UTF-8; {remedy}"
 
 
 class TextFile:
@@ -147,7 +99,8 @@ class TextFile:
     def _raw_blocks(self) -> Iterator[bytes]:
         try:
             with self._open() as file:
-                block = file.read(BLOCK_BYTES) + file.readline()
+                # The first block is small, because often only the first lines are needed.
+                block = file.read(BLOCK_BYTES >> 5) + file.readline()
                 while block.startswith(codecs.BOM_UTF8):
                     block = block.removeprefix(codecs.BOM_UTF8)
                 while block:
@@ -164,6 +117,8 @@ class TextFile:
         for mark, kind in _OTHER_FILES.items():
             if start.startswith(mark):
                 raise UserError(f"{self.path} is {kind}")
+        if not start and self.path.suffix == ".gz":
+            raise EOFError  # a download that stopped at once
         if start.startswith(_GZIP_MAGIC):
             return cast(IO[bytes], gzip.open(self.path, "rb"))
         return self.path.open("rb")

@@ -13,7 +13,7 @@ from typing import IO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data.tables.pair_file import COMPRESSION, write_lines
+from common.data.tables.pair_writer import COMPRESSION, write_lines
 from common.evaluation.export.base import COLUMNS, Format, Output, Proteins, Rows
 
 

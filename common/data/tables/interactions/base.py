@@ -163,20 +163,6 @@ class Tally:
         return tuple(self._counts.values())
 
 
-def check_id(text: str) -> str:
-    """Check a protein id and return it without surrounding spaces.
-
-    Raises:
-        ValueError: The id is empty, or contains characters that an id in FASTA cannot contain.
-    """
-    name = text.strip(" ")
-    if not name:
-        raise ValueError("a protein id is missing")
-    if not name.isprintable() or " " in name:
-        raise ValueError(f"the id '{excerpt(name)}' contains spaces or non-printable characters")
-    return name
-
-
 def check_score(text: str) -> float:
     """Convert the text of a score to a number.
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from common.data.tables.ids import check_id
 from common.data.tables.interactions.base import (
     Reader,
     ReadOptions,
     Rows,
-    check_id,
     check_score,
 )
 from common.data.tables.text_table import Head, Layout, TextTable, split_line

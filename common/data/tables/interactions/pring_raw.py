@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from common.data.tables.interactions.base import Pairs, Reader, ReadOptions, Rows, check_id
+from common.data.tables.ids import check_id
+from common.data.tables.interactions.base import Pairs, Reader, ReadOptions, Rows
 from common.data.tables.text_table import Head, Layout, Names, TextTable, split_line
 from common.errors import UserError, excerpt
 

@@ -13,12 +13,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from common.data.tables.ids import check_id
 from common.data.tables.interactions.base import (
     Pairs,
     Reader,
     ReadOptions,
     Rows,
-    check_id,
     check_score,
 )
 from common.data.tables.text_table import Block, Head, Layout, TextTable, split_line
