@@ -2,8 +2,8 @@
 # A model of real human interactions in one command, on a laptop with an internet connection. It
 # fetches the benchmark PRING and the language model ESM-2 8M, embeds 10,000 proteins, trains the
 # model of configs/human_bfs.yaml twice (see scripts/refit.sh), evaluates it, and scores a few
-# proteins with it. This takes about half an hour on two idle cores. Started again, the script
-# continues where it stopped.
+# proteins with it. This takes about half an hour on two idle cores, and 10 GB of disk. Started
+# again, the script continues where it stopped.
 #
 #   scripts/real.sh [OPTIONS] [KEY=VALUE ...]      (KEY=VALUE replaces a value of the configuration)
 #
