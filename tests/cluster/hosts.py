@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
+
 from tests.faults import kill_all
 from tests.tiny_benchmark import ROOT, environment_of
 
@@ -66,10 +68,19 @@ class Hosts:
         return found
 
     def signal(self, host: str, number: signal.Signals) -> None:
-        """Send a signal to all processes of a host."""
-        for process in self.processes(host):
+        """Send a signal to all processes of a host, the youngest first.
+
+        `nsenter` stops when it wakes up and sees that its child is stopped.
+        """
+        for process in sorted(self.processes(host), key=_age):
             with suppress(ProcessLookupError):
                 os.kill(process, number)
+
+
+def _age(process: int) -> tuple[float, int]:
+    with suppress(psutil.NoSuchProcess):
+        return -psutil.Process(process).create_time(), -process
+    return 0.0, 0
 
 
 @contextmanager
