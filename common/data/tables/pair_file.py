@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,7 +92,7 @@ def read_pair_file(
     convert = _read_label if form.labels else _read_number
     pairs, numbers, lines = [np.empty((2, 0), np.int32)], [np.empty((len(names), 0))], 0
     for block in table.blocks(layout):
-        codes = np.stack([block.array(side, ids.number, np.int32) for side in "ab"])
+        codes = np.stack([block.array(side, ids.__getitem__, np.int32) for side in "ab"])
         values = [block.array(name, convert, np.float64) for name in names]
         kept = (codes[0] >= 0) & (codes[1] >= 0)
         pairs.append(codes[:, kept])
@@ -100,7 +100,7 @@ def read_pair_file(
         lines += len(block)
     found = np.concatenate(pairs, axis=1).T
     return PairRows(
-        list(ids.codes),
+        list(ids),
         found,
         np.concatenate(numbers, axis=1),
         table.head.number if layout.header else 0,
@@ -160,22 +160,20 @@ def names_columns(fields: Sequence[str]) -> bool:
     return "".join(fields).isprintable() and not any(map(_NUMBER_LIKE.match, fields[2:]))
 
 
-@dataclass
-class _Ids:
-    """Numbers the requested ids in the order of their appearance; any other id gets −1."""
+class _Ids(dict[str, int]):
+    """The numbers of the requested ids in the order of their appearance; any other id gets −1."""
 
-    asked: Collection[str] | None
-    codes: dict[str, int] = field(default_factory=dict)
-    foreign: str | None = None  # the first id by name that was not requested
+    def __init__(self, asked: Collection[str] | None) -> None:
+        super().__init__()
+        self.asked = asked
+        self.foreign: str | None = None  # the first id by name that was not requested
 
-    def number(self, text: str) -> int:
-        if text in self.codes:
-            return self.codes[text]
+    def __missing__(self, text: str) -> int:
         name = check_id(text)
         if self.asked is None or name not in self.asked:
             name = shorten_uniprot(name)
         if self.asked is None or name in self.asked:
-            return self.codes.setdefault(name, len(self.codes))
+            return self.setdefault(name, len(self))
         self.foreign = name if self.foreign is None else min(self.foreign, name)
         return -1
 
