@@ -13,8 +13,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
-
 from tests.faults import kill_all
 from tests.tiny_benchmark import ROOT, environment_of
 
@@ -56,31 +54,26 @@ class Hosts:
         """The command line that runs a command on a host."""
         return ["bash", str(HOSTS_SH), "on", str(self.folder), host, *command]
 
-    def processes(self, host: str) -> list[int]:
-        """The processes of a host, as this system numbers them."""
+    def processes(self, host: str, namespace: str) -> list[int]:
+        """The processes in a namespace of a host, as this system numbers them."""
         first = (self.folder / f"{host}.pid").read_text().strip()
-        network = Path("/proc", first, "ns", "net").readlink()
+        wanted = Path("/proc", first, "ns", namespace).readlink()
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                if (entry / "ns" / "net").readlink() == network:
+                if (entry / "ns" / namespace).readlink() == wanted:
                     found.append(int(entry.name))
         return found
 
     def signal(self, host: str, number: signal.Signals) -> None:
-        """Send a signal to all processes of a host, the youngest first.
+        """Send a signal to all processes of a host.
 
-        `nsenter` stops when it wakes up and sees that its child is stopped.
+        `nsenter`, outside the host's process namespace, stops by itself when its child is stopped.
+        If it were also stopped from here, it might stop a second time when it is continued.
         """
-        for process in sorted(self.processes(host), key=_age):
+        for process in self.processes(host, "pid" if number == signal.SIGSTOP else "net"):
             with suppress(ProcessLookupError):
                 os.kill(process, number)
-
-
-def _age(process: int) -> tuple[float, int]:
-    with suppress(psutil.NoSuchProcess):
-        return -psutil.Process(process).create_time(), -process
-    return 0.0, 0
 
 
 @contextmanager
