@@ -1,9 +1,9 @@
 """Compare subgraphs of the predicted and the true network on the same sets of proteins.
 
 The metrics are those of PRING's `topology_task/eval.py` (github.com/SophieSarceau/PRING), whose
-maximum mean discrepancy (MMD) was adopted from GRAN and GraphRNN (You et al., 2018). The subgraphs
-of one size are processed in a few batches of dense adjacency matrices (S, n, n), with one call of
-the eigenvalue solver per batch and one kernel matrix per MMD.
+maximum mean discrepancy (MMD) comes from GraphRNN (You et al., 2018), with the kernel of GRAN (Liao
+et al., 2019). The subgraphs of one size are processed in a few batches of dense adjacency matrices
+(S, n, n), with one call of the eigenvalue solver per batch and one kernel matrix per MMD.
 
 As in the benchmark, a self-pair counts once as an edge, twice in the degree, not at all in the
 clustering coefficient, and once in the degree that normalises the Laplacian.
