@@ -62,7 +62,7 @@ def judge_checkpoint(arguments: argparse.Namespace) -> None:
                 own = model.gather_scored(run, decider, data, scores)
                 judgement = judge_beside_baselines(run, side, own, others)
                 fill_card(run, checkpoint, judgement)
-                conclude(run, side, own, judgement)
+                print(conclude(run, side, own, judgement))
     end_judging(run, checkpoint.path)
     if arguments.push_to_hub and accelerator.is_main_process:
         print(push_checkpoint(checkpoint.path, arguments.push_to_hub, arguments.public))
@@ -89,7 +89,8 @@ def judge_file(arguments: argparse.Namespace) -> None:
         own = read_scored(run, side, file)
         with score_named_checkpoint(run, side) as others:
             if accelerator.is_main_process:
-                conclude(run, side, own, judge_beside_baselines(run, side, own, others))
+                judgement = judge_beside_baselines(run, side, own, others)
+                print(conclude(run, side, own, judgement))
     end_judging(run)
 
 

@@ -223,8 +223,12 @@ def log_to_console(accelerator: Accelerator | OneProcess) -> Iterator[None]:
         accelerator.end_training()
 
 
-class _BarFriendlyHandler(logging.StreamHandler):  # type: ignore[type-arg]
+class _Console(logging.StreamHandler):  # type: ignore[type-arg]
     """Log handler that writes to stderr without breaking a progress bar."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Leave out the event of a failure: the script reports the error itself when it ends."""
+        return not record.getMessage().startswith("stage_failed ")
 
     def emit(self, record: logging.LogRecord) -> None:
         with tqdm.external_write_mode(file=self.stream):
@@ -249,7 +253,7 @@ def _logging(accelerator: Accelerator | OneProcess, log_dir: Path | None = None)
     LOGGER.propagate = False
     handlers: list[logging.Handler] = []
     if accelerator.is_main_process:
-        handlers = [_BarFriendlyHandler(), *([_LogFile(log_dir / LOG_FILE)] if log_dir else [])]
+        handlers = [_Console(), *([_LogFile(log_dir / LOG_FILE)] if log_dir else [])]
     elif log_dir is not None and os.environ.get(ALL_RANKS_SWITCH) == "1":
         handlers = [logging.FileHandler(log_dir / f"log.rank{accelerator.process_index}.log")]
     handlers = handlers or [logging.NullHandler()]

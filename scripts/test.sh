@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # All checks: format, lint, types, tests. Sets up its environment. Arguments go to pytest:
 #   scripts/test.sh -k ohem
-#   scripts/test.sh --fast        without the tests that run whole stages or start the scripts
+#   scripts/test.sh --fast        without the tests that run whole stages, start programs or take long
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 if [[ "${1:-}" == --fast ]]; then
-  set -- -m "not launch and not pipeline" "${@:2}"
+  set -- -m "not launch and not two_processes and not pipeline" "${@:2}"
 fi
 checked=(pretrain.py finetune.py evaluate.py common tests benchmarks scripts examples)
 ruff format --check .

@@ -13,7 +13,7 @@ from tests.tiny_benchmark import TinyProject, make_project
 from tests.tiny_run import begin_run
 
 # The fixtures of projects on which tests train or judge.
-PROJECTS = {"project", "pretrained", "workshop"}
+PROJECTS = {"project", "pretrained", "workshop", "reported", "calibrated", "to_judge"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

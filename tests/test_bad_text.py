@@ -355,7 +355,7 @@ def test_numbers_are_the_same_for_both_parsers(folder: Path, written: str, score
             read = attempt("stories", lambda: read_predictions(path), path)  # noqa: B023
             if score is None:
                 assert not isinstance(read, Refused)
-                assert read.notes == ("1 lines have the score NaN and count as not predicted",)
+                assert read.notes == ("1 line has the score NaN and counts as not predicted",)
             elif lines[0] == other:
                 assert isinstance(read, Refused)
 

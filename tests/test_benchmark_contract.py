@@ -78,6 +78,7 @@ def toy() -> Iterator[type[Toy]]:
     BENCHMARKS._entries.pop("toy")
 
 
+@pytest.mark.pipeline
 def test_a_toy_benchmark_trains_and_is_judged(tmp_path: Path, toy: type[Toy]) -> None:
     save_tiny_esm(tmp_path / "esm")
     content: dict[str, Any] = make_config(tmp_path, epochs=1)

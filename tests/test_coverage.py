@@ -64,20 +64,20 @@ def test_all_that_is_odd_about_a_file_is_said_once_each(project: TinyProject) ->
     *notes, tied = found.notes
     assert notes == [
         "line 1 has no numbers and is treated as a header",
-        "1 lines name a protein that no task uses (such as 'X9') and are ignored",
-        "1 lines have the score NaN and count as not predicted",
-        "1 lines repeat a pair with the same score; each pair counts once",
-        "1 pairs are listed with different scores; the highest score counts",
+        "1 line is ignored, because no task uses the protein (such as 'X9')",
+        "1 line has the score NaN and counts as not predicted",
+        "1 line repeats a pair with the same score; each pair counts once",
+        "1 pair is listed with different scores; the highest score counts",
         "295 of 300 pairs of the tiny test graph have no score and count as not predicted",
         "2 listed pairs of the tiny test graph are self-pairs; they count like other pairs",
         "16 of 18 pairs of the complexes have no score and count as not predicted",
         f"{50 - sum(pair in named for pair in listed)} of 50 pairs of test have no score and"
         " count as not predicted; pairs without a score are ranked lowest, which affects auroc and"
         " auprc",
-        "1 members of the node sets of size 8 are not in the test graph and are ignored, which"
-        " leaves out 0 of 2 node sets",
-        "1 predicted self-pairs inside complexes are ignored",
-        "1 listed proteins are not in the test graph and are ignored",
+        "1 member of the node sets of size 8 is ignored (not in the test graph), which leaves out 0"
+        " of 2 node sets",
+        "1 predicted self-pair is ignored (inside complexes)",
+        "1 listed protein is ignored (not in the test graph)",
     ]
     assert tied.endswith("precision_at_100_ties_shared does not depend on this order")
     plot = found.results["topology"].charts["degrees.png"].panels[0]
@@ -96,8 +96,7 @@ def test_pairs_that_no_task_uses_are_counted(project: TinyProject) -> None:
     text = "".join(f"{b} {a} {label}\n" for a, b, label in rows)
     assert judge_text(project, text, "pairs").notes == []
     assert judge_text(project, f"{text}{' '.join(other)} 1\n", "pairs").notes == [
-        f"1 listed pairs (such as {' '.join(other)}) are not used by any requested task and are"
-        " ignored"
+        f"1 listed pair is not used by any requested task (such as {' '.join(other)})"
     ]
 
 

@@ -100,6 +100,7 @@ ensure_demo(Path(sys.argv[1]), 47, DemoSpec(**sizes))
 """
 
 
+@pytest.mark.pipeline
 def test_a_seed_gives_the_same_bytes_under_any_hash_seed(tmp_path: Path, miniature: Path) -> None:
     sizes = json.dumps(asdict(MINIATURE))
     started = [

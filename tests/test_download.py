@@ -498,6 +498,7 @@ def test_a_folder_that_may_not_be_written_is_one_sentence(
         provide(settings(), "train")
 
 
+@pytest.mark.pipeline
 def test_from_an_empty_folder_a_model_is_trained_and_judged(
     repository: Repository, tmp_path: Path
 ) -> None:

@@ -175,6 +175,7 @@ def test_two_processes_fill_the_cache_like_one(
     assert [shard.rows for shard in kept] == [len(batches[0])]
 
 
+@pytest.mark.two_processes
 @pytest.mark.parametrize("options", ["--rounds 2", "--rounds 1 --no-flock"])
 def test_runs_that_start_at_once_share_the_work_on_a_fresh_cache(options: str) -> None:
     """They deleted each other's temporary files: a third of them failed."""
@@ -278,6 +279,7 @@ def test_a_run_computes_what_is_unclaimed_and_then_takes_over_a_void_claim(
     assert not list(directory.glob(".*"))
 
 
+@pytest.mark.two_processes
 def test_a_killed_run_frees_its_lock_and_leaves_what_it_flushed(
     settings: EmbeddingsConfig, accelerator: Accelerator, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from common.errors import count_of
 from common.failures import explain_failure
 
 KILLED = "DataLoader worker (pid 4711) is killed by signal: Killed. "
@@ -31,3 +32,10 @@ def test_a_lost_worker_is_named(text: str, said: str) -> None:
 def test_other_errors_are_not_explained() -> None:
     assert explain_failure(RuntimeError("size mismatch")) is None
     assert explain_failure(ValueError(KILLED)) is None
+
+
+def test_words_agree_with_a_count() -> None:
+    counts = [count_of(count, "pair") for count in (0, 1, 2, 4000)]
+    assert counts == ["0 pairs", "1 pair", "2 pairs", "4,000 pairs"]
+    assert count_of(1, "line has", "lines have") == "1 line has"
+    assert count_of(7, "line has", "lines have") == "7 lines have"

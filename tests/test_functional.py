@@ -325,7 +325,7 @@ def test_precision_compares_the_upper_half_of_few_proteins() -> None:
     assert compare_essential(predicted, true, "AC", "XY").precision_at_100 == 1 / 2
     assert figures.essential.tolist() == [2, 2]
     ignored, tied = figures.notes
-    assert ignored == "2 listed proteins are not in the test graph and are ignored"
+    assert ignored == "2 listed proteins are ignored (not in the test graph)"
     assert tied.startswith("3 of 4 listed proteins have the same predicted centrality")
     # A, B and X share the two places: A and B have 2/3 of one each.
     assert figures.precision_at_100_ties_shared == pytest.approx(2 / 3)

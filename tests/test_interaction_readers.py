@@ -194,7 +194,7 @@ def test_directions_repetitions_contradictions_and_self_interactions(path: Path)
     assert examples(found)[base.CONTRADICTIONS] == ("C D",)
     table = format_counts(found)
     assert table[0].split() == ["lines", "read", "8"]
-    assert table[-1].split() == ["left", "3"]
+    assert table[-1].split() == ["interactions", "left", "3"]
 
 
 def test_the_highest_score_of_a_pair_counts(path: Path) -> None:

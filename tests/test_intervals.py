@@ -174,7 +174,7 @@ def test_sums_beyond_int32_are_exact() -> None:
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> TinyProject:
+def to_judge(tmp_path_factory: pytest.TempPathFactory) -> TinyProject:
     """A project that is only read."""
     return make_project(tmp_path_factory.mktemp("intervals"))
 
@@ -197,8 +197,8 @@ def read_intervals(folder: Path) -> dict[str, Any]:
     return found
 
 
-def test_intervals_stand_beside_the_metrics(shared: TinyProject, tmp_path: Path) -> None:
-    _, shown = judge(shared, tmp_path / "a", "evaluate.intervals.resamples=60")
+def test_intervals_stand_beside_the_metrics(to_judge: TinyProject, tmp_path: Path) -> None:
+    _, shown = judge(to_judge, tmp_path / "a", "evaluate.intervals.resamples=60")
     found = read_intervals(tmp_path / "a")
     assert (found["resamples"], found["seed"], found["level"]) == (60, 47, 0.95)
     lines = (tmp_path / "a" / "evaluate.csv").read_text().splitlines()
@@ -208,7 +208,7 @@ def test_intervals_stand_beside_the_metrics(shared: TinyProject, tmp_path: Path)
         metrics = found["splits"][split]["metrics"]
         assert [repr(metrics[name]["value"]) for name in header[1:]] == values
         assert all(each["low"] <= each["value"] <= each["high"] for each in metrics.values())
-    (file,) = (shared.folder / "data").rglob("*_test_ppi.txt")
+    (file,) = (to_judge.folder / "data").rglob("*_test_ppi.txt")
     pairs = [line.split() for line in file.read_text().splitlines()]
     labels = [int(label) for a, b, label in pairs if a != b]
     without = found["splits"]["test_without_self_pairs"]
@@ -221,25 +221,27 @@ def test_intervals_stand_beside_the_metrics(shared: TinyProject, tmp_path: Path)
     assert max(map(len, shown.splitlines())) <= 110
 
 
-def test_the_seed_of_the_run_decides_the_intervals(shared: TinyProject, tmp_path: Path) -> None:
+def test_the_seed_of_the_run_decides_the_intervals(to_judge: TinyProject, tmp_path: Path) -> None:
     few = "evaluate.intervals.resamples=20"
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        judge(shared, tmp_path / name, few, f"run_config.seed={seed}")
+        judge(to_judge, tmp_path / name, few, f"run_config.seed={seed}")
     first, again, other = (read_intervals(tmp_path / name) for name in "abc")
     assert first == again
     assert first["splits"] != other["splits"]
 
 
-def test_without_resamples_there_are_no_intervals(shared: TinyProject, tmp_path: Path) -> None:
-    files, shown = judge(shared, tmp_path / "a", "evaluate.intervals.resamples=0")
+def test_without_resamples_there_are_no_intervals(to_judge: TinyProject, tmp_path: Path) -> None:
+    files, shown = judge(to_judge, tmp_path / "a", "evaluate.intervals.resamples=0")
     assert [path.name for path in files if path.suffix != ".png"] == ["evaluate.csv"]
     assert "[" not in shown
 
 
-def test_metrics_that_are_not_asked_for_are_not_shown(shared: TinyProject, tmp_path: Path) -> None:
+def test_metrics_that_are_not_asked_for_are_not_shown(
+    to_judge: TinyProject, tmp_path: Path
+) -> None:
     few = "evaluate.intervals.resamples=5"
-    _, ranked = judge(shared, tmp_path / "a", few, "evaluate.metrics=[auprc]")
+    _, ranked = judge(to_judge, tmp_path / "a", few, "evaluate.metrics=[auprc]")
     assert ["split", "pairs", "prevalence", "auprc"] in map(str.split, ranked.splitlines())
     assert "threshold" not in ranked
-    _, called = judge(shared, tmp_path / "b", few, "evaluate.metrics=[f1]")
+    _, called = judge(to_judge, tmp_path / "b", few, "evaluate.metrics=[f1]")
     assert [line.split()[0] for line in called.splitlines()[-2:]] == ["threshold", "f1"]

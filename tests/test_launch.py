@@ -47,6 +47,7 @@ print("ended")
 """
 
 
+@pytest.mark.two_processes
 def test_letting_go_of_a_model_does_not_wait_for_its_group_forever(tmp_path: Path) -> None:
     """Once, at the end of a launch, a rank never left.
 

@@ -174,6 +174,7 @@ def test_the_closing_sentences_name_the_proteins_that_were_cut() -> None:
     assert not list(_describe_cut(proteins, None))
 
 
+@pytest.mark.pipeline
 @pytest.mark.skipif(not REAL_ESM.is_dir(), reason="the real language model is not here")
 def test_windows_come_close_to_the_whole_protein_for_a_real_model_with_rotary_positions() -> None:
     files = locate_model(EmbeddingsConfig(model_name=str(REAL_ESM)))

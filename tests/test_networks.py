@@ -231,6 +231,7 @@ def test_the_summary_is_the_mean_over_sizes_not_over_sets() -> None:
     assert rows[0].graph_sim == pytest.approx(2 / 3)
 
 
+@pytest.mark.launch
 def test_nothing_but_the_network_decides(tmp_path: Path) -> None:
     """The figures of a shuffled, turned edge list are equal, under any hash seed."""
     script = tmp_path / "figures.py"
@@ -299,6 +300,7 @@ def load_case(name: str) -> tuple[dict[str, Any], tuple[Network, Network, NodeSe
     return figures, (predictions.edges(), true, sets)
 
 
+@pytest.mark.pipeline
 @pytest.mark.parametrize("name", REFERENCES)
 def test_topology_reproduces_the_reference(name: str) -> None:
     """All figures to 1e-12, the spectral one to 1e-4 where the benchmark's own is stable."""

@@ -26,6 +26,7 @@ from common.errors import UserError
 from common.run import OneProcess
 from tests.test_interaction_readers import write_forms
 from tests.test_similarity import draw, mutate, needs_mmseqs
+from tests.tiny_esm import record_log
 
 Pair = tuple[str, str]
 PARTS: tuple[Split, ...] = ("train", "val", "test")
@@ -103,8 +104,15 @@ def test_proteins_are_divided_and_nothing_known_is_a_negative(
     assert record["test"]["positives"] == sum(tables["test"].values())
 
 
-def test_networks_node_sets_and_sequences(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    benchmark = open_prepared(tmp_path / "own", settings_of(inputs, test_fraction=0.4))
+def test_networks_node_sets_and_sequences(
+    tmp_path: Path, inputs: dict[str, Path], pairs: list[Pair]
+) -> None:
+    with record_log() as log:
+        benchmark = open_prepared(tmp_path / "own", settings_of(inputs, test_fraction=0.4))
+    *_, itself, left = (line for line in log.lines if line.startswith("interactions_read | "))
+    counted = "of=files | step=self-interactions, kept | count=14 | such_as=P10000,P10009,P10018"
+    assert itself == f"interactions_read | {counted}"
+    assert left == f"interactions_read | of=files | step=interactions left | count={len(pairs)}"
     test = named(benchmark.pairs("test"))
     graph = benchmark.test_graph()
     assert {tuple(sorted(edge)) for edge in graph.edges} == {
@@ -263,6 +271,7 @@ def test_similar_proteins_are_on_one_side() -> None:
         assert 0.04 < (side == 1).mean() < 0.16
 
 
+@pytest.mark.pipeline
 def test_max_identity_puts_copies_on_one_side(tmp_path: Path, inputs: dict[str, Path]) -> None:
     """Every protein has a copy with another name, and no interaction with it."""
     text = inputs["sequences"].read_text()
@@ -283,6 +292,7 @@ def test_max_identity_puts_copies_on_one_side(tmp_path: Path, inputs: dict[str, 
     assert record["similarity"] in (tmp_path / "own/README.md").read_text()
 
 
+@pytest.mark.pipeline
 @needs_mmseqs
 def test_mmseqs_finds_no_similar_pair_across_the_cut(tmp_path: Path) -> None:
     """Families of four, at 42 to 100 % identity, in a network that does not know of them.

@@ -64,7 +64,9 @@ def test_all_against_all_in_every_format_is_one_network(
     assert f"; {f'{called} {why}' if called else none}" in said[0]
     threshold = json.loads((pretrained[1] / "decision.json").read_text())["threshold"]
     # The random model predicts that all pairs interact, or none.
-    trained = f" 0 of these {called} pairs were training pairs of the model." if called else ""
+    trained = (
+        " Of the predicted interactions, 0 were training pairs of the model." if called else ""
+    )
     assert said[0].endswith(
         f"{threshold:.4g} (fixed in the model's training configuration).{trained}"
     )

@@ -72,7 +72,7 @@ def test_numbers_that_only_one_line_writes_oddly_are_read_in_every_block(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("P1 P2\nP1\n", "line 2: 'P1' has 1 columns, but line 1 has 2, and .* columns [(]pairs[)]"),
+        ("P1 P2\nP1\n", "line 2: 'P1' has 1 column, but line 1 has 2, and .* columns [(]pairs[)]"),
         ("P1,P2\nP1,\n", "line 2: a protein id is missing"),
         ("P 1\tP2\n", "line 1: 'P 1 P2' is not pairs"),
         ("P1\tP2\nP1\tP\u200b\n", r"line 2: the id 'P.u200b' contains"),

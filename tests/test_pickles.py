@@ -61,6 +61,7 @@ def test_the_real_human_test_network_has_its_published_size() -> None:
     assert (len(graph), graph.number_of_edges()) == (2018, 32019)
 
 
+@pytest.mark.pipeline
 @needs_pring
 def test_real_node_sets_complexes_and_go_terms_equal_a_trusting_read() -> None:
     for name in ("pring/yeast/yeast_BFS_sampled_nodes.pkl", "pring_functional/test_go_terms.pkl"):

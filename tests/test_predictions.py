@@ -77,7 +77,7 @@ def test_five_columns_call_what_the_benchmark_calls(read: Reader) -> None:
     assert edges(predictions) == [("A", "B"), ("A", "E")]
     assert scored(predictions)["A", "B"] == 0.9
     assert 0.5 - 1e-12 < scored(predictions)["A", "D"] < 0.5
-    assert predictions.notes == ("1 lines have the score NaN and count as not predicted",)
+    assert predictions.notes == ("1 line has the score NaN and counts as not predicted",)
 
 
 @pytest.mark.parametrize("delimiter", ["\t", " ", "  "])
@@ -162,7 +162,7 @@ def test_equal_lines_count_once_and_of_different_scores_the_highest_counts(read:
     assert scored(predictions) == {("A", "B"): 0.2, ("C", "D"): 0.7, ("E", "F"): 1}
     assert predictions.notes == (
         "3 lines repeat a pair with the same score; each pair counts once",
-        "1 pairs are listed with different scores; the highest score counts",
+        "1 pair is listed with different scores; the highest score counts",
     )
 
 
@@ -222,7 +222,7 @@ def test_lines_with_a_protein_that_is_not_asked_for_are_counted_and_forgotten(
         assert predictions.ids == ("A", "B")
         assert scored(predictions) == {("A", "B"): 0.1}
         assert predictions.notes == (
-            "2 lines name a protein that no task uses (such as 'X') and are ignored",
+            "2 lines are ignored, because no task uses the protein (such as 'X')",
         )
     assert len(read(text).ids) == 4
 

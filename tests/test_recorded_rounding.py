@@ -22,6 +22,8 @@ from common.evaluation.subgraphs import mmd
 from common.evaluation.tasks.topology import known_members
 from tests.test_networks import REFERENCES, load_case
 
+pytestmark = pytest.mark.pipeline
+
 EXACT = 1e-12
 MOST_EDGE_EIGENVALUES = 20  # of one node size: 2^20 ways are tried, in a second
 Spectra = tuple[

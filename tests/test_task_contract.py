@@ -90,7 +90,7 @@ def test_a_task_of_one_file_is_judged_written_and_printed(
 def test_pairs_that_only_the_toy_asks_for_are_used(toy: TinyProject) -> None:
     logs = judge(toy, "P050 P041 0.75\nP041 P045 0.9\n", "toy")
     log = (logs / "log.log").read_text()
-    assert "note=1 listed pairs (such as P041 P045) are not used by any requested task" in log
+    assert "note=1 listed pair is not used by any requested task (such as P041 P045)" in log
     assert "note=1 of 2 pairs of the toy have no score and count as not predicted" in log
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from common.console import align
-from common.errors import UserError, excerpt
+from common.errors import UserError, count_of, excerpt
 
 if TYPE_CHECKING:
     from common.data.similarity import Method
@@ -39,9 +39,7 @@ class Count:
     def find(self, name: str, level: Level, noun: str, rest: str) -> Iterator[Finding]:
         """Yield a finding that reports the count, or nothing if the count is zero."""
         if self.count:
-            subject = (
-                f"{self.count:,} {noun} is" if self.count == 1 else f"{self.count:,} {noun}s are"
-            )
+            subject = count_of(self.count, f"{noun} is", f"{noun}s are")
             yield Finding(name, level, f"{subject} {rest} ({self})")
 
     def __str__(self) -> str:

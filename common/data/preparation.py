@@ -201,8 +201,12 @@ def read_material(settings: InteractionsConfig) -> Material:
         found = read_interactions(files, settings.format, options)
         tables[name], lost = meet(found, sequences, id_map)
         missing |= dict.fromkeys(lost)
-        for line in format_counts(tables[name]):
-            LOGGER.info(format_event("interactions_read", of=name, counts=line))
+        for count in tables[name].all_counts():
+            fields = {"such_as": count.examples[:3]} if count.examples else {}
+            line = format_event(
+                "interactions_read", of=name, step=count.step, count=count.number, **fields
+            )
+            LOGGER.info(line)
     used = sorted({protein for table in tables.values() for protein in table.ids})
     return Material(tables, {name: sequences[name] for name in used}, tuple(sorted(missing)))
 

@@ -1,4 +1,4 @@
-"""Write, log and print the evaluation results of a model or of a prediction file."""
+"""Write, log and format the evaluation results of a model or of a prediction file."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from common.files import write_atomically
 from common.run import Run
 
 
-def conclude(run: Run, side: TestSide, scored: Scored, judgement: Judgement) -> None:
-    """Write, log and print the results of an evaluation.
+def conclude(run: Run, side: TestSide, scored: Scored, judgement: Judgement) -> str:
+    """Write and log the results of an evaluation, and return the text to print.
 
     The resolved configuration is written last, because the run id counts as used from then on.
 
@@ -51,9 +51,9 @@ def conclude(run: Run, side: TestSide, scored: Scored, judgement: Judgement) -> 
         more["report"] = write_report(Judged(run, side, scored, judgement), Origin.now())
     run.begin(_resolve(run.config, judgement.threshold.value))
     subject = f"{scored.subject(side)}, test data of {side.sets[0].benchmark.name}"
-    print(format_judgement(judgement, subject))  # noqa: T201 (the result on stdout)
     networks = {f"{one.species}_network": one.sentence() for one in judgement.networks}
     run.event("stage_complete", directory=run.log_dir, **more, **networks)
+    return format_judgement(judgement, subject)
 
 
 def write_documents(judgement: Judgement, directory: Path) -> Iterator[Path]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import count_of
 from common.evaluation.calibration_report import CalibrationReport
 from common.evaluation.closing import closing_sentence, compare_numbers, verdict
 from common.evaluation.network_summary import NetworkSummary, summarize_networks
@@ -90,10 +91,8 @@ def describe_unused(side: TestSide, predictions: Predictions) -> list[str]:
     if not len(unused):
         return []
     example = " ".join(predictions.ids[end] for end in predictions.pairs[unused[0]])
-    return [
-        f"{len(unused)} listed pairs (such as {example}) are not used by any requested task and are"
-        " ignored"
-    ]
+    subject = count_of(len(unused), "listed pair is", "listed pairs are")
+    return [f"{subject} not used by any requested task (such as {example})"]
 
 
 def used_pairs(side: TestSide, predictions: Predictions) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from common.data.pair_hashes import count_hashed
 from common.data.tables.pairs import PairTable
-from common.errors import excerpt
+from common.errors import count_of, excerpt
 from common.evaluation.export.base import Proteins
 from common.evaluation.own_writing import NetworkFile
 from common.inference.calibration import Calibration
@@ -70,16 +70,18 @@ def summarize(
     lost = [] if shortlist is None else [shortlist.describe()]
     called, trained = "none is predicted to interact, because no probability is", ""
     if count.called:
-        called = f"{count.called} are predicted to interact, because their probability is"
+        called = count_of(count.called, "is", "are") + " predicted to interact, because"
+        called += f" {'its' if count.called == 1 else 'their'} probability is"
     if file.trained_on is not None and count.called:
-        trained = (
-            f" {count.trained_on} of these {count.called} pairs were training pairs of the model."
-        )
+        known = count_of(count.trained_on, "was a training pair", "were training pairs")
+        trained = f" Of the predicted interactions, {known} of the model."
     benchmark = predictor.checkpoint.config.data.benchmark
     source = "synthetic data" if benchmark.name == "demo" else benchmark.name
+    proteins = count_of(len(file.proteins.ids), "protein")
     return [
-        f"{scored} pairs of {len(file.proteins.ids)} proteins were scored, and {count.written} were"
-        f" written to {path}; {called} at least {_describe_threshold(file, predictor)}.{trained}",
+        f"{count_of(scored, f'pair of {proteins} was', f'pairs of {proteins} were')} scored, and"
+        f" {count_of(count.written, 'was', 'were')} written to {path};"
+        f" {called} at least {_describe_threshold(file, predictor)}.{trained}",
         f"The model {predictor.checkpoint.path} was trained on {source} ({benchmark.species},"
         f" {benchmark.split_strategy}); its probabilities are"
         f" {_describe_calibration(predictor.calibration)}. {path} opens in {file.kind.opens_with}.",
@@ -95,7 +97,7 @@ def _describe_cut(proteins: Proteins, cut_length: int | None) -> Iterator[str]:
     if len(cut):
         names = ", ".join(excerpt(proteins.ids[row]) for row in cut[:FEW])
         yield (
-            f"{len(cut)} of the proteins {'was' if len(cut) == 1 else 'were'} truncated to the"
+            f"{count_of(len(cut), 'of the proteins was', 'of the proteins were')} truncated to the"
             f" first {cut_length} residues, as in the model's training: {names}"
             f"{', …' if len(cut) > FEW else ''}."
         )

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.data.tables.ids import places_of
+from common.errors import count_of
 from common.evaluation.networks import IntArray, pair_keys
 from common.evaluation.predictions import Predictions
 
@@ -52,11 +53,9 @@ class PairSet:
         notes = explain_missing(total - int(found.sum()), total, self.name)
         loops = int((found & (predictions.pairs[:, 0] == predictions.pairs[:, 1])).sum())
         if self.pairs is None and loops:
-            note = (
-                f"{loops} listed pairs of {self.name} are self-pairs; they count like other pairs"
-            )
-            if loops == 1:
-                note = f"1 listed pair of {self.name} is a self-pair; it counts like other pairs"
+            one = f"listed pair of {self.name} is a self-pair; it counts like other pairs"
+            several = f"listed pairs of {self.name} are self-pairs; they count like other pairs"
+            note = count_of(loops, one, several)
             notes.append(Remark(note))
         return notes
 

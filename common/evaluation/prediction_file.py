@@ -23,7 +23,7 @@ from common.data.tables.pair_file import (
     read_pair_file,
 )
 from common.data.tables.pair_writer import write_pair_file
-from common.errors import UserError, excerpt
+from common.errors import UserError, count_of, excerpt
 from common.evaluation.networks import FloatArray
 from common.evaluation.predictions import CALL, Predictions
 
@@ -100,8 +100,8 @@ def _notes(rows: PairRows) -> list[str]:
         notes.append(f"line {rows.header} has no numbers and is treated as a header")
     if rows.skipped:
         notes.append(
-            f"{rows.skipped} lines name a protein that no task uses (such as"
-            f" '{excerpt(rows.foreign or '')}') and are ignored"
+            f"{count_of(rows.skipped, 'line is', 'lines are')} ignored, because no task uses the"
+            f" protein (such as '{excerpt(rows.foreign or '')}')"
         )
     if len(rows.numbers) == 2 and rows.numbers.size:
         with np.errstate(invalid="ignore"):

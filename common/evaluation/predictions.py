@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.data.tables.ids import number_ids, places_of
+from common.errors import count_of
 from common.evaluation.networks import FloatArray, IntArray, Network, pair_keys
 
 Codes = NDArray[np.int32]
@@ -103,12 +104,13 @@ class _Merged(NamedTuple):
         notes = []
         if self.repeats:
             notes.append(
-                f"{self.repeats} lines repeat a pair with the same score; each pair counts once"
+                f"{count_of(self.repeats, 'line repeats', 'lines repeat')} a pair with the same"
+                " score; each pair counts once"
             )
         if self.contradictions:
             notes.append(
-                f"{self.contradictions} pairs are listed with different scores; the highest score"
-                " counts"
+                f"{count_of(self.contradictions, 'pair is', 'pairs are')} listed with different"
+                " scores; the highest score counts"
             )
         return notes
 
@@ -126,4 +128,7 @@ def _merge(keys: IntArray, scores: FloatArray) -> _Merged:
 
 
 def _nan_note(count: int) -> list[str]:
-    return [f"{count} lines have the score NaN and count as not predicted"] if count else []
+    lines = count_of(
+        count, "line has the score NaN and counts", "lines have the score NaN and count"
+    )
+    return [f"{lines} as not predicted"] if count else []

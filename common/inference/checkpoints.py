@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 from common.config import Config, Stage
 from common.config_file import read_resolved_config
 from common.data.pair_hashes import TrainedOn, load_hashes
-from common.errors import UserError, excerpt
+from common.errors import UserError, count_of, excerpt
 from common.files import (
     cannot_write,
     explain_disk_errors,
@@ -231,9 +231,9 @@ def load_weights(path: Path, name: str) -> PairModel:
         if info[kind]:
             first = excerpt(sorted(map(str, info[kind]))[0], limit=120)
             raise UserError(
-                f"the checkpoint {path} does not fit the model '{name}': {len(info[kind])}"
-                f" {kind.replace('_', ' ')} (the first: {first}); give a checkpoint that was"
-                " saved by this version of the program"
+                f"the checkpoint {path} does not fit the model '{name}':"
+                f" {count_of(len(info[kind]), kind.replace('_', ' ')[:-1])} (such as {first}); give"
+                " a checkpoint that was saved by this version of the program"
             )
     _move_to_aligned_memory(model)
     return model

@@ -9,8 +9,9 @@ from scripts.reference.pages import code, page, sources, table
 
 INTRODUCTION = (
     "Each line of `log.log` is `YYYY-MM-DD HH:MM:SS LEVEL event | key=value | …`; the level is"
-    " `INFO`, `WARNING` or `ERROR`. The same lines appear on stderr. A field `…` stands for further"
-    " fields whose names depend on the data or on the configuration."
+    " `INFO`, `WARNING` or `ERROR`. The same lines appear on stderr, except `stage_failed`:"
+    " the script prints the error itself when it ends. A field `…` stands for further fields whose"
+    " names depend on the data or on the configuration."
 )
 EVENTS = {
     "audit_complete": "The splits have been compared; the file contains all findings.",
@@ -36,7 +37,7 @@ EVENTS = {
     "file_fetched": "A file of the benchmark has been downloaded.",
     "held_out_proteins_seen": "The model was trained on proteins that this run holds out.",
     "interactions_prepared": "A benchmark has been prepared; the fields count pairs and proteins.",
-    "interactions_read": "An interaction file has been read; the counts say what was dropped.",
+    "interactions_read": "Interactions are being read: how many lines or pairs a step has counted.",
     "model_ready": "The model, or the file of predictions, is loaded.",
     "network_too_large_to_draw": "The network has too many proteins for `--plot`.",
     "nothing_to_resume": "`--resume` found a run without a saved state, which starts over.",

@@ -20,7 +20,7 @@ from common.data.tables.ids import shorten_uniprot
 from common.data.tables.interactions.base import EXAMPLES, Interactions, Tally, settle
 from common.data.tables.text import TextFile
 from common.data.tables.text_table import Layout, TextTable, split_line
-from common.errors import UserError, excerpt
+from common.errors import UserError, count_of, excerpt
 
 IdMap = Mapping[str, tuple[str, ...]]
 
@@ -52,8 +52,9 @@ def read_id_map(path: str | Path) -> dict[str, tuple[str, ...]]:
     width = len(split_line(line, delimiter))
     if width != 2:
         raise UserError(
-            f"{path}: the first line '{excerpt(line)}' has {width} columns instead of two (id in"
-            " the interaction file, id in the sequence file); keep only these two columns"
+            f"{path}: the first line '{excerpt(line)}' has {count_of(width, 'column')} instead of"
+            " two (id in the interaction file, id in the sequence file); keep only these two"
+            " columns"
         )
     for block in table.blocks(Layout(delimiter, 2, {"from": 0, "to": 1})):
         sides = [block.names(side, str.strip) for side in ("from", "to")]

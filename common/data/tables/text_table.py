@@ -29,7 +29,7 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from common.data.tables.text import BLOCK_BYTES, TextFile
-from common.errors import UserError, excerpt
+from common.errors import UserError, count_of, excerpt
 
 Codes = npt.NDArray[np.int32]
 Value = TypeVar("Value")
@@ -254,9 +254,9 @@ class TextTable(TextFile):
             found = len(layout.split(line))
             if found < layout.width or (found > layout.width and not layout.ragged):
                 return UserError(
-                    f"{self.path}, line {number}: '{excerpt(' '.join(line.split()))}' has {found}"
-                    f" columns, but line {first} has {layout.width}, and all lines must have the"
-                    f" same columns{form}; correct or remove one of the two lines"
+                    f"{self.path}, line {number}: '{excerpt(' '.join(line.split()))}' has"
+                    f" {count_of(found, 'column')}, but line {first} has {layout.width}, and all"
+                    f" lines must have the same columns{form}; correct or remove one of the two lines"
                 )
         reason = excerpt(str(error).splitlines()[0], 200)
         return UserError(f"{self.path} cannot be parsed: {reason}; check the format of the file")

@@ -52,7 +52,8 @@ def _describe(judged: Judged) -> Iterator[tuple[str, str]]:
     yield "Benchmark", f"{benchmark.name}, {data.benchmark.root_dir}"
     yield "Species and split", f"{benchmark.species} {benchmark.strategy}"
     for name, value in judged.side.describe().items():
-        if name != "strategy":
+        # `--compare` reads the digests from the log; they mean nothing to a reader.
+        if name != "strategy" and not name.endswith("_digest"):
             yield f"Data: {name.replace('_', ' ')}", str(value)
     used, needed = (
         int(used_pairs(judged.side, scored.predictions).sum()),

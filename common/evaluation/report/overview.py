@@ -90,7 +90,7 @@ def show_warnings(judged: Judged) -> Iterator[Section]:
     rows = [{"finding": found["name"], "sentence": found["sentence"]} for found in findings]
     if rows:
         table = Table(("finding", "sentence"), rows)
-        blocks.append(Numbers(table, "audit", f"All {len(rows)} findings of the audit"))
+        blocks.append(Numbers(table, "audit", f"All findings of the audit ({len(rows)})"))
     yield Section("Warnings", blocks)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from common.charts import Panel
 from common.evaluation.report.blocks import Numbers, Section, identifier
@@ -16,6 +17,7 @@ from common.plotting import draw_svg
 
 TEMPLATES = Path(__file__).with_name("templates")
 PANEL_DIGITS = 6
+_BREAK = re.compile(r"([_/=]+)(?=.)")
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,15 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = breakable
     template = environment.get_template("page.html.j2")
     themes = {"light": css_variables(LIGHT), "dark": css_variables(DARK)}
     return template.render(page=page, draw=draw_figure, themes=themes)
+
+
+def breakable(text: str) -> Markup:
+    """Escape a text, and allow a line break after each underscore, slash and equals sign."""
+    return Markup(_BREAK.sub(r"\1<wbr>", str(escape(text))))
 
 
 def draw_figure(panel: Panel, name: str) -> Figure:

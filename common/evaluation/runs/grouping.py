@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.console import fold, format_table
+from common.console import entitle, fold, format_table
 from common.csv_log import Cell, Table
 from common.evaluation.runs.judged import JudgedRun, Side
 
@@ -38,15 +38,18 @@ class Group:
     runs: Sequence[JudgedRun]
     rows: Sequence[Row]
 
-    def format(self, number: int) -> str:
-        """Format the group as a table with a heading for the console."""
+    def tabulate(self) -> Table:
+        """Return a table of the most important columns; the caption has what all runs share."""
         rows = [_shorten(row) for row in self.rows]
         values = {name: {row[name] for row in rows} for name in SHARED}
         alike = {name: found.pop() for name, found in values.items() if len(found) == 1}
-        heading = [f"{number}. {self.side.heading()}"]
-        heading += [f"{name.replace('_', ' ')} {value}" for name, value in alike.items() if value]
+        shared = [f"{name.replace('_', ' ')} {value}" for name, value in alike.items() if value]
         columns = [*SHOWN[:-1], *(name for name in SHARED if name not in alike), SHOWN[-1]]
-        table = Table(columns, rows, "; ".join(heading))
+        return Table(columns, rows, "; ".join(shared))
+
+    def format(self, number: int) -> str:
+        """Format the group as a table with a heading for the console."""
+        table = entitle(self.tabulate(), f"{number}. {self.side.heading()}")
         return "\n\n".join(map(format_table, fold(table)))
 
 

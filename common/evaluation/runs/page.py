@@ -10,7 +10,7 @@ from common.charts import Chart
 from common.csv_log import Table
 from common.data.benchmarks.registry import open_benchmark
 from common.data.pair_hashes import digest_pairs
-from common.errors import UserError
+from common.errors import UserError, count_of
 from common.evaluation.intervals import ScoredPairs
 from common.evaluation.prediction_file import read_predictions
 from common.evaluation.ranking_plots import chart_ranking
@@ -40,13 +40,16 @@ def write_page(path: Path, groups: Sequence[Group], notes: Sequence[str]) -> Non
     count = sum(len(group.runs) for group in groups)
     with LongWork("reading predictions", count, "runs") as work:
         sections += [_show(number, group, work) for number, group in enumerate(groups, 1)]
-    write_atomically(path, render(Page("Comparison of runs", f"{count} runs", sections)))
+    write_atomically(path, render(Page("Comparison of runs", count_of(count, "run"), sections)))
 
 
 def _show(number: int, group: Group, work: LongWork) -> Section:
     """Return a section with the table of a group, and the curves of all runs with predictions."""
-    table = Table([name for name in HEADER if name != "test_side"], group.rows)
-    blocks: list[Block] = [Numbers(table, f"compare_{number}")]
+    every = Table([name for name in HEADER if name != "test_side"], group.rows)
+    blocks: list[Block] = [
+        Numbers(group.tabulate(), f"compare_{number}"),
+        Numbers(every, f"compare_{number}_all", "All columns, with the folders of the runs"),
+    ]
     charts: dict[str, Chart] = {}
     missing: list[str] = []
     for row, run in zip(group.rows, group.runs, strict=True):

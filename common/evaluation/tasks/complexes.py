@@ -15,6 +15,7 @@ import numpy as np
 from common.config import Config
 from common.data.benchmarks.pickles import load_graphs
 from common.data.tables.fasta import read_sequences
+from common.errors import count_of
 from common.evaluation.networks import Network
 from common.evaluation.pair_sets import PairSet, Remark
 from common.evaluation.predictions import Predictions
@@ -68,8 +69,8 @@ class Complexes(Task):
         predicted = predictions.edges(threshold).on(members)
         plain = predicted.without_self_pairs()
         dropped = len(predicted.edges) - len(plain.edges)
-        sentence = f"{dropped} predicted self-pairs inside complexes are ignored"
-        notes = [Remark(sentence)] if dropped else []
+        subject = count_of(dropped, "predicted self-pair is", "predicted self-pairs are")
+        notes = [Remark(f"{subject} ignored (inside complexes)")] if dropped else []
         return TaskResult(vars(compare_complexes(plain, self.complexes)), notes=notes)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from common.config import Config
 from common.data.tables.protein_list import read_protein_list
-from common.errors import UserError
+from common.errors import UserError, count_of
 from common.evaluation.networks import FloatArray, Network, one_blas_thread
 from common.evaluation.pair_sets import PairSet
 from common.evaluation.plots import chart_centralities, chart_degrees
@@ -117,7 +117,8 @@ def compare_essential(
     others = known_ids(non_essential, true, "non-essential")
     chosen = standing_out + others
     lost = len(set(essential)) + len(set(non_essential)) - len(chosen)
-    notes = [f"{lost} listed proteins are not in the test graph and are ignored"] if lost else []
+    subject = count_of(lost, "listed protein is", "listed proteins are")
+    notes = [f"{subject} ignored (not in the test graph)"] if lost else []
     top = min(TOP_PROTEINS, len(chosen) // 2)
     guessed = network_centrality(predicted.on(true.nodes), chosen)
     actual = network_centrality(true, chosen)

@@ -17,6 +17,7 @@ from common.config import Config
 from common.config_data import METRIC_NAMES
 from common.csv_log import Cell, Table
 from common.data.tables.pairs import PairTable
+from common.errors import count_of
 from common.evaluation.difficulty import Class, classify_pairs, explain_classes
 from common.evaluation.hf_evaluate import Metric, MetricInfo
 from common.evaluation.intervals import LEVEL, Interval, Measured, Resamples, ScoredPairs
@@ -220,8 +221,7 @@ def explain_repeats(table: PairTable, name: str) -> list[str]:
         if chosen.any():
             a, b = divmod(int(first[chosen][0]), len(table.proteins))
             example = f"{table.proteins[a]} {table.proteins[b]}"
-            count = int(chosen.sum())
-            subject = f"1 pair of {name} is" if count == 1 else f"{count} pairs of {name} are"
+            subject = count_of(int(chosen.sum()), f"pair of {name} is", f"pairs of {name} are")
             notes.append(
                 f"{subject} listed {how} (such as {example}), and every line counts; correct the"
                 " benchmark's file"

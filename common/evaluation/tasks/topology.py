@@ -18,7 +18,7 @@ import numpy as np
 from common.charts import Chart
 from common.config import Config
 from common.csv_log import Table
-from common.errors import UserError
+from common.errors import UserError, count_of
 from common.evaluation.networks import IntArray, Network, one_blas_thread
 from common.evaluation.pair_sets import PairSet
 from common.evaluation.plots import chart_degrees, chart_topology
@@ -196,9 +196,10 @@ def describe_node_sets(node_sets: NodeSets, true: Network) -> list[str]:
         known = [sum(name in true.index for name in names) for names in distinct]
         unknown = sum(map(len, distinct)) - sum(known)
         if unknown:
+            of = f"of the node sets of size {size}"
             notes.append(
-                f"{unknown} members of the node sets of size {size} are not in the test graph and"
-                f" are ignored, which leaves out {known.count(0)} of {len(known)} node sets"
+                f"{count_of(unknown, f'member {of} is', f'members {of} are')} ignored (not in the"
+                f" test graph), which leaves out {known.count(0)} of {len(known)} node sets"
             )
     return notes
 

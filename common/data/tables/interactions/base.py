@@ -40,7 +40,7 @@ REVERSED = "listed again in the other direction"
 REPEATED = "listed again"
 CONTRADICTIONS = "dropped: pairs listed with both labels"
 SELF = "self-interactions, kept"
-LEFT = "left"
+LEFT = "interactions left"
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,11 @@ class Interactions:
 
     def record(self) -> dict[str, int]:
         """Return the count of every step, and the number of remaining pairs."""
-        return {count.step: count.number for count in self.counts} | {LEFT: len(self)}
+        return {count.step: count.number for count in self.all_counts()}
+
+    def all_counts(self) -> tuple[Count, ...]:
+        """Return the counts of all steps, and of the remaining pairs."""
+        return (*self.counts, Count(LEFT, len(self)))
 
 
 @dataclass(frozen=True)
@@ -247,7 +251,7 @@ def _pair_texts(ids: Sequence[str], pairs: Pairs) -> list[str]:
 
 def format_counts(interactions: Interactions) -> list[str]:
     """Format the counts of read, dropped and remaining interactions as the lines of a table."""
-    counts = (*interactions.counts, Count(LEFT, len(interactions)))
+    counts = interactions.all_counts()
     width = max(len(count.step) for count in counts)
     digits = max(len(str(count.number)) for count in counts)
     return [

@@ -20,7 +20,7 @@ from common.data.tables.interactions.base import (
     check_score,
 )
 from common.data.tables.text_table import Head, Layout, TextTable, split_line
-from common.errors import UserError, excerpt
+from common.errors import UserError, count_of, excerpt
 
 _LABELS = {"+": 1, "-": 0, "true": 1, "false": 0}
 _NUMERIC_LABEL = re.compile(r"([01])(?:\.0*)?", re.ASCII)
@@ -73,9 +73,9 @@ def read_rows(
     if len(fields) not in (2, 3):
         raise UserError(
             f"{table.path}: the first line '{excerpt(table.head.lines[0])}' has"
-            f" {len(fields)} columns instead of two (protein, protein) or three (protein, protein,"
-            " label); keep only these columns, or set data_config.interactions.format to the"
-            " format of the file"
+            f" {count_of(len(fields), 'column')} instead of two (protein, protein) or three"
+            " (protein, protein, label); keep only these columns, or set"
+            " data_config.interactions.format to the format of the file"
         )
     columns, header = _find_columns(fields, options)
     for block in table.blocks(Layout(delimiter, len(fields), columns, header, quoted)):

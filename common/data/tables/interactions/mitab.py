@@ -22,7 +22,7 @@ from common.data.tables.interactions.base import (
 )
 from common.data.tables.interactions.biogrid import NOT_PHYSICAL
 from common.data.tables.text_table import Block, Head, Layout, Names, TextTable
-from common.errors import UserError, excerpt
+from common.errors import UserError, count_of, excerpt
 
 _COLUMNS = {
     "id a": 0,
@@ -66,9 +66,9 @@ def _find_form(table: TextTable) -> tuple[int, bool]:
     fields = table.head.lines[0].split("\t")
     if len(fields) < _WIDTH_25:
         raise UserError(
-            f"{table.path}: the first line '{excerpt(fields[0])} …' has {len(fields)} columns, but"
-            " PSI-MITAB has 15 or more columns, separated by tabs; set"
-            " data_config.interactions.format: auto"
+            f"{table.path}: the first line '{excerpt(fields[0])} …' has"
+            f" {count_of(len(fields), 'column')}, but PSI-MITAB has 15 or more columns, separated"
+            " by tabs; set data_config.interactions.format: auto"
         )
     return len(fields), "interactor" in fields[0].lower() or fields[0].lower() == "uida"
 
