@@ -256,7 +256,8 @@ class TextTable(TextFile):
                 return UserError(
                     f"{self.path}, line {number}: '{excerpt(' '.join(line.split()))}' has"
                     f" {count_of(found, 'column')}, but line {first} has {layout.width}, and all"
-                    f" lines must have the same columns{form}; correct or remove one of the two lines"
+                    f" lines must have the same columns{form}; correct or remove one of the two"
+                    " lines"
                 )
         reason = excerpt(str(error).splitlines()[0], 200)
         return UserError(f"{self.path} cannot be parsed: {reason}; check the format of the file")
