@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from common.data.tables.ids import shorten_uniprot
-from common.data.tables.interactions.base import EXAMPLES, Interactions, Tally, settle
+from common.data.tables.interactions.base import EXAMPLES, SELF, Interactions, Tally, settle
 from common.data.tables.text import TextFile
 from common.data.tables.text_table import Layout, TextTable, split_line
 from common.errors import UserError, count_of, excerpt
@@ -109,7 +109,8 @@ def meet(
         UserError: No interaction is left; the message shows ids of both files.
     """
     finder = _Finder(sequences, _turn(id_map or {}, interactions, sequences))
-    tally = Tally(interactions.counts)
+    # `settle` counts the self-interactions again.
+    tally = Tally([count for count in interactions.counts if count.step != SELF])
     found = [finder.find(name) for name in interactions.ids]
     names = {name: number for number, name in enumerate(dict.fromkeys(filter(None, found)))}
     numbers = np.array([names.get(name or "", -1) for name in found], np.int64)
