@@ -243,7 +243,7 @@ def lines_in(path: Path) -> list[tuple[int, str]] | None:
                 text = line.decode("cp1252")
             except UnicodeDecodeError:
                 return None
-        if text.strip(" \t") and not text.lstrip(" \t").startswith("#"):
+        if text.strip() and not text.lstrip().startswith("#"):
             lines.append((number, text))
     return lines or None
 

@@ -211,7 +211,7 @@ DAMAGE: dict[str, tuple[str, Callable[[str], str], str]] = {
     "another width": (
         "config.json",
         lambda s: s.replace('"d_model": 8', '"d_model": 10'),
-        r"does not fit the model 'v3': \d+ mismatched keys \(the first: \('cls'",
+        r"does not fit the model 'v3': \d+ mismatched keys \(such as \('cls'",
     ),
     "a width in words": (
         "config.json",
