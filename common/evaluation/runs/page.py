@@ -54,7 +54,7 @@ def _show(number: int, group: Group, work: LongWork) -> Section:
     missing: list[str] = []
     for row, run in zip(group.rows, group.runs, strict=True):
         try:
-            charts[f"{row['model']}, {row['run']}"] = chart_run(run)
+            charts[str(row["run"])] = chart_run(run)
         except UserError as error:
             missing.append(f"The curves of {row['run']} are not shown, because {error}.")
         work.advance()
