@@ -109,6 +109,19 @@ class PauseRequest:
 PAUSE = PauseRequest()
 
 
+@contextlib.contextmanager
+def hold_signals() -> Iterator[None]:
+    """Hold back all of `SIGNALS` in this block, and in a worker started here until it is ready.
+
+    A new worker has PyTorch's handlers until it calls `outlive_signals`, and SIGTERM would end it.
+    """
+    _mask(signal.SIG_BLOCK)
+    try:
+        yield
+    finally:
+        _mask(signal.SIG_UNBLOCK)
+
+
 def outlive_signals(worker: int) -> None:
     """Let a data loader's worker continue for a while after a signal, to deliver its batches.
 
@@ -118,9 +131,19 @@ def outlive_signals(worker: int) -> None:
     if hasattr(signal, "SIGALRM"):
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
     _handle(lambda number, frame: signal.alarm(WORKER_SECONDS))
+    _mask(signal.SIG_UNBLOCK)
 
 
 def _handle(handler: Callable[[int, FrameType | None], object]) -> None:
-    for name in SIGNALS:
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), handler)
+    for number in _numbers():
+        signal.signal(number, handler)
+
+
+def _mask(how: int) -> None:
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(how, _numbers())
+
+
+def _numbers() -> list[signal.Signals]:
+    """Return those of `SIGNALS` that the operating system has."""
+    return [signal.Signals[name] for name in SIGNALS if hasattr(signal, name)]

@@ -19,7 +19,7 @@ from common.data.batches import BatchPlanner, RankBatches
 from common.data.loading import BYTES_PER_BATCH, SharedBatches, count_workers, load_batches
 from common.errors import UserError
 from common.failures import explain_failure
-from common.pausing import Paused, PauseRequest
+from common.pausing import Paused, PauseRequest, outlive_signals
 from tests.tiny_esm import record_log
 from tests.tiny_pairs import make_pairs
 
@@ -63,6 +63,20 @@ def test_a_worker_that_finds_shared_memory_full_ends_the_run(
         list(load_batches(batches, TWO))
     # Without workers none is needed.
     assert len(list(load_batches(batches, DataloaderConfig()))) == 10
+
+
+def test_a_signal_does_not_end_a_worker_that_is_not_ready(
+    batches: RankBatches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch's own handler ended a worker that was just starting: exit code 2 instead of 75."""
+
+    def interrupted(worker: int) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        outlive_signals(worker)
+
+    monkeypatch.setattr(loading, "outlive_signals", interrupted)
+    assert len(list(load_batches(batches, TWO))) == 10
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def test_a_killed_worker_is_explained(

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from common.config_data import DataloaderConfig
 from common.data.batches import PairBatch, RankBatches
 from common.errors import UserError
-from common.pausing import PAUSE, outlive_signals
+from common.pausing import PAUSE, hold_signals, outlive_signals
 from common.run import LOGGER, format_event
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -65,7 +65,8 @@ def load_batches(
         # an uninterrupted one.
         generator=torch.Generator(),
     )
-    loaded = iter(loader)
+    with hold_signals():
+        loaded = iter(loader)
     while (batch := _next_batch(loaded)) is not None:
         yield batch
 
