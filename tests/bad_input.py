@@ -177,7 +177,7 @@ def flip_bit(content: bytes, bit: int) -> bytes:
 
 
 def text_of(path: Path) -> str | None:
-    """The oracle's reading: UTF-8 or Windows-1252, gzip by content; None where it is no text."""
+    """The oracle's reading: UTF-8 or Windows-1252, gzip by content; None if it is not text."""
     content = path.read_bytes()
     if content.startswith((b"PK\3\4", b"BZh", b"\xfd7zXZ", b"\xff\xfe", b"\xfe\xff")):
         return None
