@@ -81,12 +81,12 @@ def new_directory(
     """Yield an empty directory that becomes `final` when the block ends without an error.
 
     Several processes, also on several machines, may write the same directory at once: each writes
-    under a unique name.
+    under a unique name. Those that replace an existing directory must do so in turn.
 
     Args:
         final: The destination; its parents are created.
         replace: Whether to replace a directory that exists at the end of the block; otherwise the
-            new directory is discarded.
+            new directory is discarded, and the first of several processes gives it its place.
         remedy: The advice in the error message if the directory cannot be written.
 
     Raises:
@@ -101,8 +101,10 @@ def new_directory(
             temporary.mkdir(parents=True)
             yield temporary
         sync_directory(temporary)
-        if replace or not final.is_dir():
+        if replace:
             replace_directory(temporary, final)
+        else:
+            _move_unless_taken(temporary, final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -131,12 +133,25 @@ def replace_directory(temporary: str | Path, final: str | Path) -> None:
             final.rename(aside)
         _rename_or_restore(temporary, final, aside)
     except OSError as error:
-        raise UserError(
-            f"cannot move {temporary} to {final}: {_explain(error)}; allow writing there, or"
-            f" {_advise(final)}"
-        ) from None
+        raise _cannot_move(temporary, final, error) from None
     # Files that another process holds open can resist (NFS); the next swap or recovery tries again.
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def _move_unless_taken(temporary: Path, final: Path) -> None:
+    try:
+        temporary.rename(final)
+    except OSError as error:
+        # Looking before moving would leave a moment in which another process can be first.
+        if not final.is_dir():
+            raise _cannot_move(temporary, final, error) from None
+
+
+def _cannot_move(temporary: Path, final: Path, error: OSError) -> UserError:
+    return UserError(
+        f"cannot move {temporary} to {final}: {_explain(error)}; allow writing there, or"
+        f" {_advise(final)}"
+    )
 
 
 def recover_directory(final: str | Path) -> bool:

@@ -213,6 +213,30 @@ def test_two_may_write_the_same_directory_at_once(
     assert _names(tmp_path) == ["cache"]
 
 
+def test_another_process_may_be_first_at_the_last_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    final, rename = tmp_path / "cache", Path.rename
+
+    def rename_too_late(temporary: Path, target: Path) -> Path:
+        _directory(final, "theirs")
+        return rename(temporary, target)
+
+    with new_directory(final, replace=False) as mine:
+        (mine / "state").write_text("mine")
+        monkeypatch.setattr(Path, "rename", rename_too_late)
+    assert (final / "state").read_text() == "theirs"
+    assert _names(tmp_path) == ["cache"]
+
+
+def test_a_file_in_the_place_of_a_directory_is_reported(tmp_path: Path) -> None:
+    final = tmp_path / "cache"
+    with pytest.raises(UserError, match="cannot move .*cache: Not a directory; allow"):
+        with new_directory(final, replace=False):
+            final.write_text("a file")
+    assert _names(tmp_path) == ["cache"]
+
+
 def test_only_abandoned_directories_are_deleted_by_a_new_one(tmp_path: Path) -> None:
     """A directory of an hour ago may still be another process's work in progress."""
     final = tmp_path / "[demo]"
