@@ -72,7 +72,7 @@ settings() {
       if [[ "$config" != *v3.yaml ]]; then
         echo "model_config.d_model=64 model_config.n_heads=4 model_config.encoder_layers=1"
         echo "model_config.cross_attn_layers=1 model_config.mlp_head.hidden_dims=[64]"
-        echo "model_config.residues_per_state=8 training_config.epochs=3 training_config.batch_size=64"
+        echo "model_config.residues_per_state=16 training_config.epochs=3 training_config.batch_size=64"
         echo "data_config.dataloader.sampling.negatives.per_positive=1.0"
       fi ;;
   esac
