@@ -8,7 +8,6 @@ from itertools import pairwise, product
 
 import numpy as np
 import pytest
-from scipy.linalg import fractional_matrix_power
 from scipy.sparse import csr_array
 from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -278,19 +277,8 @@ def test_kernel_scores_follow_from_the_formula(cells: int, monkeypatch: pytest.M
     learned = rng.normal(size=(5, 4)).astype(np.float32)
     wanted = rng.normal(size=(3, 4)).astype(np.float32)
 
-    # The last column is the length; the power of the covariance matrix needs no eigenvectors here.
-    standard = (learned - learned.mean(0)) / learned.std(0)
-    covariance = np.cov(standard[:, :-1].T, bias=True).astype(float)
-    floor = kernel.LEAST_VARIANCE * np.eye(3)
-    whiten = fractional_matrix_power(covariance + floor, -kernel.WHITENING)
-    whiten /= np.sqrt(np.mean(np.sum((standard[:, :-1] @ whiten) ** 2, axis=1)))
-
-    def vector(p: np.ndarray) -> np.ndarray:
-        each = (p - learned.mean(0)) / learned.std(0)
-        return np.append(each[:-1] @ whiten, kernel.LENGTH_WEIGHT * each[-1])
-
     def similarity(p: np.ndarray, q: np.ndarray) -> float:
-        u, v = vector(p), vector(q)
+        u, v = ((each - learned.mean(0)) / learned.std(0) for each in (p, q))
         cosine = u @ v / np.linalg.norm(u) / np.linalg.norm(v)
         return float(np.exp(kernel.SHARPNESS * (cosine - 1)))
 

@@ -7,17 +7,14 @@ and the matrix Y of the training interactions (1, otherwise 0), the score of a p
 
     k_a · (K + λ)^-1 Y (K + λ)^-1 · k_b
 
-The kernel of two proteins is exp(3 (cos - 1)), where cos is the cosine of two vectors. A vector
-contains the protein's mean residue state and, with a small weight, the logarithm of its length.
-Both are standardized over the training proteins, and the mean states are partly whitened: each
-principal direction with the variance v is divided by (v + 0.1)^0.2, because the few directions in
-which all proteins differ most say little about interactions. The constants were chosen on
-held-out proteins of the human network.
+The kernel of two proteins is exp(3 (cos - 1)), where cos is the cosine of their mean residue
+states, standardized over the training proteins. The constants were chosen on held-out proteins of
+the human network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +34,6 @@ from common.long_work import LongWork
 from common.run import OneProcess
 
 SHARPNESS, RIDGE = 3.0, 3.0
-WHITENING, LEAST_VARIANCE = 0.2, 0.1
-LENGTH_WEIGHT = 0.3  # relative to a root mean square of 1 of the vectors of mean states
 MOST_TRAINING_PROTEINS = 12_000  # their kernel matrix takes 0.6 GB
 _BLOCK_CELLS = 16_000_000  # scores in a block: 64 MB in float32
 
@@ -66,10 +61,9 @@ def predict_kernel(side: TestSide, seed: int) -> Predictions:
 def describe_proteins(
     tables: tuple[PairTable, ...], sequences: Mapping[str, str], settings: DataConfig
 ) -> list[Matrix]:
-    """Compute the mean residue states of each table's proteins and their lengths, (P, D + 1).
+    """Compute the mean residue states of each table's proteins, (P, D).
 
-    The last column contains the natural logarithm of the number of residues. This process computes
-    states that the cache lacks.
+    This process computes states that the cache lacks.
 
     Raises:
         UserError: The language model is missing, or the cache cannot be written.
@@ -85,12 +79,7 @@ def describe_proteins(
     texts = {protein: sequences[protein] for protein in needed}
     store = prepare_store(texts, settings.embeddings, settings.max_sequence_length, alone)
     means = open_means(store, alone)
-
-    def describe(proteins: tuple[str, ...]) -> Matrix:
-        lengths = np.log([[len(texts[protein])] for protein in proteins])
-        return np.hstack([means.gather(proteins), lengths]).astype(np.float32)
-
-    return [describe(table.proteins) for table in tables]
+    return [means.gather(table.proteins).astype(np.float32) for table in tables]
 
 
 def score_kernel(train: PairTable, table: PairTable, learned: Matrix, wanted: Matrix) -> FloatArray:
@@ -99,8 +88,8 @@ def score_kernel(train: PairTable, table: PairTable, learned: Matrix, wanted: Ma
     Args:
         train: Labelled pairs; unlisted pairs of the same proteins count as non-interacting.
         table: The pairs to score.
-        learned: (T, D + 1) the description of each protein in `train` (see `describe_proteins`).
-        wanted: (P, D + 1) the description of each protein in `table`.
+        learned: (T, D) the mean residue state of each protein in `train`.
+        wanted: (P, D) the mean residue state of each protein in `table`.
     """
     kernel, across = compare_proteins(learned, learned), compare_proteins(learned, wanted)
     kernel[np.diag_indices(len(kernel))] += RIDGE
@@ -124,29 +113,16 @@ def score_kernel(train: PairTable, table: PairTable, learned: Matrix, wanted: Ma
 
 def compare_proteins(learned: Matrix, wanted: Matrix) -> Matrix:
     """Compute the kernel matrix (T, P) between training proteins and other proteins."""
-    place = _fit_space(learned)
-    kernel: Matrix = np.exp(SHARPNESS * (place(learned) @ place(wanted).T - 1))
-    return kernel
-
-
-def _fit_space(learned: Matrix) -> Callable[[Matrix], Matrix]:
-    """Return the map from descriptions of proteins to the unit vectors that are compared."""
     center, spread = learned.mean(axis=0), learned.std(axis=0) + 1e-6
-    states = ((learned - center) / spread)[:, :-1]
-    variances, directions = np.linalg.eigh(states.T @ states / len(states))
-    weights = (np.maximum(variances, 0) + LEAST_VARIANCE) ** -WHITENING
-    weights /= np.sqrt(np.maximum(variances @ weights**2, 1e-12))
-    whiten = directions * weights
 
-    def place(proteins: Matrix) -> Matrix:
+    def unit(proteins: Matrix) -> Matrix:
         standardized = (proteins - center) / spread
-        means, lengths = standardized[:, :-1] @ whiten, LENGTH_WEIGHT * standardized[:, -1:]
-        vectors = np.hstack([means, lengths])
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        scaled: Matrix = vectors / np.maximum(norms, 1e-12)
+        lengths = np.linalg.norm(standardized, axis=1, keepdims=True)
+        scaled: Matrix = standardized / np.maximum(lengths, 1e-12)
         return scaled
 
-    return place
+    kernel: Matrix = np.exp(SHARPNESS * (unit(learned) @ unit(wanted).T - 1))
+    return kernel
 
 
 def _interactions(train: PairTable) -> csr_array:
