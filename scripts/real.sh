@@ -98,7 +98,8 @@ fi
 if [[ -f "$output/example.tsv" ]]; then
   say "5 of 5: the example has already been scored"
 else
-  say "5 of 5: scores the made-up proteins of examples/own_proteins, all against all (seconds)"
+  say "5 of 5: scores the proteins of examples/own_proteins, all against all (seconds); they are\
+ made up, so their scores only show that the command works"
   python evaluate.py --checkpoint "$checkpoint" --output "$output/example.tsv" \
     --fasta examples/own_proteins/proteins.fasta
 fi
