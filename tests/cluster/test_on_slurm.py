@@ -16,8 +16,9 @@ from tests.same_run import assert_same_run
 from tests.tiny_benchmark import TinyProject, make_project
 
 BATCH, PIPELINE = "scripts/slurm/v3.sbatch", "scripts/slurm/pipeline.sh"
-# Long enough for three interruptions, of which the time limit is looked at every half minute.
-EPOCHS = 60
+EPOCHS = 30
+# Long enough for three interruptions; SLURM looks at time limits every half minute only.
+MANY_EPOCHS = 120
 CPU = {"ACCELERATE": "--mixed_precision no"}
 
 
@@ -50,6 +51,15 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> TinyProject:
     config["finetune"] = {"training_config": {"epochs": 3}}
     project.config.write_text(yaml.safe_dump(config))
     return project
+
+
+def lengthen(project: TinyProject) -> Path:
+    """Write a configuration that trains for `MANY_EPOCHS`."""
+    config = yaml.safe_load(project.config.read_text())
+    config["training_config"]["epochs"] = MANY_EPOCHS
+    path = project.config.with_name("long.yaml")
+    path.write_text(yaml.safe_dump(config))
+    return path
 
 
 def models_of(project: TinyProject, run_id: str, stage: str = "pretrain") -> Path:
@@ -105,10 +115,10 @@ def test_an_interrupted_job_is_queued_again_and_ends_the_same(
     slurm: Slurm, project: TinyProject
 ) -> None:
     """A signal, a more urgent job, and the time limit: all three save in mid-epoch."""
+    config = str(lengthen(project))
     job = slurm.submit(
-        "--time=30", "--signal=USR1@110", BATCH, "pretrain.py", str(project.config), "cut",
-        nodes=2, **CPU,
-    )  # fmt: skip
+        "--time=30", "--signal=USR1@110", BATCH, "pretrain.py", config, "cut", nodes=2, **CPU
+    )
     wait_for_log(job, project, "cut", 1, "step | epoch=3")
     slurm.on("scancel", "--signal=USR1", job.number)
     resume_now(job, 1)
@@ -126,9 +136,9 @@ def test_an_interrupted_job_is_queued_again_and_ends_the_same(
     slurm.on("scontrol", "update", f"JobId={job.number}", f"TimeLimit={limit}")
     resume_now(job, 3)
     assert log_of(project, "cut").count("stage_paused | stage=pretrain | reason=in epoch") == 3
-    whole = slurm.submit(BATCH, "pretrain.py", str(project.config), "whole", nodes=2, **CPU)
+    whole = slurm.submit(BATCH, "pretrain.py", config, "whole", nodes=2, **CPU)
     assert [job.end(), whole.end()] == ["COMPLETED"] * 2, job.output() + whole.output()
-    assert_same_run(models_of(project, "cut"), models_of(project, "whole"), EPOCHS)
+    assert_same_run(models_of(project, "cut"), models_of(project, "whole"), MANY_EPOCHS)
 
 
 def test_a_stage_that_fails_ends_the_chain_and_says_why(slurm: Slurm, project: TinyProject) -> None:
