@@ -17,8 +17,8 @@
 #   -h, --help         this text
 #
 # kernel, composition and homology are baselines: they hardly depend on the seed, so they run once,
-# and predict as many interactions as factorised with the first seed. The ensemble averages ranks. v3 is a small
-# model for the CPU; for a large model and a larger language model on a GPU:
+# and predict as many interactions as factorised with the first seed. The ensemble averages ranks.
+# v3 is a small model for the CPU; for a large model and a larger language model on a GPU:
 #   export ACCELERATE="--config_file accelerate_configs/single_gpu.yaml"
 #   large="data_config.embeddings.model_name=facebook/esm2_t33_650M_UR50D"
 #   scripts/leaderboard.sh --methods "factorised pooled kernel composition homology" $large
